@@ -40,3 +40,4 @@ pub mod error;
 pub mod map;
 pub mod plan;
 pub mod sql;
+pub mod wire;
