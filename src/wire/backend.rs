@@ -210,7 +210,9 @@ fn fields(error: &SqlError, severity: Severity) -> Vec<(u8, String)> {
     const TEXT_BYTES_MAX: usize = 8_000;
     let cut = |text: &str| {
         let mut text = clean(text);
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        let end = text.char_indices().map(|(at, c)| at + c.len_utf8());
+        let end = end.take_while(|end| *end <= TEXT_BYTES_MAX).last().unwrap_or_default();
+        text.truncate(end);
         text
     };
     let mut fields = Vec::with_capacity(7);
@@ -252,7 +254,9 @@ pub fn parameter_description(out: &mut impl Out, oids: &[Oid]) {
 pub fn data_row(out: &mut impl Out, values: &[Option<&[u8]>]) {
     message(out, tag::DATA_ROW, |out| {
         out.put(&(values.len() as u16).to_be_bytes());
-        values.iter().for_each(|value| put_value(out, *value));
+        for value in values {
+            put_value(out, *value);
+        }
     });
 }
 
@@ -314,8 +318,8 @@ mod tests {
 
     #[test]
     fn messages() {
-        check(|out| authentication_ok(out), b"R\0\0\0\0");
-        check(|out| authentication_cleartext(out), b"R\0\0\0\x03");
+        check(authentication_ok, b"R\0\0\0\0");
+        check(authentication_cleartext, b"R\0\0\0\x03");
         check(|out| authentication_sasl(out, &["SCRAM-SHA-256"]), b"R\0\0\0\x0aSCRAM-SHA-256\0\0");
         check(|out| authentication_sasl_continue(out, b"r=x"), b"R\0\0\0\x0br=x");
         check(|out| authentication_sasl_final(out, b"v=x"), b"R\0\0\0\x0cv=x");
@@ -335,12 +339,12 @@ mod tests {
             |out| negotiate_protocol_version(out, &negotiation),
             b"v\0\x03\0\x02\0\0\0\x01_pq_.x\0",
         );
-        check(|out| empty_query_response(out), b"I");
-        check(|out| parse_complete(out), b"1");
-        check(|out| bind_complete(out), b"2");
-        check(|out| close_complete(out), b"3");
-        check(|out| no_data(out), b"n");
-        check(|out| portal_suspended(out), b"s");
+        check(empty_query_response, b"I");
+        check(parse_complete, b"1");
+        check(bind_complete, b"2");
+        check(close_complete, b"3");
+        check(no_data, b"n");
+        check(portal_suspended, b"s");
     }
 
     #[test]

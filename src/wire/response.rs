@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::ProtocolError;
-use super::frontend::put_value;
 use super::out::{Out, cstring, message};
 use super::reader::Reader;
 use crate::datum::{Format, Oid};
@@ -218,14 +217,6 @@ pub fn data_row(body: &[u8]) -> Result<Vec<Option<&[u8]>>, ProtocolError> {
     Ok(values)
 }
 
-/// Appends a `DataRow` of such values.
-pub fn data_row_into(out: &mut impl Out, values: &[Option<&[u8]>]) {
-    message(out, super::backend::tag::DATA_ROW, |out| {
-        out.put(&(values.len() as u16).to_be_bytes());
-        values.iter().for_each(|value| put_value(out, *value));
-    });
-}
-
 /// Name and value of a `ParameterStatus`.
 ///
 /// # Errors
@@ -379,7 +370,7 @@ mod tests {
         let body = frame::next(&out, 1000).unwrap().unwrap().body;
         assert_eq!(row_description(body).unwrap(), [field, field]);
         let mut out = Vec::new();
-        data_row_into(&mut out, &[Some(b"a"), None]);
+        crate::wire::backend::data_row(&mut out, &[Some(b"a"), None]);
         let body = frame::next(&out, 1000).unwrap().unwrap().body;
         assert_eq!(data_row(body).unwrap(), [Some(&b"a"[..]), None]);
         assert_eq!(parameter_description(b"\0\x01\0\0\0\x14").unwrap(), [20]);

@@ -16,20 +16,20 @@ fn bind_body(formats: &[i16], values: &[Option<&[u8]>], results: &[i16]) -> Vec<
     let mut out = b"portal\0stmt\0".to_vec();
     let codes = |out: &mut Vec<u8>, codes: &[i16]| {
         out.extend((codes.len() as u16).to_be_bytes());
-        codes.iter().for_each(|code| out.extend(code.to_be_bytes()));
+        out.extend(codes.iter().flat_map(|code| code.to_be_bytes()));
     };
     codes(&mut out, formats);
     out.extend((values.len() as u16).to_be_bytes());
-    values.iter().for_each(|value| put_value(&mut out, *value));
+    for value in values {
+        put_value(&mut out, *value);
+    }
     codes(&mut out, results);
     out
 }
 
-fn check_bind(
-    formats: &[i16],
-    values: &[Option<&[u8]>],
-    expect: Result<&[(Format, Option<&[u8]>)], &str>,
-) {
+type Values<'a> = &'a [(Format, Option<&'a [u8]>)];
+
+fn check_bind(formats: &[i16], values: &[Option<&[u8]>], expect: Result<Values<'_>, &str>) {
     let body = bind_body(formats, values, &[1]);
     match (BindView::parse(&body), expect) {
         (Ok(view), Ok(expect)) => {
