@@ -34,9 +34,13 @@
 //! by shape) → `plan` → `exec` on `backend` connections → frames back to the client. Control never
 //! sits in the data path.
 
+pub mod backend;
 pub mod catalog;
+pub mod config;
 pub mod datum;
 pub mod error;
 pub mod map;
+pub mod observe;
 pub mod plan;
 pub mod sql;
+pub mod wire;
