@@ -297,3 +297,6 @@ fn copy(words: &mut Words<'_>) -> Option<Class> {
     }
     Some(Class::Copy { from, client, query })
 }
+
+#[cfg(test)]
+mod tests;

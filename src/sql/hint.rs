@@ -81,3 +81,54 @@ fn invalid(message: String) -> SqlError {
     SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
         .hint("Write /* pgmeridian: shard=name */ or /* pgmeridian: key=value */.")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints() {
+        let check = |text: &str, shard: Option<&str>, key: Option<&str>| {
+            let expect = Hint { shard: shard.map(str::to_owned), key: key.map(str::to_owned) };
+            assert_eq!(parse(text), Ok(expect), "{text}");
+        };
+        check("shard=deu", Some("deu"), None);
+        check("key=42", None, Some("42"));
+        check("key=-42", None, Some("-42"));
+        check("SHARD=usa-east", Some("usa-east"), None);
+        check("shard=deu key=42", Some("deu"), Some("42"));
+        check("shard=deu,key=42", Some("deu"), Some("42"));
+        check(" key = 42 , shard = deu ", Some("deu"), Some("42"));
+        check("key='a b'", None, Some("a b"));
+        check("key='it''s, x',shard=deu", Some("deu"), Some("it's, x"));
+        check("key=''", None, Some(""));
+        check("shard=*", Some("*"), None);
+        check("key=naïve", None, Some("naïve"));
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let check = |text: &str, expect: &str| {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.code, SqlState::INVALID_PARAMETER_VALUE, "{text}");
+            assert_eq!(error.message, format!("{expect} the pgmeridian hint"), "{text}");
+        };
+        let empty = |text: &str| {
+            assert_eq!(parse(text).unwrap_err().message, "the pgmeridian hint is empty");
+        };
+        empty("");
+        empty(" , ");
+        check("shrad=deu", "unknown word \"shrad\" in");
+        check("=deu", "unknown word \"\" in");
+        check("shard", "\"shard\" has no value in");
+        check("shard deu", "\"shard\" has no value in");
+        check("shard=", "malformed value of \"shard\" in");
+        check("shard=,key=1", "malformed value of \"shard\" in");
+        check("key='a", "malformed value of \"key\" in");
+        check("key='a'b", "malformed value of \"key\" in");
+        check("key=a'b'", "malformed value of \"key\" in");
+        check("key=1=2", "malformed value of \"key\" in");
+        check("shard=a shard=b", "\"shard\" is given twice in");
+        check("key=1 /* x */", "unknown word \"/*\" in");
+    }
+}

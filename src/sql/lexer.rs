@@ -689,3 +689,6 @@ fn hint_in_comment(text: &[u8], start: usize, end: usize) -> Option<Span> {
     let to = from + hint.trim_ascii_end().len();
     Some(Span { start: from as u32, end: to as u32 })
 }
+
+#[cfg(test)]
+mod tests;

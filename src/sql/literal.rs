@@ -136,3 +136,97 @@ fn code_unit(after: &str) -> Option<(u32, usize)> {
     }
     u32::from_str_radix(hex, 16).ok().map(|unit| (unit, digits + 1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::lexer::{Limits, Scan, scan};
+
+    fn value(sql: &str, standard_strings: bool) -> Option<String> {
+        let mut out = Scan::default();
+        scan(sql.as_bytes(), standard_strings, &Limits::default(), &mut out).unwrap();
+        assert_eq!(out.literals.len(), 1, "{sql}");
+        text_of(sql, out.literals[0], standard_strings).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn numbers_and_plain_strings() {
+        let check = |sql: &str, expect: Option<&str>| {
+            assert_eq!(value(sql, true).as_deref(), expect, "{sql}");
+        };
+        check("42", Some("42"));
+        check("007", Some("007"));
+        check("1.50", Some("1.50"));
+        check(".5e3", Some(".5e3"));
+        check("1_000", None);
+        check("0x1F", None);
+        check("''", Some(""));
+        check("'abc'", Some("abc"));
+        check("'it''s'", Some("it's"));
+        check("''''", Some("'"));
+        check("''''''", Some("''"));
+        check("'é''ü'", Some("é'ü"));
+        check(r"'a\nb'", Some(r"a\nb"));
+        check("$$a'b$$", Some("a'b"));
+        check("$tag$a$$b$tag$", Some("a$$b"));
+        check("$é$x$é$", Some("x"));
+        check("$$$$", Some(""));
+        check("N'abc'", None);
+        check("B'101'", None);
+        check("X'1F'", None);
+        check(r"U&'\0041'", None);
+        check("'a'\n'b'", None);
+        check("E'a'\n'b'", None);
+    }
+
+    #[test]
+    fn escape_strings() {
+        let check = |sql: &str, expect: Option<&str>| {
+            assert_eq!(value(sql, true).as_deref(), expect, "{sql}");
+            let plain = &sql[1..];
+            assert_eq!(value(plain, false).as_deref(), expect, "{plain} without standard strings");
+        };
+        check(r"E'abc'", Some("abc"));
+        check(r"e'it''s'", Some("it's"));
+        check(r"E'it\'s'", Some("it's"));
+        check(r"E'\\'", Some("\\"));
+        check(r"E'\b\f\n\r\t'", Some("\x08\x0C\n\r\t"));
+        check(r"E'\q\é\8'", Some("qé8"));
+        check(r"E'\v'", None);
+        check(r"E'\101\60\0601'", Some("A001"));
+        check(r"E'\1'", Some("\x01"));
+        check(r"E'\0'", None);
+        check(r"E'\303\251'", None);
+        check(r"E'\777'", None);
+        check(r"E'\x41\x4aZ\x4'", Some("AJZ\x04"));
+        check(r"E'\xg'", Some("xg"));
+        check(r"E'\X41'", Some("X41"));
+        check(r"E'\x00'", None);
+        check(r"E'\xff'", None);
+        check(r"E'\u0041\U00000042'", Some("AB"));
+        check(r"E'\u00e9'", Some("é"));
+        check(r"E'\ud83d\ude00'", Some("😀"));
+        check(r"E'\U0001F600'", Some("😀"));
+        check(r"E'\ud83d'", None);
+        check(r"E'\ude00\ud83d'", None);
+        check(r"E'\ud83dx'", None);
+        check(r"E'\u004'", None);
+        check(r"E'\u+041'", None);
+        check(r"E'\u0000'", None);
+        check(r"E'\U00110000'", None);
+        check(r"E'\é'", Some("é"));
+    }
+
+    #[test]
+    fn spans_that_do_not_fit_give_nothing() {
+        use crate::sql::ir::Span;
+        let literal = |kind, start, end| Literal { kind, span: Span { start, end } };
+        for kind in [LiteralKind::String, LiteralKind::EscapeString, LiteralKind::DollarString] {
+            for (start, end) in [(0, 1), (0, 2), (1, 3), (2, 1), (0, 99)] {
+                assert_eq!(text_of("ab'é'", literal(kind, start, end), true), None);
+            }
+        }
+        assert_eq!(text_of("'", literal(LiteralKind::String, 0, 1), true), None);
+        assert_eq!(text_of("$$", literal(LiteralKind::DollarString, 0, 2), true), None);
+    }
+}

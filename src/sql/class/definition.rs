@@ -141,12 +141,10 @@ fn modifiers(words: &mut Words<'_>) -> bool {
     loop {
         if words.take("temp") || words.take("temporary") {
             temporary = true;
-        } else if words.take_all(&["or", "replace"])
-            || IGNORED.iter().any(|word| words.take(word))
-            || is_default_conversion(words)
+        } else if !words.take_all(&["or", "replace"])
+            && !IGNORED.iter().any(|word| words.take(word))
+            && !is_default_conversion(words)
         {
-            continue;
-        } else {
             return temporary;
         }
     }

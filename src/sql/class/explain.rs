@@ -36,19 +36,16 @@ fn options(words: &mut Words<'_>) -> Option<Options> {
     loop {
         let name = words.name()?;
         let value = value(words)?;
-        match name.as_str() {
-            "route" => match boolean(value.as_deref()) {
-                Some(on) => options.route = on,
-                None => {
-                    options.route = true;
-                    options.others = true;
-                }
-            },
-            "format" => match value.as_deref() {
-                Some("json") => options.json = true,
-                Some("text") => options.json = false,
-                _ => options.others = true,
-            },
+        match (name.as_str(), value.as_str()) {
+            // As PostgreSQL reads an option's boolean (`defGetBoolean`).
+            ("route", "" | "true" | "on" | "1") => options.route = true,
+            ("route", "false" | "off" | "0") => options.route = false,
+            ("route", _) => {
+                options.route = true;
+                options.others = true;
+            }
+            ("format", "json") => options.json = true,
+            ("format", "text") => options.json = false,
             _ => options.others = true,
         }
         if words.take_symbol(")") {
@@ -60,26 +57,17 @@ fn options(words: &mut Words<'_>) -> Option<Options> {
     }
 }
 
-/// An option's value in lower case, if it has one.
-fn value(words: &mut Words<'_>) -> Option<Option<String>> {
+/// An option's value in lower case, empty if it has none; `None` if it can't be one.
+fn value(words: &mut Words<'_>) -> Option<String> {
     if words.is_symbol(",") || words.is_symbol(")") {
-        return Some(None);
+        return Some(String::new());
     }
     if words.is_name() {
-        return words.name().map(|name| Some(name.to_ascii_lowercase()));
+        return words.name().map(|name| name.to_ascii_lowercase());
     }
     let token = words.take_any()?;
     if !matches!(token.kind, TokenKind::Literal(_)) {
         return None;
     }
-    words.value_of(token).map(|value| Some(value.to_ascii_lowercase()))
-}
-
-/// As PostgreSQL reads an option's boolean (`defGetBoolean`).
-fn boolean(value: Option<&str>) -> Option<bool> {
-    match value {
-        None | Some("true" | "on" | "1") => Some(true),
-        Some("false" | "off" | "0") => Some(false),
-        Some(_) => None,
-    }
+    words.value_of(token).map(|value| value.to_ascii_lowercase())
 }

@@ -27,13 +27,9 @@ impl<'a> Words<'a> {
     }
 
     fn advance(&mut self) {
-        match self.lexer.step() {
-            Ok(token) => self.next = token,
-            Err(_) => {
-                self.next = None;
-                self.failed = true;
-            }
-        }
+        let step = self.lexer.step();
+        self.failed |= step.is_err();
+        self.next = step.ok().flatten();
     }
 
     pub(super) fn text(&self, span: Span) -> &'a str {
