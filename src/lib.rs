@@ -36,6 +36,7 @@
 
 pub mod catalog;
 pub mod datum;
+pub mod demo;
 pub mod error;
 pub mod map;
 pub mod plan;
