@@ -11,6 +11,7 @@
 //!
 //! Deliberately absent: TLS, replication, and any way to point at a server that exists already.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
@@ -262,7 +263,7 @@ impl Cluster {
         self.scratch.copy_template(&self.data())?;
         let mut conf = String::from(SETTINGS);
         for (name, value) in &options.settings {
-            conf.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
+            let _ = writeln!(conf, "{name} = '{}'", value.replace('\'', "''"));
         }
         append(&self.data().join("postgresql.conf"), &conf)?;
         let mut hba = options.hba.join("\n");
@@ -271,13 +272,11 @@ impl Cluster {
         if options.databases.is_empty() {
             return Ok(());
         }
-        let create: String = options
-            .databases
-            .iter()
-            .map(|name| {
-                format!("CREATE DATABASE \"{}\" OWNER {ROLE};\n", name.replace('"', "\"\""))
-            })
-            .collect();
+        let mut create = String::new();
+        for name in &options.databases {
+            let name = name.replace('"', "\"\"");
+            let _ = writeln!(create, "CREATE DATABASE \"{name}\" OWNER {ROLE};");
+        }
         self.scratch.single_user(&self.data(), &create)
     }
 
