@@ -37,8 +37,7 @@ conformance: build
 
 bench: build
 	@.ci/need postgresql clients pooler
-	@if compgen -G 'benches/*.rs' >/dev/null; then $(CARGO) bench --locked --bench '*'; fi
-	benches/pgbench/run
+	$(CARGO) bench --locked --bench '*'
 
 clean:
 	$(CARGO) clean

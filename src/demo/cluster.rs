@@ -361,6 +361,14 @@ impl Cluster {
         Ok(client)
     }
 
+    /// A command that runs as the server's user, in the cluster's directory; should it outlive this
+    /// process, it is swept up with the server. It is out of reach of the terminal's Ctrl-C.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = self.scratch.command_at(program.as_ref());
+        command.current_dir(&self.directory);
+        command
+    }
+
     /// Runs statements as the superuser.
     pub async fn execute(&self, database: &str, sql: &str) -> Result<(), ClusterError> {
         Ok(self.connect(database).await?.batch_execute(sql).await?)

@@ -137,7 +137,8 @@ impl Scratch {
         self.command_at(&self.programs.path(program))
     }
 
-    fn command_at(&self, program: &Path) -> Command {
+    /// The same for any program.
+    pub(super) fn command_at(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.directory).process_group(0).env_remove("PGDATA");
         command.env("LC_ALL", "C").env_remove("PGPORT").env_remove("PGHOST");
