@@ -82,16 +82,7 @@ impl Scratch {
 
     fn create() -> Result<Self, ClusterError> {
         let programs = Programs::find()?;
-        let mut base = std::env::temp_dir();
-        let too_long = base.as_os_str().len() + SOCKET_TAIL_BYTES > SOCKET_PATH_BYTES_MAX;
-        if too_long || !reachable_by_all(&base) {
-            base = PathBuf::from("/tmp");
-        }
-        let directory = tempfile::Builder::new()
-            .prefix("pgmeridian-")
-            .tempdir_in(&base)
-            .map_err(io_error(format!("a directory in {}", base.display())))?
-            .keep();
+        let directory = create_directory()?;
         // From here on the sweeper answers for the directory.
         let sweeper = Command::new("/bin/sh")
             .args(["-c", SWEEPER, "pgmeridian-sweeper"])
@@ -229,6 +220,23 @@ impl Drop for Scratch {
         drop(sweeper.stdin.take());
         let _ = sweeper.wait();
     }
+}
+
+/// A new directory for temporary files, where the socket's path fits and, when we are root, the
+/// unprivileged user gets in.
+fn create_directory() -> Result<PathBuf, ClusterError> {
+    let create = |base: &Path| {
+        let directory = tempfile::Builder::new().prefix("pgmeridian-").tempdir_in(base);
+        directory.map_err(io_error(format!("a directory in {}", base.display())))
+    };
+    let base = std::env::temp_dir();
+    let directory = create(&base)?;
+    let too_long = base.as_os_str().len() + SOCKET_TAIL_BYTES > SOCKET_PATH_BYTES_MAX;
+    let root = fs::metadata(directory.path()).is_ok_and(|made| made.uid() == 0);
+    if too_long || (root && !reachable_by_all(&base)) {
+        return Ok(create(Path::new("/tmp"))?.keep());
+    }
+    Ok(directory.keep())
 }
 
 fn run(program: &'static str, command: &mut Command) -> Result<(), ClusterError> {
