@@ -1,5 +1,7 @@
 //! The demo, through the binary: the tour ends well, and nothing is left behind however it ends.
 
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -1,6 +1,8 @@
 //! The layers of `src/lib.rs`'s table, kept: imports go down the table, never up, and the pure rooms
 //! know no socket, no clock and no runtime.
 
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -5,6 +5,7 @@
 //! directory's sweeper finds working below it is stopped when the test process ends.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,13 +18,13 @@ use pgmeridian::demo::cluster::{Cluster, DATABASE, Options, ROLE, free_port};
 use tokio_postgres::{Client, NoTls};
 
 /// The shards' names, in the order of the map; as many of them as are asked for.
-pub const NAMES: [&str; 4] = ["usa-east", "usa-west", "deu", "bra"];
+pub(crate) const NAMES: [&str; 4] = ["usa-east", "usa-west", "deu", "bra"];
 
 /// A proxy that is not ready by then is not going to be.
 const READY_MAX: Duration = Duration::from_secs(20);
 
 /// A hash-modulo tenant key, the rest of a map after its shards.
-pub const TENANT_BY_HASH: &str = r#"
+pub(crate) const TENANT_BY_HASH: &str = r#"
 [keys.tenant]
 columns = ["tenant_id"]
 tables = { tenants = "id" }
@@ -34,7 +35,7 @@ algorithm = "modulo"
 "#;
 
 /// Some shards.
-pub struct Shards {
+pub(crate) struct Shards {
     clusters: Vec<Cluster>,
     /// Name and URL, in the map's order.
     places: Vec<(&'static str, String)>,
@@ -42,7 +43,7 @@ pub struct Shards {
 
 impl Shards {
     /// One cluster, and a database in it for each shard.
-    pub fn databases(count: usize) -> Self {
+    pub(crate) fn databases(count: usize) -> Self {
         let names = &NAMES[..count];
         let mut options = Options::named("shards");
         options.databases = names.iter().map(|name| (*name).to_owned()).collect();
@@ -52,7 +53,7 @@ impl Shards {
     }
 
     /// A cluster for each shard.
-    pub fn clusters(count: usize) -> Self {
+    pub(crate) fn clusters(count: usize) -> Self {
         let names = &NAMES[..count];
         let options: Vec<Options> = names.iter().map(|name| Options::named(*name)).collect();
         let clusters = Cluster::start_all(&options).unwrap_or_else(|error| panic!("{error}"));
@@ -61,24 +62,24 @@ impl Shards {
     }
 
     /// A shard's own server, to be stopped and started. Only with [`Shards::clusters`].
-    pub fn cluster(&mut self, name: &str) -> &mut Cluster {
+    pub(crate) fn cluster(&mut self, name: &str) -> &mut Cluster {
         self.clusters.iter_mut().find(|cluster| cluster.name() == name).expect("a shard's name")
     }
 
     /// Where a shard is, for `bot`.
-    pub fn url(&self, name: &str) -> &str {
+    pub(crate) fn url(&self, name: &str) -> &str {
         let place = self.places.iter().find(|(own, _)| *own == name);
         place.map(|(_, url)| url.as_str()).expect("a shard's name")
     }
 
     /// The shards' names.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.places.iter().map(|(name, _)| *name)
     }
 
     /// A map: these shards, the first one the default, and `rest`, which begins with any top-level keys
     /// left and goes on with sections.
-    pub fn map(&self, rest: &str) -> String {
+    pub(crate) fn map(&self, rest: &str) -> String {
         let home = self.places[0].0;
         let mut map =
             format!("version = 1\ndatabase = \"{DATABASE}\"\ndefault_shard = \"{home}\"\n");
@@ -94,13 +95,13 @@ impl Shards {
     }
 
     /// [`TENANT_BY_HASH`] over all of these shards, then `rest`.
-    pub fn map_by_hash(&self, rest: &str) -> String {
+    pub(crate) fn map_by_hash(&self, rest: &str) -> String {
         let names: Vec<String> = self.names().map(|name| format!("\"{name}\"")).collect();
         self.map(&format!("{TENANT_BY_HASH}shards = [{}]\n{rest}", names.join(", ")))
     }
 
     /// Runs statements on every shard, past the proxy.
-    pub async fn run_on_all(&self, sql: &str) {
+    pub(crate) async fn run_on_all(&self, sql: &str) {
         for (name, url) in &self.places {
             let client = connect(url).await.unwrap_or_else(|error| panic!("{name}: {error}"));
             client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
@@ -108,18 +109,18 @@ impl Shards {
     }
 
     /// A connection to one shard, past the proxy.
-    pub async fn direct(&self, name: &str) -> Client {
+    pub(crate) async fn direct(&self, name: &str) -> Client {
         connect(self.url(name)).await.unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 }
 
 /// The proxy's binary, serving a map.
-pub struct Proxy {
+pub(crate) struct Proxy {
     server: Child,
     /// Where clients connect.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Where HTTP is.
-    pub http: SocketAddr,
+    pub(crate) http: SocketAddr,
     map: PathBuf,
     log: PathBuf,
 }
@@ -127,12 +128,12 @@ pub struct Proxy {
 impl Proxy {
     /// Serves a map over shards, and waits until it answers. Its files are in the shards' scratch
     /// directory.
-    pub async fn start(shards: &Shards, map: &str) -> Self {
+    pub(crate) async fn start(shards: &Shards, map: &str) -> Self {
         Self::start_with(shards, map, "").await
     }
 
     /// The same with a `pgmeridian.toml`, when it is not empty.
-    pub async fn start_with(shards: &Shards, map: &str, config: &str) -> Self {
+    pub(crate) async fn start_with(shards: &Shards, map: &str, config: &str) -> Self {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let address = loopback(free_port().unwrap());
         let http = loopback(free_port().unwrap());
@@ -164,10 +165,7 @@ impl Proxy {
     async fn wait_until_ready(&mut self) {
         let deadline = Instant::now() + READY_MAX;
         loop {
-            let failure = match connect(&self.url()).await {
-                Ok(_) => return,
-                Err(failure) => failure,
-            };
+            let Err(failure) = connect(&self.url()).await else { return };
             // The test's own credentials may be others: an answer of any kind is readiness.
             if failure.as_db_error().is_some_and(|said| said.code().code().starts_with("28")) {
                 return;
@@ -183,35 +181,36 @@ impl Proxy {
     }
 
     /// How a client connects as `bot`.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgresql://{ROLE}:{ROLE}@{}/{DATABASE}", self.address)
     }
 
     /// A client.
-    pub async fn connect(&self) -> Client {
+    pub(crate) async fn connect(&self) -> Client {
         connect(&self.url()).await.unwrap_or_else(|error| panic!("{error:?}\n{}", self.log()))
     }
 
     /// What it has logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Replaces the map file and asks for a reload; the swap happens a moment later.
-    pub fn reload(&self, map: &str) {
+    pub(crate) fn reload(&self, map: &str) {
         fs::write(&self.map, map).unwrap();
         self.signal("HUP");
     }
 
     /// Sends it a signal, by name.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.server.id().to_string();
-        let sent = Command::new("/bin/sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &pid]);
-        assert!({ sent }.status().unwrap().success());
+        let kill = "kill -s \"$1\" \"$2\"";
+        let sent = Command::new("/bin/sh").args(["-c", kill, "sh", name, &pid]).status();
+        assert!(sent.unwrap().success());
     }
 
     /// Whether the process is there still.
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.server.try_wait().unwrap().is_none()
     }
 }
@@ -224,14 +223,14 @@ impl Drop for Proxy {
 }
 
 /// A connection to anything that speaks the protocol.
-pub async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+pub(crate) async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
 }
 
 /// The SQLSTATE and message of a server's error.
-pub fn said(error: &tokio_postgres::Error) -> (String, String) {
+pub(crate) fn said(error: &tokio_postgres::Error) -> (String, String) {
     error.as_db_error().map_or_else(
         || (String::new(), error.to_string()),
         |said| (said.code().code().to_owned(), said.message().to_owned()),
