@@ -38,6 +38,7 @@ pub mod backend;
 pub mod catalog;
 pub mod config;
 pub mod datum;
+pub mod demo;
 pub mod error;
 pub mod map;
 pub mod observe;
