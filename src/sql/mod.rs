@@ -11,5 +11,8 @@
 //! unknown (a predicate) or opaque (a statement), never something else.
 
 pub mod class;
+pub mod hint;
 pub mod ir;
 pub mod lexer;
+pub mod literal;
+pub mod token;
