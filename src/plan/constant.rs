@@ -54,6 +54,21 @@ impl<'a> Constants<'a> {
         // Integers of all widths compare by value; the widest type reads them all.
         let ty = if ty.is_integer() { KeyType::BigInt } else { ty };
         let decoded = self.decode(ty, scalar)?;
+        self.check_encoding(match decoded {
+            // A comparison with NULL yields no row, but a NULL that is selected is stored as one.
+            Decoded::Null | Decoded::NoMatch if self.wanted == Use::Store => Decoded::Unknown,
+            decoded => decoded,
+        })
+    }
+
+    /// The key that a constant is when it is stored as it stands: NULL too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Constants::key`].
+    pub(super) fn stored_key(&self, ty: KeyType, scalar: &Scalar) -> Result<Decoded<'a>, SqlError> {
+        let ty = if ty.is_integer() { KeyType::BigInt } else { ty };
+        let decoded = self.decode(ty, scalar)?;
         self.check_encoding(decoded)
     }
 
@@ -62,11 +77,7 @@ impl<'a> Constants<'a> {
     /// # Errors
     ///
     /// As [`Constants::key`], and 22P02, 22P03 for malformed arrays.
-    pub(super) fn array(
-        &self,
-        ty: KeyType,
-        scalar: &Scalar,
-    ) -> Result<DecodedArray<'a>, SqlError> {
+    pub(super) fn array(&self, ty: KeyType, scalar: &Scalar) -> Result<DecodedArray<'a>, SqlError> {
         let ty = if ty.is_integer() { KeyType::BigInt } else { ty };
         let decoded = match scalar {
             Scalar::Null => DecodedArray::Null,
@@ -173,7 +184,9 @@ impl<'a> Constants<'a> {
         let number = format!("{sign}{digits}");
         match KeyType::from_oid(to) {
             Some(to) if to.is_integer() && whole => KeyValue::from_number(ty, &number),
-            None if to == oid::NUMERIC && matches!(kind, LiteralKind::Decimal | LiteralKind::Integer) => {
+            None if to == oid::NUMERIC
+                && matches!(kind, LiteralKind::Decimal | LiteralKind::Integer) =>
+            {
                 KeyValue::from_number(ty, &number)
             }
             Some(KeyType::Text | KeyType::Varchar)
@@ -190,12 +203,7 @@ impl<'a> Constants<'a> {
 
     /// A cast of a parameter: an undeclared one has the cast's type; a text is read by the cast's input
     /// function; within one family nothing changes.
-    fn cast_param(
-        &self,
-        ty: KeyType,
-        param: &Param<'a>,
-        to: Oid,
-    ) -> Result<Decoded<'a>, SqlError> {
+    fn cast_param(&self, ty: KeyType, param: &Param<'a>, to: Oid) -> Result<Decoded<'a>, SqlError> {
         let Some(bytes) = param.value else { return Ok(Decoded::Null) };
         match param.oid {
             0 | oid::UNKNOWN => KeyValue::from_param(ty, &Param { oid: to, ..*param }),

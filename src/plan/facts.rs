@@ -165,9 +165,7 @@ impl<'a> Facts<'a> {
                 }
             },
             Says::Output(column, block, index) => match part(*column) {
-                Some(part) => {
-                    self.one_output(*block, *index, self.family(*column)).on_part(part)
-                }
+                Some(part) => self.one_output(*block, *index, self.family(*column)).on_part(part),
                 None => Restrict::Any,
             },
         }))
@@ -180,8 +178,12 @@ impl<'a> Facts<'a> {
     }
 
     /// What every row that comes out of a block says of these outputs, which are the parts of one key of
-    /// these types.
-    pub(super) fn output(&mut self, block: BlockId, outputs: &[(u16, KeyType)]) -> Restrict {
+    /// these types. Also columns that stand for the outputs, and the context in which they do.
+    pub(super) fn output(
+        &mut self,
+        block: BlockId,
+        outputs: &[(u16, KeyType)],
+    ) -> (Restrict, ContextId, Vec<ColumnRef>) {
         let mut links = Vec::new();
         for &(output, ty) in outputs {
             let column = ColumnRef { source: MADE_UP, column: self.made_up.len() as u16 };
@@ -194,12 +196,17 @@ impl<'a> Facts<'a> {
         self.contexts.push(Context { parent, facts, inside: None });
         let context = (self.contexts.len() - 1) as ContextId;
         let columns: Vec<ColumnRef> = links.iter().map(|(column, _)| *column).collect();
-        self.restrict(context, &columns)
+        (self.restrict(context, &columns), context, columns)
     }
 
     // ---- the walk -------------------------------------------------------------------------------
 
-    fn open(&mut self, parent: ContextId, facts: Vec<Fact<'a>>, inside: Option<BlockId>) -> ContextId {
+    fn open(
+        &mut self,
+        parent: ContextId,
+        facts: Vec<Fact<'a>>,
+        inside: Option<BlockId>,
+    ) -> ContextId {
         self.contexts.push(Context { parent: Some(parent), facts, inside });
         (self.contexts.len() - 1) as ContextId
     }
@@ -269,7 +276,8 @@ impl<'a> Facts<'a> {
         self.visit_from(&select.from, context);
         // Without GROUP BY an aggregate's one row is there even when no row meets WHERE, so what stands in
         // the output is evaluated all the same.
-        let rows_or_none = !(select.aggregates && select.group_by.is_empty()) && !select.grouping_sets;
+        let rows_or_none =
+            !(select.aggregates && select.group_by.is_empty()) && !select.grouping_sets;
         let other = if rows_or_none { context } else { outside };
         let conjuncts = conjunct_queries(&select.filter, &select.from);
         self.visit_subqueries(block, context, other, outside, &conjuncts);
@@ -353,10 +361,9 @@ impl<'a> Facts<'a> {
                     JoinKind::Inner => (context, context),
                     JoinKind::Left => (context, self.null_side(right, Some(on), context)),
                     JoinKind::Right => (self.null_side(left, Some(on), context), context),
-                    JoinKind::Full => (
-                        self.null_side(left, None, context),
-                        self.null_side(right, None, context),
-                    ),
+                    JoinKind::Full => {
+                        (self.null_side(left, None, context), self.null_side(right, None, context))
+                    }
                 };
                 self.visit_from(left, left_context);
                 self.visit_from(right, right_context);
@@ -560,11 +567,7 @@ impl<'a> Facts<'a> {
         class
     }
 
-    fn restrict_pred(
-        &self,
-        pred: &Pred,
-        part: &dyn Fn(ColumnRef) -> Option<u8>,
-    ) -> Restrict {
+    fn restrict_pred(&self, pred: &Pred, part: &dyn Fn(ColumnRef) -> Option<u8>) -> Restrict {
         let on = |column: &ColumnRef, make: &dyn Fn(u8) -> Restrict| {
             part(*column).map_or(Restrict::Any, make)
         };
@@ -577,9 +580,9 @@ impl<'a> Facts<'a> {
             Pred::Range { column, lower, upper } => {
                 on(column, &|p| Restrict::Range(p, lower.clone(), upper.clone()))
             }
-            Pred::InQuery(column, block) => on(column, &|p| {
-                self.one_output(*block, 0, self.family(*column)).on_part(p)
-            }),
+            Pred::InQuery(column, block) => {
+                on(column, &|p| self.one_output(*block, 0, self.family(*column)).on_part(p))
+            }
             Pred::True
             | Pred::EqColumns(..)
             | Pred::Exists(_)
@@ -593,13 +596,7 @@ impl<'a> Facts<'a> {
         self.output_restriction(block, output, wanted, 0)
     }
 
-    fn output_restriction(
-        &self,
-        id: BlockId,
-        output: u16,
-        wanted: Family,
-        depth: u32,
-    ) -> Restrict {
+    fn output_restriction(&self, id: BlockId, output: u16, wanted: Family, depth: u32) -> Restrict {
         let Some(block) = self.analysis.blocks.get(id as usize) else { return Restrict::Any };
         if depth >= NESTING_MAX || !self.output_family(id, output).fits(wanted) {
             return Restrict::Any;
@@ -645,15 +642,13 @@ impl<'a> Facts<'a> {
             return self.made_up.get(usize::from(column.column)).copied().unwrap_or(Family::Open);
         }
         match self.analysis.sources.get(column.source as usize).map(|source| &source.kind) {
-            Some(SourceKind::Table(table)) => {
-                match table.columns.get(usize::from(column.column)) {
-                    Some(known) if known.type_oid == 0 => Family::Open,
-                    Some(known) => KeyType::from_oid(known.type_oid)
-                        .filter(|_| known.deterministic)
-                        .map_or(Family::Other, Family::of),
-                    None => Family::Other,
-                }
-            }
+            Some(SourceKind::Table(table)) => match table.columns.get(usize::from(column.column)) {
+                Some(known) if known.type_oid == 0 => Family::Open,
+                Some(known) => KeyType::from_oid(known.type_oid)
+                    .filter(|_| known.deterministic)
+                    .map_or(Family::Other, Family::of),
+                None => Family::Other,
+            },
             Some(SourceKind::Derived(block)) => {
                 self.output_family_within(*block, column.column, depth)
             }

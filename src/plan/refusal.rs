@@ -56,7 +56,7 @@ pub(super) enum Construct {
 }
 
 impl Construct {
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Self::Distinct => "DISTINCT".into(),
             Self::GroupBy => "GROUP BY".into(),
@@ -91,7 +91,11 @@ impl Construct {
 
     fn why(&self) -> &'static str {
         match self {
-            Self::Distinct | Self::GroupBy | Self::Aggregate | Self::Window | Self::SetOperation => {
+            Self::Distinct
+            | Self::GroupBy
+            | Self::Aggregate
+            | Self::Window
+            | Self::SetOperation => {
                 "Rows that belong together may be on several shards, and each shard would answer for its own."
             }
             Self::OrderBy | Self::Limit => {
@@ -377,7 +381,9 @@ impl Refusal {
         match self {
             Self::SourcesDisagree { one, other } => format!("{one}, but {other}"),
             Self::UnknownShard { name, .. } => format!("shard \"{name}\" does not exist"),
-            Self::NoSessionKey { .. } => "the shard map does not say which key a session has".into(),
+            Self::NoSessionKey { .. } => {
+                "the shard map does not say which key a session has".into()
+            }
             Self::BadKey { key, why } => format!("bad value for key {key}: {why}"),
             Self::NoShard { no_shard, table } => no_shard.error(table.as_deref()).message,
             Self::SeveralShards { construct, .. } => {
@@ -387,12 +393,18 @@ impl Refusal {
                 "{} is on {} and {} is on {}: a statement over different shards is not supported",
                 one.0, one.1, other.0, other.1
             ),
-            Self::CrossShardReads { .. } => "a read over several shards is refused by the shard map".into(),
+            Self::CrossShardReads { .. } => {
+                "a read over several shards is refused by the shard map".into()
+            }
             Self::Residency { region, with } => {
-                format!("rows of region {region} may not be read together with rows of region {with}")
+                format!(
+                    "rows of region {region} may not be read together with rows of region {with}"
+                )
             }
             Self::Lookup { table, lookup } => {
-                format!("table \"{table}\" is placed by lookup {lookup}, which is not supported yet")
+                format!(
+                    "table \"{table}\" is placed by lookup {lookup}, which is not supported yet"
+                )
             }
             Self::UnlistedTable { table } => {
                 format!("table \"{table}\" has no sharding key and is not listed in the shard map")
@@ -422,13 +434,17 @@ impl Refusal {
                 format!("write to reference table \"{table}\" on several shards is not supported")
             }
             Self::KeyMissing { table, column } => {
-                format!("INSERT into table \"{table}\" has no value for its sharding key \"{column}\"")
+                format!(
+                    "INSERT into table \"{table}\" has no value for its sharding key \"{column}\""
+                )
             }
             Self::KeyNull { table, column } => {
                 format!("null value in sharding key \"{column}\" of table \"{table}\"")
             }
             Self::KeyExpression { table, column, default: true } => {
-                format!("DEFAULT for sharding key \"{column}\" of table \"{table}\" is not supported")
+                format!(
+                    "DEFAULT for sharding key \"{column}\" of table \"{table}\" is not supported"
+                )
             }
             Self::KeyExpression { table, column, default: false } => format!(
                 "an expression for sharding key \"{column}\" of table \"{table}\" is not supported"
@@ -437,13 +453,17 @@ impl Refusal {
                 "INSERT … SELECT into table \"{table}\" with an unknown sharding key \"{column}\" is not supported"
             ),
             Self::KeyAssigned { table, column } => {
-                format!("assignment to sharding key \"{column}\" of table \"{table}\" is not supported")
+                format!(
+                    "assignment to sharding key \"{column}\" of table \"{table}\" is not supported"
+                )
             }
             Self::ViewWrite { view } => {
                 format!("write to view \"{view}\" on several shards is not supported")
             }
             Self::WriteElsewhere { table, home, scope } => {
-                format!("table \"{table}\" lives on shard {home}, but the statement's shard is {scope}")
+                format!(
+                    "table \"{table}\" lives on shard {home}, but the statement's shard is {scope}"
+                )
             }
             Self::KeyFilter { what, .. } => {
                 format!("{what} can't be restricted to the session's key")
@@ -451,7 +471,9 @@ impl Refusal {
             Self::Utility { tag } => format!("{tag} on several shards is not supported"),
             Self::HiddenCode { tag } => format!("{tag} needs a shard to run on"),
             Self::SessionState { tag } => format!("{tag} needs a shard to run on"),
-            Self::ExplainSeveral => "EXPLAIN of a statement over several shards is not supported".into(),
+            Self::ExplainSeveral => {
+                "EXPLAIN of a statement over several shards is not supported".into()
+            }
             Self::Opaque { .. } => "this statement can't be routed".into(),
             Self::ClientEncoding => {
                 "a sharding key that is not ASCII needs client_encoding UTF8".into()

@@ -121,17 +121,17 @@ impl Restrict {
                 }
                 Ok(Region::of_part(types.len(), *part, Domain::values(found)))
             }
-            Self::EqAny(part, scalar) => {
-                match constants.array(type_of(types, *part), scalar)? {
-                    DecodedArray::Keys(keys) => {
-                        let found = keys.into_iter().flatten().collect();
-                        Ok(Region::of_part(types.len(), *part, Domain::values(found)))
-                    }
-                    DecodedArray::Null => Ok(Region::nothing()),
-                    DecodedArray::Unknown => Ok(Region::everything(types.len())),
+            Self::EqAny(part, scalar) => match constants.array(type_of(types, *part), scalar)? {
+                DecodedArray::Keys(keys) => {
+                    let found = keys.into_iter().flatten().collect();
+                    Ok(Region::of_part(types.len(), *part, Domain::values(found)))
                 }
+                DecodedArray::Null => Ok(Region::nothing()),
+                DecodedArray::Unknown => Ok(Region::everything(types.len())),
+            },
+            Self::Range(part, low, high) => {
+                range(types, *part, low.as_ref(), high.as_ref(), constants)
             }
-            Self::Range(part, low, high) => range(types, *part, low.as_ref(), high.as_ref(), constants),
             Self::And(all) => {
                 let mut region = Region::everything(types.len());
                 for one in all {
@@ -220,9 +220,9 @@ impl<'a> Domain<'a> {
                 mine.iter().filter(|v| theirs.binary_search(v).is_ok()).cloned().collect(),
             ),
             (Self::Values(values), Self::Range(lower, upper))
-            | (Self::Range(lower, upper), Self::Values(values)) => Self::Values(
-                values.iter().filter(|v| within(v, lower, upper)).cloned().collect(),
-            ),
+            | (Self::Range(lower, upper), Self::Values(values)) => {
+                Self::Values(values.iter().filter(|v| within(v, lower, upper)).cloned().collect())
+            }
             (Self::Range(low_a, high_a), Self::Range(low_b, high_b)) => Self::range(
                 tighter(low_a, low_b, |a, b| a > b),
                 tighter(high_a, high_b, |a, b| a < b),
@@ -233,7 +233,9 @@ impl<'a> Domain<'a> {
 
 fn within(value: &KeyValue<'_>, lower: &Bound<'_>, upper: &Bound<'_>) -> bool {
     lower.as_ref().is_none_or(|(low, inclusive)| value > low || (*inclusive && value == low))
-        && upper.as_ref().is_none_or(|(high, inclusive)| value < high || (*inclusive && value == high))
+        && upper
+            .as_ref()
+            .is_none_or(|(high, inclusive)| value < high || (*inclusive && value == high))
 }
 
 fn tighter<'a>(
@@ -372,7 +374,7 @@ impl<'a> Region<'a> {
 
     /// Whether every key has this first part, which holds for no key at all too.
     pub(super) fn is_pinned_to(&self, value: &KeyValue<'_>) -> bool {
-        self.is_empty() || self.only(0).is_some_and(|only| only == value)
+        self.is_empty() || self.only(0).is_some_and(|only| same(only, value))
     }
 
     /// The values named for the first part, for people: at most a dozen of them.
@@ -396,6 +398,11 @@ impl<'a> Region<'a> {
     }
 }
 
+/// Equality of values of different lifetimes.
+fn same<'v>(a: &KeyValue<'v>, b: &KeyValue<'v>) -> bool {
+    a == b
+}
+
 fn domain_text(domain: &Domain<'_>) -> Vec<String> {
     let end = |bound: &Bound<'_>| bound.as_ref().map(|(v, _)| v.to_string()).unwrap_or_default();
     match domain {
@@ -405,7 +412,7 @@ fn domain_text(domain: &Domain<'_>) -> Vec<String> {
     }
 }
 
-fn part_of<'p>(domain: &'p Domain<'p>) -> Part<'p> {
+fn part_of<'p, 'a: 'p>(domain: &'p Domain<'a>) -> Part<'p> {
     match domain {
         Domain::Any => Part::Any,
         Domain::Values(values) => Part::Values(values),
@@ -415,7 +422,7 @@ fn part_of<'p>(domain: &'p Domain<'p>) -> Part<'p> {
     }
 }
 
-fn copy<'p>((value, inclusive): &'p (KeyValue<'_>, bool)) -> (KeyValue<'p>, bool) {
+fn copy<'p, 'a: 'p>((value, inclusive): &'p (KeyValue<'a>, bool)) -> (KeyValue<'p>, bool) {
     let value = match value {
         KeyValue::Int(i) => KeyValue::Int(*i),
         KeyValue::Text(t) => KeyValue::Text(Cow::Borrowed(t)),
