@@ -151,8 +151,8 @@ fn accounts(
             );
         }
         let home = map.shard(map.default_shard());
-        let urls = std::iter::once(home).chain(map.shards()).map(|shard| &shard.url);
-        let targets: Vec<crate::backend::Target> = urls.map(|url| url.clone().into()).collect();
+        let urls = home.into_iter().chain(map.shards()).map(|shard| &shard.url);
+        let targets: Vec<crate::backend::Target> = urls.map(|url| url.into()).collect();
         users_of(targets.iter().map(|target| (target.user.as_str(), &target.password)))
     } else {
         config.users.clone()

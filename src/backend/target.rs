@@ -111,3 +111,30 @@ impl fmt::Debug for Target {
         write!(f, "Target({self})")
     }
 }
+
+impl From<&crate::map::ConnectionTarget> for Target {
+    fn from(url: &crate::map::ConnectionTarget) -> Self {
+        use crate::map;
+        Self {
+            host: match &url.host {
+                map::Host::Tcp(host) => Host::Tcp(host.clone()),
+                map::Host::Unix(directory) => Host::Unix(directory.clone()),
+            },
+            port: url.port,
+            user: url.user.clone(),
+            password: url
+                .password
+                .as_ref()
+                .map_or_else(Secret::default, |password| Secret::new(password.reveal())),
+            database: url.dbname.clone(),
+            ssl_mode: match url.sslmode {
+                map::SslMode::Disable => SslMode::Disable,
+                map::SslMode::Allow => SslMode::Allow,
+                map::SslMode::Prefer => SslMode::Prefer,
+                map::SslMode::Require => SslMode::Require,
+                map::SslMode::VerifyCa => SslMode::VerifyCa,
+                map::SslMode::VerifyFull => SslMode::VerifyFull,
+            },
+        }
+    }
+}

@@ -9,11 +9,11 @@ use crate::datum::Format;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::mapstore::World;
-use crate::plan::{Inputs, Plan, Route, Scope, scope};
+use crate::plan::{Explained, Inputs, Plan, Route, Scope, scope};
 use crate::session::Session;
 use crate::session::transaction::Transaction;
 use crate::sql::class::{Class, SetCommand, SetValue};
-use crate::sql::hint::Hint;
+use crate::sql::hint;
 use crate::wire;
 use crate::wire::Out;
 use crate::wire::backend::{FieldDescription, Severity};
@@ -90,7 +90,7 @@ impl Scopes for SessionScopes<'_> {
             )
             .hint("Give the user `hints = true` in [[users]], or leave the comment out."));
         }
-        let hint = Hint::parse(text)?;
+        let hint = hint::parse(text)?;
         if let Some(name) = &hint.shard {
             found.hint_shard = Some(scope::resolve_shard(&world.map, name)?);
         }
@@ -337,9 +337,12 @@ impl Executor {
         let scopes = SessionScopes(&self.session);
         let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
         let inputs = self.inputs(&readied, statement, &[]);
-        let explained = readied.entry.template.explain(&self.world.map, &inputs, &scope);
         let oid = if json { crate::datum::oid::JSON } else { crate::datum::oid::TEXT };
-        let rows = if json { vec![explained.json().to_string()] } else { explained.lines() };
+        let explained = match &readied.entry.template {
+            Some(template) => template.explain(&self.world.map, &inputs, &scope),
+            None => Explained::local(&self.world.map),
+        };
+        let rows = if json { vec![explained.json.to_string()] } else { explained.lines };
         Ok(LocalAnswer { column: Some(("QUERY PLAN".to_owned(), oid)), rows, tag: "EXPLAIN" })
     }
 

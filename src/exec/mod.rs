@@ -207,7 +207,7 @@ impl Executor {
     }
 
     fn other_shard(&self, wanted: ShardId, here: ShardId) -> SqlError {
-        let name = |shard: ShardId| self.world.map.shard(shard).name.as_str();
+        let name = |shard: ShardId| self.world.map.shard_name(shard);
         SqlError::new(
             SqlState::FEATURE_NOT_SUPPORTED,
             format!(
@@ -268,7 +268,7 @@ impl Executor {
     }
 
     fn shard_error(&self, shard: ShardId, error: &BackendError) -> SqlError {
-        error.sql_error(&self.world.map.shard(shard).name)
+        error.sql_error(self.world.map.shard_name(shard))
     }
 
     /// Lets go of a connection whose work is done; it stays if it is pinned or in a transaction.

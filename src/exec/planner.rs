@@ -32,8 +32,8 @@ pub struct Entry {
     pub class: Class,
     /// What it says; `None` for classes that need no analysis.
     pub statement: Option<Statement>,
-    /// How it is routed.
-    pub template: Template,
+    /// How it is routed; `None` for what the session answers.
+    pub template: Option<Template>,
     /// It names a table that the catalog does not know.
     pub unknown_table: bool,
 }
@@ -172,9 +172,7 @@ impl Planner {
             let statement = utf8(text, start, end)?;
             let entry = self.entry(world, reading, statement, scan, scanned);
             self.unknown |= entry.unknown_table;
-            let plan = if is_session_level(&entry.class) {
-                None
-            } else {
+            let plan = if let Some(template) = &entry.template {
                 let hint = hint_text(text, scanned)?;
                 let scope = scopes.scope(world, hint)?;
                 let inputs = Inputs {
@@ -184,7 +182,9 @@ impl Planner {
                     utf8: reading.utf8,
                     standard_strings: reading.standard_strings,
                 };
-                Some(entry.template.plan(&world.map, &inputs, &scope)?)
+                Some(template.plan(&world.map, &inputs, &scope)?)
+            } else {
+                None
             };
             out.push(Planned { start, end, entry, plan });
         }
@@ -256,7 +256,7 @@ impl Planner {
                 return Arc::clone(entry);
             }
         }
-        let entry = Arc::new(analyse(world, reading, statement, literals(scan, scanned), scanned));
+        let entry = Arc::new(analyse(world, reading, statement, literals(scan, scanned)));
         if cached && shape.len() <= CACHED_SHAPE_BYTES_MAX && is_shape_alone(&entry) {
             self.cache.insert(Key { reading: reading.id, shape: shape.into() }, Arc::clone(&entry));
         }
@@ -295,9 +295,8 @@ fn analyse(
     reading: &Reading,
     text: &str,
     literals: &[Literal],
-    scanned: &Scanned,
 ) -> Entry {
-    let class = class::classify(text, scanned);
+    let class = class::classify(text, reading.standard_strings);
     let names = Names { search_path: &reading.search_path, user: &reading.user };
     let statement = match &class {
         class if is_session_level(class) => None,
@@ -306,7 +305,7 @@ fn analyse(
         }
         class => Some(analyze::utility(text, class, &world.catalog, &names)),
     };
-    let template = Template::compile(statement.as_ref(), &class, &world.map);
+    let template = statement.as_ref().map(|statement| Template::compile(statement, &class, &world.map));
     let unknown_table = statement.as_ref().is_some_and(names_unknown_table);
     Entry { class, statement, template, unknown_table }
 }

@@ -108,7 +108,7 @@ impl Executor {
         let name = self
             .held
             .get(at)
-            .map_or("", |held| self.world.map.shard(held.shard).name.as_str());
+            .map_or("", |held| self.world.map.shard_name(held.shard));
         SqlError::new(
             SqlState::CONNECTION_FAILURE,
             format!("shard \"{name}\" was lost while it worked"),

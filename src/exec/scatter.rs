@@ -275,7 +275,7 @@ impl Executor {
     fn lost(&self, shard: ShardId) -> SqlError {
         SqlError::new(
             SqlState::CONNECTION_FAILURE,
-            format!("shard \"{}\" was lost while it worked", self.world.map.shard(shard).name),
+            format!("shard \"{}\" was lost while it worked", self.world.map.shard_name(shard)),
         )
     }
 

@@ -548,8 +548,8 @@ fn join_routes(
             SqlState::FEATURE_NOT_SUPPORTED,
             format!(
                 "the statements of one query string belong to shards \"{}\" and \"{}\"",
-                map.shard(*one).name,
-                map.shard(other).name
+                map.shard_name(*one),
+                map.shard_name(other)
             ),
         )
         .detail("A query string of several statements is one transaction, and a transaction stays on one shard.")

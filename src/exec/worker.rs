@@ -67,7 +67,7 @@ impl Worker {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if pools.0 != version {
             let shards = world.map.shards().iter();
-            let targets = shards.map(|shard| (shard.name.clone(), shard.url.clone().into()));
+            let targets = shards.map(|shard| (shard.name.clone(), (&shard.url).into()));
             let fresh = Pools::new(PoolSettings::from(&self.shared.config), targets);
             if version < pools.0 {
                 return Arc::new(fresh);
@@ -259,7 +259,7 @@ impl Executor {
                 )
                 .detail(format!(
                     "It is read from the default shard \"{}\", which can't be reached.",
-                    map.shard(map.default_shard()).name
+                    map.shard_name(map.default_shard())
                 )))
             }
         }

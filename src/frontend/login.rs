@@ -168,7 +168,7 @@ async fn cancel(worker: &Worker, pid: i32, secret: &[u8]) {
     let map = &worker.shared.store.current().map;
     let Some(shard) = map.shards().get(usize::from(shard.0)) else { return };
     METRICS.cancels.fetch_add(1, Ordering::Relaxed);
-    let target = shard.url.clone().into();
+    let target = (&shard.url).into();
     if let Err(error) = crate::backend::cancel(&target, pid, &secret, CANCEL_TIMEOUT).await {
         debug!(%error, shard = shard.name, "a cancel request did not reach the shard");
     }

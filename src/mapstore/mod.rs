@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use crate::catalog::Catalog;
-use crate::map::{ShardMap, Target};
+use crate::map::ShardMap;
 
 mod read;
 
@@ -76,7 +76,7 @@ impl Store {
     /// The default shard could not be asked; nothing is swapped then.
     pub async fn swap_map(&self, map: ShardMap) -> Result<Arc<World>, tokio_postgres::Error> {
         let mut reading = self.reading.lock().await;
-        let catalog = read_catalog(&default_target(&map)).await?;
+        let catalog = read_default(&map).await?;
         *reading = Some(Instant::now());
         Ok(self.swap(|_, version| (Arc::new(map.with_version(version)), Arc::new(catalog))))
     }
@@ -93,7 +93,7 @@ impl Store {
         if !force && (current.version > seen || fresh) {
             return Ok(current);
         }
-        let catalog = read_catalog(&default_target(&current.map)).await?;
+        let catalog = read_default(&current.map).await?;
         *reading = Some(Instant::now());
         Ok(self.swap(|old, _| (Arc::clone(&old.map), Arc::new(catalog))))
     }
@@ -113,8 +113,12 @@ impl Store {
     }
 }
 
-fn default_target(map: &ShardMap) -> Target {
-    map.shard(map.default_shard()).url.clone()
+/// The schema as the default shard has it.
+async fn read_default(map: &ShardMap) -> Result<Catalog, tokio_postgres::Error> {
+    match map.shard(map.default_shard()) {
+        Some(shard) => read_catalog(&shard.url).await,
+        None => Ok(Catalog::default()),
+    }
 }
 
 /// What went wrong with a control connection, in one line and without secrets: the server's own message,

@@ -154,7 +154,9 @@ impl Executor {
         if !local && unit.describe_shard.is_none() {
             let scopes = SessionScopes(&self.session);
             let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
-            unit.describe_shard = readied.entry.template.describe_shard(&self.world.map, &scope);
+            let template = readied.entry.template.as_ref();
+            unit.describe_shard =
+                template.and_then(|template| template.describe_shard(&self.world.map, &scope));
         }
         let mut statement = ClientStatement {
             sql: view.sql.to_vec(),
@@ -269,7 +271,10 @@ impl Executor {
         let scopes = SessionScopes(&self.session);
         let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
         let inputs = self.inputs(readied, text, &params);
-        readied.entry.template.plan(&self.world.map, &inputs, &scope)
+        match &readied.entry.template {
+            Some(template) => template.plan(&self.world.map, &inputs, &scope),
+            None => Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan")),
+        }
     }
 
     /// How the connection will know the statement.
@@ -347,7 +352,9 @@ impl Executor {
             let readied = statement.readied.clone();
             let scopes = SessionScopes(&self.session);
             let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
-            unit.describe_shard = readied.entry.template.describe_shard(&self.world.map, &scope);
+            let template = readied.entry.template.as_ref();
+            unit.describe_shard =
+                template.and_then(|template| template.describe_shard(&self.world.map, &scope));
         }
         let which = self.which(name, None, unit)?;
         unit.ops.push(Op::DescribeStatement(which));
@@ -469,7 +476,7 @@ impl Executor {
     }
 
     fn other_pipeline(&self, wanted: crate::map::ShardId, here: crate::map::ShardId) -> SqlError {
-        let name = |shard| self.world.map.shard(shard).name.as_str();
+        let name = |shard| self.world.map.shard_name(shard);
         SqlError::new(
             SqlState::FEATURE_NOT_SUPPORTED,
             format!(
