@@ -448,10 +448,11 @@ struct Manager {
 }
 
 impl managed::Manager for Manager {
-    type Type = Connection;
+    // Boxed, for it is moved in and out of the pool with every lease.
+    type Type = Box<Connection>;
     type Error = BackendError;
 
-    async fn create(&self) -> Result<Connection, BackendError> {
+    async fn create(&self) -> Result<Box<Connection>, BackendError> {
         let attempt = self.breaker.attempt(Instant::now()).ok_or(BackendError::BreakerOpen)?;
         let made =
             connect(&self.target, &self.settings.options, self.settings.connect_timeout).await;
@@ -471,12 +472,12 @@ impl managed::Manager for Manager {
                 }
             }
         }
-        made
+        made.map(Box::new)
     }
 
     async fn recycle(
         &self,
-        connection: &mut Connection,
+        connection: &mut Box<Connection>,
         _: &Metrics,
     ) -> RecycleResult<BackendError> {
         let now = Instant::now();
