@@ -148,6 +148,7 @@ impl Pools {
 
     fn pool(&self, shard: &Shard, login: &Login) -> Pool {
         let manager = Manager {
+            shard: Arc::clone(&shard.name),
             target: Arc::new(login.target(&shard.target)),
             settings: Arc::clone(&self.settings),
             breaker: Arc::clone(&shard.breaker),
@@ -442,6 +443,7 @@ impl Idle {
 /// Makes connections and looks at them before they are used again.
 #[derive(Clone, Debug)]
 struct Manager {
+    shard: Arc<str>,
     target: Arc<Target>,
     settings: Arc<PoolSettings>,
     breaker: Arc<Breaker>,
@@ -463,7 +465,7 @@ impl managed::Manager for Manager {
             }
             Err(error) => {
                 add(&METRICS.backend_connect_errors, 1);
-                tracing::warn!(target = %self.target, %error, "could not connect to a shard");
+                tracing::warn!(shard = %self.shard, server = %self.target, %error, "could not connect");
                 if is_down(error) {
                     attempt.failed(Instant::now());
                 } else {
