@@ -16,7 +16,7 @@ use crate::wire::response::{self, Authentication, ServerError};
 use crate::wire::{ProtocolError, frontend, scram, startup};
 
 /// Connects and logs in, within `timeout` altogether. `options` are further parameters of the startup
-/// packet.
+/// packet; they win over the target's own.
 ///
 /// # Errors
 ///
@@ -60,7 +60,8 @@ async fn log_in(
     let mut out = Vec::new();
     let target = connection.target();
     let who = [("user", target.user.as_str()), ("database", target.database.as_str())];
-    let options = options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let options = target.options.iter().chain(options);
+    let options = options.map(|(name, value)| (name.as_str(), value.as_str()));
     startup::startup_into(&mut out, who.into_iter().chain(options));
     connection.expect_ready(1);
     connection.send_all(&out).await?;

@@ -30,7 +30,7 @@ const CONTROL_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// # Books
 ///
 /// Whoever sends something that will be answered by `ReadyForQuery` calls [`Connection::expect_ready`]
-/// before, and [`Connection::ready`] for each `ReadyForQuery` that it reads. A connection is idle only if
+/// before (or [`Connection::leave_open`] for what a Sync will follow only later), and [`Connection::ready`] for each `ReadyForQuery` that it reads. A connection is idle only if
 /// as many have come as are expected, the last one said "not in a transaction", and nothing was marked as
 /// [tainted](Connection::taint). Forgetting a call makes a connection closed instead of reused, never the
 /// other way round.
@@ -47,6 +47,8 @@ pub struct Connection {
     awaiting: u32,
     /// Something was written since the connection was last idle.
     written: bool,
+    /// What was written last is not yet followed by a Sync.
+    open: bool,
     tainted: bool,
     /// The statements prepared on it.
     pub prepared: Prepared,
@@ -69,6 +71,7 @@ impl Connection {
             tx_status: STATUS_IDLE,
             awaiting: 0,
             written: false,
+            open: false,
             tainted: false,
             prepared: Prepared::default(),
             settings_id: 0,
@@ -125,6 +128,14 @@ impl Connection {
     /// So many `ReadyForQuery` more will come: one for each Query and Sync that is about to be sent.
     pub fn expect_ready(&mut self, count: u32) {
         self.awaiting = self.awaiting.saturating_add(count);
+        self.open = self.open && count == 0;
+    }
+
+    /// Messages of the extended protocol are about to be sent, and their Sync comes later: until it is
+    /// [expected](Connection::expect_ready), no `ReadyForQuery` of what went before makes the connection
+    /// idle.
+    pub fn leave_open(&mut self) {
+        self.open = true;
     }
 
     /// A `ReadyForQuery` was read.
@@ -153,6 +164,7 @@ impl Connection {
     pub fn is_idle(&self) -> bool {
         !self.tainted
             && !self.written
+            && !self.open
             && self.awaiting == 0
             && self.tx_status == STATUS_IDLE
             && self.inbox.is_empty()

@@ -148,6 +148,7 @@ impl Pools {
 
     fn pool(&self, shard: &Shard, login: &Login) -> Pool {
         let manager = Manager {
+            shard: Arc::clone(&shard.name),
             target: Arc::new(login.target(&shard.target)),
             settings: Arc::clone(&self.settings),
             breaker: Arc::clone(&shard.breaker),
@@ -442,16 +443,18 @@ impl Idle {
 /// Makes connections and looks at them before they are used again.
 #[derive(Clone, Debug)]
 struct Manager {
+    shard: Arc<str>,
     target: Arc<Target>,
     settings: Arc<PoolSettings>,
     breaker: Arc<Breaker>,
 }
 
 impl managed::Manager for Manager {
-    type Type = Connection;
+    // Boxed, for it is moved in and out of the pool with every lease.
+    type Type = Box<Connection>;
     type Error = BackendError;
 
-    async fn create(&self) -> Result<Connection, BackendError> {
+    async fn create(&self) -> Result<Box<Connection>, BackendError> {
         let attempt = self.breaker.attempt(Instant::now()).ok_or(BackendError::BreakerOpen)?;
         let made =
             connect(&self.target, &self.settings.options, self.settings.connect_timeout).await;
@@ -462,7 +465,7 @@ impl managed::Manager for Manager {
             }
             Err(error) => {
                 add(&METRICS.backend_connect_errors, 1);
-                tracing::warn!(target = %self.target, %error, "could not connect to a shard");
+                tracing::warn!(shard = %self.shard, server = %self.target, %error, "could not connect");
                 if is_down(error) {
                     attempt.failed(Instant::now());
                 } else {
@@ -471,12 +474,12 @@ impl managed::Manager for Manager {
                 }
             }
         }
-        made
+        made.map(Box::new)
     }
 
     async fn recycle(
         &self,
-        connection: &mut Connection,
+        connection: &mut Box<Connection>,
         _: &Metrics,
     ) -> RecycleResult<BackendError> {
         let now = Instant::now();

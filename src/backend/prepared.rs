@@ -8,7 +8,7 @@ const STATEMENTS_MAX: usize = 500;
 /// The prepared statements of one connection, least recently used first out.
 ///
 /// A generation tells apart what has the same name but is something else (the statement's text, types or
-/// search_path changed); whoever finds another one than it wants closes the old one and prepares anew.
+/// `search_path` changed); whoever finds another one than it wants closes the old one and prepares anew.
 #[derive(Debug)]
 pub struct Prepared {
     by_name: FxHashMap<Box<[u8]>, Entry>,

@@ -79,6 +79,9 @@ pub struct Target {
     pub database: String,
     /// What is asked of TLS.
     pub ssl_mode: SslMode,
+    /// Further parameters of the startup packet that belong to this server (`application_name`,
+    /// `options` of its URL).
+    pub options: Vec<(String, String)>,
 }
 
 impl Target {

@@ -242,13 +242,13 @@ impl Limits {
     fn read(&mut self, mut section: Section<'_, '_, '_>) {
         if let Some(bytes) = section.bytes("statement_bytes_max") {
             // PostgreSQL's own bound on a message (PQ_LARGE_MESSAGE_LIMIT, 1 GB less one).
-            match u32::try_from(bytes).ok().filter(|bytes| (1024..(1 << 30)).contains(bytes)) {
-                Some(bytes) => self.statement_bytes_max = bytes,
-                None => {
-                    let span = section.span("statement_bytes_max");
-                    let message = "limits.statement_bytes_max must be between 1KiB and 1GiB";
-                    section.reading.fault(span, message, None);
-                }
+            let within = u32::try_from(bytes).ok().filter(|n| (1024..(1 << 30)).contains(n));
+            if let Some(bytes) = within {
+                self.statement_bytes_max = bytes;
+            } else {
+                let span = section.span("statement_bytes_max");
+                let message = "limits.statement_bytes_max must be between 1KiB and 1GiB";
+                section.reading.fault(span, message, None);
             }
         }
         self.merge_memory_max = section.bytes("merge_memory_max").unwrap_or(self.merge_memory_max);

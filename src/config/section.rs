@@ -49,17 +49,14 @@ impl Reading<'_> {
                 rest = after;
                 continue;
             };
-            match (self.env)(name) {
-                Some(value) => out.push_str(&value),
-                None => {
-                    self.fault(
-                        span.clone(),
-                        format!("environment variable {name} is not set"),
-                        Some(format!("Set {name}, or write the value itself.")),
-                    );
-                    // So that it doesn't look empty, which would be one more fault.
-                    out.push_str(name);
-                }
+            if let Some(value) = (self.env)(name) {
+                out.push_str(&value);
+            } else {
+                let hint = format!("Set {name}, or write the value itself.");
+                let message = format!("environment variable {name} is not set");
+                self.fault(span.clone(), message, hint);
+                // So that it doesn't look empty, which would be one more fault.
+                out.push_str(name);
             }
             rest = after_name;
         }
@@ -143,23 +140,21 @@ impl<'r, 'a, 't> Section<'r, 'a, 't> {
         let digits = number.as_str().replace('_', "");
         let number = i64::from_str_radix(&digits, number.radix()).ok();
         let number = number.filter(|number| (min..=max).contains(number));
-        match number.and_then(|number| N::try_from(number).ok()) {
-            Some(number) => *target = number,
-            None => {
-                let message = format!("{} must be between {min} and {max}", self.name(key));
-                self.reading.fault(value.span(), message, None);
-            }
+        if let Some(number) = number.and_then(|number| N::try_from(number).ok()) {
+            *target = number;
+            return;
         }
+        let message = format!("{} must be between {min} and {max}", self.name(key));
+        self.reading.fault(value.span(), message, None);
     }
 
     pub(super) fn duration(&mut self, key: &'static str, target: &mut Duration) {
         let Some(text) = self.quantity(key, "5s") else { return };
-        match units::duration(&text) {
-            Some(duration) => *target = duration,
-            None => {
-                self.unreadable(key, &text, "a duration", "\"300ms\", \"5s\", \"2min\", \"1h\"")
-            }
+        if let Some(duration) = units::duration(&text) {
+            *target = duration;
+            return;
         }
+        self.unreadable(key, &text, "a duration", "\"300ms\", \"5s\", \"2min\", \"1h\"");
     }
 
     pub(super) fn positive_duration(&mut self, key: &'static str, target: &mut Duration) {
@@ -235,7 +230,7 @@ impl<'r, 'a, 't> Section<'r, 'a, 't> {
             return Vec::new();
         };
         let mut tables = Vec::new();
-        for item in items.iter() {
+        for item in items {
             match item.get_ref() {
                 DeValue::Table(table) => tables.push((item.span(), table)),
                 other => self.wrong(key, item.span(), other, &wanted),
@@ -273,7 +268,7 @@ fn a(kind: &str) -> String {
 /// The candidate that is at most two edits away, if it is the only meaning.
 fn closest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let distance = |candidate: &&str| edits(word, candidate);
-    let best = candidates.iter().copied().min_by_key(|candidate| distance(&candidate))?;
+    let best = candidates.iter().copied().min_by_key(|candidate| distance(candidate))?;
     (edits(word, best) <= 2.min(best.len() / 2)).then_some(best)
 }
 

@@ -72,8 +72,10 @@ pub fn header(buf: &[u8]) -> Result<Option<(u8, usize)>, ProtocolError> {
 
 #[cold]
 fn too_long(body_bytes: usize, body_max: u32) -> ProtocolError {
+    // Only the limit on statements can be configured.
+    let name = if body_max > AUTH_BYTES_MAX { " (limits.statement_bytes_max)" } else { "" };
     ProtocolError::violation(format!(
-        "frame of {body_bytes} bytes exceeds the limit of {body_max} (limits.statement_bytes_max)"
+        "frame of {body_bytes} bytes exceeds the limit of {body_max}{name}"
     ))
 }
 

@@ -11,6 +11,8 @@
 //!
 //! Protocol facts: PostgreSQL manual, "Frontend/Backend Protocol".
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
 pub mod backend;
 pub mod frame;
 pub mod frontend;
