@@ -304,6 +304,8 @@ impl<'a> Elements<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn show(found: Result<DecodedArray<'_>, SqlError>) -> String {
@@ -398,5 +400,40 @@ mod tests {
         assert_eq!(show(decode_text(KeyType::BigInt, oid::NUMERIC, "{1.5,2.0}")), "<2>");
         let foreign = Param { oid: 1231 + 9999, format: Format::Text, value: Some(b"{1}") };
         assert_eq!(decode(KeyType::BigInt, &foreign), Ok(DecodedArray::Unknown));
+    }
+
+    proptest! {
+        /// Whatever arrives, reading it ends with a value or an error.
+        #[test]
+        fn garbage_is_an_error(
+            text in "[{}\\[\\]:=,\"\\\\ a1N\u{e9}]{0,24}",
+            bytes in proptest::collection::vec(any::<u8>(), 0..40),
+            number in "[-+0-9.eE_xX ]{0,12}",
+        ) {
+            for ty in [KeyType::BigInt, KeyType::Text, KeyType::Uuid] {
+                let _ = decode_text(ty, 0, &text);
+                let _ = decode_binary(ty, &bytes);
+                let _ = KeyValue::from_number(ty, &number);
+                let _ = KeyValue::from_text(ty, &number);
+                for oid in [0, oid::NUMERIC, oid::INT8, oid::TEXT, oid::UUID] {
+                    let _ = KeyValue::from_binary(ty, oid, &bytes);
+                }
+            }
+        }
+
+        /// Elements written as PostgreSQL writes them come back.
+        #[test]
+        fn quoted_elements_come_back(elements in proptest::collection::vec(".{0,6}", 0..5)) {
+            let quoted: Vec<String> = elements
+                .iter()
+                .map(|e| format!("\"{}\"", e.replace('\\', "\\\\").replace('"', "\\\"")))
+                .collect();
+            let text = format!("{{{}}}", quoted.join(","));
+            let DecodedArray::Keys(keys) = decode_text(KeyType::Text, 0, &text).unwrap() else {
+                panic!("{text}")
+            };
+            let found: Vec<String> = keys.into_iter().map(|k| k.unwrap().to_string()).collect();
+            prop_assert_eq!(found, elements);
+        }
     }
 }

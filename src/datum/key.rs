@@ -426,7 +426,7 @@ fn binary_numeric(bytes: &[u8]) -> Result<Decoded<'static>, SqlError> {
     else {
         return Err(bad_binary("numeric"));
     };
-    if bytes.len() % 2 != 0 || usize::try_from(digits) != Ok(words.len()) {
+    if !bytes.len().is_multiple_of(2) || usize::try_from(digits) != Ok(words.len()) {
         return Err(bad_binary("numeric"));
     }
     let negative = match sign {

@@ -44,6 +44,12 @@ impl Directory {
         }
     }
 
+    /// Whether the key is listed.
+    pub(super) fn lists(&self, key: &KeyValue<'_>) -> bool {
+        let entries: &FxHashMap<KeyValue<'_>, ShardId> = &self.entries;
+        entries.contains_key(key)
+    }
+
     /// Every shard that it can yield.
     pub(super) fn shards(&self) -> ShardSet {
         let mut shards = self.listed(|_| true);

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::directory::Directory;
-use super::geo::Geo;
-use super::hash::Hash;
-use super::range::Ranges;
+use super::directory::{Directory, Otherwise};
+use super::geo::{Geo, Region};
+use super::hash::{Hash, slot};
+use super::range::{RangeEntry, Ranges};
 use super::target::ConnectionTarget;
 use super::{KeyId, ShardId, ShardSet};
-use crate::datum::KeyType;
+use crate::datum::{KeyType, KeyValue};
 
 /// A shard.
 #[derive(Debug, Clone)]
@@ -64,6 +64,53 @@ impl Key {
     /// How many parts it has.
     pub fn parts(&self) -> usize {
         self.types.len()
+    }
+
+    /// The rule that places a row with these parts, in words, for EXPLAIN (ROUTE): `range 1 to 20`.
+    pub fn rule(&self, values: &[KeyValue<'_>]) -> String {
+        let Some(first) = values.first() else { return self.strategy.name().to_owned() };
+        match &self.strategy {
+            Strategy::Hash(hash) => hash_rule(hash, first),
+            Strategy::Range(ranges) => range_rule(ranges, first),
+            Strategy::Directory(directory) => match &directory.otherwise {
+                _ if directory.lists(first) => format!("directory entry {first}"),
+                Otherwise::Hash(hash) => {
+                    format!("not in the directory, {}", hash_rule(hash, first))
+                }
+                Otherwise::Range(ranges) => {
+                    format!("not in the directory, {}", range_rule(ranges, first))
+                }
+                Otherwise::Refuse => "not in the directory".to_owned(),
+            },
+            Strategy::Geo(geo) => match (geo.region(first), values.get(1)) {
+                (Ok(Region::Within(hash)), Some(second)) => {
+                    format!("region {first}, {}", hash_rule(hash, second))
+                }
+                (Ok(_), _) => format!("region {first}"),
+                (Err(_), _) => format!("region {first} is not listed, default"),
+            },
+            Strategy::Database(_) => "database".to_owned(),
+        }
+    }
+}
+
+fn hash_rule(hash: &Hash, value: &KeyValue<'_>) -> String {
+    match hash {
+        Hash::Slots(_) => format!("slot {}", slot(value)),
+        Hash::Modulo(shards) | Hash::Postgres(shards) | Hash::Md5 { shards, .. } => {
+            format!("hash {} modulo {}", hash.algorithm(), shards.len())
+        }
+        Hash::Consistent { .. } => "hash consistent".to_owned(),
+    }
+}
+
+fn range_rule(ranges: &Ranges, value: &KeyValue<'_>) -> String {
+    match ranges.entry(value) {
+        Some(RangeEntry { from: Some(from), to: Some(to), .. }) => format!("range {from} to {to}"),
+        Some(RangeEntry { from: Some(from), .. }) => format!("range from {from}"),
+        Some(RangeEntry { to: Some(to), .. }) => format!("range to {to}"),
+        Some(RangeEntry { .. }) => "range of every key".to_owned(),
+        None => "no range".to_owned(),
     }
 }
 

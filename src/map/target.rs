@@ -300,7 +300,7 @@ mod tests {
                     t.host, t.port, t.user, t.dbname, t.sslmode
                 );
                 for (name, value) in &t.params {
-                    text.push_str(&format!(" {name}={value}"));
+                    text = format!("{text} {name}={value}");
                 }
                 text
             }

@@ -42,6 +42,8 @@ const STRATEGIES: [(&str, Word); 5] = [
     ("database", Word::Database),
 ];
 
+const SECTIONS: [&str; 6] = ["hash", "range", "geo", "directory", "database", "place"];
+
 /// Reads the keys, in the order of the file.
 pub(super) fn keys(
     r: &mut Reader<'_>,
@@ -83,14 +85,35 @@ pub(super) fn keys(
     keys
 }
 
-/// What the sub-tables of a key hold; `Some(None)` is a faulty one.
+/// A sub-table of a key.
+enum Section<T> {
+    /// It isn't there.
+    Absent,
+    /// It is there, and a fault was added.
+    Faulty,
+    /// It was read.
+    Read(T),
+}
+
+impl<T> Section<T> {
+    /// Reads a sub-table if it is there; `read` gives `None` after a fault.
+    fn read(node: Option<&Node<'_>>, read: impl FnOnce(&Node<'_>) -> Option<T>) -> Self {
+        match node.map(read) {
+            None => Self::Absent,
+            Some(None) => Self::Faulty,
+            Some(Some(value)) => Self::Read(value),
+        }
+    }
+}
+
+/// What the sub-tables of a key hold.
 struct Parts {
-    hash: Option<Option<Hash>>,
-    range: Option<Option<Ranges>>,
-    geo: Option<Option<(Geo, Option<Within>)>>,
-    directory: Option<Option<DirectoryParts>>,
-    database: Option<Option<DatabasePerKey>>,
-    place: Option<Option<NewKeyPlaces>>,
+    hash: Section<Hash>,
+    range: Section<Ranges>,
+    geo: Section<(Geo, Option<Within>)>,
+    directory: Section<DirectoryParts>,
+    database: Section<DatabasePerKey>,
+    place: Section<NewKeyPlaces>,
 }
 
 fn key(
@@ -110,26 +133,34 @@ fn key(
     }
     let ty = fields.require("type").and_then(|node| strategies::key_type(r, &node));
     let word = fields.require("strategy").and_then(|node| node.choice(r, &STRATEGIES));
-    let mut sub = |r: &mut Reader<'_>, name: &'static str| {
-        let node = fields.take(name)?;
-        Some((node.clone(), node.fields(r)))
-    };
-    let (hash, range, geo) = (sub(r, "hash"), sub(r, "range"), sub(r, "geo"));
-    let (directory, database) = (sub(r, "directory"), sub(r, "database"));
-    let place = sub(r, "place");
-    let sections: Vec<(Node<'_>, &str)> = [&hash, &range, &geo, &directory, &database, &place]
-        .into_iter()
-        .zip(["hash", "range", "geo", "directory", "database", "place"])
-        .filter_map(|(section, name)| Some((section.as_ref()?.0.clone(), name)))
-        .collect();
+    let sections: Vec<(&str, Node<'_>)> =
+        SECTIONS.into_iter().filter_map(|name| Some((name, fields.take(name)?))).collect();
+    let section = |name| sections.iter().find(|(n, _)| *n == name).map(|(_, node)| node);
     let parts = Parts {
-        hash: hash.map(|(_, f)| f.and_then(|f| strategies::hash(r, names, f, ty))),
-        range: range.map(|(_, f)| f.and_then(|f| strategies::range(r, names, f, ty))),
-        geo: geo.map(|(_, f)| f.and_then(|f| strategies::geo(r, names, f))),
-        directory: directory
-            .map(|(_, f)| f.and_then(|f| strategies::directory(r, names, f, ty, has_control))),
-        database: database.map(|(_, f)| f.and_then(|f| strategies::database(r, f))),
-        place: place.map(|(_, f)| f.and_then(|f| strategies::new_key_places(r, names, f))),
+        hash: Section::read(section("hash"), |node| {
+            let fields = node.fields(r)?;
+            strategies::hash(r, names, fields, ty)
+        }),
+        range: Section::read(section("range"), |node| {
+            let fields = node.fields(r)?;
+            strategies::range(r, names, fields, ty)
+        }),
+        geo: Section::read(section("geo"), |node| {
+            let fields = node.fields(r)?;
+            strategies::geo(r, names, fields)
+        }),
+        directory: Section::read(section("directory"), |node| {
+            let fields = node.fields(r)?;
+            strategies::directory(r, names, fields, ty, has_control)
+        }),
+        database: Section::read(section("database"), |node| {
+            let fields = node.fields(r)?;
+            Some(strategies::database(r, fields))
+        }),
+        place: Section::read(section("place"), |node| {
+            let fields = node.fields(r)?;
+            strategies::new_key_places(r, names, fields)
+        }),
     };
     let span = fields.span.clone();
     let meant = fields.finish(r);
@@ -146,12 +177,12 @@ fn key(
 }
 
 /// Sub-tables that the strategy has no use for.
-fn warn_unused(r: &mut Reader<'_>, word: Word, parts: &Parts, sections: &[(Node<'_>, &str)]) {
+fn warn_unused(r: &mut Reader<'_>, word: Word, parts: &Parts, sections: &[(&str, Node<'_>)]) {
     let (otherwise, place_new) = match &parts.directory {
-        Some(Some(directory)) => (Some(directory.otherwise), directory.place_new),
-        _ => (None, PlaceNew::Refuse),
+        Section::Read(directory) => (Some(directory.otherwise), directory.place_new),
+        Section::Absent | Section::Faulty => (None, PlaceNew::Refuse),
     };
-    for (node, section) in sections {
+    for (section, node) in sections {
         let used = match (word, *section) {
             (Word::Hash, "hash") | (Word::Range, "range") | (Word::Geo, "geo") => true,
             (Word::Directory, "directory" | "place") => true,
@@ -205,6 +236,15 @@ fn missing<T>(r: &mut Reader<'_>, (span, meant): Place<'_>, section: &str) -> Op
     None
 }
 
+/// A section that must be there.
+fn present<T>(r: &mut Reader<'_>, place: Place<'_>, name: &str, section: Section<T>) -> Option<T> {
+    match section {
+        Section::Read(value) => Some(value),
+        Section::Faulty => None,
+        Section::Absent => missing(r, place, name),
+    }
+}
+
 /// `None` only when a fault was added.
 fn assemble(
     r: &mut Reader<'_>,
@@ -219,20 +259,18 @@ fn assemble(
     let mut place_new = PlaceNew::Refuse;
     let (strategy, shards) = match word {
         Word::Hash => {
-            let Some(hash) = parts.hash else { return missing(r, place, "hash") };
-            let hash = hash?;
+            let hash = present(r, place, "hash", parts.hash)?;
             let shards = hash.shards();
             (Strategy::Hash(hash), shards)
         }
         Word::Range => {
-            let Some(ranges) = parts.range else { return missing(r, place, "range") };
-            let ranges = ranges?;
+            let ranges = present(r, place, "range", parts.range)?;
             let shards = ranges.shards();
             (Strategy::Range(ranges), shards)
         }
         Word::Geo => {
-            let Some(geo) = parts.geo else { return missing(r, place, "geo") };
-            let (geo, within) = geo?;
+            let geo = present(r, place, "geo", parts.geo)?;
+            let (geo, within) = geo;
             if !matches!(ty, KeyType::Text | KeyType::Varchar) {
                 r.fault(place.0, format!("strategy geo needs a key of type text, not {ty}"));
                 return None;
@@ -245,8 +283,7 @@ fn assemble(
             (Strategy::Geo(geo), shards)
         }
         Word::Directory => {
-            let Some(listed) = parts.directory else { return missing(r, place, "directory") };
-            let listed = listed?;
+            let listed = present(r, place, "directory", parts.directory)?;
             place_new = listed.place_new;
             let otherwise = otherwise(r, &listed, place.1, parts.hash, parts.range)?;
             let directory = Directory { entries: listed.entries, otherwise };
@@ -254,14 +291,15 @@ fn assemble(
             (Strategy::Directory(directory), shards)
         }
         Word::Database => {
-            let Some(database) = parts.database else { return missing(r, place, "database") };
-            (Strategy::Database(database?), ShardSet::all(names.shards.len()))
+            let database = present(r, place, "database", parts.database)?;
+            (Strategy::Database(database), ShardSet::all(names.shards.len()))
         }
     };
     let new_key_places = match parts.place {
-        Some(place) => Some(place?),
-        None if place_new == PlaceNew::Geo => return missing(r, place, "place"),
-        None => None,
+        Section::Read(places) => Some(places),
+        Section::Faulty => return None,
+        Section::Absent if place_new == PlaceNew::Geo => return missing(r, place, "place"),
+        Section::Absent => None,
     };
     Some(Assembled { strategy, types, within_column, shards, place_new, new_key_places })
 }
@@ -270,15 +308,13 @@ fn otherwise(
     r: &mut Reader<'_>,
     directory: &DirectoryParts,
     meant: &[&'static str],
-    hash: Option<Option<Hash>>,
-    range: Option<Option<Ranges>>,
+    hash: Section<Hash>,
+    range: Section<Ranges>,
 ) -> Option<Otherwise> {
-    let section = match (directory.otherwise, hash, range) {
-        (OtherwiseWord::Refuse, _, _) => return Some(Otherwise::Refuse),
-        (OtherwiseWord::Hash, Some(hash), _) => return hash.map(Otherwise::Hash),
-        (OtherwiseWord::Range, _, Some(ranges)) => return ranges.map(Otherwise::Range),
-        (OtherwiseWord::Hash, None, _) => "hash",
-        (OtherwiseWord::Range, _, None) => "range",
-    };
-    missing(r, (&directory.otherwise_span, meant), section)
+    let place = (&directory.otherwise_span, meant);
+    match directory.otherwise {
+        OtherwiseWord::Refuse => Some(Otherwise::Refuse),
+        OtherwiseWord::Hash => present(r, place, "hash", hash).map(Otherwise::Hash),
+        OtherwiseWord::Range => present(r, place, "range", range).map(Otherwise::Range),
+    }
 }

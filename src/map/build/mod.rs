@@ -13,7 +13,7 @@ mod tables;
 use toml::de::DeTable;
 
 use super::fault::Source;
-use super::model::{Key, Policy};
+use super::model::Key;
 use super::reader::{At, Fields, Reader};
 use super::{Fault, Faults, KeyId, ShardId, ShardMap};
 
@@ -21,7 +21,7 @@ use super::{Fault, Faults, KeyId, ShardId, ShardMap};
 #[derive(Default)]
 struct Names {
     shards: Vec<String>,
-    ring_names: Vec<String>,
+    rings: Vec<String>,
     /// `active` of each shard.
     active: Vec<bool>,
     keys: Vec<String>,
@@ -139,7 +139,7 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>) -> Option<ShardMap> {
         databases,
         session_key: session_key.or(only_key),
         key_setting,
-        policy: policy.unwrap_or_else(Policy::default),
+        policy: policy.unwrap_or_default(),
         control,
     })
 }

@@ -59,7 +59,7 @@ fn database(r: &mut Reader<'_>, names: &Names, mut fields: Fields<'_>) -> Option
                 shards.iter().flatten().filter_map(|name| names.shard(r, name)).collect();
             let points = ids
                 .iter()
-                .filter_map(|id| Some((*id, names.ring_names.get(usize::from(id.0))?.as_str())));
+                .filter_map(|id| Some((*id, names.rings.get(usize::from(id.0))?.as_str())));
             let ring = Hash::consistent(String::new(), VIRTUAL_NODES_DEFAULT, points);
             Some(DatabaseStrategy::Hash(ring))
         }

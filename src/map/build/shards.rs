@@ -85,7 +85,7 @@ fn shard(
     }
     let explicit_ring = fields.string(r, "ring_name");
     if let Some(ring_name) = explicit_ring.clone().or_else(|| name.clone()) {
-        names.ring_names.push(ring_name.value.clone());
+        names.rings.push(ring_name.value.clone());
         // Names that stand twice have had their fault.
         let same_name = explicit_ring.is_none()
             && seen.ring_names.iter().any(|ring| ring.value == ring_name.value)
@@ -94,7 +94,7 @@ fn shard(
             unique(r, &mut seen.ring_names, "ring_name", ring_name);
         }
     } else {
-        names.ring_names.push(String::new());
+        names.rings.push(String::new());
     }
     let region = fields.string(r, "region");
     if let Some(region) = &region {

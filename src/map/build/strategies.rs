@@ -156,7 +156,7 @@ fn make_hash(
         Algorithm::Md5 => Some(Hash::Md5 { prefix, shards }),
         Algorithm::Postgres => Some(Hash::Postgres(shards)),
         Algorithm::Consistent => {
-            let ring_name = |shard: &ShardId| names.ring_names.get(usize::from(shard.0));
+            let ring_name = |shard: &ShardId| names.rings.get(usize::from(shard.0));
             let points = shards.iter().filter_map(|s| Some((*s, ring_name(s)?.as_str())));
             Some(Hash::consistent(prefix, virtual_nodes, points))
         }
@@ -472,13 +472,13 @@ pub(super) fn directory(
 }
 
 /// `[keys.x.database]`.
-pub(super) fn database(r: &mut Reader<'_>, mut fields: Fields<'_>) -> Option<DatabasePerKey> {
+pub(super) fn database(r: &mut Reader<'_>, mut fields: Fields<'_>) -> DatabasePerKey {
     let prefix = fields.string(r, "prefix").map(|p| p.value).unwrap_or_default();
     let words = [("hash", false), ("directory", true)];
     let by_directory = fields.choice(r, "placement", &words).unwrap_or_default();
     let auto_create = fields.boolean(r, "auto_create").unwrap_or_default();
     fields.finish(r);
-    Some(DatabasePerKey { prefix, by_directory, auto_create })
+    DatabasePerKey { prefix, by_directory, auto_create }
 }
 
 /// `[keys.x.place]`.

@@ -1,5 +1,7 @@
 //! Faults: all at once, each once, with line, caret and hint, and never a password.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// `line: message` of every fault.
@@ -187,4 +189,32 @@ fn faults_of_syntax_are_faults() {
     assert_eq!(faults(&twice), ["18: duplicate key", "19: trust_shard_id must be true or false",]);
     assert_eq!(faults(""), ["1: the map has no shards", "1: default_shard is missing"]);
     assert!(!faults("url = \"postgresql://bot:s3cret@h\n\u{0}").is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// However a map is damaged, the answer is a map or faults that render and keep the passwords.
+    #[test]
+    fn damaged_maps_are_faults(
+        cut in 0usize..3200,
+        length in 0usize..60,
+        put in prop_oneof![
+            Just(String::new()), "[a-z=\"'{}\\[\\]#.,\n 0-9]{0,8}", Just("\u{e9}".to_owned()), Just("\"\"\"".to_owned()),
+        ],
+    ) {
+        let mut text = include_str!("../../../tests/golden/full_map.toml")
+            .replace("bot:bot@", "bot:s3cret@");
+        let cut = cut.min(text.len());
+        let end = (cut + length).min(text.len());
+        text.replace_range(cut..end, &put);
+        let env = |_: &str| Some("s3cret".to_owned());
+        if let Err(faults) = ShardMap::parse("map.toml", &text, &env) {
+            prop_assert!(faults.count() > 0);
+            // Damage inside a URL may take away what tells its password.
+            let touched = text.match_indices("s3cret").any(|(at, _)| at.abs_diff(cut) < 80);
+            let leaks = faults.render(false).contains("s3cret");
+            prop_assert!(touched || !leaks);
+        }
+    }
 }

@@ -10,16 +10,12 @@ use super::*;
 
 /// Three shards, and what comes after them.
 fn with_shards(rest: &str) -> String {
-    let shards: String = ["usa-east", "usa-west", "deu"]
-        .iter()
-        .zip(5501..)
-        .map(|(name, port)| {
-            format!(
-                "[[shards]]\nid = {}\nname = \"{name}\"\nurl = \"postgresql://bot:bot@127.0.0.1:{port}/bots\"\n",
-                port - 5500
-            )
-        })
-        .collect();
+    let mut shards = String::new();
+    for (name, port) in ["usa-east", "usa-west", "deu"].iter().zip(5501..) {
+        let id = port - 5500;
+        let url = format!("postgresql://bot:bot@127.0.0.1:{port}/bots");
+        shards = format!("{shards}[[shards]]\nid = {id}\nname = \"{name}\"\nurl = \"{url}\"\n");
+    }
     format!("version = 1\ndefault_shard = \"usa-east\"\n{shards}\n{rest}")
 }
 

@@ -31,6 +31,29 @@ fn shipped_maps_are_valid() {
 }
 
 #[test]
+fn rules_are_told_in_words() {
+    let check = |file: &str, values: &[KeyValue<'static>], shard: u16, expect: &str| {
+        let (_, text) = SHIPPED.iter().find(|(name, _)| *name == file).unwrap();
+        let (map, _) = ShardMap::parse(file, text, &no_env).unwrap();
+        assert_eq!(map.place_row(K, values), Ok(ShardId(shard)), "{file} {values:?}");
+        assert_eq!(map.keys()[0].rule(values), expect, "{file} {values:?}");
+    };
+    let int = |i| [KeyValue::Int(i)];
+    let row = |region: &'static str, i| [KeyValue::Text(region.into()), KeyValue::Int(i)];
+    check("hash.toml", &int(40), 1, "hash postgres modulo 3");
+    check("range.toml", &int(20), 0, "range 1 to 20");
+    check("range.toml", &int(42), 2, "range from 41");
+    check("directory.toml", &int(42), 2, "directory entry 42");
+    check("directory.toml", &int(43), 1, "not in the directory, range 31 to 60");
+    check("slots.toml", &int(1), 0, "slot 4024");
+    check("slots.toml", &int(3), 2, "slot 13497");
+    check("geo.toml", &row("USA", 3), 1, "region USA, hash postgres modulo 2");
+    check("geo.toml", &row("FRA", 3), 2, "region FRA");
+    check("geo.toml", &row("MEX", 3), 0, "region MEX is not listed, default");
+    check("botserver.toml", &int(1_000_001), 1, "not in the directory, range 1000001 to 2000000");
+}
+
+#[test]
 fn every_section_of_the_contract_is_read() {
     let text = include_str!("../../../tests/golden/full_map.toml");
     let env = |name: &str| (name == "BOT_PASSWORD").then(|| "s3cret".to_owned());
