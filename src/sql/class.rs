@@ -1,4 +1,20 @@
 //! What sort of statement it is, by its first words alone: enough for everything that needs no tree.
+//!
+//! [`classify`] reads tokens, never the inside of strings or comments. What it does not recognise to the
+//! last word is [`Class::Other`]: PostgreSQL will say what is wrong with it. It says nothing of tables and
+//! predicates, and does not check what only PostgreSQL can (that a setting exists, that a name is not
+//! reserved).
+//!
+//! Grammar: `src/backend/parser/gram.y`; command tags: `src/include/tcop/cmdtaglist.h`.
+
+mod definition;
+mod explain;
+mod setting;
+mod transaction;
+mod words;
+
+pub use transaction::set_transaction_modes;
+use words::Words;
 
 use super::ir::Span;
 
@@ -12,7 +28,8 @@ pub enum Class {
     Query,
     /// `EXPLAIN …`, PostgreSQL's own: goes to analysis.
     Explain,
-    /// `EXPLAIN (ROUTE [, FORMAT JSON]) …`; the statement starts at byte `rest`.
+    /// `EXPLAIN (ROUTE [, FORMAT JSON]) …`; the statement starts at byte `rest`. With any other option,
+    /// or nothing to explain, it is [`Class::Other`].
     ExplainRoute {
         /// FORMAT JSON.
         json: bool,
@@ -39,7 +56,7 @@ pub enum Class {
     RollbackTo(String),
     /// SET [SESSION | LOCAL] name …, also SET TIME ZONE, SET NAMES, SET ROLE, SET SESSION AUTHORIZATION.
     Set(SetCommand),
-    /// SET TRANSACTION …, SET SESSION CHARACTERISTICS AS TRANSACTION …
+    /// SET TRANSACTION …, SET SESSION CHARACTERISTICS AS TRANSACTION …; [`set_transaction_modes`] says which.
     SetTransaction {
         /// SESSION CHARACTERISTICS.
         session: bool,
@@ -161,8 +178,136 @@ pub struct SetCommand {
 pub enum SetValue {
     /// TO DEFAULT (also SET ROLE NONE, SET TIME ZONE LOCAL).
     Default,
-    /// One value, unquoted.
+    /// One value, unquoted. For a setting that is a list (`search_path`) it is one element, whatever
+    /// commas are in it.
     One(String),
     /// A list, or something that needs PostgreSQL to read it; the text as written.
     Raw(String),
 }
+
+/// The class of one statement. `statement` is its own text ([`super::lexer::Scanned::span`]), which spans
+/// and offsets in the answer count in; `standard_strings` is `standard_conforming_strings`.
+pub fn classify(statement: &str, standard_strings: bool) -> Class {
+    if is_plain_query(statement.as_bytes()) {
+        return Class::Query;
+    }
+    let mut words = Words::new(statement, standard_strings);
+    if words.at_end() {
+        return Class::Empty;
+    }
+    if words.is_symbol("(") {
+        return Class::Query;
+    }
+    let mut buffer = [0; FIRST_WORD_BYTES_MAX];
+    match words.take_lower(&mut buffer) {
+        Some(first) => by_first_word(first, &mut words).unwrap_or(Class::Other),
+        None => Class::Other,
+    }
+}
+
+/// The commonest case without a token cut: the first word is one of these and a blank ends it.
+#[inline]
+fn is_plain_query(statement: &[u8]) -> bool {
+    let Some((word, rest)) = statement.split_first_chunk::<6>() else { return false };
+    rest.first() == Some(&b' ')
+        && matches!(&word.to_ascii_lowercase(), b"select" | b"insert" | b"update" | b"delete")
+}
+
+/// No first word is longer (`deallocate`).
+const FIRST_WORD_BYTES_MAX: usize = 10;
+
+/// `None` for [`Class::Other`].
+fn by_first_word(first: &str, words: &mut Words<'_>) -> Option<Class> {
+    let class = match first {
+        "select" | "insert" | "update" | "delete" | "with" | "values" | "table" | "merge" => {
+            Class::Query
+        }
+        "begin" => transaction::begin(words)?,
+        "commit" | "end" => transaction::commit(words)?,
+        "rollback" => transaction::rollback(words)?,
+        "abort" => transaction::abort(words)?,
+        "start" => transaction::start(words)?,
+        "savepoint" => transaction::savepoint(words)?,
+        "release" => transaction::release(words)?,
+        "set" => setting::set(words)?,
+        "reset" => setting::reset(words)?,
+        "show" => setting::show(words)?,
+        "explain" => explain::explain(words),
+        "prepare" => prepare(words)?,
+        "execute" => Class::Execute { name: words.name()? },
+        "deallocate" => deallocate(words)?,
+        "discard" => discard(words)?,
+        "declare" => Class::Declare,
+        "fetch" | "move" => Class::Fetch,
+        "close" => Class::Close,
+        "copy" => copy(words)?,
+        "do" => Class::Do,
+        "call" => Class::Call,
+        "listen" => Class::Listen,
+        "unlisten" => Class::Unlisten,
+        "notify" => Class::Notify,
+        "lock" => Class::Lock,
+        "truncate" => Class::Truncate,
+        "vacuum" | "analyze" | "analyse" | "reindex" | "cluster" | "checkpoint" | "refresh"
+        | "load" => Class::Maintenance,
+        _ => return definition::by_first_word(first, words),
+    };
+    Some(class)
+}
+
+/// PREPARE name …, PREPARE TRANSACTION 'gid'.
+fn prepare(words: &mut Words<'_>) -> Option<Class> {
+    if words.is("transaction") && words.second_is_string() {
+        return Some(Class::TwoPhase);
+    }
+    let name = words.name()?;
+    (words.is("as") || words.is_symbol("(")).then_some(Class::Prepare { name })
+}
+
+fn deallocate(words: &mut Words<'_>) -> Option<Class> {
+    let mut before = words.clone();
+    if words.take("prepare") && words.at_end() {
+        return Some(Class::Deallocate(Some(before.name()?)));
+    }
+    let name = if words.take("all") { None } else { Some(words.name()?) };
+    words.at_end().then_some(Class::Deallocate(name))
+}
+
+fn discard(words: &mut Words<'_>) -> Option<Class> {
+    let class = if words.take("all") {
+        Class::DiscardAll
+    } else if ["plans", "sequences", "temp", "temporary"].iter().any(|word| words.take(word)) {
+        Class::Discard
+    } else {
+        return None;
+    };
+    words.at_end().then_some(class)
+}
+
+/// COPY (query) TO …, COPY [BINARY] table [(columns)] FROM | TO …; PostgreSQL takes STDIN and STDOUT for
+/// one another.
+fn copy(words: &mut Words<'_>) -> Option<Class> {
+    let query = words.is_symbol("(");
+    if query {
+        words.skip_parentheses()?;
+    } else {
+        words.take("binary");
+        words.qualified_name()?;
+        if words.is_symbol("(") {
+            words.skip_parentheses()?;
+        }
+    }
+    let from = !query && words.take("from");
+    if !from && !words.take("to") {
+        return None;
+    }
+    let client = words.take("stdin") || words.take("stdout");
+    if !client {
+        words.take("program");
+        words.string_token()?;
+    }
+    Some(Class::Copy { from, client, query })
+}
+
+#[cfg(test)]
+mod tests;
