@@ -34,9 +34,21 @@
 //! by shape) → `plan` → `exec` on `backend` connections → frames back to the client. Control never
 //! sits in the data path.
 
+pub mod app;
+pub mod backend;
 pub mod catalog;
+pub mod cli;
+pub mod config;
 pub mod datum;
+pub mod demo;
 pub mod error;
+pub mod exec;
+pub mod frontend;
 pub mod map;
+pub mod mapstore;
+pub mod merge;
+pub mod observe;
 pub mod plan;
+pub mod session;
 pub mod sql;
+pub mod wire;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `pgmeridian` command.
+
+fn main() -> std::process::ExitCode {
+    pgmeridian::cli::main()
+}

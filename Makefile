@@ -1,0 +1,43 @@
+# Every target installs what it needs on Debian and Ubuntu (as root or with sudo); only Rust must be
+# there. `make` alone lists the targets.
+
+# Rust is usually on the PATH; rustup's own place is the second guess.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/cargo/bin
+export CARGO ?= cargo
+SHELL := /bin/bash
+
+.PHONY: help build demo serve-demo test conformance bench clean
+
+help:
+	@echo "make demo         three scratch PostgreSQL shards, and a guided tour through every strategy"
+	@echo "make serve-demo   the same shards and data, served until Ctrl-C: play with psql"
+	@echo "make test         format, lints, all tests"
+	@echo "make conformance  the long tests and real drivers"
+	@echo "make bench        criterion, and pgbench beside PostgreSQL and PgBouncer"
+
+build:
+	@.ci/need cc
+	$(CARGO) build --release --locked
+
+demo: build
+	@.ci/need postgresql
+	target/release/pgmeridian demo --tour
+
+serve-demo: build
+	@.ci/need postgresql
+	target/release/pgmeridian demo
+
+test:
+	@.ci/need cc postgresql
+	.ci/suites
+
+conformance: build
+	@.ci/need postgresql clients drivers
+	.ci/conformance
+
+bench: build
+	@.ci/need postgresql clients pooler
+	$(CARGO) bench --locked --bench '*'
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,30 @@
+//! Connections to shards: dial, log in, pool, cancel.
+//!
+//! Main types: [`Target`] (where a shard is and as whom), [`Connection`] (a session on a shard, which its
+//! holder reads and writes directly), [`Pools`] and [`Lease`] (a connection for the time that a client
+//! needs it), [`Idle`] (a connection proven to be clean, the only thing that a pool takes back),
+//! [`BackendError`].
+//!
+//! Invariants: what is not provably idle is closed, never reused; a shard that is down fails fast and
+//! does not touch the others; no password is ever printed.
+//!
+//! Absent: TLS to shards (`sslmode` stronger than `prefer` is refused, never silently plaintext),
+//! Kerberos, replicas, health checks by themselves.
+
+mod breaker;
+mod cancel;
+mod connect;
+mod connection;
+mod error;
+mod pool;
+mod prepared;
+mod stream;
+mod target;
+
+pub use self::cancel::{CancelKey, cancel};
+pub use self::connect::connect;
+pub use self::connection::{Connection, Row};
+pub use self::error::{BackendError, Side};
+pub use self::pool::{Idle, Lease, Login, Pool, PoolSettings, PoolStatus, Pools, ShardPools};
+pub use self::prepared::Prepared;
+pub use self::target::{Host, SslMode, Target};

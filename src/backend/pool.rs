@@ -1,0 +1,514 @@
+//! Pools of connections: one per shard, role and database.
+//!
+//! [`Pools`] belongs to one thread's runtime and one shard map. A session asks it once for its
+//! [`ShardPools`] (one [`Pool`] per shard for one login) and from then on only indexes it.
+//!
+//! A [`Lease`] that is dropped closes its connection; only [`Lease::into_idle`] and [`Idle::release`]
+//! give one back. The connection that was used last is leased first, so that the hot ones stay hot and the
+//! others age out.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use deadpool::Runtime;
+use deadpool::managed::{
+    self, Metrics, Object, PoolConfig, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts,
+};
+
+use super::breaker::Breaker;
+use super::connect::connect;
+use super::connection::Connection;
+use super::error::BackendError;
+use super::target::Target;
+use crate::config::{self, Secret};
+use crate::map::ShardId;
+use crate::observe::{METRICS, add};
+
+/// How pools behave.
+#[derive(Clone, Debug)]
+pub struct PoolSettings {
+    /// Connections per shard and login.
+    pub size: usize,
+    /// Further ones for clients that have waited half of `wait_timeout`.
+    pub reserve: usize,
+    /// How long a client waits for a connection.
+    pub wait_timeout: Duration,
+    /// A connection that was unused for so long is closed.
+    pub idle_timeout: Duration,
+    /// A connection of this age is closed when it is next free.
+    pub lifetime: Duration,
+    /// How long dialling and logging in may take together.
+    pub connect_timeout: Duration,
+    /// When a shard is left alone.
+    pub breaker: config::Breaker,
+    /// Further parameters of the startup packet (`application_name` …), the same for all.
+    pub options: Vec<(String, String)>,
+}
+
+impl From<&config::Config> for PoolSettings {
+    fn from(config: &config::Config) -> Self {
+        Self {
+            size: config.pool.size,
+            reserve: config.pool.reserve,
+            wait_timeout: config.pool.wait_timeout,
+            idle_timeout: config.pool.idle_timeout,
+            lifetime: config.pool.lifetime,
+            connect_timeout: config.health.timeout,
+            breaker: config.breaker,
+            options: Vec::new(),
+        }
+    }
+}
+
+/// As whom to log in on the shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The role.
+    pub user: String,
+    /// Its password on all shards. Without one, that of a shard's URL is taken where the URL's user is
+    /// this one,
+    pub password: Option<Secret>,
+    /// and this one where it isn't: the password that the user has here, if it is known.
+    pub fallback: Option<Secret>,
+    /// Another database than that of the shards' URLs.
+    pub database: Option<String>,
+}
+
+impl Login {
+    /// A configured user's login; `database` where it isn't that of the shards' URLs.
+    pub fn of(user: &config::User, database: Option<String>) -> Self {
+        let fallback = match &user.password {
+            Some(config::Password::Plain(password)) => Some(password.clone()),
+            Some(config::Password::Verifier(_)) | None => None,
+        };
+        Self { user: user.name.clone(), password: user.shard_password.clone(), fallback, database }
+    }
+
+    fn target(&self, shard: &Target) -> Target {
+        let password = match (&self.password, &self.fallback) {
+            (Some(password), _) => password.clone(),
+            (None, _) if shard.user == self.user => shard.password.clone(),
+            (None, Some(password)) => password.clone(),
+            (None, None) => Secret::default(),
+        };
+        let database = self.database.clone().unwrap_or_else(|| shard.database.clone());
+        Target { user: self.user.clone(), password, database, ..shard.clone() }
+    }
+}
+
+/// The pools of all shards and logins.
+pub struct Pools {
+    settings: Arc<PoolSettings>,
+    shards: Vec<Shard>,
+    by_login: DashMap<(String, Option<String>), Arc<ShardPools>>,
+}
+
+struct Shard {
+    name: Arc<str>,
+    target: Target,
+    breaker: Arc<Breaker>,
+}
+
+impl Pools {
+    /// Pools for these shards (name and target, in the order of their [`ShardId`]s). No connection is
+    /// made yet.
+    pub fn new(settings: PoolSettings, shards: impl IntoIterator<Item = (String, Target)>) -> Self {
+        let shards = shards
+            .into_iter()
+            .map(|(name, target)| Shard {
+                name: name.into(),
+                target,
+                breaker: Arc::new(Breaker::new(settings.breaker)),
+            })
+            .collect();
+        Self { settings: Arc::new(settings), shards, by_login: DashMap::new() }
+    }
+
+    /// The pools of one login, made when it is first seen. To be kept by who asks: this locks.
+    pub fn of(&self, login: &Login) -> Arc<ShardPools> {
+        let key = (login.user.clone(), login.database.clone());
+        if let Some(known) = self.by_login.get(&key)
+            && known.login == *login
+        {
+            return Arc::clone(&known);
+        }
+        let pools = Arc::new(ShardPools {
+            login: login.clone(),
+            pools: self.shards.iter().map(|shard| self.pool(shard, login)).collect(),
+        });
+        // A login whose password has changed gets new pools; what was leased from the old ones ends as
+        // it would have.
+        self.by_login.insert(key, Arc::clone(&pools));
+        pools
+    }
+
+    fn pool(&self, shard: &Shard, login: &Login) -> Pool {
+        let manager = Manager {
+            shard: Arc::clone(&shard.name),
+            target: Arc::new(login.target(&shard.target)),
+            settings: Arc::clone(&self.settings),
+            breaker: Arc::clone(&shard.breaker),
+        };
+        let reserve = (self.settings.reserve > 0)
+            .then(|| build(manager.clone(), self.settings.reserve))
+            .flatten();
+        Pool {
+            shard: Arc::clone(&shard.name),
+            wait_timeout: self.settings.wait_timeout,
+            main: build(manager, self.settings.size.max(1)),
+            reserve,
+        }
+    }
+
+    /// Closes connections that were unused for too long or are too old. To be called now and then:
+    /// a pool by itself only looks at the connection that it is about to lease.
+    pub fn sweep(&self, now: Instant) {
+        let settings = &self.settings;
+        let keep = |connection: &Connection| {
+            connection.unused_for(now) < settings.idle_timeout
+                && connection.age(now) < settings.lifetime
+                && connection.is_alive()
+        };
+        for pools in &self.by_login {
+            for pool in &pools.pools {
+                for part in pool.parts() {
+                    // What was removed is dropped, and so closed, outside the pool's lock.
+                    let removed = part.retain(|connection, _| keep(connection)).removed;
+                    drop(removed);
+                }
+            }
+        }
+    }
+
+    /// A state of every pool, for SHOW POOLS.
+    pub fn status(&self) -> Vec<PoolStatus> {
+        let mut rows = Vec::new();
+        for pools in &self.by_login {
+            for (index, pool) in pools.pools.iter().enumerate() {
+                let mut row = pool.status();
+                row.user.clone_from(&pools.login.user);
+                row.reachable =
+                    self.shards.get(index).is_none_or(|shard| shard.breaker.is_closed());
+                rows.push(row);
+            }
+        }
+        rows
+    }
+
+    /// The shard could be reached when it was last tried.
+    pub fn reachable(&self, shard: ShardId) -> bool {
+        self.shards.get(usize::from(shard.0)).is_none_or(|shard| shard.breaker.is_closed())
+    }
+
+    /// Closes everything that is free and refuses what is asked for from now on.
+    pub fn close(&self) {
+        for pools in &self.by_login {
+            for part in pools.pools.iter().flat_map(Pool::parts) {
+                part.close();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Pools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.status()).finish()
+    }
+}
+
+/// One login's pools, by shard.
+pub struct ShardPools {
+    login: Login,
+    pools: Box<[Pool]>,
+}
+
+impl ShardPools {
+    /// The pool of a shard; `None` for one that the map of these pools doesn't have.
+    pub fn shard(&self, shard: ShardId) -> Option<&Pool> {
+        self.pools.get(usize::from(shard.0))
+    }
+
+    /// The login.
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+}
+
+impl fmt::Debug for ShardPools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.pools.iter().map(Pool::status)).finish()
+    }
+}
+
+/// The connections to one shard for one login.
+pub struct Pool {
+    shard: Arc<str>,
+    wait_timeout: Duration,
+    main: Option<managed::Pool<Manager>>,
+    reserve: Option<managed::Pool<Manager>>,
+}
+
+/// A pool's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// The shard's name.
+    pub shard: String,
+    /// The role.
+    pub user: String,
+    /// Connections that are leased.
+    pub active: usize,
+    /// Connections that are free.
+    pub idle: usize,
+    /// Clients that wait.
+    pub waiting: usize,
+    /// At most so many connections, the reserve included.
+    pub size_max: usize,
+    /// The breaker is closed.
+    pub reachable: bool,
+}
+
+impl Pool {
+    /// The shard's name.
+    pub fn shard_name(&self) -> &str {
+        &self.shard
+    }
+
+    /// A connection, logged in and idle. Does not yield when one is free.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::WaitTimeout`], or why no connection could be made.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it gives up its place in the queue and leaves nothing behind.
+    pub async fn lease(&self) -> Result<Lease, BackendError> {
+        let main = self.main.as_ref().ok_or(BackendError::Closed)?;
+        match main.timeout_get(&NO_WAIT).await {
+            Ok(object) => return Ok(Lease { object: Some(object) }),
+            Err(PoolError::Timeout(_)) => {}
+            Err(error) => return Err(self.blame(error)),
+        }
+        let object = self.wait(main).await.map_err(|error| self.blame(error))?;
+        Ok(Lease { object: Some(object) })
+    }
+
+    /// The queue for the connections of the pool and, half-way, for those of the reserve.
+    async fn wait(
+        &self,
+        main: &managed::Pool<Manager>,
+    ) -> Result<Object<Manager>, PoolError<BackendError>> {
+        add(&METRICS.pool_waits, 1);
+        let timeouts = Timeouts { wait: Some(self.wait_timeout), create: None, recycle: None };
+        let mut queued = pin!(main.timeout_get(&timeouts));
+        let Some(reserve) = &self.reserve else {
+            return queued.await;
+        };
+        if let Ok(outcome) = tokio::time::timeout(self.wait_timeout / 2, &mut queued).await {
+            return outcome;
+        }
+        match reserve.timeout_get(&NO_WAIT).await {
+            Err(PoolError::Timeout(_)) => queued.await,
+            outcome => outcome,
+        }
+    }
+
+    fn blame(&self, error: PoolError<BackendError>) -> BackendError {
+        match error {
+            PoolError::Backend(error) => error,
+            PoolError::Timeout(_) => BackendError::WaitTimeout(self.wait_timeout),
+            PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+                BackendError::Closed
+            }
+        }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &managed::Pool<Manager>> {
+        self.main.iter().chain(&self.reserve)
+    }
+
+    /// Its state (without the fields that only [`Pools`] knows).
+    pub fn status(&self) -> PoolStatus {
+        let mut sum =
+            PoolStatus { shard: self.shard.to_string(), reachable: true, ..PoolStatus::default() };
+        for part in self.parts() {
+            let status = part.status();
+            sum.active += status.size.saturating_sub(status.available);
+            sum.idle += status.available;
+            sum.waiting += status.waiting;
+            sum.size_max += status.max_size;
+        }
+        sum
+    }
+}
+
+const NO_WAIT: Timeouts = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
+
+fn build(manager: Manager, size: usize) -> Option<managed::Pool<Manager>> {
+    let config =
+        PoolConfig { max_size: size, timeouts: Timeouts::new(), queue_mode: QueueMode::Lifo };
+    // It only fails where time limits are asked for without a runtime, and there is one.
+    managed::Pool::builder(manager).config(config).runtime(Runtime::Tokio1).build().ok()
+}
+
+/// A connection for as long as a client needs it. Dropped, it is closed.
+pub struct Lease {
+    /// `None` only while it is taken apart.
+    object: Option<Object<Manager>>,
+}
+
+impl Lease {
+    /// Proves that the connection is clean.
+    ///
+    /// # Errors
+    ///
+    /// The lease itself, if it is not.
+    pub fn into_idle(self) -> Result<Idle, Self> {
+        if self.is_idle() { Ok(Idle(self)) } else { Err(self) }
+    }
+
+    /// Gives the connection back if it is provably clean, and closes it if not. Returns whether it was.
+    pub fn release(self) -> bool {
+        match self.into_idle() {
+            Ok(idle) => {
+                idle.release();
+                true
+            }
+            Err(dirty) => {
+                add(&METRICS.backend_dirty, 1);
+                drop(dirty);
+                false
+            }
+        }
+    }
+}
+
+impl Deref for Lease {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match &self.object {
+            Some(object) => object,
+            None => unreachable!("a lease is only empty while it is dropped"),
+        }
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Connection {
+        match &mut self.object {
+            Some(object) => object,
+            None => unreachable!("a lease is only empty while it is dropped"),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease({:?})", self.object.as_deref())
+    }
+}
+
+/// A lease whose connection is clean: nothing runs, nothing is unread, no transaction, no left-overs.
+#[derive(Debug)]
+pub struct Idle(Lease);
+
+impl Idle {
+    /// Gives the connection back to its pool.
+    pub fn release(mut self) {
+        if let Some(mut object) = self.0.object.take() {
+            object.touch(Instant::now());
+            drop(object);
+        }
+    }
+
+    /// Goes on using it.
+    pub fn into_lease(self) -> Lease {
+        self.0
+    }
+}
+
+/// Makes connections and looks at them before they are used again.
+#[derive(Clone, Debug)]
+struct Manager {
+    shard: Arc<str>,
+    target: Arc<Target>,
+    settings: Arc<PoolSettings>,
+    breaker: Arc<Breaker>,
+}
+
+impl managed::Manager for Manager {
+    // Boxed, for it is moved in and out of the pool with every lease.
+    type Type = Box<Connection>;
+    type Error = BackendError;
+
+    async fn create(&self) -> Result<Box<Connection>, BackendError> {
+        let attempt = self.breaker.attempt(Instant::now()).ok_or(BackendError::BreakerOpen)?;
+        let made =
+            connect(&self.target, &self.settings.options, self.settings.connect_timeout).await;
+        match &made {
+            Ok(_) => {
+                add(&METRICS.backend_connects, 1);
+                attempt.succeeded();
+            }
+            Err(error) => {
+                add(&METRICS.backend_connect_errors, 1);
+                tracing::warn!(shard = %self.shard, server = %self.target, %error, "could not connect");
+                if is_down(error) {
+                    attempt.failed(Instant::now());
+                } else {
+                    // It answers; that it doesn't want this login is no reason to keep others away.
+                    attempt.succeeded();
+                }
+            }
+        }
+        made.map(Box::new)
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut Box<Connection>,
+        _: &Metrics,
+    ) -> RecycleResult<BackendError> {
+        let now = Instant::now();
+        let why = if connection.age(now) >= self.settings.lifetime {
+            "too old"
+        } else if connection.unused_for(now) >= self.settings.idle_timeout {
+            "unused for too long"
+        } else if !connection.is_alive() {
+            "not alive"
+        } else {
+            return Ok(());
+        };
+        Err(RecycleError::message(why))
+    }
+}
+
+/// The shard itself is out of reach, for whoever asks.
+fn is_down(error: &BackendError) -> bool {
+    match error {
+        BackendError::Connect(_)
+        | BackendError::ConnectTimeout(_)
+        | BackendError::Protocol(_)
+        | BackendError::Lost(_) => true,
+        BackendError::Refused(error) => matches!(error.code().as_ref(), "57P03" | "57P01"),
+        BackendError::BreakerOpen
+        | BackendError::Authentication(_)
+        | BackendError::Tls(_)
+        | BackendError::Statement(_)
+        | BackendError::WaitTimeout(_)
+        | BackendError::Closed => false,
+    }
+}

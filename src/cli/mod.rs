@@ -1,0 +1,121 @@
+//! The words of the command line.
+//!
+//! Data goes to stdout, remarks to stderr. Exit codes: 0 ok, 1 checked and found a difference or a
+//! fault, 2 wrong usage, configuration or map, 70 internal.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where words go to the terminal")]
+
+mod check;
+mod route;
+mod serve;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::demo;
+use crate::map::ShardMap;
+
+/// Checked, and found a difference or a fault.
+const FOUND: u8 = 1;
+/// Wrong usage, configuration or map.
+const WRONG: u8 = 2;
+/// Internal.
+const INTERNAL: u8 = 70;
+
+/// A sharding-aware SQL proxy for PostgreSQL.
+///
+/// Applications connect to it as to one plain PostgreSQL; each statement goes to the shard that holds its
+/// rows, or is refused by name.
+#[derive(Parser)]
+#[command(name = "pgmeridian", version, max_term_width = 100)]
+struct Words {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the proxy.
+    #[command(after_help = "Example:\n  pgmeridian serve --map shard-maps/directory.toml\n  psql 'postgresql://bot:bot@127.0.0.1:6432/bots'")]
+    Serve(serve::Serve),
+    /// Start scratch PostgreSQL clusters with sample data behind the proxy, to try it out.
+    #[command(after_help = "Examples:\n  pgmeridian demo\n  pgmeridian demo --tour")]
+    Demo(Demo),
+    /// Validate a shard map; all faults at once.
+    #[command(after_help = "Example:\n  pgmeridian check shard-maps/directory.toml")]
+    Check(check::Check),
+    /// Say where a statement would go, and why; offline.
+    #[command(after_help = "Examples:\n  pgmeridian route --map shard-maps/directory.toml 'SELECT * FROM bots WHERE tenant_id = 42'\n  pgmeridian route --map shard-maps/hash.toml --param 42 'SELECT * FROM bots WHERE tenant_id = $1' --format json")]
+    Route(route::Route),
+}
+
+#[derive(clap::Args)]
+struct Demo {
+    /// How many clusters to start.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    shards: usize,
+    /// A map to serve instead of the demo's own.
+    #[arg(long, value_name = "FILE")]
+    map: Option<PathBuf>,
+    /// Run the scripted tour, then end.
+    #[arg(long)]
+    tour: bool,
+    /// Go on serving after the tour.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the command line's command.
+pub fn main() -> ExitCode {
+    match Words::parse().command {
+        Command::Serve(words) => serve::run(&words),
+        Command::Demo(words) => demo(&words),
+        Command::Check(words) => check::run(&words),
+        Command::Route(words) => route::run(&words),
+    }
+}
+
+fn demo(words: &Demo) -> ExitCode {
+    let options = demo::Options {
+        shards: words.shards,
+        map: words.map.clone(),
+        tour: words.tour,
+        keep: words.keep,
+    };
+    match demo::run(&options) {
+        Ok(demo::Outcome::Done) => ExitCode::SUCCESS,
+        Ok(demo::Outcome::Surprised) => ExitCode::from(FOUND),
+        Err(error @ (demo::DemoError::Usage(_) | demo::DemoError::Map { .. })) => {
+            eprintln!("error: {error}");
+            ExitCode::from(WRONG)
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(INTERNAL)
+        }
+    }
+}
+
+/// A map from its file; what is wrong with it goes to stderr.
+fn load_map(path: &Path) -> Result<ShardMap, ExitCode> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        eprintln!("error: {}: {error}", path.display());
+        ExitCode::from(WRONG)
+    })?;
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let env = |name: &str| std::env::var(name).ok();
+    match ShardMap::parse(&path.display().to_string(), &text, &env) {
+        Ok((map, warnings)) => {
+            for warning in &warnings {
+                eprintln!("{}", warning.render(color));
+            }
+            Ok(map)
+        }
+        Err(faults) => {
+            eprintln!("{}", faults.render(color));
+            Err(ExitCode::from(WRONG))
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `pgmeridian route`: where a statement would go, without a server.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use super::{FOUND, WRONG, load_map};
+use crate::catalog::Catalog;
+use crate::datum::{Format as WireFormat, Param};
+use crate::error::SqlError;
+use crate::map::ShardMap;
+use crate::plan::{Explained, Inputs, Scope, Template, scope};
+use crate::sql::analyze::{self, Names};
+use crate::sql::class::{self, Class};
+use crate::sql::lexer::{self, Limits, Scan};
+use crate::sql::hint;
+
+#[derive(clap::Args)]
+pub(super) struct Route {
+    /// The map file.
+    #[arg(long, value_name = "MAP")]
+    map: PathBuf,
+    /// The statement.
+    #[arg(value_name = "SQL")]
+    sql: String,
+    /// A file of CREATE statements; without it, tables are taken to have the columns that are named.
+    #[arg(long, value_name = "FILE.sql")]
+    schema: Option<PathBuf>,
+    /// The value of $1, $2 … in order.
+    #[arg(long = "param", value_name = "V")]
+    params: Vec<String>,
+    /// A session setting: pgmeridian.shard, pgmeridian.key, search_path.
+    #[arg(long = "set", value_name = "NAME=V")]
+    settings: Vec<String>,
+    /// How to print the route.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+pub(super) fn run(words: &Route) -> ExitCode {
+    let map = match load_map(&words.map) {
+        Ok(map) => map,
+        Err(code) => return code,
+    };
+    match explain(words, &map) {
+        Ok(explained) => {
+            match words.format {
+                Format::Text => explained.lines.iter().for_each(|line| println!("{line}")),
+                Format::Json => println!("{}", explained.json),
+            }
+            let refused = explained.json.get("kind").is_some_and(|kind| kind == "refused");
+            ExitCode::from(if refused { FOUND } else { 0 })
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            if let Some(detail) = &error.detail {
+                eprintln!("detail: {detail}");
+            }
+            if let Some(hint) = &error.hint {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(WRONG)
+        }
+    }
+}
+
+fn explain(words: &Route, map: &ShardMap) -> Result<Explained, SqlError> {
+    let catalog = match &words.schema {
+        None => Catalog { open: true, ..Catalog::default() },
+        Some(path) => {
+            let ddl = std::fs::read_to_string(path).map_err(|error| {
+                usage(format!("{}: {error}", path.display()))
+            })?;
+            Catalog::from_ddl(&ddl)?
+        }
+    };
+    let mut scope = Scope::default();
+    let mut search_path = vec!["$user".to_owned(), "public".to_owned()];
+    for setting in &words.settings {
+        let (name, value) = setting
+            .split_once('=')
+            .ok_or_else(|| usage(format!("--set takes NAME=VALUE, not \"{setting}\"")))?;
+        match name {
+            "pgmeridian.shard" => scope.session_shard = Some(scope::resolve_shard(map, value)?),
+            "search_path" => {
+                search_path = value.split(',').map(|schema| schema.trim().to_owned()).collect();
+            }
+            name if name == "pgmeridian.key" || map.key_setting() == Some(name) => {
+                let (key, value) = scope::resolve_key(map, value)?;
+                scope.session_key = Some((key, Cow::Owned(value)));
+            }
+            name => return Err(usage(format!("--set does not know \"{name}\""))),
+        }
+    }
+    let mut scan = Scan::default();
+    lexer::scan(words.sql.as_bytes(), true, &Limits::default(), &mut scan)?;
+    let [scanned] = scan.statements.as_slice() else {
+        return Err(usage("one statement at a time".to_owned()));
+    };
+    let text = words
+        .sql
+        .get(scanned.span.start as usize..scanned.span.end as usize)
+        .unwrap_or_default();
+    if let Some(span) = scanned.hint {
+        let hint =
+            hint::parse(words.sql.get(span.start as usize..span.end as usize).unwrap_or_default())?;
+        if let Some(name) = &hint.shard {
+            scope.hint_shard = Some(scope::resolve_shard(map, name)?);
+        }
+        if let Some(key) = &hint.key {
+            let (key, value) = scope::resolve_key(map, key)?;
+            scope.hint_key = Some((key, Cow::Owned(value)));
+        }
+    }
+    let class = class::classify(text, true);
+    let names = Names { search_path: &search_path, user: "" };
+    let literals = scan.literals_of(scanned);
+    let statement = match &class {
+        Class::Query | Class::Explain => analyze::analyze(text, literals, &catalog, &names),
+        class => analyze::utility(text, class, &catalog, &names),
+    };
+    let template = Template::compile(&statement, &class, map);
+    let params: Vec<Param<'_>> = words
+        .params
+        .iter()
+        .map(|value| Param { oid: 0, format: WireFormat::Text, value: Some(value.as_bytes()) })
+        .collect();
+    let inputs =
+        Inputs { text, literals, params: &params, utf8: true, standard_strings: true };
+    Ok(template.explain(map, &inputs, &scope))
+}
+
+fn usage(message: String) -> SqlError {
+    SqlError::new(crate::error::SqlState::INVALID_PARAMETER_VALUE, message)
+}

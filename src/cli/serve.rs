@@ -1,0 +1,88 @@
+//! `pgmeridian serve`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use super::{INTERNAL, WRONG, load_map};
+use crate::app::Server;
+use crate::config::Config;
+use crate::observe;
+
+#[derive(clap::Args)]
+pub(super) struct Serve {
+    /// The shard map.
+    #[arg(long, value_name = "FILE")]
+    map: PathBuf,
+    /// The proxy's own settings; all have defaults.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen for clients [default: 127.0.0.1:6432].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+}
+
+pub(super) fn run(words: &Serve) -> ExitCode {
+    let mut config = match words.config.as_deref().map(Config::load).transpose() {
+        Ok(config) => config.unwrap_or_default(),
+        Err(faults) => {
+            eprintln!("{faults}");
+            return ExitCode::from(WRONG);
+        }
+    };
+    if let Some(listen) = &words.listen {
+        config.listen.address.clone_from(listen);
+    }
+    observe::init_log(&config.log);
+    let map = match load_map(&words.map) {
+        Ok(map) => map,
+        Err(code) => return code,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(serve(config, map, words)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(INTERNAL)
+        }
+    }
+}
+
+async fn serve(config: Config, map: crate::map::ShardMap, words: &Serve) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let (shards, database) = (map.shards().len(), map.database().to_owned());
+    let server = Server::start(config, map).await?;
+    info!(address = %server.address(), shards, database, "serving");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {
+                info!("draining: what runs may finish");
+                server.shutdown().await;
+                return Ok(());
+            }
+            _ = interrupt.recv() => {
+                server.stop();
+                return Ok(());
+            }
+            _ = hang_up.recv() => reload(&server, words).await,
+        }
+    }
+}
+
+/// SIGHUP: the map file again, all of it or nothing.
+async fn reload(server: &Server, words: &Serve) {
+    let map = match load_map(&words.map) {
+        Ok(map) => map,
+        Err(_) => return error!("the map has faults; the old one stays"),
+    };
+    if let Err(error) = server.swap_map(map).await {
+        error!(%error, "the map was not swapped");
+    }
+}

@@ -1,0 +1,310 @@
+//! The settings, their defaults, and the users that follow from the shards' URLs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secret::Secret;
+use crate::wire::frame::STATEMENT_BYTES_MAX;
+use crate::wire::scram::Verifier;
+
+/// All settings.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// `[listen]`.
+    pub listen: Listen,
+    /// `[http]`.
+    pub http: Http,
+    /// `[auth]`.
+    pub auth: Auth,
+    /// `[[users]]`; none: see [`users_of`].
+    pub users: Vec<User>,
+    /// `[pool]`.
+    pub pool: Pool,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[health]`.
+    pub health: Health,
+    /// `[breaker]`.
+    pub breaker: Breaker,
+    /// `[log]`.
+    pub log: Log,
+}
+
+/// Where clients connect.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Address and port.
+    pub address: String,
+    /// At most so many clients at once.
+    pub clients_max: usize,
+    /// TLS towards clients.
+    pub tls: Option<Tls>,
+}
+
+/// TLS towards clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// Who may sign clients' certificates.
+    pub client_ca: Option<PathBuf>,
+    /// Clients without TLS are refused.
+    pub required: bool,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { address: "127.0.0.1:6432".to_owned(), clients_max: 10_000, tls: None }
+    }
+}
+
+/// Metrics, health, administration.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Address and port.
+    pub address: String,
+    /// What the administrative paths ask for; without one they are closed.
+    pub token: Option<Secret>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { address: "127.0.0.1:9632".to_owned(), token: None }
+    }
+}
+
+/// How clients prove who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Auth {
+    /// The method.
+    pub method: AuthMethod,
+}
+
+/// See `[auth] method`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// SCRAM-SHA-256.
+    #[default]
+    Scram,
+    /// md5.
+    Md5,
+    /// The certificate's common name.
+    Cert,
+    /// Everybody is who they say, on the loopback interface.
+    Trust,
+}
+
+/// Someone who may connect.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The name, here and on the shards.
+    pub name: String,
+    /// What is known of the password; `None`: this user can't log in by password.
+    pub password: Option<Password>,
+    /// The password on the shards; by default that of a shard's URL where the URL's user is this one.
+    pub shard_password: Option<Secret>,
+    /// May use the console.
+    pub admin: bool,
+    /// May say in a comment where a statement goes.
+    pub hints: bool,
+    /// The only key this user may touch.
+    pub key: Option<String>,
+}
+
+/// What is known of a user's password.
+#[derive(Clone, Debug)]
+pub enum Password {
+    /// The password.
+    Plain(Secret),
+    /// A SCRAM verifier.
+    Verifier(Verifier),
+}
+
+impl Password {
+    /// The verifier of it. For a password it is computed, with another salt each time, which takes some
+    /// milliseconds: once per user, not per login.
+    pub fn verifier(&self) -> Verifier {
+        match self {
+            Self::Plain(password) => Verifier::from_password(password.expose().as_bytes()),
+            Self::Verifier(verifier) => verifier.clone(),
+        }
+    }
+}
+
+/// Connections to shards.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// When a connection goes back.
+    pub mode: PoolMode,
+    /// Connections per shard and user.
+    pub size: usize,
+    /// Further ones for clients that have waited half of `wait_timeout`.
+    pub reserve: usize,
+    /// How long a client waits for a connection.
+    pub wait_timeout: Duration,
+    /// A connection unused for so long is closed.
+    pub idle_timeout: Duration,
+    /// A connection of this age is closed when it is free.
+    pub lifetime: Duration,
+}
+
+/// When a connection goes back to its pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PoolMode {
+    /// After each transaction.
+    #[default]
+    Transaction,
+    /// When the client leaves.
+    Session,
+    /// After each statement; transactions are refused.
+    Statement,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            mode: PoolMode::default(),
+            size: 25,
+            reserve: 5,
+            wait_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(300),
+            lifetime: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// Limits; a duration of zero is none.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The longest message of a client.
+    pub statement_bytes_max: u32,
+    /// Memory to merge one statement's rows in, in bytes.
+    pub merge_memory_max: u64,
+    /// The same for all statements together.
+    pub merge_memory_total_max: u64,
+    /// The longest a statement may run.
+    pub query_timeout: Duration,
+    /// The longest a transaction may do nothing.
+    pub idle_in_transaction_timeout: Duration,
+    /// How long a stop waits for what runs.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            statement_bytes_max: STATEMENT_BYTES_MAX,
+            merge_memory_max: 64 << 20,
+            merge_memory_total_max: 1 << 30,
+            query_timeout: Duration::ZERO,
+            idle_in_transaction_timeout: Duration::ZERO,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Health checks of shards.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    /// How often.
+    pub interval: Duration,
+    /// How long one may take; also how long a connection may take to be made.
+    pub timeout: Duration,
+    /// So many failures in a row make a shard unhealthy.
+    pub retries: u32,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(10), timeout: Duration::from_secs(5), retries: 3 }
+    }
+}
+
+/// When a shard that can't be reached is left alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Breaker {
+    /// After so many failures in a row.
+    pub threshold: u32,
+    /// For so long.
+    pub timeout: Duration,
+    /// Then it is tried by so many at once.
+    pub half_open_requests: u32,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { threshold: 5, timeout: Duration::from_secs(30), half_open_requests: 3 }
+    }
+}
+
+/// The log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives per module.
+    pub level: String,
+    /// Statements that take longer are logged; zero: none.
+    pub slow_query: Duration,
+}
+
+/// The log's form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            level: "info".to_owned(),
+            slow_query: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The users of a configuration that names none: those of the shards' URLs, each with the password it has
+/// there. `shards` are user and password of each URL, the default shard's first: its user is admin and may
+/// give hints (serve then listens on the loopback interface only).
+///
+/// Where URLs give one user different passwords, the first one counts here; on the shards each URL's own
+/// is used.
+pub fn users_of<'a>(shards: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Vec<User> {
+    let mut users: Vec<User> = Vec::new();
+    for (name, password) in shards {
+        if name.is_empty() || users.iter().any(|user| user.name == name) {
+            continue;
+        }
+        let first = users.is_empty();
+        users.push(User {
+            name: name.to_owned(),
+            password: Some(Password::Plain(password.clone())),
+            shard_password: None,
+            admin: first,
+            hints: first,
+            key: None,
+        });
+    }
+    users
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_follow_from_urls() {
+        let (a, b) = (Secret::new("a"), Secret::new("b"));
+        let users = users_of([("bot", &a), ("bot", &b), ("", &a), ("other", &b)]);
+        let shown: Vec<_> = users.iter().map(|u| (u.name.as_str(), u.admin, u.hints)).collect();
+        assert_eq!(shown, [("bot", true, true), ("other", false, false)]);
+        assert!(!format!("{users:?}").contains("\"a\""));
+    }
+}

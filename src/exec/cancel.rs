@@ -1,0 +1,130 @@
+//! Cancel requests: from the key a client was given to the connection that works for it.
+//!
+//! A cancel must never hit another client's statement. The slot of a client holds, in one atomic word,
+//! which backend works for it; a canceller marks that word before it sends anything, and whoever gives
+//! the connection back sees the mark and closes it instead.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use dashmap::DashMap;
+
+use crate::map::ShardId;
+
+/// The key of `BackendKeyData`: process number and secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CancelKey {
+    /// Process number: unique among the clients of this proxy.
+    pub pid: i32,
+    /// Secret.
+    pub secret: i32,
+}
+
+/// `MARKED | shard (16 bits) | backend pid (32 bits)`, 0 when no backend works.
+const MARKED: u64 = 1 << 63;
+const WORKING: u64 = 1 << 62;
+
+#[derive(Debug, Default)]
+struct Slot {
+    working: AtomicU64,
+    /// The backend's secret, valid while `working` says so; protocol 3.0 keys are four bytes.
+    secret: AtomicI32,
+}
+
+/// All clients that can be cancelled.
+#[derive(Debug, Default)]
+pub struct Cancels {
+    next: AtomicI32,
+    clients: DashMap<CancelKey, Arc<Slot>>,
+}
+
+/// A client's place in [`Cancels`]; it leaves when dropped.
+#[derive(Debug)]
+pub struct CancelSlot {
+    key: CancelKey,
+    slot: Arc<Slot>,
+    cancels: Arc<Cancels>,
+}
+
+impl Cancels {
+    /// A new client's slot.
+    pub fn register(self: &Arc<Self>) -> CancelSlot {
+        let secret = rand::random::<i32>();
+        let pid = self.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1) & i32::MAX;
+        let key = CancelKey { pid, secret };
+        let slot = Arc::new(Slot::default());
+        self.clients.insert(key, Arc::clone(&slot));
+        CancelSlot { key, slot, cancels: Arc::clone(self) }
+    }
+
+    /// Which backend to cancel for a key: its shard, pid and secret. The connection is marked, so that
+    /// its client closes it when done.
+    pub fn mark(&self, key: CancelKey) -> Option<(ShardId, i32, [u8; 4])> {
+        let slot = Arc::clone(self.clients.get(&key)?.value());
+        let working = slot.working.load(Ordering::Acquire);
+        if working & WORKING == 0 {
+            return None;
+        }
+        let secret = slot.secret.load(Ordering::Acquire);
+        slot.working
+            .compare_exchange(working, working | MARKED, Ordering::AcqRel, Ordering::Relaxed)
+            .ok()?;
+        let shard = ShardId((working >> 32) as u16);
+        Some((shard, working as u32 as i32, secret.to_be_bytes()))
+    }
+
+    /// How many clients there are.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// There is no client.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+}
+
+impl CancelSlot {
+    /// The key that the client is given.
+    pub fn key(&self) -> CancelKey {
+        self.key
+    }
+
+    /// A backend works for this client from now on.
+    pub(super) fn working(&self, shard: ShardId, pid: i32, secret: i32) {
+        self.slot.secret.store(secret, Ordering::Release);
+        let word = WORKING | (u64::from(shard.0) << 32) | u64::from(pid as u32);
+        self.slot.working.store(word, Ordering::Release);
+    }
+
+    /// No backend works any more; true if a cancel may be on its way to the one that did.
+    pub(super) fn rest(&self) -> bool {
+        self.slot.working.swap(0, Ordering::AcqRel) & MARKED != 0
+    }
+}
+
+impl Drop for CancelSlot {
+    fn drop(&mut self) {
+        self.cancels.clients.remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_finds_the_backend_and_marks_it() {
+        let cancels = Arc::new(Cancels::default());
+        let slot = cancels.register();
+        assert_eq!(cancels.mark(slot.key()), None);
+        slot.working(ShardId(3), 4711, 9);
+        assert_eq!(cancels.mark(slot.key()), Some((ShardId(3), 4711, [0, 0, 0, 9])));
+        assert!(slot.rest());
+        assert!(!slot.rest());
+        let wrong = CancelKey { secret: slot.key().secret.wrapping_add(1), ..slot.key() };
+        assert_eq!(cancels.mark(wrong), None);
+        drop(slot);
+        assert!(cancels.is_empty());
+    }
+}

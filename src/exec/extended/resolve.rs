@@ -1,0 +1,520 @@
+//! What the messages of a unit mean, one by one, before anything is sent.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{ClientStatement, Op, Portal, Unit, Which};
+use crate::datum::{Format, Param};
+use crate::error::{SqlError, SqlState};
+use crate::exec::local::{LocalAnswer, SessionScopes, is_local};
+use crate::exec::planner::{Readied, Scopes, is_session_level};
+use crate::exec::scatter::ScatterBind;
+use crate::exec::simple::{Control, aborted, ends_failure, is_control};
+use crate::exec::{Executor, Gone, worker};
+use crate::plan::{Answer, Plan, Route};
+use crate::session::responses::StepKind;
+use crate::sql::class::Class;
+use crate::wire::frontend::{BindView, ExecuteView, ParseView, Target, tag};
+use crate::wire::{self, ProtocolError};
+
+/// Why a message could not be resolved.
+enum Obstacle {
+    Error(SqlError),
+    /// It names a table that the catalog does not know: the catalog may be old.
+    UnknownTable,
+    Protocol(ProtocolError),
+}
+
+impl From<SqlError> for Obstacle {
+    fn from(error: SqlError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<ProtocolError> for Obstacle {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+impl Executor {
+    /// Resolves the messages of a unit; the first error ends it, as it does in PostgreSQL.
+    pub(super) async fn resolve_unit(&mut self, bytes: &[u8], unit: &mut Unit) -> Result<(), Gone> {
+        let mut at = 0;
+        let mut refreshed = false;
+        while let Ok(Some(frame)) =
+            wire::frame::next(bytes.get(at..).unwrap_or_default(), wire::frame::STATEMENT_BYTES_MAX)
+        {
+            let raw = at..at + frame.raw.len();
+            match self.resolve(frame.tag, frame.body, raw.clone(), unit, refreshed) {
+                Ok(()) => at = raw.end,
+                Err(Obstacle::UnknownTable) => {
+                    refreshed = true;
+                    if let Err(error) = self.refresh_world().await {
+                        unit.error = Some(error);
+                        return Ok(());
+                    }
+                }
+                Err(Obstacle::Error(error)) => {
+                    unit.error = Some(error);
+                    return Ok(());
+                }
+                Err(Obstacle::Protocol(error)) if error.code != SqlState::PROTOCOL_VIOLATION => {
+                    unit.error = Some(SqlError::new(error.code, error.message));
+                    return Ok(());
+                }
+                Err(Obstacle::Protocol(error)) => {
+                    let error = SqlError::new(error.code, error.message);
+                    let severity = wire::backend::Severity::Fatal;
+                    wire::backend::error(&mut self.io.outbox, &error, severity);
+                    return Err(Gone::Protocol);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+        raw: Range<usize>,
+        unit: &mut Unit,
+        refreshed: bool,
+    ) -> Result<(), Obstacle> {
+        if unit.scatter.as_ref().is_some_and(ScatterBind::is_executed)
+            && !matches!(tag, tag::SYNC | tag::FLUSH | tag::CLOSE)
+        {
+            return Err(not_alone().into());
+        }
+        match tag {
+            tag::PARSE => self.resolve_parse(&ParseView::parse(body)?, raw, unit, refreshed),
+            tag::BIND => self.resolve_bind(&BindView::parse(body)?, raw, unit),
+            tag::DESCRIBE => match Target::describe(body)? {
+                Target::Statement(name) => self.describe_statement(name, unit),
+                Target::Portal(name) => self.describe_portal(name, raw, unit),
+            },
+            tag::EXECUTE => self.resolve_execute(&ExecuteView::parse(body)?, raw, unit),
+            tag::CLOSE => {
+                match Target::close(body)? {
+                    Target::Statement(name) => {
+                        self.statements.remove(name);
+                        unit.inject(|out| wire::backend::close_complete(out));
+                    }
+                    Target::Portal(name) => match self.portals.remove(name) {
+                        Some(Portal::Shard(_)) => {
+                            unit.ops.push(Op::Raw(raw, StepKind::Close));
+                        }
+                        _ => unit.inject(|out| wire::backend::close_complete(out)),
+                    },
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn resolve_parse(
+        &mut self,
+        view: &ParseView<'_>,
+        raw: Range<usize>,
+        unit: &mut Unit,
+        refreshed: bool,
+    ) -> Result<(), Obstacle> {
+        if !view.name.is_empty() && self.statements.contains_key(view.name) {
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_PREPARED_STATEMENT,
+                format!(
+                    "prepared statement \"{}\" already exists",
+                    String::from_utf8_lossy(view.name)
+                ),
+            )
+            .into());
+        }
+        let readied =
+            worker::with_planner(|p| p.prepare(&self.world, &self.reading, view.sql))?;
+        let class = &readied.entry.class;
+        if self.session.transaction.status() == b'E'
+            && !ends_failure(class)
+            && !matches!(class, Class::Empty)
+        {
+            return Err(aborted().into());
+        }
+        if (readied.entry.unknown_table || !self.world.catalog_known) && !refreshed {
+            return Err(Obstacle::UnknownTable);
+        }
+        let local = is_session_level(class)
+            || is_local(class, &self.world)
+            || matches!(
+                class,
+                Class::Set(_) | Class::Reset(_) | Class::SetTransaction { .. } | Class::SetConstraints
+            );
+        if !local && unit.describe_shard.is_none() {
+            let scopes = SessionScopes(&self.session);
+            let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
+            let template = readied.entry.template.as_ref();
+            unit.describe_shard =
+                template.and_then(|template| template.describe_shard(&self.world.map, &scope));
+        }
+        let mut statement = ClientStatement {
+            sql: view.sql.to_vec(),
+            oids: view.oids().collect(),
+            readied,
+            world: self.world.version,
+            reading: self.reading.id,
+            prepared: None,
+            local,
+        };
+        if local {
+            unit.inject(|out| wire::backend::parse_complete(out));
+        } else if view.name.is_empty() {
+            unit.ops.push(Op::ParseUnnamed(raw));
+        } else {
+            let prepared = worker::with_registry(|r| r.prepared(&statement.sql, &statement.oids));
+            statement.prepared = Some(Arc::clone(&prepared));
+            unit.ops.push(Op::ParseNamed { client: view.name.to_vec(), prepared });
+        }
+        if view.name.is_empty() {
+            unit.unnamed_parsed = !local;
+        }
+        self.statements.insert(view.name.to_vec(), statement);
+        Ok(())
+    }
+
+    /// The statement, analysed for the world and the settings that hold now.
+    fn statement(&mut self, name: &[u8]) -> Result<&mut ClientStatement, SqlError> {
+        let (world, reading) = (&self.world, &self.reading);
+        let Some(statement) = self.statements.get_mut(name) else {
+            let message = if name.is_empty() {
+                "unnamed prepared statement does not exist".to_owned()
+            } else {
+                format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name))
+            };
+            return Err(SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, message));
+        };
+        if statement.world != world.version || statement.reading != reading.id {
+            statement.readied =
+                worker::with_planner(|p| p.prepare(world, reading, &statement.sql))?;
+            statement.world = world.version;
+            statement.reading = reading.id;
+        }
+        Ok(statement)
+    }
+
+    fn resolve_bind(
+        &mut self,
+        view: &BindView<'_>,
+        raw: Range<usize>,
+        unit: &mut Unit,
+    ) -> Result<(), Obstacle> {
+        let failed = self.session.transaction.status() == b'E';
+        let statement = self.statement(view.statement)?;
+        let class = &statement.readied.entry.class;
+        if failed && !ends_failure(class) && !matches!(class, Class::Empty) {
+            return Err(aborted().into());
+        }
+        let entry = Arc::clone(&statement.readied.entry);
+        if statement.local {
+            let (start, end) = (statement.readied.start, statement.readied.end);
+            let text = String::from_utf8_lossy(
+                statement.sql.get(start as usize..end as usize).unwrap_or_default(),
+            )
+            .into_owned();
+            let portal = Portal::Local { entry, text, answer: None };
+            self.portals.insert(view.portal.to_vec(), portal);
+            unit.inject(|out| wire::backend::bind_complete(out));
+            return Ok(());
+        }
+        let plan = self.plan_bind(view)?;
+        self.last_route.note(&plan, &self.world);
+        if plan.answer == Answer::Stream {
+            return self.bind_scatter(view, raw, unit, plan);
+        }
+        if !matches!(plan.route, Route::Any | Route::Nowhere) {
+            let shard = self.one_shard(&plan)?;
+            let other = self.batch.open_on.or(unit.shard).filter(|other| *other != shard);
+            if let Some(other) = other {
+                return Err(self.other_pipeline(shard, other).into());
+            }
+            unit.shard = Some(shard);
+        }
+        unit.taints |= plan.taints;
+        unit.changes_schema |= plan.changes_schema;
+        unit.executes = true;
+        let which = self.which(view.statement, plan.rewritten.as_deref(), unit)?;
+        unit.ops.push(Op::Bind { raw, which });
+        self.portals.insert(view.portal.to_vec(), Portal::Shard(entry));
+        Ok(())
+    }
+
+    fn plan_bind(&self, view: &BindView<'_>) -> Result<Plan, SqlError> {
+        let Some(statement) = self.statements.get(view.statement) else {
+            return Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement is gone"));
+        };
+        let readied: &Readied = &statement.readied;
+        let params: SmallVec<[Param<'_>; 8]> = view
+            .parameters()
+            .enumerate()
+            .map(|(n, (format, value))| Param {
+                oid: statement.oids.get(n).copied().unwrap_or(0),
+                format,
+                value,
+            })
+            .collect();
+        let text = statement
+            .sql
+            .get(readied.start as usize..readied.end as usize)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .unwrap_or_default();
+        let scopes = SessionScopes(&self.session);
+        let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
+        let inputs = self.inputs(readied, text, &params);
+        match &readied.entry.template {
+            Some(template) => template.plan(&self.world.map, &inputs, &scope),
+            None => Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan")),
+        }
+    }
+
+    /// How the connection will know the statement.
+    fn which(
+        &mut self,
+        name: &[u8],
+        rewritten: Option<&str>,
+        unit: &Unit,
+    ) -> Result<Which, SqlError> {
+        let statement = self.statement(name)?;
+        if let Some(sql) = rewritten {
+            let prepared = worker::with_registry(|r| r.prepared(sql.as_bytes(), &statement.oids));
+            return Ok(Which::Prepared(prepared));
+        }
+        if name.is_empty() && unit.unnamed_parsed {
+            return Ok(Which::Unnamed);
+        }
+        let prepared = match &statement.prepared {
+            Some(prepared) => Arc::clone(prepared),
+            None => worker::with_registry(|r| r.prepared(&statement.sql, &statement.oids)),
+        };
+        statement.prepared = Some(Arc::clone(&prepared));
+        Ok(Which::Prepared(prepared))
+    }
+
+    fn bind_scatter(
+        &mut self,
+        view: &BindView<'_>,
+        raw: Range<usize>,
+        unit: &mut Unit,
+        plan: Plan,
+    ) -> Result<(), Obstacle> {
+        if self.session.transaction.is_open()
+            || self.batch.open_on.is_some()
+            || unit.executes
+            || unit.scatter.is_some()
+        {
+            return Err(not_alone().into());
+        }
+        // What was parsed in this unit is parsed on the shards; the client is told here.
+        let mut prefix = Vec::new();
+        for op in &unit.ops {
+            match op {
+                Op::Inject(bytes) => prefix.extend_from_slice(bytes),
+                Op::ParseUnnamed(_) | Op::ParseNamed { .. } => {
+                    wire::backend::parse_complete(&mut prefix);
+                }
+                _ => return Err(not_alone().into()),
+            }
+        }
+        wire::backend::bind_complete(&mut prefix);
+        let statement = self.statement(view.statement)?;
+        let sql = plan.rewritten.clone().map_or_else(|| statement.sql.clone(), String::into_bytes);
+        let oids = statement.oids.clone();
+        self.portals.insert(view.portal.to_vec(), Portal::Scatter);
+        unit.ops.clear();
+        unit.scatter = Some(ScatterBind::new(plan, sql, oids, raw, prefix));
+        Ok(())
+    }
+
+    fn describe_statement(&mut self, name: &[u8], unit: &mut Unit) -> Result<(), Obstacle> {
+        if unit.scatter.is_some() {
+            return Err(not_alone().into());
+        }
+        let statement = self.statement(name)?;
+        if statement.local {
+            let column = local_column(&statement.readied.entry.class);
+            unit.inject(|out| {
+                wire::backend::parameter_description(out, &[]);
+                column.describe(out, Format::Text);
+            });
+            return Ok(());
+        }
+        if unit.describe_shard.is_none() {
+            let readied = statement.readied.clone();
+            let scopes = SessionScopes(&self.session);
+            let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
+            let template = readied.entry.template.as_ref();
+            unit.describe_shard =
+                template.and_then(|template| template.describe_shard(&self.world.map, &scope));
+        }
+        let which = self.which(name, None, unit)?;
+        unit.ops.push(Op::DescribeStatement(which));
+        Ok(())
+    }
+
+    fn describe_portal(
+        &mut self,
+        name: &[u8],
+        raw: Range<usize>,
+        unit: &mut Unit,
+    ) -> Result<(), Obstacle> {
+        match self.portals.get(name) {
+            None => Err(no_portal(name).into()),
+            Some(Portal::Shard(_)) => {
+                unit.ops.push(Op::Raw(raw, StepKind::DescribePortal));
+                Ok(())
+            }
+            Some(Portal::Local { entry, .. }) => {
+                let column = local_column(&entry.class);
+                unit.inject(|out| column.describe(out, Format::Text));
+                Ok(())
+            }
+            Some(Portal::Scatter) => match unit.scatter.as_mut() {
+                Some(scatter) => {
+                    scatter.describe();
+                    Ok(())
+                }
+                None => Err(not_alone().into()),
+            },
+        }
+    }
+
+    fn resolve_execute(
+        &mut self,
+        view: &ExecuteView<'_>,
+        raw: Range<usize>,
+        unit: &mut Unit,
+    ) -> Result<(), Obstacle> {
+        match self.portals.get_mut(view.portal) {
+            None => Err(no_portal(view.portal).into()),
+            Some(Portal::Shard(_)) => {
+                unit.executes = true;
+                unit.ops.push(Op::Raw(raw, StepKind::Execute));
+                Ok(())
+            }
+            Some(Portal::Scatter) => match unit.scatter.as_mut() {
+                Some(scatter) if view.max_rows <= 0 => {
+                    scatter.execute();
+                    Ok(())
+                }
+                Some(_) => Err(SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "a row limit on a statement over several shards is not supported",
+                )
+                .detail("Execute asked for some of the rows; the portal would stay open on every shard.")
+                .hint("Fetch all rows at once.")
+                .into()),
+                None => Err(not_alone().into()),
+            },
+            Some(Portal::Local { entry, text, .. }) => {
+                let (entry, text) = (Arc::clone(entry), text.clone());
+                self.execute_local(&entry.class, &text, unit)
+            }
+        }
+    }
+
+    fn execute_local(
+        &mut self,
+        class: &Class,
+        text: &str,
+        unit: &mut Unit,
+    ) -> Result<(), Obstacle> {
+        if matches!(class, Class::Empty) {
+            unit.inject(|out| wire::backend::empty_query_response(out));
+            return Ok(());
+        }
+        if self.session.transaction.status() == b'E' && !ends_failure(class) {
+            return Err(aborted().into());
+        }
+        if let Some(answer) = self.answer_locally(class, text)? {
+            unit.inject(|out| answer.execute(out));
+            return Ok(());
+        }
+        let busy = unit.executes || self.batch.open_on.is_some();
+        if is_control(class) && !(busy && matches!(class, Class::Begin(_))) {
+            match self.control(class, text)? {
+                Control::Answered(tag) => {
+                    unit.inject(|out| wire::backend::command_complete(out, tag));
+                }
+                Control::Forward(shard, sql) => {
+                    let other = unit.shard.filter(|other| *other != shard);
+                    if let Some(other) = other {
+                        return Err(self.other_pipeline(shard, other).into());
+                    }
+                    unit.shard = Some(shard);
+                    self.run(unit, sql, class);
+                }
+            }
+            return Ok(());
+        }
+        if !busy && self.defer_setting(class, text) {
+            let tag = if matches!(class, Class::Reset(_)) { "RESET" } else { "SET" };
+            unit.inject(|out| wire::backend::command_complete(out, tag));
+            return Ok(());
+        }
+        unit.taints |= matches!(class, Class::SetTransaction { session: true });
+        self.run(unit, text.to_owned(), class);
+        Ok(())
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as one of the executor's verbs")]
+    fn run(&mut self, unit: &mut Unit, sql: String, class: &Class) {
+        unit.executes = true;
+        // The server's unnamed statement is then this one.
+        unit.unnamed_parsed = false;
+        unit.effects.push(class.clone());
+        unit.ops.push(Op::Run(sql));
+    }
+
+    fn other_pipeline(&self, wanted: crate::map::ShardId, here: crate::map::ShardId) -> SqlError {
+        let name = |shard| self.world.map.shard_name(shard);
+        SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!(
+                "the statements between two Syncs belong to shards \"{}\" and \"{}\"",
+                name(here),
+                name(wanted)
+            ),
+        )
+        .detail("They are one implicit transaction, and a transaction stays on one shard.")
+        .hint("Send a Sync between them.")
+    }
+}
+
+fn not_alone() -> SqlError {
+    SqlError::new(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        "a statement over several shards must stand alone",
+    )
+    .detail("It is part of a transaction or of a pipeline that belongs to one shard.")
+    .hint("Send it by itself, with its own Sync, outside a transaction block.")
+}
+
+fn no_portal(name: &[u8]) -> SqlError {
+    SqlError::new(
+        SqlState::INVALID_CURSOR_NAME,
+        format!("portal \"{}\" does not exist", String::from_utf8_lossy(name)),
+    )
+}
+
+/// The column that a local statement answers with.
+fn local_column(class: &Class) -> LocalAnswer {
+    let column = match class {
+        Class::ExplainRoute { json, .. } => {
+            let oid = if *json { crate::datum::oid::JSON } else { crate::datum::oid::TEXT };
+            Some(("QUERY PLAN".to_owned(), oid))
+        }
+        Class::Show(name) => Some((name.clone(), crate::datum::oid::TEXT)),
+        _ => None,
+    };
+    LocalAnswer { column, rows: Vec::new(), tag: "" }
+}

@@ -1,0 +1,139 @@
+//! The client's socket with what has come and not been read, and what could not be sent yet.
+//!
+//! One read buffer serves all clients and connections of a thread: bytes are copied aside only when they
+//! must outlive the read (a request that is not complete, an answer that the client is too slow for).
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Size of a thread's read buffer: large enough that a big result costs few system calls, small enough
+/// to stay in the second-level cache.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Capacity that an idle client's request buffer may keep.
+const IDLE_INBOX_BYTES: usize = 4 * 1024;
+
+thread_local! {
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// Runs `f` with this thread's read buffer. `f` must not await, nor use the buffer again.
+pub(crate) fn with_read_buffer<R>(f: impl FnOnce(&mut ReadBuf<'_>) -> R) -> R {
+    READ_BUFFER.with_borrow_mut(|buffer| f(&mut ReadBuf::new(buffer)))
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct ClientIo {
+    socket: TcpStream,
+    inbox: Vec<u8>,
+    read: usize,
+    /// What is to be sent to the client.
+    pub outbox: Vec<u8>,
+    sent: usize,
+}
+
+impl ClientIo {
+    /// A client whose first bytes (behind the start-up) may have come already.
+    pub fn new(socket: TcpStream, inbox: Vec<u8>) -> Self {
+        Self { socket, inbox, read: 0, outbox: Vec::new(), sent: 0 }
+    }
+
+    /// Bytes that came and were not consumed.
+    pub fn unread(&self) -> &[u8] {
+        self.inbox.get(self.read..).unwrap_or_default()
+    }
+
+    /// `length` bytes from `offset` of what was not consumed.
+    pub fn slice(&self, offset: usize, length: usize) -> &[u8] {
+        self.unread().get(offset..offset + length).unwrap_or_default()
+    }
+
+    /// Marks bytes as consumed.
+    pub fn consume(&mut self, bytes: usize) {
+        self.read = (self.read + bytes).min(self.inbox.len());
+        if self.read == self.inbox.len() {
+            self.read = 0;
+            self.inbox.clear();
+            if self.inbox.capacity() > IDLE_INBOX_BYTES {
+                self.inbox = Vec::new();
+            }
+        }
+    }
+
+    /// Waits for more bytes of the client; false when it is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when dropped.
+    pub async fn fill(&mut self) -> io::Result<bool> {
+        std::future::poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// See [`Self::fill`].
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        with_read_buffer(|buffer| {
+            ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+            if self.read > 0 {
+                self.inbox.drain(..self.read);
+                self.read = 0;
+            }
+            self.inbox.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(!buffer.filled().is_empty()))
+        })
+    }
+
+    /// Sends what is in the outbox.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was not sent stays in the outbox.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        std::future::poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// See [`Self::flush`].
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.outbox.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            let n = ready!(Pin::new(&mut self.socket).poll_write(cx, rest))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += n;
+        }
+        self.sent = 0;
+        self.outbox.clear();
+        if self.outbox.capacity() > READ_BYTES {
+            self.outbox = Vec::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends bytes without a copy if the socket takes them; what it does not take goes to the outbox.
+    pub fn pass_on(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
+        while self.outbox.is_empty() && !bytes.is_empty() {
+            match Pin::new(&mut self.socket).poll_write(cx, bytes) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => bytes = bytes.get(n..).unwrap_or_default(),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        self.outbox.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The last words to a client are on their way before the socket closes.
+    pub async fn shutdown(&mut self) {
+        let _ = self.flush().await;
+        let _ = std::future::poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await;
+    }
+}

@@ -1,0 +1,382 @@
+//! What the proxy answers itself: its own settings, EXPLAIN (ROUTE), the trace.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use super::planner::{Readied, Scopes};
+use super::{Executor, worker};
+use crate::datum::Format;
+use crate::error::{SqlError, SqlState};
+use crate::map::ShardId;
+use crate::mapstore::World;
+use crate::plan::{Explained, Inputs, Plan, Route, Scope, scope};
+use crate::session::Session;
+use crate::session::transaction::Transaction;
+use crate::sql::class::{Class, SetCommand, SetValue};
+use crate::sql::hint;
+use crate::wire;
+use crate::wire::Out;
+use crate::wire::backend::{FieldDescription, Severity};
+
+/// A result of our own: at most one column of text or json.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LocalAnswer {
+    /// The column's name and type; `None` for a command without rows.
+    pub(super) column: Option<(String, u32)>,
+    /// Its rows.
+    pub(super) rows: Vec<String>,
+    /// The command tag.
+    pub(super) tag: &'static str,
+}
+
+impl LocalAnswer {
+    fn command(tag: &'static str) -> Self {
+        Self { column: None, rows: Vec::new(), tag }
+    }
+
+    fn value(name: &str, value: impl Into<String>) -> Self {
+        Self {
+            column: Some((name.to_owned(), crate::datum::oid::TEXT)),
+            rows: vec![value.into()],
+            tag: "SHOW",
+        }
+    }
+
+    /// `RowDescription` or `NoData`.
+    pub(super) fn describe(&self, out: &mut impl Out, format: Format) {
+        match &self.column {
+            None => wire::backend::no_data(out),
+            Some((name, oid)) => wire::backend::row_description(
+                out,
+                &[FieldDescription { type_oid: *oid, format, ..FieldDescription::text(name) }],
+            ),
+        }
+    }
+
+    /// The rows and the tag. (Text and json look the same in both formats.)
+    pub(super) fn execute(&self, out: &mut impl Out) {
+        for row in &self.rows {
+            wire::backend::data_row(out, &[Some(row.as_bytes())]);
+        }
+        wire::backend::command_complete(out, self.tag);
+    }
+
+    /// All of it, as the simple protocol wants it.
+    pub(super) fn simple(&self, out: &mut impl Out) {
+        if self.column.is_some() {
+            self.describe(out, Format::Text);
+        }
+        self.execute(out);
+    }
+}
+
+/// The session's word on where statements go.
+pub(super) struct SessionScopes<'a>(pub(super) &'a Session);
+
+impl Scopes for SessionScopes<'_> {
+    fn scope(&self, world: &World, hint: Option<&str>) -> Result<Scope<'_>, SqlError> {
+        let session = self.0;
+        let mut found = Scope::default();
+        let Some(text) = hint else {
+            if session.shard.is_none() && session.key.is_none() && session.user_key.is_none() {
+                return Ok(found);
+            }
+            return self.with_session(world, found);
+        };
+        if !session.hints {
+            return Err(SqlError::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!("user \"{}\" may not give routing hints", session.user),
+            )
+            .hint("Give the user `hints = true` in [[users]], or leave the comment out."));
+        }
+        let hint = hint::parse(text)?;
+        if let Some(name) = &hint.shard {
+            found.hint_shard = Some(scope::resolve_shard(&world.map, name)?);
+        }
+        if let Some(key) = &hint.key {
+            let (id, value) = scope::resolve_key(&world.map, key)?;
+            found.hint_key = Some((id, Cow::Owned(value)));
+        }
+        self.with_session(world, found)
+    }
+}
+
+impl SessionScopes<'_> {
+    fn with_session<'a>(&self, world: &World, mut scope: Scope<'a>) -> Result<Scope<'a>, SqlError> {
+        let session = self.0;
+        if let Some(name) = &session.shard {
+            scope.session_shard = Some(scope::resolve_shard(&world.map, name)?);
+        }
+        if let Some(key) = session.user_key.as_ref().or(session.key.as_ref()) {
+            let (id, value) = scope::resolve_key(&world.map, key)?;
+            scope.session_key = Some((id, Cow::Owned(value)));
+        }
+        Ok(scope)
+    }
+}
+
+/// What the client's last statement did, for `SHOW pgmeridian.last_route` and the trace.
+#[derive(Debug, Default)]
+pub(super) struct LastRoute {
+    route: Option<Route>,
+    map_version: u64,
+}
+
+impl LastRoute {
+    pub(super) fn note(&mut self, plan: &Plan, world: &World) {
+        self.route = Some(plan.route.clone());
+        self.map_version = world.map.version();
+    }
+
+    fn text(&self, world: &World, transaction: &Transaction) -> String {
+        let Some(route) = &self.route else { return "none yet".to_owned() };
+        let name = |shard: ShardId| {
+            world.map.shards().get(usize::from(shard.0)).map_or("?", |shard| shard.name.as_str())
+        };
+        let place = match route {
+            Route::One(shard) => format!("one shard: {}", name(*shard)),
+            Route::Many(shards) => {
+                let names: Vec<&str> = shards.iter().map(name).collect();
+                format!("many shards: {}", names.join(", "))
+            }
+            Route::All => "all shards".to_owned(),
+            Route::Any | Route::Nowhere => {
+                let shard = transaction.shard().unwrap_or(world.map.default_shard());
+                let why = if *route == Route::Any { "any shard" } else { "no row can match" };
+                format!("{why}: {}", name(shard))
+            }
+        };
+        format!("{place} (map version {})", self.map_version)
+    }
+}
+
+/// Only the proxy can answer it.
+pub(super) fn is_local(class: &Class, world: &World) -> bool {
+    match class {
+        Class::ExplainRoute { .. } | Class::DiscardAll | Class::Deallocate(_) => true,
+        Class::Set(set) => is_ours(&set.name, world),
+        Class::Reset(Some(name)) | Class::Show(name) => is_ours(name, world),
+        _ => false,
+    }
+}
+
+fn is_ours(name: &str, world: &World) -> bool {
+    name.starts_with("pgmeridian.") || world.map.key_setting() == Some(name)
+}
+
+fn unknown_setting(name: &str) -> SqlError {
+    SqlError::new(
+        SqlState::UNDEFINED_OBJECT,
+        format!("unrecognized configuration parameter \"{name}\""),
+    )
+    .hint("The proxy's own settings are pgmeridian.shard, .key, .region and .trace; pgmeridian.last_route can be shown.")
+}
+
+impl Executor {
+    /// Does what only the proxy can do; `None` for everything else.
+    pub(super) fn answer_locally(
+        &mut self,
+        class: &Class,
+        text: &str,
+    ) -> Result<Option<LocalAnswer>, SqlError> {
+        match class {
+            Class::ExplainRoute { json, rest } => {
+                self.explain_route(*json, text.get(*rest as usize..).unwrap_or_default()).map(Some)
+            }
+            Class::Set(set) if is_ours(&set.name, &self.world) => {
+                self.set_ours(set)?;
+                Ok(Some(LocalAnswer::command("SET")))
+            }
+            Class::Reset(Some(name)) if is_ours(name, &self.world) => {
+                let set = SetCommand {
+                    local: false,
+                    name: name.clone(),
+                    value: SetValue::Default,
+                    span: crate::sql::ir::Span::default(),
+                };
+                self.set_ours(&set)?;
+                Ok(Some(LocalAnswer::command("RESET")))
+            }
+            Class::Show(name) if is_ours(name, &self.world) => self.show_ours(name).map(Some),
+            Class::DiscardAll => {
+                self.discard_all()?;
+                Ok(Some(LocalAnswer::command("DISCARD ALL")))
+            }
+            Class::Deallocate(name) => self.deallocate(name.as_deref()),
+            _ => Ok(None),
+        }
+    }
+
+    fn set_ours(&mut self, set: &SetCommand) -> Result<(), SqlError> {
+        let name = set.name.as_str();
+        let value = worker::plain(&set.value).map(str::to_owned);
+        if set.local {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                format!("SET LOCAL {name} is not supported"),
+            )
+            .hint("Use SET, and RESET when done."));
+        }
+        if name == "pgmeridian.trace" {
+            self.session.trace = match value.as_deref() {
+                None => false,
+                Some(word) => parse_bool(word).ok_or_else(|| {
+                    SqlError::new(
+                        SqlState::INVALID_PARAMETER_VALUE,
+                        "parameter \"pgmeridian.trace\" requires a Boolean value",
+                    )
+                })?,
+            };
+            return Ok(());
+        }
+        if name == "pgmeridian.region" {
+            self.session.region = value;
+            return Ok(());
+        }
+        self.may_choose(name)?;
+        if name == "pgmeridian.shard" {
+            if let Some(shard) = &value {
+                if shard == "*" {
+                    return Err(SqlError::new(
+                        SqlState::FEATURE_NOT_SUPPORTED,
+                        "pgmeridian.shard = '*' is not supported",
+                    )
+                    .detail("Running a statement on all shards, all or nothing, needs a commit over several shards.")
+                    .hint("Set pgmeridian.shard to each shard in turn."));
+                }
+                scope::resolve_shard(&self.world.map, shard)?;
+            }
+            self.session.shard = value;
+            return Ok(());
+        }
+        if name == "pgmeridian.key" || self.world.map.key_setting() == Some(name) {
+            if let Some(key) = &value {
+                scope::resolve_key(&self.world.map, key)?;
+            }
+            self.session.key = value;
+            return Ok(());
+        }
+        Err(unknown_setting(name))
+    }
+
+    fn may_choose(&self, setting: &str) -> Result<(), SqlError> {
+        if self.session.user_key.is_some() {
+            return Err(SqlError::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!("user \"{}\" may not set \"{setting}\"", self.session.user),
+            )
+            .detail("The user is confined to one key."));
+        }
+        Ok(())
+    }
+
+    fn show_ours(&mut self, name: &str) -> Result<LocalAnswer, SqlError> {
+        let none = String::new;
+        let value = match name {
+            "pgmeridian.trace" => if self.session.trace { "on" } else { "off" }.to_owned(),
+            "pgmeridian.shard" => self.session.shard.clone().unwrap_or_else(none),
+            "pgmeridian.region" => self.session.region.clone().unwrap_or_else(none),
+            "pgmeridian.last_route" => self.last_route.text(&self.world, &self.session.transaction),
+            "pgmeridian.key" => self.shown_key(),
+            name if self.world.map.key_setting() == Some(name) => self.shown_key(),
+            name => return Err(unknown_setting(name)),
+        };
+        Ok(LocalAnswer::value(name, value))
+    }
+
+    fn shown_key(&self) -> String {
+        self.session.user_key.clone().or_else(|| self.session.key.clone()).unwrap_or_default()
+    }
+
+    /// DISCARD ALL: a new session on the same connection.
+    fn discard_all(&mut self) -> Result<(), SqlError> {
+        if self.session.transaction.is_open() {
+            return Err(SqlError::new(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                "DISCARD ALL cannot run inside a transaction block",
+            ));
+        }
+        self.held.clear();
+        self.cancel.rest();
+        self.statements.clear();
+        self.portals.clear();
+        self.session.settings.reset_all();
+        self.session.shard = None;
+        self.session.key = None;
+        self.session.region = None;
+        self.session.trace = false;
+        self.reading = worker::reading_if_changed(&self.session, &self.reading);
+        Ok(())
+    }
+
+    fn deallocate(&mut self, name: Option<&str>) -> Result<Option<LocalAnswer>, SqlError> {
+        let pinned = self.held.iter().any(|held| held.pinned);
+        match name {
+            None => {
+                self.statements.clear();
+                Ok((!pinned).then(|| LocalAnswer::command("DEALLOCATE ALL")))
+            }
+            Some(name) if self.statements.remove(name.as_bytes()).is_some() => {
+                Ok(Some(LocalAnswer::command("DEALLOCATE")))
+            }
+            Some(_) if pinned => Ok(None),
+            Some(name) => Err(SqlError::new(
+                SqlState::INVALID_SQL_STATEMENT_NAME,
+                format!("prepared statement \"{name}\" does not exist"),
+            )),
+        }
+    }
+
+    /// `EXPLAIN (ROUTE) …`: the route, without running it.
+    fn explain_route(&mut self, json: bool, text: &str) -> Result<LocalAnswer, SqlError> {
+        let readied =
+            worker::with_planner(|p| p.prepare(&self.world, &self.reading, text.as_bytes()))?;
+        let statement =
+            text.get(readied.start as usize..readied.end as usize).unwrap_or_default();
+        let scopes = SessionScopes(&self.session);
+        let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
+        let inputs = self.inputs(&readied, statement, &[]);
+        let oid = if json { crate::datum::oid::JSON } else { crate::datum::oid::TEXT };
+        let explained = match &readied.entry.template {
+            Some(template) => template.explain(&self.world.map, &inputs, &scope),
+            None => Explained::local(&self.world.map),
+        };
+        let rows = if json { vec![explained.json.to_string()] } else { explained.lines };
+        Ok(LocalAnswer { column: Some(("QUERY PLAN".to_owned(), oid)), rows, tag: "EXPLAIN" })
+    }
+
+    pub(super) fn inputs<'a>(
+        &self,
+        readied: &'a Readied,
+        text: &'a str,
+        params: &'a [crate::datum::Param<'a>],
+    ) -> Inputs<'a> {
+        Inputs {
+            text,
+            literals: &readied.literals,
+            params,
+            utf8: self.reading.utf8,
+            standard_strings: self.reading.standard_strings,
+        }
+    }
+
+    /// The NOTICE that `pgmeridian.trace` puts behind a statement.
+    pub(super) fn trace_notice(&mut self) {
+        let mut message = String::from("route: ");
+        message.push_str(&self.last_route.text(&self.world, &self.session.transaction));
+        if let Some(started) = self.started {
+            let _ = write!(message, ", {:.3} ms", started.elapsed().as_secs_f64() * 1e3);
+        }
+        let notice = SqlError::new(SqlState("00000"), message);
+        wire::backend::notice(&mut self.io.outbox, &notice, Severity::Notice);
+    }
+}
+
+fn parse_bool(word: &str) -> Option<bool> {
+    match word.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" | "t" | "y" => Some(true),
+        "off" | "false" | "no" | "0" | "f" | "n" => Some(false),
+        _ => None,
+    }
+}

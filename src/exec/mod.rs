@@ -1,0 +1,345 @@
+//! Runs plans on backend connections: the part of a client's life between two of its messages.
+//!
+//! [`Executor`] belongs to one client and is driven by `frontend`'s loop: [`Executor::query`] for a
+//! simple Query, [`Executor::unit`] for extended messages up to Sync or Flush. It owns the connections
+//! that the client holds, and nothing else runs beside it: no channel, no lock, no second task on the
+//! way of a routed statement. [`Worker`] is what the clients of one thread share.
+//!
+//! Invariants: a connection goes back to its pool only idle, clean and with known settings, else it is
+//! closed; no statement that may have had an effect is sent twice; an error of ours inside a transaction
+//! fails the transaction.
+
+mod cancel;
+mod extended;
+mod io;
+mod local;
+mod planner;
+mod relay;
+mod scatter;
+mod simple;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::backend::{BackendError, Lease};
+use crate::error::{SqlError, SqlState};
+use crate::map::ShardId;
+use crate::mapstore::World;
+use crate::observe;
+use crate::plan::{Plan, Route};
+use crate::session::Session;
+use crate::session::responses::{Responses, Segment, StepKind};
+use crate::session::transaction::Transaction;
+use crate::wire;
+use crate::wire::backend::Severity;
+
+pub use cancel::{CancelKey, CancelSlot, Cancels};
+pub use io::ClientIo;
+pub use worker::{Account, Shared, Worker, startup_value};
+
+use local::LastRoute;
+use planner::{Planned, Reading};
+
+/// Why a client's life ends before it says so.
+#[derive(Debug)]
+pub enum Gone {
+    /// Its socket is closed or broken.
+    Client,
+    /// It broke the protocol; it has been told.
+    Protocol,
+}
+
+/// What can go wrong with a statement.
+#[derive(Debug)]
+enum Failure {
+    /// The client is told, and goes on.
+    Error(SqlError),
+    /// The client was told already (by the shard's own words), and goes on.
+    Shown,
+    /// The client is gone.
+    Gone(Gone),
+}
+
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(_: std::io::Error) -> Self {
+        Self::Gone(Gone::Client)
+    }
+}
+
+/// A connection that the client holds on to.
+struct Held {
+    shard: ShardId,
+    lease: Lease,
+    /// It carries state that only this client may see.
+    pinned: bool,
+}
+
+/// One client's executor.
+pub struct Executor {
+    worker: Arc<Worker>,
+    /// The client's socket and buffers.
+    pub io: ClientIo,
+    /// What the client has told us.
+    pub session: Session,
+    world: Arc<World>,
+    reading: Reading,
+    responses: Responses,
+    segments: Vec<Segment>,
+    /// What is to be sent to a shard.
+    request: Vec<u8>,
+    held: Vec<Held>,
+    pools: worker::ClientPools,
+    planned: Vec<Planned>,
+    cancel: CancelSlot,
+    last_route: LastRoute,
+    statements: HashMap<Vec<u8>, extended::ClientStatement>,
+    portals: HashMap<Vec<u8>, extended::Portal>,
+    batch: extended::Batch,
+    /// The text of a simple query, kept for its capacity.
+    text: Vec<u8>,
+    /// When the statement began; only known while trace is on.
+    started: Option<std::time::Instant>,
+}
+
+impl Executor {
+    /// A client that has logged in.
+    pub fn new(worker: Arc<Worker>, io: ClientIo, session: Session, cancel: CancelSlot) -> Self {
+        let world = worker.shared.store.current();
+        let reading = worker::reading(&session);
+        let pools = worker::ClientPools::new(&session.user, &worker.shared);
+        Self {
+            worker,
+            io,
+            session,
+            world,
+            reading,
+            responses: Responses::default(),
+            segments: Vec::new(),
+            request: Vec::new(),
+            held: Vec::new(),
+            pools,
+            planned: Vec::new(),
+            cancel,
+            last_route: LastRoute::default(),
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            batch: extended::Batch::default(),
+            text: Vec::new(),
+            started: None,
+        }
+    }
+
+    /// What all threads share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.worker.shared
+    }
+
+    /// The client is between statements, outside a transaction.
+    pub fn is_idle(&self) -> bool {
+        !self.session.transaction.is_open() && !self.batch.is_open()
+    }
+
+    /// Refuses the first `length` bytes of the client's buffer.
+    pub fn refuse(&mut self, length: usize, error: &SqlError) {
+        self.io.consume(length);
+        self.report(error);
+        self.ready();
+    }
+
+    /// Between transactions the newest world is taken; within one, the one it began with stays.
+    fn follow_world(&mut self) {
+        if self.held.is_empty()
+            && !self.session.transaction.is_open()
+            && self.worker.shared.store.version() != self.world.version
+        {
+            self.world = self.worker.shared.store.current();
+        }
+    }
+
+    fn note_start(&mut self) {
+        self.started = self.session.trace.then(std::time::Instant::now);
+    }
+
+    /// Tells the client of an error of ours, and fails its transaction.
+    fn report(&mut self, error: &SqlError) {
+        observe::refused(error.code);
+        self.session.transaction.fail();
+        wire::backend::error(&mut self.io.outbox, error, Severity::Error);
+    }
+
+    fn ready(&mut self) {
+        let status = self.session.transaction.status();
+        wire::backend::ready_for_query(&mut self.io.outbox, status);
+    }
+
+    fn complete(&mut self, tag: &str) {
+        wire::backend::command_complete(&mut self.io.outbox, tag);
+    }
+
+    fn warn(&mut self, code: SqlState, message: &str) {
+        let notice = SqlError::new(code, message);
+        wire::backend::notice(&mut self.io.outbox, &notice, Severity::Warning);
+    }
+
+    /// The one shard that a plan's route and the transaction lead to.
+    fn one_shard(&self, plan: &Plan) -> Result<ShardId, SqlError> {
+        let here = self.session.transaction.shard();
+        match (&plan.route, here) {
+            (Route::One(shard), None) => Ok(*shard),
+            (Route::One(shard), Some(here)) if *shard == here => Ok(here),
+            (Route::One(shard), Some(here)) => Err(self.other_shard(*shard, here)),
+            (Route::Any | Route::Nowhere, Some(here)) => Ok(here),
+            (Route::Any | Route::Nowhere, None) => Ok(self.world.map.default_shard()),
+            (Route::Many(_) | Route::All, _) => Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "a statement over several shards must stand alone",
+            )
+            .detail("It is part of a transaction, a query string or a pipeline that belongs to one shard.")
+            .hint("Send it by itself, outside a transaction block.")),
+        }
+    }
+
+    fn other_shard(&self, wanted: ShardId, here: ShardId) -> SqlError {
+        let name = |shard: ShardId| self.world.map.shard_name(shard);
+        SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!(
+                "this statement belongs to shard \"{}\", the transaction is on shard \"{}\"",
+                name(wanted),
+                name(here)
+            ),
+        )
+        .detail("A transaction stays on the shard of its first statement.")
+        .hint("Commit first, or keep each transaction to the keys of one shard.")
+    }
+
+    /// What the server tells a client that logs in: taken from the default shard, or from another one
+    /// while that is down.
+    ///
+    /// # Errors
+    ///
+    /// No shard can be reached, or the start-up settings are not accepted.
+    pub async fn greeting(&mut self) -> Result<Vec<(String, String)>, SqlError> {
+        let home = self.world.map.default_shard();
+        let mut outcome = self.greeting_of(home).await;
+        for n in 0..self.world.map.shards().len() {
+            let shard = ShardId(n as u16);
+            if !matches!(&outcome, Err(e) if e.code == SqlState::CANNOT_CONNECT_NOW) {
+                break;
+            }
+            if shard != home {
+                outcome = self.greeting_of(shard).await;
+            }
+        }
+        outcome
+    }
+
+    async fn greeting_of(&mut self, shard: ShardId) -> Result<Vec<(String, String)>, SqlError> {
+        let at = self.acquire(shard).await?;
+        let found = self.held.get(at).map(|held| held.lease.parameters().to_vec());
+        self.settle(at);
+        Ok(found.unwrap_or_default())
+    }
+
+    /// A connection to a shard: the one that is held, or one from the pool that has been told the
+    /// session's settings. The index is into `held`.
+    async fn acquire(&mut self, shard: ShardId) -> Result<usize, SqlError> {
+        if let Some(at) = self.held.iter().position(|held| held.shard == shard) {
+            return Ok(at);
+        }
+        let leased = self.pools.pool(&self.worker, &self.world, shard)?.lease().await;
+        let mut lease = leased.map_err(|error| self.shard_error(shard, &error))?;
+        let wanted = self.session.settings.committed();
+        if lease.settings_id != wanted.id() {
+            let sql = wanted.replay();
+            lease.simple_query(&sql).await.map_err(|error| self.shard_error(shard, &error))?;
+            lease.settings_id = wanted.id();
+        }
+        self.cancel.working(shard, lease.pid(), lease.secret_word());
+        self.held.push(Held { shard, lease, pinned: false });
+        Ok(self.held.len() - 1)
+    }
+
+    fn shard_error(&self, shard: ShardId, error: &BackendError) -> SqlError {
+        error.sql_error(self.world.map.shard_name(shard))
+    }
+
+    /// Lets go of a connection whose work is done; it stays if it is pinned or in a transaction.
+    fn settle(&mut self, at: usize) {
+        let Some(held) = self.held.get_mut(at) else { return };
+        if held.pinned || held.lease.tx_status() != b'I' {
+            return;
+        }
+        held.lease.settings_id = self.session.settings.committed().id();
+        let held = self.held.swap_remove(at);
+        if self.cancel.rest() {
+            // A cancel request is under way to this connection: it must not hit the next client.
+            drop(held.lease);
+        } else {
+            held.lease.release();
+        }
+    }
+
+    /// A connection broke, or its state is unknown: it is closed, and a transaction on it is lost.
+    fn lose(&mut self, at: usize) {
+        if at >= self.held.len() {
+            return;
+        }
+        let held = self.held.swap_remove(at);
+        self.cancel.rest();
+        if self.session.transaction.shard() == Some(held.shard)
+            || matches!(self.session.transaction, Transaction::Pending(_))
+        {
+            self.session.transaction.lose_shard();
+        }
+    }
+
+    /// What BEGIN and what came after it must be said first? `None` when the connection is in the
+    /// transaction already, or there is none.
+    fn opening(&mut self) -> Option<String> {
+        match &self.session.transaction {
+            Transaction::Pending(pending) => Some(pending.sql()),
+            _ => None,
+        }
+    }
+
+    /// Puts BEGIN (with its prelude) in front of the request. A lone BEGIN is pipelined; anything more
+    /// may fail, so that it takes a round trip of its own before the statement is sent.
+    async fn open_transaction(&mut self, at: usize) -> Result<(), Failure> {
+        let Some(sql) = self.opening() else { return Ok(()) };
+        let plain = matches!(&self.session.transaction, Transaction::Pending(p) if p.is_plain());
+        if plain {
+            wire::frontend::query_into(&mut self.request, sql.as_bytes());
+            self.responses.expect(StepKind::Query, true);
+            return Ok(());
+        }
+        let mut request = Vec::new();
+        wire::frontend::query_into(&mut request, sql.as_bytes());
+        let mut responses = Responses::default();
+        responses.begin(true);
+        responses.expect(StepKind::Query, true);
+        std::mem::swap(&mut request, &mut self.request);
+        std::mem::swap(&mut responses, &mut self.responses);
+        let result = self.exchange(at).await;
+        std::mem::swap(&mut request, &mut self.request);
+        std::mem::swap(&mut responses, &mut self.responses);
+        result?;
+        if responses.failed() {
+            // The client has been shown the shard's error.
+            self.lose(at);
+            return Err(Failure::Shown);
+        }
+        let shard = self.held.get(at).map(|held| held.shard);
+        if let Some(shard) = shard {
+            self.session.transaction.settle(shard, responses.status());
+        }
+        Ok(())
+    }
+}

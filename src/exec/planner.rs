@@ -1,0 +1,374 @@
+//! One thread's way from text to plan: scan, cached analysis, template, plan.
+//!
+//! The cache belongs to one [`World`] (a shard map and a catalog) and to one thread: no lock, and a new
+//! world simply starts an empty one. Its key is the statement's shape with what else changes its meaning
+//! (`search_path`, role, `standard_conforming_strings`).
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use quick_cache::Equivalent;
+use quick_cache::unsync::Cache;
+
+use crate::error::{SqlError, SqlState};
+use crate::mapstore::World;
+use crate::plan::{Inputs, Plan, Scope, Template};
+use crate::sql::analyze::{self, Names};
+use crate::sql::class::{self, Class};
+use crate::sql::ir::Statement;
+use crate::sql::lexer::{self, Limits, Literal, Scan, Scanned};
+
+/// Shapes that are remembered. An application has hundreds; tools that build texts with varying lists
+/// have thousands. At about 4 kB each this bounds a thread's cache at some 40 MB.
+const CACHED_SHAPES_MAX: usize = 10_000;
+
+/// Longest shape that is remembered: bulk INSERTs are not worth their memory.
+const CACHED_SHAPE_BYTES_MAX: usize = 16 * 1024;
+
+/// A statement's shape, analysed and compiled for one world.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its class.
+    pub class: Class,
+    /// What it says; `None` for classes that need no analysis.
+    pub statement: Option<Statement>,
+    /// How it is routed; `None` for what the session answers.
+    pub template: Option<Template>,
+    /// It names a table that the catalog does not know.
+    pub unknown_table: bool,
+}
+
+/// One statement of a query string, with its plan.
+#[derive(Debug)]
+pub struct Planned {
+    /// Its place in the query string.
+    pub start: u32,
+    /// One past its last byte.
+    pub end: u32,
+    /// Its shape's entry.
+    pub entry: Arc<Entry>,
+    /// Where it goes; `None` for what the session itself answers.
+    pub plan: Option<Plan>,
+}
+
+/// What changes a text's meaning besides the text.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// `search_path`, `$user` verbatim.
+    pub search_path: Arc<[String]>,
+    /// The role.
+    pub user: Arc<str>,
+    /// `standard_conforming_strings`.
+    pub standard_strings: bool,
+    /// The client's encoding is UTF8.
+    pub utf8: bool,
+    /// Stands for the first three in the cache's key.
+    pub id: u64,
+    /// The settings it was made of.
+    pub settings: u64,
+}
+
+struct Key {
+    reading: u64,
+    shape: Box<[u8]>,
+}
+
+struct KeyRef<'a> {
+    reading: u64,
+    shape: &'a [u8],
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        KeyRef { reading: self.reading, shape: &self.shape }.hash(state);
+    }
+}
+
+impl Hash for KeyRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.reading);
+        state.write(self.shape);
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.reading == other.reading && self.shape == other.shape
+    }
+}
+
+impl Eq for Key {}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.reading == key.reading && *self.shape == *key.shape
+    }
+}
+
+type ShapeCache =
+    Cache<Key, Arc<Entry>, quick_cache::UnitWeighter, rustc_hash::FxBuildHasher>;
+
+/// Scans and plans for the clients of one thread.
+pub struct Planner {
+    world: u64,
+    cache: ShapeCache,
+    scan: Scan,
+    limits: Limits,
+    unknown: bool,
+}
+
+impl Default for Planner {
+    fn default() -> Self {
+        Self { world: 0, cache: new_cache(), scan: Scan::default(), limits: Limits::default(), unknown: false }
+    }
+}
+
+fn new_cache() -> ShapeCache {
+    Cache::with(
+        CACHED_SHAPES_MAX,
+        CACHED_SHAPES_MAX as u64,
+        quick_cache::UnitWeighter,
+        rustc_hash::FxBuildHasher,
+        quick_cache::unsync::DefaultLifecycle::default(),
+    )
+}
+
+/// How scopes (hint, session) are found for each statement of a string.
+pub trait Scopes {
+    /// The scope for a statement with this hint text.
+    fn scope(&self, world: &World, hint: Option<&str>) -> Result<Scope<'_>, SqlError>;
+}
+
+impl Planner {
+    /// Plans every statement of a query string of the simple protocol.
+    pub fn plan_simple(
+        &mut self,
+        world: &Arc<World>,
+        reading: &Reading,
+        text: &[u8],
+        scopes: &dyn Scopes,
+        out: &mut Vec<Planned>,
+    ) -> Result<(), SqlError> {
+        self.follow(world);
+        self.unknown = false;
+        let mut scan = std::mem::take(&mut self.scan);
+        let result = lexer::scan(text, reading.standard_strings, &self.limits, &mut scan)
+            .and_then(|()| self.plan_scanned(world, reading, text, &scan, scopes, out));
+        self.scan = scan;
+        result
+    }
+
+    fn plan_scanned(
+        &mut self,
+        world: &Arc<World>,
+        reading: &Reading,
+        text: &[u8],
+        scan: &Scan,
+        scopes: &dyn Scopes,
+        out: &mut Vec<Planned>,
+    ) -> Result<(), SqlError> {
+        for scanned in &scan.statements {
+            let (start, end) = (scanned.span.start, scanned.span.end);
+            let statement = utf8(text, start, end)?;
+            let entry = self.entry(world, reading, statement, scan, scanned);
+            self.unknown |= entry.unknown_table;
+            let plan = if let Some(template) = &entry.template {
+                let hint = hint_text(text, scanned)?;
+                let scope = scopes.scope(world, hint)?;
+                let inputs = Inputs {
+                    text: statement,
+                    literals: literals(scan, scanned),
+                    params: &[],
+                    utf8: reading.utf8,
+                    standard_strings: reading.standard_strings,
+                };
+                Some(template.plan(&world.map, &inputs, &scope)?)
+            } else {
+                None
+            };
+            out.push(Planned { start, end, entry, plan });
+        }
+        Ok(())
+    }
+
+    /// The last query string named a table that the catalog does not know.
+    pub fn saw_unknown_table(&self) -> bool {
+        self.unknown
+    }
+
+    /// Reads the one statement of a Parse message. The literals are copied out for later Binds.
+    pub fn prepare(
+        &mut self,
+        world: &Arc<World>,
+        reading: &Reading,
+        text: &[u8],
+    ) -> Result<Readied, SqlError> {
+        self.follow(world);
+        let mut scan = std::mem::take(&mut self.scan);
+        let result = lexer::scan(text, reading.standard_strings, &self.limits, &mut scan)
+            .and_then(|()| self.prepare_scanned(world, reading, text, &scan));
+        self.scan = scan;
+        result
+    }
+
+    fn prepare_scanned(
+        &mut self,
+        world: &Arc<World>,
+        reading: &Reading,
+        text: &[u8],
+        scan: &Scan,
+    ) -> Result<Readied, SqlError> {
+        let [scanned] = scan.statements.as_slice() else {
+            return Err(SqlError::new(
+                SqlState::SYNTAX_ERROR,
+                "cannot insert multiple commands into a prepared statement",
+            ));
+        };
+        let (start, end) = (scanned.span.start, scanned.span.end);
+        let statement = utf8(text, start, end)?;
+        let entry = self.entry(world, reading, statement, scan, scanned);
+        Ok(Readied {
+            start,
+            end,
+            entry,
+            literals: literals(scan, scanned).into(),
+            hint: hint_text(text, scanned)?.map(Into::into),
+            params: scanned.params,
+        })
+    }
+
+    /// The analysed shape of a statement, from the cache if it is there.
+    fn entry(
+        &mut self,
+        world: &Arc<World>,
+        reading: &Reading,
+        statement: &str,
+        scan: &Scan,
+        scanned: &Scanned,
+    ) -> Arc<Entry> {
+        let shape = scan
+            .shapes
+            .get(scanned.shape.start as usize..scanned.shape.end as usize)
+            .unwrap_or_default();
+        let cached = world.version == self.world;
+        if cached {
+            if let Some(entry) = self.cache.get(&KeyRef { reading: reading.id, shape }) {
+                return Arc::clone(entry);
+            }
+        }
+        let entry = Arc::new(analyse(world, reading, statement, literals(scan, scanned)));
+        if cached && shape.len() <= CACHED_SHAPE_BYTES_MAX && is_shape_alone(&entry) {
+            self.cache.insert(Key { reading: reading.id, shape: shape.into() }, Arc::clone(&entry));
+        }
+        entry
+    }
+
+    /// A newer world empties the cache. (A session that still finishes a transaction on an older one is
+    /// planned without it.)
+    fn follow(&mut self, world: &Arc<World>) {
+        if world.version > self.world {
+            self.cache = new_cache();
+            self.world = world.version;
+        }
+    }
+}
+
+/// A statement that was read for the extended protocol.
+#[derive(Clone, Debug)]
+pub struct Readied {
+    /// Its place in the Parse message's text.
+    pub start: u32,
+    /// One past its last byte.
+    pub end: u32,
+    /// Its shape's entry.
+    pub entry: Arc<Entry>,
+    /// Its literals.
+    pub literals: Arc<[Literal]>,
+    /// Its hint.
+    pub hint: Option<Box<str>>,
+    /// Highest `$n`.
+    pub params: u16,
+}
+
+fn analyse(
+    world: &World,
+    reading: &Reading,
+    text: &str,
+    literals: &[Literal],
+) -> Entry {
+    let class = class::classify(text, reading.standard_strings);
+    let names = Names { search_path: &reading.search_path, user: &reading.user };
+    let statement = match &class {
+        class if is_session_level(class) => None,
+        Class::Query | Class::Explain => {
+            Some(analyze::analyze(text, literals, &world.catalog, &names))
+        }
+        class => Some(analyze::utility(text, class, &world.catalog, &names)),
+    };
+    let template = statement.as_ref().map(|statement| Template::compile(statement, &class, &world.map));
+    let unknown_table = statement.as_ref().is_some_and(names_unknown_table);
+    Entry { class, statement, template, unknown_table }
+}
+
+fn names_unknown_table(statement: &Statement) -> bool {
+    use crate::sql::ir::SourceKind;
+    match statement {
+        Statement::Query(analysis) => {
+            analysis.sources.iter().any(|s| matches!(s.kind, SourceKind::Unknown(_)))
+        }
+        Statement::Explain { inner, .. } => names_unknown_table(inner),
+        Statement::Utility(_) | Statement::Opaque(_) => false,
+    }
+}
+
+/// The class says all there is, and it says nothing of a literal's value.
+fn is_shape_alone(entry: &Entry) -> bool {
+    matches!(
+        entry.class,
+        Class::Query
+            | Class::Explain
+            | Class::Begin(_)
+            | Class::Commit { .. }
+            | Class::Rollback { .. }
+            | Class::Empty
+    )
+}
+
+/// What the session answers or does by itself.
+pub fn is_session_level(class: &Class) -> bool {
+    matches!(
+        class,
+        Class::Empty
+            | Class::ExplainRoute { .. }
+            | Class::Begin(_)
+            | Class::Commit { .. }
+            | Class::Rollback { .. }
+            | Class::Savepoint(_)
+            | Class::Release(_)
+            | Class::RollbackTo(_)
+    )
+}
+
+fn literals<'a>(scan: &'a Scan, scanned: &Scanned) -> &'a [Literal] {
+    scan.literals
+        .get(scanned.literals.start as usize..scanned.literals.end as usize)
+        .unwrap_or_default()
+}
+
+fn utf8(text: &[u8], start: u32, end: u32) -> Result<&str, SqlError> {
+    std::str::from_utf8(text.get(start as usize..end as usize).unwrap_or_default()).map_err(|_| {
+        SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "a statement whose text is not UTF-8 cannot be routed",
+        )
+        .detail("The statement is read as UTF-8 to find its tables and keys.")
+        .hint("Set client_encoding to UTF8, or pass the text as a parameter.")
+    })
+}
+
+fn hint_text<'a>(text: &'a [u8], scanned: &Scanned) -> Result<Option<&'a str>, SqlError> {
+    match scanned.hint {
+        Some(span) => utf8(text, span.start, span.end).map(Some),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,258 @@
+//! The innermost loop: what is to be sent goes to the shard, what comes back goes to the client.
+//!
+//! A routed statement costs four system calls: the client's bytes are read, written to the shard, the
+//! shard's answer is read and written to the client from the same buffer.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use super::io::{ClientIo, with_read_buffer};
+use super::{Executor, Failure, Gone};
+use crate::backend::Connection;
+use crate::error::{SqlError, SqlState};
+use crate::session::responses::{Responses, Segment};
+use crate::wire::{self, frontend::tag};
+
+/// How long a shard may take to accept a cancel request.
+pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which side broke.
+enum Broken {
+    Client,
+    Shard(&'static str),
+}
+
+/// Why the relay stopped.
+enum Stop {
+    Done,
+    CopyIn,
+}
+
+impl Executor {
+    /// Sends the request to the connection and relays the answers until nothing more is expected.
+    ///
+    /// # Cancel safety
+    ///
+    /// None: the connection is then in the middle of an answer. Its lease closes it when dropped.
+    pub(super) async fn exchange(&mut self, at: usize) -> Result<(), Failure> {
+        if let Some(bytes) = self.responses.leading() {
+            self.io.outbox.extend_from_slice(&bytes);
+        }
+        let result = self.send_and_relay(at).await;
+        self.request.clear();
+        if self.request.capacity() > 64 * 1024 {
+            self.request = Vec::new();
+        }
+        match result {
+            Ok(()) => {
+                self.note_parameters(at);
+                Ok(())
+            }
+            Err(Broken::Client) => {
+                self.abandon(at);
+                Err(Failure::Gone(Gone::Client))
+            }
+            Err(Broken::Shard(why)) => {
+                let error = self.lost_shard(at, why);
+                let broken_off = self.responses.broken_off();
+                self.lose(at);
+                if broken_off {
+                    return Err(Failure::Gone(Gone::Protocol));
+                }
+                Err(Failure::Error(error))
+            }
+        }
+    }
+
+    async fn send_and_relay(&mut self, at: usize) -> Result<(), Broken> {
+        let Some(held) = self.held.get_mut(at) else { return Err(Broken::Shard("not connected")) };
+        let connection = &mut *held.lease;
+        let boundaries = self.responses.boundaries();
+        connection.expect_ready(boundaries);
+        send(connection, &self.request).await?;
+        loop {
+            let stop = poll_fn(|cx| {
+                poll_relay(cx, connection, &mut self.io, &mut self.responses, &mut self.segments)
+            })
+            .await?;
+            match stop {
+                Stop::Done => break,
+                Stop::CopyIn => {
+                    copy_in(connection, &mut self.io, &mut self.responses, &mut self.segments)
+                        .await?;
+                }
+            }
+        }
+        for _ in 0..boundaries {
+            connection.ready(self.responses.status());
+        }
+        Ok(())
+    }
+
+    fn note_parameters(&mut self, at: usize) {
+        if self.responses.parameters().is_empty() {
+            return;
+        }
+        if let Some(held) = self.held.get_mut(at) {
+            for (name, value) in self.responses.parameters() {
+                held.lease.note_parameter(
+                    &String::from_utf8_lossy(name),
+                    &String::from_utf8_lossy(value),
+                );
+            }
+        }
+    }
+
+    fn lost_shard(&self, at: usize, why: &str) -> SqlError {
+        let name = self
+            .held
+            .get(at)
+            .map_or("", |held| self.world.map.shard_name(held.shard));
+        SqlError::new(
+            SqlState::CONNECTION_FAILURE,
+            format!("shard \"{name}\" was lost while it worked"),
+        )
+        .detail(format!("The connection broke: {why}. Whether the statement had an effect is not known."))
+        .hint("Look whether it took effect before you send it again.")
+    }
+
+    /// The client is gone in the middle of a statement: the shard is told to stop, the connection closed.
+    fn abandon(&mut self, at: usize) {
+        if let Some(held) = self.held.get(at) {
+            let key = held.lease.cancel_key();
+            tokio::spawn(async move {
+                // The client can't be told; the connection is closed either way.
+                let _ = key.cancel(CANCEL_TIMEOUT).await;
+            });
+        }
+        self.lose(at);
+    }
+}
+
+async fn send(connection: &mut Connection, bytes: &[u8]) -> Result<(), Broken> {
+    let mut sent = 0;
+    poll_fn(|cx| {
+        while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+            match ready!(connection.poll_write(cx, rest)) {
+                Ok(0) | Err(_) => return Poll::Ready(Err(Broken::Shard("it does not take bytes"))),
+                Ok(n) => sent += n,
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
+}
+
+/// One turn: while the client takes what comes, no byte is copied.
+fn poll_relay(
+    cx: &mut Context<'_>,
+    connection: &mut Connection,
+    client: &mut ClientIo,
+    responses: &mut Responses,
+    segments: &mut Vec<Segment>,
+) -> Poll<Result<Stop, Broken>> {
+    loop {
+        if !client.outbox.is_empty() && !responses.done() {
+            // Back-pressure: nothing is read from the shard while the client does not take it.
+            ready!(client.poll_flush(cx)).map_err(|_| Broken::Client)?;
+        }
+        if responses.done() {
+            // What is left in the outbox goes out with whatever follows, or before the next wait.
+            return Poll::Ready(Ok(Stop::Done));
+        }
+        if responses.take_copy_in() {
+            return Poll::Ready(Ok(Stop::CopyIn));
+        }
+        ready!(poll_shard(cx, connection, client, responses, segments))?;
+    }
+}
+
+fn poll_shard(
+    cx: &mut Context<'_>,
+    connection: &mut Connection,
+    client: &mut ClientIo,
+    responses: &mut Responses,
+    segments: &mut Vec<Segment>,
+) -> Poll<Result<(), Broken>> {
+    with_read_buffer(|buffer| {
+        ready!(connection.poll_read(cx, buffer)).map_err(|_| Broken::Shard("reading failed"))?;
+        let input = buffer.filled();
+        if input.is_empty() {
+            return Poll::Ready(Err(Broken::Shard("it closed the connection")));
+        }
+        segments.clear();
+        responses
+            .feed(input, segments)
+            .map_err(|_| Broken::Shard("it sent what the protocol does not allow"))?;
+        if let ([Segment::Input(range)], true) = (segments.as_slice(), client.outbox.is_empty()) {
+            let bytes = input.get(range.clone()).unwrap_or_default();
+            return Poll::Ready(client.pass_on(cx, bytes).map_err(|_| Broken::Client));
+        }
+        for segment in segments.iter() {
+            match segment {
+                Segment::Input(range) => {
+                    client.outbox.extend_from_slice(input.get(range.clone()).unwrap_or_default());
+                }
+                Segment::Bytes(bytes) => client.outbox.extend_from_slice(bytes),
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+}
+
+/// COPY … FROM STDIN: the client's data goes to the shard until it says that it is done, or the shard
+/// says that it is enough.
+async fn copy_in(
+    connection: &mut Connection,
+    client: &mut ClientIo,
+    responses: &mut Responses,
+    segments: &mut Vec<Segment>,
+) -> Result<(), Broken> {
+    client.flush().await.map_err(|_| Broken::Client)?;
+    let mut chunk = Vec::new();
+    loop {
+        let ended = take_copy_frames(client, &mut chunk).map_err(|()| Broken::Client)?;
+        if !chunk.is_empty() {
+            send(connection, &chunk).await?;
+            chunk.clear();
+        }
+        if ended {
+            return Ok(());
+        }
+        let shard_spoke = poll_fn(|cx| {
+            if let Poll::Ready(result) = client.poll_fill(cx) {
+                return Poll::Ready(match result {
+                    Ok(true) => Ok(false),
+                    Ok(false) | Err(_) => Err(Broken::Client),
+                });
+            }
+            ready!(poll_shard(cx, connection, client, responses, segments))?;
+            Poll::Ready(Ok(true))
+        })
+        .await?;
+        // An error ends the COPY on the shard's side; what the client still sends of it is skipped.
+        if shard_spoke && responses.failed() {
+            return Ok(());
+        }
+    }
+}
+
+/// Moves whole COPY frames to `chunk`; true when the last one was among them.
+fn take_copy_frames(client: &mut ClientIo, chunk: &mut Vec<u8>) -> Result<bool, ()> {
+    loop {
+        let frame = wire::frame::next(client.unread(), wire::frame::STATEMENT_BYTES_MAX);
+        let Some(frame) = frame.map_err(|_| ())? else { return Ok(false) };
+        let (length, kind) = (frame.raw.len(), frame.tag);
+        match kind {
+            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => chunk.extend_from_slice(frame.raw),
+            // Flush and Sync have no meaning in copy-in mode of a simple query (manual, "COPY Operations").
+            tag::FLUSH | tag::SYNC => {}
+            _ => return Err(()),
+        }
+        client.consume(length);
+        if matches!(kind, tag::COPY_DONE | tag::COPY_FAIL) {
+            return Ok(true);
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! Reads over several shards: asked all at once, their rows passed on as they come.
+
+use std::future::poll_fn;
+use std::ops::Range;
+use std::task::{Context, Poll, ready};
+
+use super::io::{ClientIo, with_read_buffer};
+use super::{Executor, Failure, Gone, Held, extended};
+use crate::datum::Oid;
+use crate::error::{SqlError, SqlState};
+use crate::map::ShardId;
+use crate::merge::concat::{Concat, Fault, Piece};
+use crate::plan::{Plan, Route};
+use crate::wire;
+
+/// A Bind that goes to several shards, with what was asked of its portal.
+pub(super) struct ScatterBind {
+    plan: Plan,
+    sql: Vec<u8>,
+    oids: Vec<Oid>,
+    bind: Range<usize>,
+    /// What the client is told before the rows.
+    prefix: Vec<u8>,
+    described: bool,
+    executed: bool,
+}
+
+impl ScatterBind {
+    pub(super) fn new(
+        plan: Plan,
+        sql: Vec<u8>,
+        oids: Vec<Oid>,
+        bind: Range<usize>,
+        prefix: Vec<u8>,
+    ) -> Self {
+        Self { plan, sql, oids, bind, prefix, described: false, executed: false }
+    }
+
+    pub(super) fn describe(&mut self) {
+        self.described = true;
+    }
+
+    pub(super) fn execute(&mut self) {
+        self.executed = true;
+    }
+
+    pub(super) fn is_executed(&self) -> bool {
+        self.executed
+    }
+
+    /// What each shard is sent. The columns are always asked for: they are compared.
+    fn request(&self, unit: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        wire::frontend::parse_into(&mut out, b"", &self.sql, self.oids.iter().copied());
+        let body = unit.get(self.bind.start + 5..self.bind.end).unwrap_or_default();
+        let mut portal: &[u8] = b"";
+        if let Ok(view) = wire::frontend::BindView::parse(body) {
+            portal = view.portal;
+            wire::frontend::bind_with_statement(&mut out, &view, b"");
+        }
+        wire::frontend::describe_portal_into(&mut out, portal);
+        if self.executed {
+            wire::frontend::execute_into(&mut out, portal, 0);
+        }
+        wire::frontend::sync_into(&mut out);
+        out
+    }
+}
+
+/// What came of a scattered statement.
+enum Trouble {
+    Client,
+    /// A shard's own error: the message's body.
+    Server(Vec<u8>),
+    Ours(SqlError),
+}
+
+impl Executor {
+    /// A simple Query over several shards.
+    pub(super) async fn scatter_query(&mut self, plan: &Plan, text: &str) -> Result<(), Failure> {
+        if self.session.transaction.is_open() {
+            self.one_shard(plan)?;
+        }
+        let mut request = Vec::new();
+        let sql = plan.rewritten.as_deref().unwrap_or(text);
+        wire::frontend::query_into(&mut request, sql.as_bytes());
+        self.scatter(plan, &request, true, true).await?;
+        if self.session.trace {
+            self.trace_notice();
+        }
+        self.ready();
+        Ok(())
+    }
+
+    /// A unit of the extended protocol that is one statement over several shards.
+    pub(super) async fn run_scatter_unit(
+        &mut self,
+        unit: extended::Unit,
+        scatter: ScatterBind,
+        bytes: &[u8],
+        sync: bool,
+    ) -> Result<(), Failure> {
+        self.io.outbox.extend_from_slice(&scatter.prefix);
+        if let Some(error) = unit.error {
+            return Err(error.into());
+        }
+        if scatter.executed || scatter.described {
+            let request = scatter.request(bytes);
+            self.scatter(&scatter.plan, &request, scatter.described, scatter.executed).await?;
+        }
+        for op in unit.ops {
+            if let extended::Op::Inject(own) = op {
+                self.io.outbox.extend_from_slice(&own);
+            }
+        }
+        if sync {
+            self.portals.clear();
+            if self.session.trace {
+                self.trace_notice();
+            }
+            self.ready();
+        }
+        Ok(())
+    }
+
+    /// Asks all shards of the route and passes their rows on.
+    async fn scatter(
+        &mut self,
+        plan: &Plan,
+        request: &[u8],
+        describe: bool,
+        complete: bool,
+    ) -> Result<(), Failure> {
+        // Always in the same order, so that two statements never wait for each other's connections.
+        let shards: Vec<ShardId> = match &plan.route {
+            Route::Many(shards) => shards.iter().collect(),
+            Route::All => (0..self.world.map.shards().len() as u16).map(ShardId).collect(),
+            Route::One(shard) => vec![*shard],
+            Route::Any | Route::Nowhere => vec![self.world.map.default_shard()],
+        };
+        let mut asked: Vec<Held> = Vec::with_capacity(shards.len());
+        for shard in shards {
+            let at = match self.acquire(shard).await {
+                Ok(at) => at,
+                Err(error) => {
+                    self.put_back(asked);
+                    return Err(error.into());
+                }
+            };
+            asked.push(self.held.swap_remove(at));
+        }
+        let mut concat = Concat::new(asked.len());
+        match self.gather(&mut asked, request, &mut concat, describe).await {
+            Ok(()) => {
+                for held in &mut asked {
+                    held.lease.ready(b'I');
+                }
+                self.put_back(asked);
+                if complete {
+                    self.complete(&format!("SELECT {}", concat.rows()));
+                }
+                Ok(())
+            }
+            Err(trouble) => {
+                let broken_off = concat.stuck().is_some();
+                self.stop(asked);
+                match trouble {
+                    Trouble::Client => Err(Failure::Gone(Gone::Client)),
+                    _ if broken_off => Err(Failure::Gone(Gone::Protocol)),
+                    Trouble::Server(body) => {
+                        let out = &mut self.io.outbox;
+                        out.push(b'E');
+                        out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+                        out.extend_from_slice(&body);
+                        Err(Failure::Shown)
+                    }
+                    Trouble::Ours(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    async fn gather(
+        &mut self,
+        asked: &mut [Held],
+        request: &[u8],
+        concat: &mut Concat,
+        describe: bool,
+    ) -> Result<(), Trouble> {
+        for held in asked.iter_mut() {
+            held.lease.expect_ready(1);
+            if held.lease.send_all(request).await.is_err() {
+                return Err(Trouble::Ours(self.lost(held.shard)));
+            }
+        }
+        // What came of a shard before all columns were known.
+        let mut early: Vec<Vec<u8>> = vec![Vec::new(); asked.len()];
+        let mut head = Vec::new();
+        for (n, held) in asked.iter_mut().enumerate() {
+            while !concat.has_described(n) {
+                let result =
+                    poll_fn(|cx| poll_head(cx, n, held, concat, &mut head, &mut early)).await;
+                result.map_err(|fault| self.trouble(fault, held.shard))?;
+            }
+        }
+        if describe && let Some(body) = concat.description() {
+            let out = &mut self.io.outbox;
+            out.push(b'T');
+            out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+            out.extend_from_slice(body);
+        }
+        self.io.outbox.extend_from_slice(&head);
+        self.finish_row(concat, asked).await?;
+        for (n, bytes) in early.into_iter().enumerate() {
+            self.feed_early(n, &bytes, concat, asked).await?;
+        }
+        let mut turn = 0;
+        while !concat.all_done() {
+            turn += 1;
+            let (io, concat) = (&mut self.io, &mut *concat);
+            let result = poll_fn(|cx| poll_rows(cx, turn, asked, concat, io)).await;
+            if let Err((at, fault)) = result {
+                let shard = asked.get(at).map_or(ShardId(0), |held| held.shard);
+                return Err(self.trouble(fault, shard));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that came early. If the last one is only half there, the rest is read before another shard's.
+    async fn feed_early(
+        &mut self,
+        n: usize,
+        bytes: &[u8],
+        concat: &mut Concat,
+        asked: &mut [Held],
+    ) -> Result<(), Trouble> {
+        let shard = asked.get(n).map_or(ShardId(0), |held| held.shard);
+        let mut pieces = Vec::new();
+        concat
+            .feed(n, bytes, &mut pieces)
+            .map_err(|fault| self.trouble(Cut::Fault(fault), shard))?;
+        emit(&mut self.io.outbox, bytes, pieces);
+        self.io.flush().await.map_err(|_| Trouble::Client)?;
+        self.finish_row(concat, asked).await
+    }
+
+    /// Reads the rest of a row that is half passed on.
+    async fn finish_row(&mut self, concat: &mut Concat, asked: &mut [Held]) -> Result<(), Trouble> {
+        while let Some(n) = concat.stuck() {
+            let io = &mut self.io;
+            let result = poll_fn(|cx| poll_rows(cx, n, asked, concat, io)).await;
+            let shard = asked.get(n).map_or(ShardId(0), |held| held.shard);
+            result.map_err(|(_, cut)| self.trouble(cut, shard))?;
+        }
+        Ok(())
+    }
+
+    fn trouble(&self, cut: Cut, shard: ShardId) -> Trouble {
+        match cut {
+            Cut::Client => Trouble::Client,
+            Cut::Lost | Cut::Fault(Fault::Malformed) => Trouble::Ours(self.lost(shard)),
+            Cut::Fault(Fault::Server(body)) => Trouble::Server(body),
+            Cut::Fault(Fault::Differs) => Trouble::Ours(
+                SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "the shards answer with different columns",
+                )
+                .detail("Names, types or type OIDs of the result's columns are not the same on every shard.")
+                .hint("Compare the tables and user-defined types of the shards; cast the column to a built-in type."),
+            ),
+        }
+    }
+
+    fn lost(&self, shard: ShardId) -> SqlError {
+        SqlError::new(
+            SqlState::CONNECTION_FAILURE,
+            format!("shard \"{}\" was lost while it worked", self.world.map.shard_name(shard)),
+        )
+    }
+
+    fn put_back(&mut self, asked: Vec<Held>) {
+        for held in asked {
+            self.held.push(held);
+            self.settle(self.held.len() - 1);
+        }
+    }
+
+    /// The statement has failed: the other shards are told to stop, and no connection is reused.
+    fn stop(&mut self, asked: Vec<Held>) {
+        self.cancel.rest();
+        for held in asked {
+            let key = held.lease.cancel_key();
+            drop(held);
+            tokio::spawn(async move {
+                let _ = key.cancel(super::relay::CANCEL_TIMEOUT).await;
+            });
+        }
+    }
+}
+
+/// Why reading stopped.
+enum Cut {
+    Client,
+    Lost,
+    Fault(Fault),
+}
+
+/// Reads one shard until it has described its columns. Rows beyond that are set aside (`early`), at most
+/// one read's worth; of the shard that describes last they may go at once (`head`).
+fn poll_head(
+    cx: &mut Context<'_>,
+    n: usize,
+    held: &mut Held,
+    concat: &mut Concat,
+    head: &mut Vec<u8>,
+    early: &mut [Vec<u8>],
+) -> Poll<Result<(), Cut>> {
+    with_read_buffer(|buffer| {
+        if ready!(held.lease.poll_read(cx, buffer)).is_err() || buffer.filled().is_empty() {
+            return Poll::Ready(Err(Cut::Lost));
+        }
+        let input = buffer.filled();
+        let mut pieces = Vec::new();
+        let taken = match concat.feed(n, input, &mut pieces) {
+            Ok(taken) => taken,
+            Err(fault) => return Poll::Ready(Err(Cut::Fault(fault))),
+        };
+        emit(head, input, pieces);
+        let rest = input.get(taken..).unwrap_or_default();
+        if let Some(early) = early.get_mut(n) {
+            early.extend_from_slice(rest);
+        }
+        Poll::Ready(Ok(()))
+    })
+}
+
+/// Passes on what any shard has; the client is served before more is read.
+fn poll_rows(
+    cx: &mut Context<'_>,
+    turn: usize,
+    asked: &mut [Held],
+    concat: &mut Concat,
+    io: &mut ClientIo,
+) -> Poll<Result<(), (usize, Cut)>> {
+    if ready!(io.poll_flush(cx)).is_err() {
+        return Poll::Ready(Err((0, Cut::Client)));
+    }
+    let count = asked.len();
+    for step in 0..count {
+        let n = concat.stuck().unwrap_or((turn + step) % count);
+        if concat.is_done(n) {
+            continue;
+        }
+        let Some(held) = asked.get_mut(n) else { continue };
+        match poll_one(cx, n, held, concat, io) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(cut)) => return Poll::Ready(Err((n, cut))),
+            Poll::Pending if concat.stuck().is_some() => return Poll::Pending,
+            Poll::Pending => {}
+        }
+    }
+    Poll::Pending
+}
+
+fn poll_one(
+    cx: &mut Context<'_>,
+    n: usize,
+    held: &mut Held,
+    concat: &mut Concat,
+    io: &mut ClientIo,
+) -> Poll<Result<(), Cut>> {
+    with_read_buffer(|buffer| {
+        if ready!(held.lease.poll_read(cx, buffer)).is_err() || buffer.filled().is_empty() {
+            return Poll::Ready(Err(Cut::Lost));
+        }
+        let input = buffer.filled();
+        let mut pieces = Vec::new();
+        if let Err(fault) = concat.feed(n, input, &mut pieces) {
+            return Poll::Ready(Err(Cut::Fault(fault)));
+        }
+        for piece in pieces {
+            let result = match piece {
+                Piece::Input(range) => {
+                    io.pass_on(cx, input.get(range).unwrap_or_default())
+                }
+                Piece::Bytes(bytes) => io.pass_on(cx, &bytes),
+            };
+            if result.is_err() {
+                return Poll::Ready(Err(Cut::Client));
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+}
+
+fn emit(out: &mut Vec<u8>, input: &[u8], pieces: Vec<Piece>) {
+    for piece in pieces {
+        match piece {
+            Piece::Input(range) => out.extend_from_slice(input.get(range).unwrap_or_default()),
+            Piece::Bytes(bytes) => out.extend_from_slice(&bytes),
+        }
+    }
+}

@@ -1,0 +1,559 @@
+//! The simple query protocol: one Query message, one or several statements.
+
+use super::planner::Planned;
+use super::{Executor, Failure, Gone, local, worker};
+use crate::error::{SqlError, SqlState};
+use crate::map::ShardId;
+use crate::plan::{Answer, Plan, Route};
+use crate::session::responses::StepKind;
+use crate::session::settings::quote_literal;
+use crate::session::transaction::{Pending, Transaction};
+use crate::sql::class::{Class, SetCommand, SetValue};
+use crate::wire;
+
+/// PostgreSQL's own words (`exec_simple_query`).
+pub(super) fn aborted() -> SqlError {
+    SqlError::new(
+        SqlState::IN_FAILED_SQL_TRANSACTION,
+        "current transaction is aborted, commands ignored until end of transaction block",
+    )
+}
+
+/// What a transaction statement leaves to do.
+pub(super) enum Control {
+    /// Nothing: the client can be told this command tag.
+    Answered(&'static str),
+    /// This must be said to the transaction's shard.
+    Forward(ShardId, String),
+}
+
+impl Executor {
+    /// Answers a Query message whose text is `length` bytes at `offset` of the client's buffer, up to and
+    /// including `ReadyForQuery`.
+    ///
+    /// # Errors
+    ///
+    /// The client is gone.
+    pub async fn query(&mut self, offset: usize, length: usize) -> Result<(), Gone> {
+        self.follow_world();
+        self.note_start();
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        text.extend_from_slice(self.io.slice(offset, length));
+        // Header, text and its terminating zero: what follows may be COPY data.
+        self.io.consume(offset + length + 1);
+        let mut planned = std::mem::take(&mut self.planned);
+        let result = match self.plan_query(&text, &mut planned).await {
+            Ok(()) => self.run_planned(&planned, &text).await,
+            Err(error) => Err(error.into()),
+        };
+        planned.clear();
+        self.planned = planned;
+        if text.capacity() <= 4 * 1024 {
+            self.text = text;
+        }
+        match result {
+            Ok(()) => {}
+            Err(Failure::Gone(gone)) => return Err(gone),
+            Err(Failure::Error(error)) => {
+                self.report(&error);
+                self.ready();
+            }
+            Err(Failure::Shown) => self.ready(),
+        }
+        self.after_schema_change().await;
+        Ok(())
+    }
+
+    /// Plans the query string; when it names a table that the catalog does not know, the catalog may be
+    /// old, and is read again.
+    async fn plan_query(
+        &mut self,
+        text: &[u8],
+        planned: &mut Vec<Planned>,
+    ) -> Result<(), SqlError> {
+        let (result, unknown) = self.plan_once(text, planned);
+        if !unknown && self.world.catalog_known {
+            return result;
+        }
+        if self.refresh_world().await? {
+            return self.plan_once(text, planned).0;
+        }
+        result
+    }
+
+    fn plan_once(
+        &mut self,
+        text: &[u8],
+        planned: &mut Vec<Planned>,
+    ) -> (Result<(), SqlError>, bool) {
+        planned.clear();
+        let scopes = local::SessionScopes(&self.session);
+        worker::with_planner(|planner| {
+            let result =
+                planner.plan_simple(&self.world, &self.reading, text, &scopes, planned);
+            (result, planner.saw_unknown_table())
+        })
+    }
+
+    async fn run_planned(
+        &mut self,
+        planned: &[Planned],
+        text: &[u8],
+    ) -> Result<(), Failure> {
+        match planned {
+            [one] => self.run_one(one, text).await,
+            many => self.run_string(many, text).await,
+        }
+    }
+
+    async fn run_one(
+        &mut self,
+        planned: &Planned,
+        query: &[u8],
+    ) -> Result<(), Failure> {
+        let class = &planned.entry.class;
+        if matches!(class, Class::Empty) {
+            wire::backend::empty_query_response(&mut self.io.outbox);
+            self.ready();
+            return Ok(());
+        }
+        if self.session.transaction.status() == b'E' && !ends_failure(class) {
+            return Err(aborted().into());
+        }
+        let text = statement_text(planned, query);
+        if let Some(answer) = self.answer_locally(class, &text)? {
+            answer.simple(&mut self.io.outbox);
+            self.ready();
+            return Ok(());
+        }
+        if is_control(class) {
+            return match self.control(class, &text)? {
+                Control::Answered(tag) => {
+                    self.complete(tag);
+                    self.ready();
+                    Ok(())
+                }
+                Control::Forward(shard, sql) => self.forward(shard, &sql, class).await,
+            };
+        }
+        if self.defer_setting(class, &text) {
+            self.complete(if matches!(class, Class::Reset(_)) { "RESET" } else { "SET" });
+            self.ready();
+            return Ok(());
+        }
+        let Some(plan) = &planned.plan else {
+            return Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan").into());
+        };
+        self.last_route.note(plan, &self.world);
+        if plan.answer == Answer::Stream {
+            return self.scatter_query(plan, &text).await;
+        }
+        let shard = self.one_shard(plan)?;
+        let at = self.acquire(shard).await?;
+        self.start(at).await?;
+        match &plan.rewritten {
+            Some(sql) => wire::frontend::query_into(&mut self.request, sql.as_bytes()),
+            None => wire::frontend::query_into(&mut self.request, query),
+        }
+        self.responses.expect(StepKind::Query, false);
+        self.exchange(at).await?;
+        self.finish(at, plan.taints, plan.changes_schema, std::slice::from_ref(class));
+        self.close_trace();
+        Ok(())
+    }
+
+    /// Empties the request and puts BEGIN first, if the transaction has not reached this shard.
+    pub(super) async fn start(&mut self, at: usize) -> Result<(), Failure> {
+        self.request.clear();
+        self.responses.begin(self.session.trace);
+        self.open_transaction(at).await
+    }
+
+    /// Says something to the transaction's shard and relays the answer.
+    async fn forward(&mut self, shard: ShardId, sql: &str, class: &Class) -> Result<(), Failure> {
+        let at = self.acquire(shard).await?;
+        self.request.clear();
+        self.responses.begin(self.session.trace);
+        wire::frontend::query_into(&mut self.request, sql.as_bytes());
+        self.responses.expect(StepKind::Query, false);
+        self.exchange(at).await?;
+        self.finish(at, false, false, std::slice::from_ref(class));
+        self.close_trace();
+        Ok(())
+    }
+
+    /// With trace on, `ReadyForQuery` was kept back: the notice goes before it.
+    fn close_trace(&mut self) {
+        if self.session.trace {
+            self.trace_notice();
+            self.ready();
+        }
+    }
+
+    /// Several statements in one string: all of them go to one shard, as they are.
+    async fn run_string(
+        &mut self,
+        planned: &[Planned],
+        text: &[u8],
+    ) -> Result<(), Failure> {
+        let failed = self.session.transaction.status() == b'E';
+        if failed && !planned.first().is_some_and(|p| ends_failure(&p.entry.class)) {
+            return Err(aborted().into());
+        }
+        if failed && self.session.transaction.shard().is_none() {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "the end of a failed transaction must stand alone in its query string",
+            )
+            .hint("Send ROLLBACK by itself.")
+            .into());
+        }
+        let mut route = Route::Any;
+        let (mut taints, mut changes_schema, mut rewritten) = (false, false, false);
+        for one in planned {
+            let text = statement_text(one, text);
+            if local::is_local(&one.entry.class, &self.world) {
+                return Err(SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "a command of pgmeridian must stand alone in its query string",
+                )
+                .detail(format!("The string also holds: {text}"))
+                .hint("Send it by itself.")
+                .into());
+            }
+            let Some(plan) = &one.plan else { continue };
+            let shard = match plan.route {
+                Route::Any | Route::Nowhere => None,
+                _ => Some(self.one_shard(plan)?),
+            };
+            route = join_routes(&route, shard, &self.world.map)?;
+            taints |= plan.taints;
+            changes_schema |= plan.changes_schema;
+            rewritten |= plan.rewritten.is_some();
+        }
+        let plan = Plan {
+            route,
+            answer: Answer::Relay,
+            rewritten: None,
+            taints,
+            writes: true,
+            changes_schema,
+        };
+        let shard = self.one_shard(&plan)?;
+        self.last_route.note(&plan, &self.world);
+        let at = self.acquire(shard).await?;
+        self.start(at).await?;
+        if rewritten {
+            let sql = rewritten_string(planned, text);
+            wire::frontend::query_into(&mut self.request, sql.as_bytes());
+        } else {
+            wire::frontend::query_into(&mut self.request, text);
+        }
+        self.responses.expect(StepKind::Query, false);
+        self.exchange(at).await?;
+        let classes: Vec<Class> = planned.iter().map(|p| p.entry.class.clone()).collect();
+        let sets = classes.iter().any(|c| matches!(c, Class::Set(_) | Class::Reset(_)));
+        let controls = classes.iter().any(is_control);
+        // Which of the SETs survived an error or an inner ROLLBACK can't be told from outside.
+        let unsure = sets && (self.responses.failed() || controls);
+        self.finish(at, taints || unsure, changes_schema, &classes);
+        self.close_trace();
+        Ok(())
+    }
+
+    /// After an exchange: what the shard's last word and the statements' success mean for the session.
+    pub(super) fn finish(&mut self, at: usize, taints: bool, schema: bool, classes: &[Class]) {
+        let Some(shard) = self.held.get(at).map(|held| held.shard) else { return };
+        let failed = self.responses.failed();
+        let status = self.responses.status();
+        let (was_open, was_failed) =
+            (self.session.transaction.is_open(), self.session.transaction.status() == b'E');
+        if !was_open && status != b'I' {
+            self.session.settings.begin();
+        }
+        if !failed {
+            for class in classes {
+                self.apply(class, at);
+            }
+        }
+        if was_open && status == b'I' {
+            let rolled_back = classes.iter().any(|c| matches!(c, Class::Rollback { .. }));
+            self.session.settings.end(!failed && !was_failed && !rolled_back);
+            self.portals.clear();
+        }
+        let chained = was_open
+            && status != b'I'
+            && classes
+                .iter()
+                .any(|c| matches!(c, Class::Commit { chain: true } | Class::Rollback { chain: true }));
+        if chained && !failed {
+            self.session.settings.end(!was_failed);
+            self.session.settings.begin();
+        }
+        if was_open || status != b'I' {
+            self.session.transaction.settle(shard, status);
+        }
+        self.session.schema_changed |= schema && !failed;
+        if let Some(held) = self.held.get_mut(at) {
+            held.pinned |= taints;
+        }
+        self.reading = worker::reading_if_changed(&self.session, &self.reading);
+        self.settle(at);
+    }
+
+    /// What a successful statement means for the settings.
+    fn apply(&mut self, class: &Class, at: usize) {
+        match class {
+            Class::Set(set) => {
+                if !self.apply_set(set) {
+                    if let Some(held) = self.held.get_mut(at) {
+                        held.pinned = true;
+                    }
+                }
+            }
+            Class::Reset(Some(name)) => self.session.settings.set(name, None, false),
+            Class::Reset(None) => self.session.settings.reset_all(),
+            Class::Savepoint(name) => self.session.settings.savepoint(name),
+            Class::Release(name) => self.session.settings.release(name),
+            Class::RollbackTo(name) => self.session.settings.rollback_to(name),
+            _ => {}
+        }
+    }
+
+    /// Remembers a SET; false if it can't be said again by its name and value alone.
+    fn apply_set(&mut self, set: &SetCommand) -> bool {
+        if set.name.starts_with("transaction_") {
+            return true;
+        }
+        if set.local && !self.session.transaction.is_open() {
+            return true;
+        }
+        match &set.value {
+            SetValue::Default => self.session.settings.set(&set.name, None, set.local),
+            SetValue::One(value) => {
+                self.session.settings.set(&set.name, Some(&quote_literal(value)), set.local);
+            }
+            SetValue::Raw(_) if set.name == "timezone" => return false,
+            SetValue::Raw(text) => self.session.settings.set(&set.name, Some(text), set.local),
+        }
+        true
+    }
+
+    /// A setting before the transaction has reached a shard goes along with its BEGIN.
+    pub(super) fn defer_setting(&mut self, class: &Class, text: &str) -> bool {
+        let settles = matches!(
+            class,
+            Class::Set(_) | Class::Reset(_) | Class::SetTransaction { session: false } | Class::SetConstraints
+        );
+        let Transaction::Pending(pending) = &mut self.session.transaction else { return false };
+        if !settles {
+            return false;
+        }
+        pending.push(text);
+        match class {
+            Class::Set(set) => {
+                self.apply_set(&set.clone());
+            }
+            Class::Reset(Some(name)) => self.session.settings.set(name, None, false),
+            Class::Reset(None) => self.session.settings.reset_all(),
+            _ => {}
+        }
+        self.reading = worker::reading_if_changed(&self.session, &self.reading);
+        true
+    }
+
+    /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT …: what can be done without a shard is done.
+    pub(super) fn control(&mut self, class: &Class, text: &str) -> Result<Control, SqlError> {
+        match class {
+            Class::Begin(modes) => {
+                if self.session.transaction.is_open() {
+                    self.warn(
+                        SqlState::ACTIVE_SQL_TRANSACTION,
+                        "there is already a transaction in progress",
+                    );
+                } else {
+                    self.session.transaction = Transaction::Pending(Pending::new(*modes));
+                    self.session.settings.begin();
+                }
+                let start = text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start"));
+                Ok(Control::Answered(if start { "START TRANSACTION" } else { "BEGIN" }))
+            }
+            Class::Commit { chain } => self.end_transaction(true, *chain, text),
+            Class::Rollback { chain } => self.end_transaction(false, *chain, text),
+            Class::Savepoint(name) => self.savepoint(name, text),
+            Class::Release(name) => self.release(name, text),
+            Class::RollbackTo(name) => self.rollback_to(name, text),
+            _ => Err(SqlError::new(SqlState::INTERNAL_ERROR, "not a transaction statement")),
+        }
+    }
+
+    fn end_transaction(
+        &mut self,
+        commit: bool,
+        chain: bool,
+        text: &str,
+    ) -> Result<Control, SqlError> {
+        let tag = if commit { "COMMIT" } else { "ROLLBACK" };
+        match &self.session.transaction {
+            Transaction::Idle if chain => Err(SqlError::new(
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                format!("{tag} AND CHAIN can only be used in transaction blocks"),
+            )),
+            Transaction::Idle => {
+                self.warn(
+                    SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                    "there is no transaction in progress",
+                );
+                Ok(Control::Answered(tag))
+            }
+            Transaction::Active { shard, .. } => Ok(Control::Forward(*shard, text.to_owned())),
+            Transaction::Failed { shard: Some(shard), .. } => {
+                let sql = if chain { "ROLLBACK AND CHAIN" } else { "ROLLBACK" };
+                Ok(Control::Forward(*shard, sql.to_owned()))
+            }
+            Transaction::Pending(pending) | Transaction::Failed { shard: None, pending } => {
+                let failed = matches!(self.session.transaction, Transaction::Failed { .. });
+                let begin = pending.begin.clone();
+                self.session.settings.end(commit && !failed);
+                self.session.transaction = if chain {
+                    self.session.settings.begin();
+                    Transaction::Pending(Pending { begin, ..Pending::default() })
+                } else {
+                    Transaction::Idle
+                };
+                self.reading = worker::reading_if_changed(&self.session, &self.reading);
+                Ok(Control::Answered(if failed { "ROLLBACK" } else { tag }))
+            }
+        }
+    }
+
+    fn savepoint(&mut self, name: &str, text: &str) -> Result<Control, SqlError> {
+        match &mut self.session.transaction {
+            Transaction::Idle => Err(outside("SAVEPOINT")),
+            Transaction::Pending(pending) => {
+                pending.savepoint(name);
+                self.session.settings.savepoint(name);
+                Ok(Control::Answered("SAVEPOINT"))
+            }
+            Transaction::Active { shard, .. } => Ok(Control::Forward(*shard, text.to_owned())),
+            Transaction::Failed { .. } => Err(aborted()),
+        }
+    }
+
+    fn release(&mut self, name: &str, text: &str) -> Result<Control, SqlError> {
+        match &mut self.session.transaction {
+            Transaction::Idle => Err(outside("RELEASE SAVEPOINT")),
+            Transaction::Pending(pending) => {
+                if !pending.release(name) {
+                    return Err(no_savepoint(name));
+                }
+                self.session.settings.release(name);
+                Ok(Control::Answered("RELEASE"))
+            }
+            Transaction::Active { shard, .. } => Ok(Control::Forward(*shard, text.to_owned())),
+            Transaction::Failed { .. } => Err(aborted()),
+        }
+    }
+
+    fn rollback_to(&mut self, name: &str, text: &str) -> Result<Control, SqlError> {
+        match &mut self.session.transaction {
+            Transaction::Idle => Err(outside("ROLLBACK TO SAVEPOINT")),
+            Transaction::Pending(pending) => {
+                if !pending.rollback_to(name) {
+                    return Err(no_savepoint(name));
+                }
+                self.session.settings.rollback_to(name);
+                Ok(Control::Answered("ROLLBACK"))
+            }
+            Transaction::Active { shard, .. } | Transaction::Failed { shard: Some(shard), .. } => {
+                Ok(Control::Forward(*shard, text.to_owned()))
+            }
+            Transaction::Failed { shard: None, pending } => {
+                if !pending.rollback_to(name) {
+                    return Err(no_savepoint(name));
+                }
+                let pending = std::mem::take(pending);
+                self.session.transaction = Transaction::Pending(pending);
+                self.session.settings.rollback_to(name);
+                Ok(Control::Answered("ROLLBACK"))
+            }
+        }
+    }
+}
+
+/// The statement's own text; only what is off the hot path asks for it.
+fn statement_text(planned: &Planned, query: &[u8]) -> String {
+    let relayed = planned.plan.as_ref().is_some_and(|plan| plan.answer == Answer::Relay);
+    if relayed && matches!(planned.entry.class, Class::Query) {
+        return String::new();
+    }
+    let bytes = query.get(planned.start as usize..planned.end as usize).unwrap_or_default();
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn rewritten_string(planned: &[Planned], query: &[u8]) -> String {
+    let mut sql = String::new();
+    for one in planned {
+        if !sql.is_empty() {
+            sql.push_str("; ");
+        }
+        if let Some(text) = one.plan.as_ref().and_then(|plan| plan.rewritten.as_deref()) {
+            sql.push_str(text);
+        } else {
+            let bytes = query.get(one.start as usize..one.end as usize).unwrap_or_default();
+            sql.push_str(&String::from_utf8_lossy(bytes));
+        }
+    }
+    sql
+}
+
+/// Transaction statements that the session follows itself.
+pub(super) fn is_control(class: &Class) -> bool {
+    matches!(
+        class,
+        Class::Begin(_)
+            | Class::Commit { .. }
+            | Class::Rollback { .. }
+            | Class::Savepoint(_)
+            | Class::Release(_)
+            | Class::RollbackTo(_)
+    )
+}
+
+/// What a failed transaction accepts.
+pub(super) fn ends_failure(class: &Class) -> bool {
+    matches!(class, Class::Commit { .. } | Class::Rollback { .. } | Class::RollbackTo(_))
+}
+
+fn outside(command: &str) -> SqlError {
+    SqlError::new(
+        SqlState::NO_ACTIVE_SQL_TRANSACTION,
+        format!("{command} can only be used in transaction blocks"),
+    )
+}
+
+fn no_savepoint(name: &str) -> SqlError {
+    SqlError::new(SqlState("3B001"), format!("savepoint \"{name}\" does not exist"))
+}
+
+fn join_routes(
+    route: &Route,
+    shard: Option<ShardId>,
+    map: &crate::map::ShardMap,
+) -> Result<Route, SqlError> {
+    match (route, shard) {
+        (route, None) => Ok(route.clone()),
+        (Route::One(one), Some(other)) if *one != other => Err(SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!(
+                "the statements of one query string belong to shards \"{}\" and \"{}\"",
+                map.shard_name(*one),
+                map.shard_name(other)
+            ),
+        )
+        .detail("A query string of several statements is one transaction, and a transaction stays on one shard.")
+        .hint("Send the statements one by one.")),
+        (_, Some(shard)) => Ok(Route::One(shard)),
+    }
+}

@@ -1,0 +1,307 @@
+//! What the clients of one thread share, and what all threads share.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Executor;
+use super::cancel::Cancels;
+use super::planner::{Planner, Reading};
+use super::extended::Registry;
+use crate::backend::{Login, Pool, PoolSettings, Pools, ShardPools};
+use crate::config::{Config, User};
+use crate::error::{SqlError, SqlState};
+use crate::map::ShardId;
+use crate::mapstore::{Store, World};
+use crate::session::Session;
+use crate::sql::class::SetValue;
+use crate::wire::scram::Verifier;
+
+/// A user who may log in.
+#[derive(Debug)]
+pub struct Account {
+    /// As configured.
+    pub user: User,
+    /// What a password is checked against, computed once.
+    pub verifier: Verifier,
+}
+
+/// What all threads share.
+pub struct Shared {
+    /// The current map and catalog.
+    pub store: Arc<Store>,
+    /// The proxy's own settings.
+    pub config: Config,
+    /// Who may log in.
+    pub accounts: HashMap<String, Account>,
+    /// Random, for the salts of users that don't exist.
+    pub mock_secret: [u8; 32],
+    /// Clients that can be cancelled.
+    pub cancels: Arc<Cancels>,
+    /// Set when the process is asked to end.
+    pub draining: AtomicBool,
+    /// Wakes the clients that wait while it is.
+    pub drain: tokio::sync::Notify,
+}
+
+/// What the clients of one thread share.
+pub struct Worker {
+    /// What all threads share.
+    pub shared: Arc<Shared>,
+    /// This thread's connections, for the world of that version.
+    pools: Mutex<(u64, Arc<Pools>)>,
+}
+
+impl Worker {
+    /// A thread without connections yet.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let pools = Mutex::new((0, Arc::new(Pools::new(PoolSettings::from(&shared.config), []))));
+        Self { shared, pools }
+    }
+
+    /// The pools for a world's shards. A newer map gets new ones; what was leased from the old ones ends
+    /// as it would have.
+    fn pools_for(&self, world: &World) -> Arc<Pools> {
+        let version = world.map.version();
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if pools.0 != version {
+            let shards = world.map.shards().iter();
+            let targets = shards.map(|shard| (shard.name.clone(), (&shard.url).into()));
+            let fresh = Pools::new(PoolSettings::from(&self.shared.config), targets);
+            if version < pools.0 {
+                return Arc::new(fresh);
+            }
+            *pools = (version, Arc::new(fresh));
+        }
+        Arc::clone(&pools.1)
+    }
+
+    /// Closes what was unused for too long.
+    pub fn sweep(&self, now: std::time::Instant) {
+        let pools = Arc::clone(&self.pools.lock().unwrap_or_else(PoisonError::into_inner).1);
+        pools.sweep(now);
+    }
+}
+
+thread_local! {
+    static REGISTRY: RefCell<Registry> = RefCell::new(Registry::new());
+    static PLANNER: RefCell<Planner> = RefCell::new(Planner::default());
+}
+
+/// Runs `f` with this thread's planner. `f` must not await.
+pub(super) fn with_planner<R>(f: impl FnOnce(&mut Planner) -> R) -> R {
+    PLANNER.with_borrow_mut(f)
+}
+
+/// A client's way to the pools of its user: an index instead of a look-up, for as long as the map stays
+/// the same.
+pub(super) struct ClientPools {
+    login: Login,
+    map: u64,
+    pools: Option<Arc<ShardPools>>,
+}
+
+impl ClientPools {
+    pub(super) fn new(user: &str, shared: &Shared) -> Self {
+        let account = shared.accounts.get(user);
+        let login = Login {
+            user: user.to_owned(),
+            password: account.and_then(|account| account.user.shard_password.clone()),
+            database: None,
+        };
+        Self { login, map: 0, pools: None }
+    }
+
+    /// The pool for a shard of this world.
+    pub(super) fn pool(
+        &mut self,
+        worker: &Worker,
+        world: &World,
+        shard: ShardId,
+    ) -> Result<&Pool, SqlError> {
+        if self.map != world.map.version() {
+            self.map = world.map.version();
+            self.pools = Some(worker.pools_for(world).of(&self.login));
+        }
+        self.pools
+            .as_ref()
+            .and_then(|pools| pools.shard(shard))
+            .ok_or_else(|| SqlError::new(SqlState::INTERNAL_ERROR, "no such shard"))
+    }
+}
+
+/// Runs `f` with this thread's names of prepared statements. `f` must not await.
+pub(super) fn with_registry<R>(f: impl FnOnce(&mut Registry) -> R) -> R {
+    REGISTRY.with_borrow_mut(f)
+}
+
+/// What a session's settings say about reading its statements.
+pub(super) fn reading(session: &Session) -> Reading {
+    let settings = session.settings.current();
+    let search_path: Vec<String> = match settings.value("search_path") {
+        Some(text) => split_identifiers(text),
+        None => vec!["$user".to_owned(), "public".to_owned()],
+    };
+    let user = match settings.value("role") {
+        Some(role) => split_identifiers(role).pop().unwrap_or_else(|| session.user.clone()),
+        None => session.user.clone(),
+    };
+    let is = |name: &str, wanted: &[&str]| {
+        settings.value(name).is_none_or(|value| {
+            let value = value.trim_matches('\'').to_ascii_lowercase();
+            wanted.contains(&value.as_str())
+        })
+    };
+    let standard_strings = is("standard_conforming_strings", &["on", "true", "yes", "1"]);
+    Reading {
+        id: reading_id(&search_path, &user, standard_strings),
+        search_path: search_path.into(),
+        user: user.into(),
+        standard_strings,
+        utf8: is("client_encoding", &["utf8", "utf-8", "unicode"]),
+        settings: settings.id(),
+    }
+}
+
+/// Equal ways to read share a number, and with it the analyses of a thread's cache.
+fn reading_id(search_path: &[String], user: &str, standard_strings: bool) -> u64 {
+    type Known = HashMap<(Vec<String>, String, bool), u64>;
+    static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // Whose names nobody can tell apart are one reader.
+    let user = if search_path.iter().any(|schema| schema == "$user") { user } else { "" };
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = known.get_or_insert_default();
+    if known.len() >= READINGS_MAX {
+        known.clear();
+    }
+    *known
+        .entry((search_path.to_vec(), user.to_owned(), standard_strings))
+        .or_insert_with(|| NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The same, if the settings are others than those `old` was made of.
+pub(super) fn reading_if_changed(session: &Session, old: &Reading) -> Reading {
+    if session.settings.current().id() == old.settings { old.clone() } else { reading(session) }
+}
+
+/// A list of identifiers or string literals, as `SET search_path TO` takes it.
+fn split_identifiers(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut chars = text.chars().peekable();
+    let mut name = String::new();
+    let mut quoted = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '"' | '\'' => {
+                quoted = true;
+                while let Some(inner) = chars.next() {
+                    if inner != c {
+                        name.push(inner);
+                    } else if chars.peek() == Some(&c) {
+                        chars.next();
+                        name.push(c);
+                    } else {
+                        break;
+                    }
+                }
+            }
+            ',' => {
+                names.push(std::mem::take(&mut name));
+                quoted = false;
+            }
+            c if c.is_whitespace() => {}
+            c => name.extend(if quoted { c.to_string() } else { c.to_lowercase().to_string() }.chars()),
+        }
+    }
+    if !name.is_empty() || quoted {
+        names.push(name);
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+/// A start-up value as SQL text: lists become lists of literals.
+pub fn startup_value(name: &str, value: &str) -> String {
+    use crate::session::settings::quote_literal;
+    if !matches!(name, "search_path" | "datestyle") {
+        return quote_literal(value);
+    }
+    let parts: Vec<String> = split_identifiers(value).iter().map(|part| quote_literal(part)).collect();
+    if parts.is_empty() { quote_literal("") } else { parts.join(", ") }
+}
+
+impl Executor {
+    /// Reads the catalog again if nobody did so just now; true if this client's world is newer than
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// The schema was never read, and can't be now: nothing can be routed.
+    pub(super) async fn refresh_world(&mut self) -> Result<bool, SqlError> {
+        if self.session.transaction.shard().is_some() && self.world.catalog_known {
+            return Ok(false);
+        }
+        let seen = self.world.version;
+        match self.worker.shared.store.refresh_catalog(seen, false).await {
+            Ok(world) => {
+                let newer = world.version != seen;
+                self.world = world;
+                Ok(newer)
+            }
+            Err(_) if self.world.catalog_known => Ok(false),
+            Err(_) => {
+                let map = &self.world.map;
+                Err(SqlError::new(
+                    SqlState::CANNOT_CONNECT_NOW,
+                    "the schema has not been read yet",
+                )
+                .detail(format!(
+                    "It is read from the default shard \"{}\", which can't be reached.",
+                    map.shard_name(map.default_shard())
+                )))
+            }
+        }
+    }
+
+    /// Once a change of the schema is committed, the next statement must know it.
+    pub(super) async fn after_schema_change(&mut self) {
+        if !self.session.schema_changed || self.session.transaction.is_open() {
+            return;
+        }
+        self.session.schema_changed = false;
+        let seen = self.worker.shared.store.version();
+        if let Err(error) = self.worker.shared.store.refresh_catalog(seen, true).await {
+            tracing::warn!(%error, "the schema could not be read again after a change");
+        }
+    }
+}
+
+/// The value of a SET as a plain word.
+pub(super) fn plain(value: &SetValue) -> Option<&str> {
+    match value {
+        SetValue::Default => None,
+        SetValue::One(text) | SetValue::Raw(text) => Some(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifier_lists_are_read_as_postgresql_reads_them() {
+        let check = |text: &str, expect: &[&str]| assert_eq!(split_identifiers(text), expect, "{text}");
+        check("a, B", &["a", "b"]);
+        check("'a, b', \"C\"\"d\"", &["a, b", "C\"d"]);
+        check("\"$user\", public", &["$user", "public"]);
+        check("''", &[]);
+    }
+
+    #[test]
+    fn start_up_lists_stay_lists() {
+        assert_eq!(startup_value("search_path", "\"$user\", app"), "'$user', 'app'");
+        assert_eq!(startup_value("application_name", "a, b"), "'a, b'");
+    }
+}

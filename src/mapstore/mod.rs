@@ -1,0 +1,134 @@
+//! Where the shard map and the catalog come from, and which ones are current.
+//!
+//! A [`World`] is one map with one catalog: what a statement is planned against. The [`Store`] holds the
+//! current one; it is swapped in one store, and whoever has the old one finishes on it. Readers on the
+//! hot path compare [`Store::version`] with the version they have.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use crate::catalog::Catalog;
+use crate::map::ShardMap;
+
+mod read;
+
+pub use read::read_catalog;
+
+/// A shard map and the catalog that goes with it.
+#[derive(Debug)]
+pub struct World {
+    /// Grows with every swap.
+    pub version: u64,
+    /// The map.
+    pub map: Arc<ShardMap>,
+    /// The schema, as the default shard has it.
+    pub catalog: Arc<Catalog>,
+    /// The schema was read from a shard: false while no shard could be asked yet.
+    pub catalog_known: bool,
+}
+
+/// The current world.
+#[derive(Debug)]
+pub struct Store {
+    current: ArcSwap<World>,
+    version: AtomicU64,
+    reading: Mutex<Option<Instant>>,
+}
+
+/// A catalog that was read less than this ago is not read again because a table is unknown: a client
+/// that asks for missing tables in a loop must not keep the default shard busy.
+const REREAD_AFTER: Duration = Duration::from_millis(500);
+
+impl Store {
+    /// Starts with a map and no schema.
+    pub fn new(map: ShardMap) -> Self {
+        let world = World {
+            version: 1,
+            map: Arc::new(map.with_version(1)),
+            catalog: Arc::default(),
+            catalog_known: false,
+        };
+        Self {
+            current: ArcSwap::from_pointee(world),
+            version: AtomicU64::new(1),
+            reading: Mutex::new(None),
+        }
+    }
+
+    /// The current world's version.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The current world.
+    pub fn current(&self) -> Arc<World> {
+        self.current.load_full()
+    }
+
+    /// Swaps the map in and reads the schema of its default shard.
+    ///
+    /// # Errors
+    ///
+    /// The default shard could not be asked; nothing is swapped then.
+    pub async fn swap_map(&self, map: ShardMap) -> Result<Arc<World>, tokio_postgres::Error> {
+        let mut reading = self.reading.lock().await;
+        let catalog = read_default(&map).await?;
+        *reading = Some(Instant::now());
+        Ok(self.swap(|_, version| (Arc::new(map.with_version(version)), Arc::new(catalog))))
+    }
+
+    /// Reads the schema again, unless that was done since `seen` or only just now.
+    ///
+    /// # Errors
+    ///
+    /// The default shard could not be asked; the old schema stays.
+    pub async fn refresh_catalog(&self, seen: u64, force: bool) -> Result<Arc<World>, tokio_postgres::Error> {
+        let mut reading = self.reading.lock().await;
+        let current = self.current();
+        let fresh = reading.is_some_and(|at| at.elapsed() < REREAD_AFTER);
+        if !force && (current.version > seen || fresh) {
+            return Ok(current);
+        }
+        let catalog = read_default(&current.map).await?;
+        *reading = Some(Instant::now());
+        Ok(self.swap(|old, _| (Arc::clone(&old.map), Arc::new(catalog))))
+    }
+
+    /// Must be called with `reading` locked: swaps follow each other.
+    fn swap(
+        &self,
+        next: impl FnOnce(&World, u64) -> (Arc<ShardMap>, Arc<Catalog>),
+    ) -> Arc<World> {
+        let old = self.current();
+        let version = old.version + 1;
+        let (map, catalog) = next(&old, version);
+        let world = Arc::new(World { version, map, catalog, catalog_known: true });
+        self.current.store(Arc::clone(&world));
+        self.version.store(version, Ordering::Release);
+        world
+    }
+}
+
+/// The schema as the default shard has it.
+async fn read_default(map: &ShardMap) -> Result<Catalog, tokio_postgres::Error> {
+    match map.shard(map.default_shard()) {
+        Some(shard) => read_catalog(&shard.url).await,
+        None => Ok(Catalog::default()),
+    }
+}
+
+/// What went wrong with a control connection, in one line and without secrets: the server's own message,
+/// or the cause below tokio-postgres' summary.
+pub fn blame(error: &tokio_postgres::Error) -> String {
+    if let Some(server) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", server.message(), server.code().code());
+    }
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

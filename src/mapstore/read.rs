@@ -1,0 +1,72 @@
+//! Reading the schema from a shard, over a control connection.
+
+use tokio_postgres::SimpleQueryMessage;
+
+use crate::catalog::{Catalog, READ_COLUMNS, READ_FUNCTIONS, READ_RELATIONS, READ_SETTINGS, Row};
+use crate::map::{ConnectionTarget, Host};
+
+/// How long a shard may take to be reached for its schema.
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Reads a server's schema, in one snapshot.
+///
+/// # Errors
+///
+/// The server can't be reached, or does not answer.
+pub async fn read_catalog(target: &ConnectionTarget) -> Result<Catalog, tokio_postgres::Error> {
+    let (client, connection) = config(target).connect(tokio_postgres::NoTls).await?;
+    let connection = tokio::spawn(connection);
+    let result = read(&client).await;
+    drop(client);
+    // It ends with its client; whatever it had to say has been said to the queries.
+    let _ = connection.await;
+    result
+}
+
+async fn read(client: &tokio_postgres::Client) -> Result<Catalog, tokio_postgres::Error> {
+    client
+        .batch_execute(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {READ_SETTINGS}"))
+        .await?;
+    let relations = rows(client, READ_RELATIONS).await?;
+    let columns = rows(client, READ_COLUMNS).await?;
+    let functions = rows(client, READ_FUNCTIONS).await?;
+    client.batch_execute("COMMIT").await?;
+    let catalog = Catalog::from_rows(&relations, &columns, &functions);
+    Ok(catalog.unwrap_or_else(|error| {
+        // Its own queries gave rows of another form: a server of a kind that is not known yet.
+        tracing::error!(%error, "the schema could not be understood");
+        Catalog::default()
+    }))
+}
+
+async fn rows(
+    client: &tokio_postgres::Client,
+    sql: &str,
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let messages = client.simple_query(sql).await?;
+    let rows = messages.into_iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => {
+            Some((0..row.len()).map(|n| row.get(n).map(str::to_owned)).collect())
+        }
+        _ => None,
+    });
+    Ok(rows.collect())
+}
+
+fn config(target: &ConnectionTarget) -> tokio_postgres::Config {
+    let mut config = tokio_postgres::Config::new();
+    match &target.host {
+        Host::Tcp(host) => config.host(host),
+        Host::Unix(directory) => config.host_path(directory),
+    };
+    config
+        .port(target.port)
+        .user(&target.user)
+        .dbname(&target.dbname)
+        .application_name("pgmeridian")
+        .connect_timeout(CONNECT_TIMEOUT);
+    if let Some(password) = &target.password {
+        config.password(password.reveal());
+    }
+    config
+}

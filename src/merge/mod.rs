@@ -1,0 +1,6 @@
+//! Many row streams → one.
+//!
+//! [`concat::Concat`] passes the rows of several shards on as they come. Memory is bounded by the number
+//! of shards, never by rows. Pure: bytes in, ranges of them out; it knows no socket and no map.
+
+pub mod concat;

@@ -1,0 +1,12 @@
+//! Logs and counters: all their names in one place.
+//!
+//! [`init_log`] sets up tracing once per process; [`METRICS`] are plain atomics, counted where things
+//! happen and turned into Prometheus' text only when someone asks ([`render`]).
+//!
+//! Absent: what each shard, tenant or statement took; it has no place in a fixed set of counters.
+
+mod log;
+mod metrics;
+
+pub use self::log::init_log;
+pub use self::metrics::{GaugeFamily, METRICS, Metrics, RouteKind, add, refused, render, routed};

@@ -1,0 +1,37 @@
+//! The client's protocol state: settings, transaction, scope, what it was last told.
+//!
+//! Main types: [`Session`], [`transaction::Transaction`], [`settings::SessionSettings`],
+//! [`responses::Responses`]. Pure: frames and statements come in as values, nothing here awaits, reads a
+//! clock or knows a socket; `exec` does what it says.
+
+pub mod responses;
+pub mod settings;
+pub mod transaction;
+
+use settings::SessionSettings;
+use transaction::Transaction;
+
+/// What a client has told us so far.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// Who it logged in as; also the role on the shards.
+    pub user: String,
+    /// May give hints and choose shards.
+    pub hints: bool,
+    /// The key this user is confined to.
+    pub user_key: Option<String>,
+    /// PostgreSQL settings.
+    pub settings: SessionSettings,
+    /// The transaction.
+    pub transaction: Transaction,
+    /// `SET pgmeridian.shard`.
+    pub shard: Option<String>,
+    /// `SET pgmeridian.key`, or the map's `key_setting`.
+    pub key: Option<String>,
+    /// `SET pgmeridian.region`.
+    pub region: Option<String>,
+    /// `SET pgmeridian.trace`.
+    pub trace: bool,
+    /// A statement within the open transaction changed the schema.
+    pub schema_changed: bool,
+}

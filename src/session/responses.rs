@@ -1,0 +1,485 @@
+//! What a shard's bytes mean for the client: which are passed on, which are ours to swallow, where
+//! answers of our own go in between.
+//!
+//! Every request that is sent to a connection leaves a [`Step`] here, in order; what the proxy answers
+//! itself is an injection between two steps. [`Responses::feed`] walks over the frame headers of what
+//! came and says which ranges go to the client. It never copies a row: with no hidden step in the queue
+//! everything that came in one read is one range.
+//!
+//! Message flow: PostgreSQL manual, "Frontend/Backend Protocol", "Message Flow".
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// A request that a shard will answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What was asked.
+    pub kind: StepKind,
+    /// The client did not ask for it: its answer is swallowed (errors are not).
+    pub hidden: bool,
+}
+
+/// What was asked, which says by which message it is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepKind {
+    /// Parse: `ParseComplete`.
+    Parse,
+    /// Bind: `BindComplete`.
+    Bind,
+    /// Close: `CloseComplete`.
+    Close,
+    /// Describe of a statement: `ParameterDescription`, then `RowDescription` or `NoData`.
+    DescribeStatement,
+    /// Describe of a portal: `RowDescription` or `NoData`.
+    DescribePortal,
+    /// Execute: `CommandComplete`, `EmptyQueryResponse` or `PortalSuspended`.
+    Execute,
+    /// Sync: `ReadyForQuery`.
+    Sync,
+    /// Query: `ReadyForQuery`.
+    Query,
+    /// A Query of ours whose failure does not matter (ROLLBACK behind an error).
+    Abort,
+}
+
+impl StepKind {
+    /// It ends with `ReadyForQuery`, errors do not skip it.
+    fn is_boundary(self) -> bool {
+        matches!(self, Self::Sync | Self::Query | Self::Abort)
+    }
+}
+
+#[derive(Debug)]
+enum Entry {
+    Step(Step),
+    Inject(Vec<u8>),
+}
+
+/// A piece of what goes to the client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// A range of the bytes that were fed.
+    Input(Range<usize>),
+    /// Bytes of our own (injections; a header that came in two reads).
+    Bytes(Vec<u8>),
+}
+
+/// A message from a shard that broke the protocol.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// Largest message that is looked into (errors, parameters): they are buffered, rows are not.
+const CAPTURED_MAX: usize = 1 << 20;
+
+/// The queue of what is expected, and the state of the scan.
+#[derive(Debug, Default)]
+pub struct Responses {
+    queue: VecDeque<Entry>,
+    /// Bytes of the current frame that have not come yet.
+    frame_left: usize,
+    /// Tag of the current frame.
+    tag: u8,
+    /// The current frame goes to the client.
+    forward: bool,
+    /// A header of which only a part has come.
+    header: [u8; 5],
+    header_len: usize,
+    /// The body of a frame that is looked into.
+    captured: Vec<u8>,
+    /// `ReadyForQuery` that answers the client is kept back: the caller sends it.
+    hold_ready: bool,
+    failed: bool,
+    copy_in: bool,
+    completed: u32,
+    status: u8,
+    error: Vec<u8>,
+    parameters: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Responses {
+    /// Starts over for the next request.
+    pub fn begin(&mut self, hold_ready: bool) {
+        self.queue.clear();
+        self.frame_left = 0;
+        self.header_len = 0;
+        self.hold_ready = hold_ready;
+        self.failed = false;
+        self.copy_in = false;
+        self.completed = 0;
+        self.status = b'I';
+        self.error.clear();
+        self.parameters.clear();
+    }
+
+    /// A request was sent.
+    pub fn expect(&mut self, kind: StepKind, hidden: bool) {
+        self.queue.push_back(Entry::Step(Step { kind, hidden }));
+    }
+
+    /// Bytes of our own follow what is expected so far.
+    pub fn inject(&mut self, bytes: &[u8]) {
+        if let Some(Entry::Inject(last)) = self.queue.back_mut() {
+            last.extend_from_slice(bytes);
+            return;
+        }
+        self.queue.push_back(Entry::Inject(bytes.to_vec()));
+    }
+
+    /// How many `ReadyForQuery` are expected.
+    pub fn boundaries(&self) -> u32 {
+        let steps = self.queue.iter();
+        steps.filter(|e| matches!(e, Entry::Step(s) if s.kind.is_boundary())).count() as u32
+    }
+
+    /// Nothing more is expected.
+    pub fn done(&self) -> bool {
+        self.queue.is_empty() && self.frame_left == 0
+    }
+
+    /// A message is half passed on: after a break the client can't find the next one.
+    pub fn broken_off(&self) -> bool {
+        self.forward && self.frame_left > 0
+    }
+
+    /// The shard reported an error.
+    pub fn failed(&self) -> bool {
+        self.failed
+    }
+
+    /// The body of the (last) error.
+    pub fn error(&self) -> &[u8] {
+        &self.error
+    }
+
+    /// The transaction status of the last `ReadyForQuery`.
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+
+    /// How many steps were completed without error.
+    pub fn completed(&self) -> u32 {
+        self.completed
+    }
+
+    /// The shard waits for COPY data; asking clears it.
+    pub fn take_copy_in(&mut self) -> bool {
+        std::mem::take(&mut self.copy_in)
+    }
+
+    /// Parameters that were reported since [`Self::begin`].
+    pub fn parameters(&self) -> &[(Vec<u8>, Vec<u8>)] {
+        &self.parameters
+    }
+
+    /// Injections that nothing precedes.
+    pub fn leading(&mut self) -> Option<Vec<u8>> {
+        match self.queue.front() {
+            Some(Entry::Inject(_)) => match self.queue.pop_front() {
+                Some(Entry::Inject(bytes)) => Some(bytes),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Reads what a shard sent and appends to `out` what of it goes to the client.
+    pub fn feed(&mut self, input: &[u8], out: &mut Vec<Segment>) -> Result<(), Malformed> {
+        let mut at = 0;
+        while at < input.len() {
+            if self.frame_left == 0 {
+                at = self.read_header(input, at, out)?;
+                if self.frame_left > 0 || self.header_len > 0 {
+                    continue;
+                }
+            } else {
+                let end = input.len().min(at + self.frame_left);
+                let body = input.get(at..end).ok_or(Malformed)?;
+                if self.is_captured() {
+                    if self.captured.len() + body.len() > CAPTURED_MAX {
+                        return Err(Malformed);
+                    }
+                    self.captured.extend_from_slice(body);
+                }
+                self.frame_left -= end - at;
+                if self.forward {
+                    push_range(out, at..end);
+                }
+                at = end;
+            }
+            if self.frame_left == 0 && self.header_len == 0 {
+                self.end_frame(out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a header at `at`, or as much of it as has come; the position behind it.
+    fn read_header(
+        &mut self,
+        input: &[u8],
+        at: usize,
+        out: &mut Vec<Segment>,
+    ) -> Result<usize, Malformed> {
+        let whole = self.header_len == 0;
+        let take = (5 - self.header_len).min(input.len() - at);
+        let part = input.get(at..at + take).ok_or(Malformed)?;
+        self.header
+            .get_mut(self.header_len..self.header_len + take)
+            .ok_or(Malformed)?
+            .copy_from_slice(part);
+        self.header_len += take;
+        if self.header_len < 5 {
+            return Ok(at + take);
+        }
+        self.header_len = 0;
+        let [tag, a, b, c, d] = self.header;
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if length < 4 || length > i32::MAX as usize {
+            return Err(Malformed);
+        }
+        self.tag = tag;
+        self.frame_left = length - 4;
+        self.captured.clear();
+        self.start_frame(tag)?;
+        if self.forward {
+            if whole {
+                push_range(out, at..at + take);
+            } else {
+                out.push(Segment::Bytes(self.header.to_vec()));
+            }
+        }
+        Ok(at + take)
+    }
+
+    fn is_captured(&self) -> bool {
+        matches!(self.tag, b'Z' | b'E' | b'S')
+    }
+
+    /// Decides whether the frame goes to the client.
+    fn start_frame(&mut self, tag: u8) -> Result<(), Malformed> {
+        if tag == b'Z' {
+            self.skip_to_boundary();
+        }
+        let step = match self.queue.front() {
+            Some(Entry::Step(step)) => Some(*step),
+            _ => None,
+        };
+        let hidden = step.is_none_or(|s| s.hidden);
+        self.forward = match tag {
+            b'S' => true,
+            b'A' => false,
+            b'E' => step.is_none_or(|s| s.kind != StepKind::Abort),
+            b'Z' => !hidden && !self.hold_ready,
+            _ => !hidden,
+        };
+        // Between requests a server only says what it may say at any time.
+        if step.is_none() && !matches!(tag, b'S' | b'N' | b'A' | b'E') {
+            return Err(Malformed);
+        }
+        Ok(())
+    }
+
+    fn end_frame(&mut self, out: &mut Vec<Segment>) -> Result<(), Malformed> {
+        let tag = self.tag;
+        let Some(Entry::Step(step)) = self.queue.front() else {
+            if tag == b'E' {
+                self.note_error();
+            }
+            return Ok(());
+        };
+        let kind = step.kind;
+        match tag {
+            b'Z' => {
+                self.status = *self.captured.first().ok_or(Malformed)?;
+            }
+            b'S' => self.note_parameter(),
+            b'E' => {
+                if kind != StepKind::Abort {
+                    self.note_error();
+                    if !kind.is_boundary() {
+                        self.skip_to_boundary();
+                    }
+                }
+                return Ok(());
+            }
+            b'G' | b'W' => self.copy_in = true,
+            _ => {}
+        }
+        let complete = match kind {
+            StepKind::Parse => tag == b'1',
+            StepKind::Bind => tag == b'2',
+            StepKind::Close => tag == b'3',
+            StepKind::DescribeStatement | StepKind::DescribePortal => matches!(tag, b'T' | b'n'),
+            StepKind::Execute => matches!(tag, b'C' | b'I' | b's'),
+            StepKind::Sync | StepKind::Query | StepKind::Abort => tag == b'Z',
+        };
+        if complete {
+            self.queue.pop_front();
+            if !self.failed {
+                self.completed += 1;
+            }
+            if let Some(bytes) = self.leading() {
+                out.push(Segment::Bytes(bytes));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_error(&mut self) {
+        self.failed = true;
+        self.error = std::mem::take(&mut self.captured);
+    }
+
+    fn note_parameter(&mut self) {
+        let mut parts = self.captured.split(|b| *b == 0);
+        if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+            self.parameters.push((name.to_vec(), value.to_vec()));
+        }
+    }
+
+    /// After an error the server skips to Sync; so do we.
+    fn skip_to_boundary(&mut self) {
+        while let Some(entry) = self.queue.front() {
+            if matches!(entry, Entry::Step(s) if s.kind.is_boundary()) {
+                return;
+            }
+            self.queue.pop_front();
+        }
+    }
+}
+
+fn push_range(out: &mut Vec<Segment>, range: Range<usize>) {
+    if range.is_empty() {
+        return;
+    }
+    if let Some(Segment::Input(last)) = out.last_mut() {
+        if last.end == range.start {
+            last.end = range.end;
+            return;
+        }
+    }
+    out.push(Segment::Input(range));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut f = vec![tag];
+        f.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+        f.extend_from_slice(body);
+        f
+    }
+
+    /// Feeds `stream` in chunks of every size; what reaches the client must not depend on it.
+    fn run(set_up: impl Fn(&mut Responses), stream: &[u8]) -> (Vec<u8>, Responses) {
+        let mut results: Vec<(Vec<u8>, Responses)> = Vec::new();
+        for size in (1..=stream.len()).rev() {
+            let mut responses = Responses::default();
+            responses.begin(false);
+            set_up(&mut responses);
+            let mut client = responses.leading().unwrap_or_default();
+            for chunk in stream.chunks(size) {
+                let mut out = Vec::new();
+                responses.feed(chunk, &mut out).unwrap();
+                for segment in out {
+                    match segment {
+                        Segment::Input(range) => client.extend_from_slice(&chunk[range]),
+                        Segment::Bytes(bytes) => client.extend_from_slice(&bytes),
+                    }
+                }
+            }
+            if let Some((first, _)) = results.first() {
+                assert_eq!(first, &client, "chunks of {size}");
+            }
+            results.push((client, responses));
+        }
+        results.swap_remove(0)
+    }
+
+    #[test]
+    fn a_plain_query_passes_as_one_range() {
+        let stream = [frame(b'T', b"x"), frame(b'D', b"row"), frame(b'C', b"SELECT 1\0"), frame(b'Z', b"I")]
+            .concat();
+        let mut responses = Responses::default();
+        responses.begin(false);
+        responses.expect(StepKind::Query, false);
+        let mut out = Vec::new();
+        responses.feed(&stream, &mut out).unwrap();
+        assert_eq!(out, vec![Segment::Input(0..stream.len())]);
+        assert!(responses.done());
+    }
+
+    #[test]
+    fn a_hidden_begin_is_swallowed_and_its_parameters_are_not() {
+        let report = frame(b'S', b"TimeZone\0UTC\0");
+        let stream = [
+            frame(b'C', b"BEGIN\0"),
+            report.clone(),
+            frame(b'Z', b"T"),
+            frame(b'C', b"SELECT 0\0"),
+            frame(b'Z', b"T"),
+        ]
+        .concat();
+        let (client, responses) = run(
+            |r| {
+                r.expect(StepKind::Query, true);
+                r.expect(StepKind::Query, false);
+            },
+            &stream,
+        );
+        assert_eq!(client, [report, frame(b'C', b"SELECT 0\0"), frame(b'Z', b"T")].concat());
+        assert_eq!(responses.status(), b'T');
+        assert_eq!(responses.parameters(), [(b"TimeZone".to_vec(), b"UTC".to_vec())]);
+    }
+
+    #[test]
+    fn injections_keep_their_place() {
+        let stream =
+            [frame(b'1', b""), frame(b'2', b""), frame(b'C', b"SELECT 0\0"), frame(b'Z', b"I")].concat();
+        let (client, _) = run(
+            |r| {
+                r.inject(b"A");
+                r.expect(StepKind::Parse, true);
+                r.inject(b"B");
+                r.expect(StepKind::Bind, false);
+                r.expect(StepKind::Execute, false);
+                r.inject(b"C");
+                r.expect(StepKind::Sync, false);
+            },
+            &stream,
+        );
+        let expected =
+            [b"AB".to_vec(), frame(b'2', b""), frame(b'C', b"SELECT 0\0"), b"C".to_vec(), frame(b'Z', b"I")];
+        assert_eq!(client, expected.concat());
+    }
+
+    #[test]
+    fn an_error_skips_to_sync() {
+        let stream = [frame(b'E', b"SERROR\0\0"), frame(b'Z', b"I")].concat();
+        let (client, responses) = run(
+            |r| {
+                r.expect(StepKind::Parse, true);
+                r.expect(StepKind::Bind, false);
+                r.inject(b"never");
+                r.expect(StepKind::Sync, false);
+            },
+            &stream,
+        );
+        assert_eq!(client, stream);
+        assert!(responses.failed());
+        assert_eq!(responses.completed(), 0);
+    }
+
+    #[test]
+    fn nonsense_is_malformed() {
+        for bytes in [&b"Z\0\0\0\x03"[..], b"D\xff\xff\xff\xff", b"D\0\0\0\x04"] {
+            let mut responses = Responses::default();
+            responses.begin(false);
+            let mut out = Vec::new();
+            assert_eq!(responses.feed(bytes, &mut out), Err(Malformed), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! What a client has SET, and what of it a connection must be told.
+//!
+//! A client's settings are a small ordered map from name to the text that sets it. Equal maps share one
+//! number ([`Settings::id`]), so that the hot path compares two integers: the client's and that of the
+//! connection it was given. Only on a difference is the connection brought up to date, with
+//! [`Settings::replay`]. Changes follow the transaction as in PostgreSQL: `SET` is undone by ROLLBACK,
+//! `SET LOCAL` by the end of the transaction, both by ROLLBACK TO an earlier savepoint.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// Names and the SQL text of their values, as it stands after `SET name TO`.
+type Values = BTreeMap<String, String>;
+
+/// An immutable set of settings; equal ones have equal ids.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    id: u64,
+    values: Values,
+}
+
+/// Most distinct combinations that are remembered by content. Past it new ones still work, but equal
+/// contents no longer find each other's number. A server sees a handful; a client that sets random
+/// names must not grow the table for ever.
+const INTERNED_MAX: usize = 100_000;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { shared: Arc::new(Shared { id: 0, values: Values::new() }) }
+    }
+}
+
+impl Settings {
+    /// The number shared by all settings with this content; 0 for none.
+    pub fn id(&self) -> u64 {
+        self.shared.id
+    }
+
+    /// The value text of a setting.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.shared.values.get(name).map(String::as_str)
+    }
+
+    /// With one more (or another) value; `value` is SQL text as it stands after `SET name TO`.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut values = self.shared.values.clone();
+        values.insert(name.to_owned(), value.to_owned());
+        Self::intern(values)
+    }
+
+    /// Without a setting.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let mut values = self.shared.values.clone();
+        values.remove(name);
+        Self::intern(values)
+    }
+
+    /// Names and values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.shared.values.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
+    /// The SQL that brings a connection from whatever was set on it to these settings.
+    pub fn replay(&self) -> String {
+        let mut sql = String::from("RESET SESSION AUTHORIZATION; RESET ALL");
+        for (name, value) in &self.shared.values {
+            sql.push_str("; SET ");
+            push_name(&mut sql, name);
+            sql.push_str(" TO ");
+            sql.push_str(value);
+        }
+        sql
+    }
+
+    fn intern(values: Values) -> Self {
+        static TABLE: OnceLock<Mutex<HashMap<Values, Settings>>> = OnceLock::new();
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        if values.is_empty() {
+            return Self::default();
+        }
+        let mut table =
+            TABLE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = table.get(&values) {
+            return known.clone();
+        }
+        let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let settings = Self { shared: Arc::new(Shared { id, values: values.clone() }) };
+        if table.len() < INTERNED_MAX {
+            table.insert(values, settings.clone());
+        }
+        settings
+    }
+}
+
+/// A setting's name as SQL: each part is quoted unless it is plain.
+fn push_name(sql: &mut String, name: &str) {
+    for (i, part) in name.split('.').enumerate() {
+        if i > 0 {
+            sql.push('.');
+        }
+        let plain = part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            && part.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+        if plain {
+            sql.push_str(part);
+        } else {
+            sql.push('"');
+            sql.push_str(&part.replace('"', "\"\""));
+            sql.push('"');
+        }
+    }
+}
+
+/// A string as an SQL literal that reads the same whatever `standard_conforming_strings` is.
+pub fn quote_literal(value: &str) -> String {
+    let doubled = value.replace('\'', "''");
+    if value.contains('\\') {
+        format!("E'{}'", doubled.replace('\\', "\\\\"))
+    } else {
+        format!("'{doubled}'")
+    }
+}
+
+/// A session's settings through transactions and savepoints.
+#[derive(Clone, Debug, Default)]
+pub struct SessionSettings {
+    /// As the start-up packet set them: what RESET goes back to.
+    startup: Settings,
+    /// What the session has now, SET LOCAL included.
+    current: Settings,
+    /// What it has when the transaction commits.
+    session: Settings,
+    /// At BEGIN: what ROLLBACK goes back to.
+    at_begin: Option<Settings>,
+    /// At each savepoint, with its name: `current` and `session`.
+    savepoints: Vec<(String, Settings, Settings)>,
+}
+
+impl SessionSettings {
+    /// A session that starts with these.
+    pub fn new(startup: Settings) -> Self {
+        Self {
+            current: startup.clone(),
+            session: startup.clone(),
+            startup,
+            at_begin: None,
+            savepoints: Vec::new(),
+        }
+    }
+
+    /// What holds now.
+    pub fn current(&self) -> &Settings {
+        &self.current
+    }
+
+    /// What holds outside the transaction once it has committed.
+    pub fn committed(&self) -> &Settings {
+        &self.session
+    }
+
+    /// `SET name TO value`, or TO DEFAULT with `None`.
+    pub fn set(&mut self, name: &str, value: Option<&str>, local: bool) {
+        let apply = |settings: &Settings, startup: &Settings| match value {
+            Some(value) => settings.with(name, value),
+            None => match startup.value(name) {
+                Some(value) => settings.with(name, value),
+                None => settings.without(name),
+            },
+        };
+        self.current = apply(&self.current, &self.startup);
+        if !local {
+            self.session = apply(&self.session, &self.startup);
+        }
+    }
+
+    /// `RESET ALL`.
+    pub fn reset_all(&mut self) {
+        self.current = self.startup.clone();
+        self.session = self.startup.clone();
+    }
+
+    /// A transaction block begins.
+    pub fn begin(&mut self) {
+        self.at_begin = Some(self.session.clone());
+        self.savepoints.clear();
+    }
+
+    /// The transaction block ended.
+    pub fn end(&mut self, committed: bool) {
+        let before = self.at_begin.take();
+        if let (false, Some(before)) = (committed, before) {
+            self.session = before;
+        }
+        self.current = self.session.clone();
+        self.savepoints.clear();
+    }
+
+    /// SAVEPOINT.
+    pub fn savepoint(&mut self, name: &str) {
+        self.savepoints.push((name.to_owned(), self.current.clone(), self.session.clone()));
+    }
+
+    /// ROLLBACK TO.
+    pub fn rollback_to(&mut self, name: &str) {
+        if let Some(at) = self.savepoints.iter().rposition(|(n, ..)| n == name) {
+            self.savepoints.truncate(at + 1);
+            if let Some((_, current, session)) = self.savepoints.last() {
+                self.current = current.clone();
+                self.session = session.clone();
+            }
+        }
+    }
+
+    /// RELEASE.
+    pub fn release(&mut self, name: &str) {
+        if let Some(at) = self.savepoints.iter().rposition(|(n, ..)| n == name) {
+            self.savepoints.truncate(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_settings_share_a_number() {
+        let a = Settings::default().with("timezone", "'UTC'").with("datestyle", "'ISO'");
+        let b = Settings::default().with("datestyle", "'ISO'").with("timezone", "'UTC'");
+        assert_eq!(a.id(), b.id());
+        assert_ne!(a.id(), a.without("timezone").id());
+        assert_eq!(a.without("timezone").without("datestyle").id(), 0);
+    }
+
+    #[test]
+    fn replay_quotes_what_needs_it() {
+        let s = Settings::default().with("My.odd name", quote_literal("it's \\ here").as_str());
+        assert_eq!(
+            s.replay(),
+            "RESET SESSION AUTHORIZATION; RESET ALL; SET \"My\".\"odd name\" TO E'it''s \\\\ here'"
+        );
+    }
+
+    #[test]
+    fn rollback_undoes_set_and_commit_undoes_set_local() {
+        let mut s = SessionSettings::default();
+        s.begin();
+        s.set("timezone", Some("'UTC'"), false);
+        s.set("work_mem", Some("'1MB'"), true);
+        assert_eq!(s.current().value("work_mem"), Some("'1MB'"));
+        s.end(true);
+        assert_eq!(s.current().value("work_mem"), None);
+        assert_eq!(s.current().value("timezone"), Some("'UTC'"));
+        s.begin();
+        s.set("timezone", Some("'CET'"), false);
+        s.end(false);
+        assert_eq!(s.current().value("timezone"), Some("'UTC'"));
+    }
+
+    #[test]
+    fn rollback_to_a_savepoint_goes_back_to_it() {
+        let mut s = SessionSettings::default();
+        s.begin();
+        s.savepoint("a");
+        s.set("timezone", Some("'CET'"), false);
+        s.rollback_to("a");
+        assert_eq!(s.current().id(), 0);
+        s.set("timezone", Some("'MET'"), false);
+        s.release("a");
+        s.end(true);
+        assert_eq!(s.current().value("timezone"), Some("'MET'"));
+    }
+
+    #[test]
+    fn reset_goes_back_to_the_start_up_value() {
+        let mut s = SessionSettings::new(Settings::default().with("timezone", "'UTC'"));
+        s.set("timezone", Some("'CET'"), false);
+        s.set("timezone", None, false);
+        assert_eq!(s.current().value("timezone"), Some("'UTC'"));
+    }
+}

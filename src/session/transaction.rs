@@ -1,0 +1,237 @@
+//! The client's transaction, which may not have reached a shard yet.
+//!
+//! ```text
+//!          BEGIN                first routed statement
+//!  Idle ──────────► Pending ───────────────────────────► Active(shard) ──► Idle
+//!                      │                                     │
+//!                      │ an error of ours                    │ an error of ours
+//!                      ▼                                     ▼
+//!                   Failed(None)                        Failed(Some(shard))
+//! ```
+//!
+//! BEGIN is sent when the first statement has a route. What the client did before (SAVEPOINT, SET
+//! TRANSACTION, SET LOCAL) is kept as SQL and sent along with it. An error that the proxy reports itself
+//! fails the transaction as PostgreSQL would: everything but its end is refused with 25P02.
+
+use crate::map::ShardId;
+use crate::sql::class::TransactionModes;
+
+/// Where a client's transaction stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Transaction {
+    /// None.
+    #[default]
+    Idle,
+    /// Begun by the client, on no shard yet.
+    Pending(Pending),
+    /// Open on a shard; `ready` is the status that shard last reported (`T` or `E`).
+    Active {
+        /// The shard it is on.
+        shard: ShardId,
+        /// Status byte of its last `ReadyForQuery`.
+        status: u8,
+    },
+    /// Failed by an error of ours. On a shard the transaction is still open and fine.
+    Failed {
+        /// The shard it is on, if it had reached one.
+        shard: Option<ShardId>,
+        /// What it was before, for ROLLBACK TO.
+        pending: Pending,
+    },
+}
+
+/// What has to be said to a shard before the transaction's first statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// BEGIN with its modes.
+    pub begin: String,
+    /// Statements that came after it.
+    pub prelude: Vec<String>,
+    /// Savepoints among them: name and how many statements precede it.
+    savepoints: Vec<(String, usize)>,
+}
+
+impl Pending {
+    /// BEGIN was read.
+    pub fn new(modes: TransactionModes) -> Self {
+        Self { begin: begin_sql(modes), prelude: Vec::new(), savepoints: Vec::new() }
+    }
+
+    /// A statement that only matters once there is a shard.
+    pub fn push(&mut self, sql: &str) {
+        self.prelude.push(sql.to_owned());
+    }
+
+    /// SAVEPOINT.
+    pub fn savepoint(&mut self, name: &str) {
+        self.savepoints.push((name.to_owned(), self.prelude.len()));
+        self.prelude.push(format!("SAVEPOINT {}", quote_identifier(name)));
+    }
+
+    /// ROLLBACK TO: forgets what came after it; false if there is no such savepoint.
+    pub fn rollback_to(&mut self, name: &str) -> bool {
+        let Some(at) = self.savepoints.iter().rposition(|(n, _)| n == name) else {
+            return false;
+        };
+        let keep = self.savepoints.get(at).map_or(0, |(_, before)| before + 1);
+        self.savepoints.truncate(at + 1);
+        self.prelude.truncate(keep);
+        true
+    }
+
+    /// RELEASE: false if there is no such savepoint.
+    pub fn release(&mut self, name: &str) -> bool {
+        let Some(at) = self.savepoints.iter().rposition(|(n, _)| n == name) else {
+            return false;
+        };
+        self.savepoints.truncate(at);
+        self.prelude.push(format!("RELEASE SAVEPOINT {}", quote_identifier(name)));
+        true
+    }
+
+    /// The SQL to send; a lone BEGIN can't fail and needs no round trip of its own.
+    pub fn sql(&self) -> String {
+        let mut sql = self.begin.clone();
+        for statement in &self.prelude {
+            sql.push_str("; ");
+            sql.push_str(statement);
+        }
+        sql
+    }
+
+    /// It is BEGIN alone.
+    pub fn is_plain(&self) -> bool {
+        self.prelude.is_empty()
+    }
+}
+
+impl Transaction {
+    /// The status byte of `ReadyForQuery` that the client should see.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Idle => b'I',
+            Self::Pending(_) => b'T',
+            Self::Active { status, .. } => *status,
+            Self::Failed { .. } => b'E',
+        }
+    }
+
+    /// The shard it is on.
+    pub fn shard(&self) -> Option<ShardId> {
+        match self {
+            Self::Active { shard, .. } => Some(*shard),
+            Self::Failed { shard, .. } => *shard,
+            Self::Idle | Self::Pending(_) => None,
+        }
+    }
+
+    /// In a transaction block.
+    pub fn is_open(&self) -> bool {
+        !matches!(self, Self::Idle)
+    }
+
+    /// The proxy reported an error within it.
+    pub fn fail(&mut self) {
+        match std::mem::take(self) {
+            Self::Idle => {}
+            Self::Pending(pending) => *self = Self::Failed { shard: None, pending },
+            Self::Active { shard, status: b'T' } => {
+                *self = Self::Failed { shard: Some(shard), pending: Pending::default() };
+            }
+            other => *self = other,
+        }
+    }
+
+    /// The shard is lost and the transaction with it: only its end can follow.
+    pub fn lose_shard(&mut self) {
+        if self.is_open() {
+            *self = Self::Failed { shard: None, pending: Pending::default() };
+        }
+    }
+
+    /// What a shard's `ReadyForQuery` says about it.
+    pub fn settle(&mut self, shard: ShardId, status: u8) {
+        *self = match status {
+            b'I' => Self::Idle,
+            status => Self::Active { shard, status },
+        };
+    }
+}
+
+/// BEGIN with its modes, as PostgreSQL reads them.
+fn begin_sql(modes: TransactionModes) -> String {
+    use crate::sql::class::Isolation;
+    let mut sql = String::from("BEGIN");
+    match modes.isolation {
+        Some(Isolation::ReadUncommitted) => sql.push_str(" ISOLATION LEVEL READ UNCOMMITTED"),
+        Some(Isolation::ReadCommitted) => sql.push_str(" ISOLATION LEVEL READ COMMITTED"),
+        Some(Isolation::RepeatableRead) => sql.push_str(" ISOLATION LEVEL REPEATABLE READ"),
+        Some(Isolation::Serializable) => sql.push_str(" ISOLATION LEVEL SERIALIZABLE"),
+        None => {}
+    }
+    match modes.read_only {
+        Some(true) => sql.push_str(" READ ONLY"),
+        Some(false) => sql.push_str(" READ WRITE"),
+        None => {}
+    }
+    match modes.deferrable {
+        Some(true) => sql.push_str(" DEFERRABLE"),
+        Some(false) => sql.push_str(" NOT DEFERRABLE"),
+        None => {}
+    }
+    sql
+}
+
+/// An identifier, quoted.
+pub fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending() -> Pending {
+        Pending::new(TransactionModes { read_only: Some(true), ..TransactionModes::default() })
+    }
+
+    #[test]
+    fn savepoints_before_the_first_shard_are_replayed() {
+        let mut p = pending();
+        p.savepoint("a");
+        p.push("SET LOCAL work_mem TO '1MB'");
+        p.savepoint("b");
+        assert!(p.rollback_to("a"));
+        assert!(!p.rollback_to("b"));
+        assert_eq!(p.sql(), "BEGIN READ ONLY; SAVEPOINT \"a\"");
+        assert!(p.release("a"));
+        assert!(!p.release("a"));
+        assert_eq!(p.sql(), "BEGIN READ ONLY; SAVEPOINT \"a\"; RELEASE SAVEPOINT \"a\"");
+    }
+
+    #[test]
+    fn an_error_of_ours_fails_it() {
+        let mut t = Transaction::Pending(pending());
+        t.fail();
+        assert_eq!(t.status(), b'E');
+        assert_eq!(t.shard(), None);
+        let mut t = Transaction::Active { shard: ShardId(2), status: b'T' };
+        t.fail();
+        assert_eq!((t.status(), t.shard()), (b'E', Some(ShardId(2))));
+        let mut t = Transaction::Idle;
+        t.fail();
+        assert_eq!(t, Transaction::Idle);
+    }
+
+    #[test]
+    fn the_shards_word_settles_it() {
+        let mut t = Transaction::Pending(pending());
+        t.settle(ShardId(1), b'T');
+        assert_eq!(t.shard(), Some(ShardId(1)));
+        t.settle(ShardId(1), b'E');
+        t.fail();
+        assert_eq!(t, Transaction::Active { shard: ShardId(1), status: b'E' });
+        t.settle(ShardId(1), b'I');
+        assert!(!t.is_open());
+    }
+}
