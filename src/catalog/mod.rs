@@ -1,8 +1,11 @@
 //! What the schema says: tables, columns, types, keys, collations, views and functions.
 //!
 //! Main types: [`Catalog`], [`Table`], [`Column`]. A catalog is an immutable value; a change of the
-//! schema makes a new one. It is built from rows that others read (`mapstore`) or from a file of
-//! CREATE statements (offline `route --schema`), and knows neither sockets nor the shard map.
+//! schema makes a new one. It is built from rows that others read (`mapstore`, with the queries of
+//! [`read`]) or from a file of CREATE statements (offline `route --schema`; `sql::ddl`), and knows
+//! neither sockets nor the shard map. System catalogs are not in it.
+
+pub mod read;
 
 use std::sync::Arc;
 
@@ -23,6 +26,97 @@ pub struct Catalog {
     /// True when nothing is known of the schema (offline `route` without `--schema`): tables that are
     /// not listed are taken to exist, with whatever columns the statement names.
     pub open: bool,
+}
+
+/// How names without a schema are resolved.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// The session's `search_path`, as set: schema names, `$user` verbatim. `pg_catalog` comes first unless
+    /// it is listed.
+    pub search_path: &'a [String],
+    /// What `$user` stands for.
+    pub user: &'a str,
+}
+
+impl<'a> Names<'a> {
+    /// The schemas that are searched, in order, without `pg_catalog` and the session's temporary one.
+    pub fn schemas(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let user = self.user;
+        let schemas =
+            self.search_path.iter().map(move |s| if s == "$user" { user } else { s.as_str() });
+        schemas.filter(|s| *s != "pg_catalog" && *s != "pg_temp")
+    }
+}
+
+impl Catalog {
+    /// A catalog of which nothing is known: any table is taken to exist (see [`Catalog::open`]).
+    pub fn unknown() -> Self {
+        Self { open: true, ..Self::default() }
+    }
+
+    /// The relation that a name means: in its schema if one was written, else in the first schema of the
+    /// search path that has it.
+    pub fn resolve(
+        &self,
+        names: &Names<'_>,
+        schema: Option<&str>,
+        name: &str,
+    ) -> Option<Arc<Table>> {
+        let find = |schema: &str| self.tables.get(&(schema.to_owned(), name.to_owned())).cloned();
+        match schema {
+            Some(schema) => find(schema),
+            None => names.schemas().find_map(find),
+        }
+    }
+
+    /// The user-defined functions that a name can mean. Without a schema all schemas of the search path
+    /// count, since which overload is called depends on the arguments' types.
+    pub fn resolve_function(
+        &self,
+        names: &Names<'_>,
+        schema: Option<&str>,
+        name: &str,
+    ) -> Option<Function> {
+        let find =
+            |schema: &str| self.functions.get(&(schema.to_owned(), name.to_owned())).copied();
+        match schema {
+            Some(schema) => find(schema),
+            None => names.schemas().filter_map(find).reduce(Function::strictest),
+        }
+    }
+}
+
+impl Function {
+    /// What holds of a call that may mean either of two functions.
+    #[must_use]
+    pub fn strictest(self, other: Self) -> Self {
+        Self {
+            volatility: self.volatility.max(other.volatility),
+            aggregate: self.aggregate || other.aggregate,
+            returns_set: self.returns_set || other.returns_set,
+        }
+    }
+}
+
+impl Table {
+    /// The index of a column.
+    pub fn column(&self, name: &str) -> Option<u16> {
+        self.columns.iter().position(|c| c.name == name).and_then(|i| u16::try_from(i).ok())
+    }
+}
+
+impl Column {
+    /// A column of which only the name is known.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            type_oid: 0,
+            type_name: String::new(),
+            not_null: false,
+            deterministic: true,
+            has_default: false,
+        }
+    }
 }
 
 /// What sort of relation it is (`pg_class.relkind`).

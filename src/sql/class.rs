@@ -188,6 +188,9 @@ pub enum SetValue {
 /// The class of one statement. `statement` is its own text ([`super::lexer::Scanned::span`]), which spans
 /// and offsets in the answer count in; `standard_strings` is `standard_conforming_strings`.
 pub fn classify(statement: &str, standard_strings: bool) -> Class {
+    if is_plain_query(statement.as_bytes()) {
+        return Class::Query;
+    }
     let mut words = Words::new(statement, standard_strings);
     if words.at_end() {
         return Class::Empty;
@@ -200,6 +203,14 @@ pub fn classify(statement: &str, standard_strings: bool) -> Class {
         Some(first) => by_first_word(first, &mut words).unwrap_or(Class::Other),
         None => Class::Other,
     }
+}
+
+/// The commonest case without a token cut: the first word is one of these and a blank ends it.
+#[inline]
+fn is_plain_query(statement: &[u8]) -> bool {
+    let Some((word, rest)) = statement.split_first_chunk::<6>() else { return false };
+    rest.first() == Some(&b' ')
+        && matches!(&word.to_ascii_lowercase(), b"select" | b"insert" | b"update" | b"delete")
 }
 
 /// No first word is longer (`deallocate`).

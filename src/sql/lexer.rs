@@ -434,18 +434,17 @@ impl Scanner<'_> {
     #[inline]
     fn take(&mut self, token: Token) -> Result<(), SqlError> {
         let mut previous = Previous::Other;
-        match token.kind {
-            TokenKind::Word => {
-                let word = keyword(self.slice(token.span.start, token.span.end));
-                if let Some(word) = word {
-                    self.keyword(word);
-                    previous = Previous::Word(word);
-                }
+        if token.kind == TokenKind::Word {
+            if let Some(word) = keyword(self.slice(token.span.start, token.span.end)) {
+                self.keyword(word);
+                previous = Previous::Word(word);
             }
-            TokenKind::Literal(kind) => self.literal(kind, token)?,
-            TokenKind::Param => self.param(token)?,
-            TokenKind::Symbol => previous = self.symbol(token)?,
-            TokenKind::QuotedName | TokenKind::UnicodeName | TokenKind::Operator => {}
+        } else if token.kind == TokenKind::Symbol {
+            previous = self.symbol(token)?;
+        } else if let TokenKind::Literal(kind) = token.kind {
+            self.literal(kind, token)?;
+        } else if token.kind == TokenKind::Param {
+            self.param(token)?;
         }
         self.statement.previous = previous;
         Ok(())

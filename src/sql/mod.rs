@@ -10,9 +10,15 @@
 //! Invariants: no input makes it panic or overflow the stack; what it does not understand it calls
 //! unknown (a predicate) or opaque (a statement), never something else.
 
+pub mod analyze;
 pub mod class;
+mod ddl;
+pub mod functions;
 pub mod hint;
 pub mod ir;
+mod keywords;
 pub mod lexer;
 pub mod literal;
+mod parse;
 pub mod token;
+mod tokens;

@@ -82,22 +82,6 @@ enum FaultKind {
     Byte,
 }
 
-/// How a token starting with a byte is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Start {
-    Word,
-    Digit,
-    Quote,
-    DoubleQuote,
-    Dollar,
-    Dot,
-    Colon,
-    Operator,
-    Symbol,
-    /// Control characters: in no token and no blank.
-    Nothing,
-}
-
 const WORD_START: u8 = 1;
 const WORD: u8 = 2;
 const DIGIT: u8 = 4;
@@ -106,9 +90,10 @@ const OPERATOR: u8 = 16;
 const BLANK: u8 = 32;
 /// Operators with one of these may end in `+` or `-`.
 const MAY_END_IN_SIGN: u8 = 64;
+/// Tokens of one byte, whatever follows them.
+const SYMBOL: u8 = 128;
 
 static FLAGS: [u8; 256] = flags();
-static STARTS: [Start; 256] = starts();
 
 const fn flags() -> [u8; 256] {
     let mut table = [0u8; 256];
@@ -125,29 +110,8 @@ const fn flags() -> [u8; 256] {
             b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' | b'%' => {
                 OPERATOR | MAY_END_IN_SIGN
             }
+            b'(' | b')' | b'[' | b']' | b',' | b';' | b'\\' | b'{' | b'}' => SYMBOL,
             _ => 0,
-        };
-        i += 1;
-    }
-    table
-}
-
-const fn starts() -> [Start; 256] {
-    let flags = flags();
-    let mut table = [Start::Nothing; 256];
-    let mut i = 0;
-    while i < 256 {
-        table[i] = match i as u8 {
-            b'\'' => Start::Quote,
-            b'"' => Start::DoubleQuote,
-            b'$' => Start::Dollar,
-            b'.' => Start::Dot,
-            b':' => Start::Colon,
-            b'(' | b')' | b'[' | b']' | b',' | b';' | b'\\' | b'{' | b'}' => Start::Symbol,
-            _ if flags[i] & WORD_START != 0 => Start::Word,
-            _ if flags[i] & DIGIT != 0 => Start::Digit,
-            _ if flags[i] & OPERATOR != 0 => Start::Operator,
-            _ => Start::Nothing,
         };
         i += 1;
     }
@@ -174,30 +138,45 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next token; `None` at the end.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "the scan's loop; a call would pass its result by memory"
+    )]
+    #[inline(always)]
     pub fn step(&mut self) -> Result<Option<Token>, Fault> {
         self.skip_blanks()?;
         let start = self.at;
         let Some(&first) = self.text.get(start) else { return Ok(None) };
-        let kind = match STARTS[first as usize] {
-            Start::Word => self.word(start, first)?,
-            Start::Digit => self.number(start)?,
-            Start::Quote => self.plain_string(start)?,
-            Start::DoubleQuote => self.quoted_name(start, start, TokenKind::QuotedName)?,
-            Start::Dollar => self.dollar(start)?,
-            Start::Dot => self.dot(start)?,
-            Start::Colon => {
-                self.at += if matches!(self.byte(start + 1), b':' | b'=') { 2 } else { 1 };
-                TokenKind::Symbol
-            }
-            Start::Operator => self.operator(start),
-            Start::Symbol => {
-                self.at += 1;
-                TokenKind::Symbol
-            }
-            Start::Nothing => return Err(Fault { kind: FaultKind::Byte, start, end: start + 1 }),
+        // By how often they occur: branches are predicted better than a jump table.
+        let kind = if is(first, WORD_START) {
+            self.word(start, first)?
+        } else if is(first, SYMBOL) {
+            self.at += 1;
+            TokenKind::Symbol
+        } else if is(first, OPERATOR) {
+            self.operator(start)
+        } else {
+            self.rarer(start, first)?
         };
         Ok(Some(Token { kind, span: Span { start: start as u32, end: self.at as u32 } }))
+    }
+
+    /// The tokens that [`Self::step`] doesn't see to itself.
+    #[inline]
+    fn rarer(&mut self, start: usize, first: u8) -> Result<TokenKind, Fault> {
+        match first {
+            b'0'..=b'9' => self.number(start),
+            b'\'' => self.plain_string(start),
+            b'"' => self.quoted_name(start, start, TokenKind::QuotedName),
+            b'$' => self.dollar(start),
+            b'.' => self.dot(start),
+            b':' => {
+                self.at += if matches!(self.byte(start + 1), b':' | b'=') { 2 } else { 1 };
+                Ok(TokenKind::Symbol)
+            }
+            // Control characters are in no token.
+            _ => Err(Fault { kind: FaultKind::Byte, start, end: start + 1 }),
+        }
     }
 
     /// The byte at `at`; 0 past the end (and for a NUL, which is in no token either).
@@ -215,6 +194,9 @@ impl<'a> Lexer<'a> {
     fn skip_blanks(&mut self) -> Result<(), Fault> {
         loop {
             let byte = self.byte(self.at);
+            if !is(byte, BLANK | OPERATOR) {
+                return Ok(());
+            }
             if is(byte, BLANK) {
                 self.at += 1;
             } else if byte == b'-' && self.byte(self.at + 1) == b'-' {

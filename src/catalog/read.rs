@@ -1,0 +1,233 @@
+//! The queries that read a PostgreSQL's schema, and the catalog made of their rows.
+//!
+//! Whoever has a connection runs [`READ_RELATIONS`], [`READ_COLUMNS`] and [`READ_FUNCTIONS`] (in one
+//! transaction, so that they see one schema) and hands the rows over as text to [`Catalog::from_rows`].
+//! [`READ_SETTINGS`] goes before them: under an empty search_path `pg_get_viewdef` and `format_type`
+//! qualify every name that is not in `pg_catalog`. System schemas, temporary and TOAST tables are left
+//! out. The columns read are those of PostgreSQL 12 to 17.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::{Catalog, Column, Function, RelationKind, Table, Volatility};
+use crate::error::{SqlError, SqlState};
+
+/// To be run before the others, in the same transaction.
+pub const READ_SETTINGS: &str = "SET LOCAL search_path = ''";
+
+/// One row per relation: OID, schema, name, `relkind`, view definition, whether it has user triggers or
+/// rules (a view's own `_RETURN` rule aside), primary key as attribute numbers separated by blanks.
+pub const READ_RELATIONS: &str = "\
+SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
+       CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END,
+       (EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
+        OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'))::text,
+       (SELECT i.indkey::text FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
+ORDER BY 1";
+
+/// One row per column: the relation's OID, attribute number, name, type OID, type name, NOT NULL,
+/// deterministic collation, default (or identity, or generated).
+pub const READ_COLUMNS: &str = "\
+SELECT a.attrelid::text, a.attnum::text, a.attname::text, a.atttypid::text,
+       pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull::text,
+       COALESCE(l.collisdeterministic, true)::text,
+       (a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '')::text
+FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+WHERE a.attnum > 0 AND NOT a.attisdropped
+  AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
+ORDER BY a.attrelid, a.attnum";
+
+/// One row per function outside the system schemas: schema, name, `provolatile`, aggregate, returns a set.
+pub const READ_FUNCTIONS: &str = "\
+SELECT n.nspname::text, p.proname::text, p.provolatile::text, (p.prokind = 'a')::text, p.proretset::text
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
+ORDER BY 1, 2";
+
+/// A row as text; `None` is NULL.
+pub type Row = Vec<Option<String>>;
+
+impl Catalog {
+    /// The catalog that the rows of the three queries describe.
+    ///
+    /// # Errors
+    /// A row that none of the queries can have given (internal error).
+    pub fn from_rows(
+        relations: &[Row],
+        columns: &[Row],
+        functions: &[Row],
+    ) -> Result<Self, SqlError> {
+        let mut columns_of: FxHashMap<&str, Vec<(&str, Column)>> = FxHashMap::default();
+        for row in columns {
+            let [
+                Some(relation),
+                Some(number),
+                Some(name),
+                Some(type_oid),
+                Some(type_name),
+                flags @ ..,
+            ] = row.as_slice()
+            else {
+                return Err(malformed("columns"));
+            };
+            let [not_null, deterministic, has_default] = flags else {
+                return Err(malformed("columns"));
+            };
+            let column = Column {
+                name: name.clone(),
+                type_oid: type_oid.parse().map_err(|_| malformed("columns"))?,
+                type_name: type_name.clone(),
+                not_null: truth(not_null.as_deref()),
+                deterministic: truth(deterministic.as_deref()),
+                has_default: truth(has_default.as_deref()),
+            };
+            columns_of.entry(relation).or_default().push((number, column));
+        }
+        let mut catalog = Self::default();
+        for row in relations {
+            let [Some(oid), Some(schema), Some(name), Some(kind), definition, triggers, key] =
+                row.as_slice()
+            else {
+                return Err(malformed("relations"));
+            };
+            let columns = columns_of.remove(oid.as_str()).unwrap_or_default();
+            let table = Table {
+                schema: schema.clone(),
+                name: name.clone(),
+                kind: relation_kind(kind).ok_or_else(|| malformed("relations"))?,
+                primary_key: primary_key(key.as_deref(), &columns),
+                columns: columns.into_iter().map(|(_, column)| column).collect(),
+                view_definition: definition.clone(),
+                has_triggers: truth(triggers.as_deref()),
+                columns_known: true,
+            };
+            catalog.tables.insert((schema.clone(), name.clone()), Arc::new(table));
+        }
+        for row in functions {
+            let [Some(schema), Some(name), Some(volatility), aggregate, returns_set] =
+                row.as_slice()
+            else {
+                return Err(malformed("functions"));
+            };
+            let function = Function {
+                volatility: volatility_of(volatility),
+                aggregate: truth(aggregate.as_deref()),
+                returns_set: truth(returns_set.as_deref()),
+            };
+            let known = catalog.functions.entry((schema.clone(), name.clone())).or_insert(function);
+            *known = known.strictest(function);
+        }
+        Ok(catalog)
+    }
+}
+
+/// Indexes of the primary key's columns, from `indkey`.
+fn primary_key(indkey: Option<&str>, columns: &[(&str, Column)]) -> Vec<u16> {
+    let numbers = indkey.unwrap_or_default().split_ascii_whitespace();
+    let index = |number: &str| columns.iter().position(|(n, _)| *n == number);
+    numbers.filter_map(|n| u16::try_from(index(n)?).ok()).collect()
+}
+
+fn relation_kind(relkind: &str) -> Option<RelationKind> {
+    match relkind {
+        "r" | "p" => Some(RelationKind::Table),
+        "v" => Some(RelationKind::View),
+        "m" => Some(RelationKind::MaterializedView),
+        "f" => Some(RelationKind::ForeignTable),
+        "S" => Some(RelationKind::Sequence),
+        _ => None,
+    }
+}
+
+fn volatility_of(provolatile: &str) -> Volatility {
+    match provolatile {
+        "i" => Volatility::Immutable,
+        "s" => Volatility::Stable,
+        _ => Volatility::Volatile,
+    }
+}
+
+/// A boolean as text: `true` after a cast to text, `t` from the simple protocol without one.
+fn truth(text: Option<&str>) -> bool {
+    matches!(text, Some("t" | "true"))
+}
+
+fn malformed(query: &str) -> SqlError {
+    SqlError::new(
+        SqlState::INTERNAL_ERROR,
+        format!("the catalog query for {query} gave rows of another form"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Names;
+
+    fn row(values: &[Option<&str>]) -> Row {
+        values.iter().map(|v| v.map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn rows_become_a_catalog() {
+        let relations = [
+            row(&[
+                Some("1"),
+                Some("public"),
+                Some("t"),
+                Some("p"),
+                None,
+                Some("true"),
+                Some("3 1"),
+            ]),
+            row(&[
+                Some("2"),
+                Some("app"),
+                Some("v"),
+                Some("v"),
+                Some(" SELECT 1;"),
+                Some("f"),
+                None,
+            ]),
+        ];
+        let column = |relation, number, name, oid, not_null| {
+            row(&[
+                Some(relation),
+                Some(number),
+                Some(name),
+                Some(oid),
+                Some("x"),
+                Some(not_null),
+                Some("t"),
+                Some("f"),
+            ])
+        };
+        let columns = [column("1", "1", "a", "20", "t"), column("1", "3", "b", "25", "f")];
+        let function =
+            |volatility| row(&[Some("public"), Some("f"), Some(volatility), Some("f"), Some("f")]);
+        let functions = [function("v"), function("i")];
+        let catalog = Catalog::from_rows(&relations, &columns, &functions).unwrap();
+        let path = ["$user".to_owned(), "public".to_owned()];
+        let names = Names { search_path: &path, user: "app" };
+        let table = catalog.resolve(&names, None, "t").unwrap();
+        assert_eq!(
+            (table.primary_key.as_slice(), table.column("b"), table.has_triggers),
+            (&[1, 0][..], Some(1), true)
+        );
+        assert_eq!(catalog.resolve(&names, None, "v").unwrap().kind, RelationKind::View);
+        assert!(catalog.resolve(&names, Some("public"), "v").is_none());
+        assert_eq!(
+            catalog.resolve_function(&names, None, "f").unwrap().volatility,
+            Volatility::Volatile
+        );
+        assert!(Catalog::from_rows(&[row(&[None])], &[], &[]).is_err());
+    }
+}

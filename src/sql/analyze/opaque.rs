@@ -1,0 +1,249 @@
+//! What tokens alone say: for utility statements, and for queries that are not understood.
+//!
+//! An identifier that could mean a table is taken to mean it, so the list of tables is never too short: a
+//! view brings the tables of its definition, and where nothing is known of the schema every name is one.
+
+use std::sync::Arc;
+
+use super::super::class::Class;
+use super::super::functions;
+use super::super::ir::{CallKind, Opaque, Statement, UtilityKind};
+use super::super::keywords::is_keyword;
+use super::super::tokens::{Token, TokenKind, tokenize};
+use super::VIEW_DEPTH_MAX;
+use crate::catalog::{Catalog, Column, Names, RelationKind, Table};
+
+/// A text that can't even be cut into tokens.
+pub(super) fn unreadable(reason: &str) -> Statement {
+    Statement::Opaque(Opaque {
+        reason: reason.to_owned(),
+        tables: Vec::new(),
+        reads_only: false,
+        unknown_functions: vec![reason.to_owned()],
+    })
+}
+
+/// An opaque statement, described by its tokens.
+pub(super) fn opaque(
+    reason: String,
+    text: &str,
+    tokens: &[Token],
+    catalog: &Catalog,
+    names: &Names<'_>,
+) -> Opaque {
+    let unknown_functions = unknown_functions(text, tokens, catalog, names);
+    Opaque {
+        reason,
+        tables: tables(text, tokens, catalog, names),
+        reads_only: reads_only(text, tokens) && unknown_functions.is_empty(),
+        unknown_functions,
+    }
+}
+
+fn reads_only(text: &str, tokens: &[Token]) -> bool {
+    const READS: &[&str] = &["select", "values", "table", "show", "explain", "with"];
+    const WRITES: &[&str] = &["insert", "update", "delete", "merge", "into", "analyze", "analyse"];
+    let mut words = tokens.iter().filter(|t| t.kind == TokenKind::Word);
+    let reads = words.clone().next().is_some_and(|t| READS.iter().any(|w| t.is_word(text, w)));
+    reads && !words.any(|t| WRITES.iter().any(|w| t.is_word(text, w)))
+}
+
+/// Functions that are not known to be built in and harmless: identifiers before a parenthesis, operators,
+/// and names that were not decoded.
+fn unknown_functions(
+    text: &str,
+    tokens: &[Token],
+    catalog: &Catalog,
+    names: &Names<'_>,
+) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for (i, token) in tokens.iter().enumerate() {
+        match token.kind {
+            TokenKind::UnicodeQuoted => unknown.push(token.text(text).to_owned()),
+            TokenKind::Operator => {
+                let operator = token.text(text);
+                if !functions::is_builtin_operator(operator) && operator != "=>" {
+                    unknown.push(operator.to_owned());
+                }
+            }
+            TokenKind::Word | TokenKind::Quoted => {
+                let Some(name) = token.name(text) else { continue };
+                let called = tokens.get(i + 1).is_some_and(|t| t.is(text, "("));
+                let keyword = token.kind == TokenKind::Word && is_keyword(&name);
+                let schema = qualifier(text, tokens, i);
+                // `x.f` without parentheses may be f(x).
+                let field =
+                    schema.is_some() && catalog.resolve_function(names, None, &name).is_some();
+                if !(called && !keyword || field) {
+                    continue;
+                }
+                let kind = functions::classify(
+                    &name,
+                    schema.as_deref().filter(|_| called),
+                    catalog,
+                    names,
+                )
+                .kind;
+                if matches!(kind, CallKind::User(_) | CallKind::ReadsTables) {
+                    unknown.push(name);
+                }
+            }
+            TokenKind::Number(_)
+            | TokenKind::String(_)
+            | TokenKind::Param
+            | TokenKind::Punctuation => {}
+        }
+    }
+    unknown.sort_unstable();
+    unknown.dedup();
+    unknown
+}
+
+/// The name before a dot before the token at `i`.
+fn qualifier(text: &str, tokens: &[Token], i: usize) -> Option<String> {
+    tokens.get(i.checked_sub(1)?).filter(|t| t.is(text, "."))?;
+    tokens.get(i.checked_sub(2)?)?.name(text)
+}
+
+/// Every table that an identifier could mean.
+pub(super) fn tables(
+    text: &str,
+    tokens: &[Token],
+    catalog: &Catalog,
+    names: &Names<'_>,
+) -> Vec<Arc<Table>> {
+    let mut found = Found { catalog, names, tables: Vec::new() };
+    found.add(text, tokens, names.schemas().collect::<Vec<_>>().as_slice(), 0);
+    if catalog.open {
+        found.tables = open_tables(text, tokens);
+    }
+    found.tables
+}
+
+struct Found<'c> {
+    catalog: &'c Catalog,
+    names: &'c Names<'c>,
+    tables: Vec<Arc<Table>>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, text: &str, tokens: &[Token], schemas: &[&str], depth: u32) {
+        for (i, token) in tokens.iter().enumerate() {
+            let Some(name) = token.name(text) else { continue };
+            let qualified = qualifier(text, tokens, i)
+                .and_then(|s| self.catalog.resolve(self.names, Some(&s), &name));
+            let path =
+                schemas.iter().find_map(|s| self.catalog.resolve(self.names, Some(s), &name));
+            for table in qualified.into_iter().chain(path) {
+                self.add_table(table, depth);
+            }
+        }
+    }
+
+    fn add_table(&mut self, table: Arc<Table>, depth: u32) {
+        if self.tables.iter().any(|t| Arc::ptr_eq(t, &table)) {
+            return;
+        }
+        self.tables.push(Arc::clone(&table));
+        if table.kind != RelationKind::View || depth >= VIEW_DEPTH_MAX {
+            return;
+        }
+        if let Some(definition) = &table.view_definition
+            && let Ok(tokens) = tokenize(definition, None)
+        {
+            self.add(definition, &tokens, &[table.schema.as_str(), "public"], depth + 1);
+        }
+    }
+}
+
+/// Where nothing is known of the schema: each name is a table that has each name as a column.
+fn open_tables(text: &str, tokens: &[Token]) -> Vec<Arc<Table>> {
+    let is_name = |t: &&Token| {
+        t.kind == TokenKind::Quoted
+            || t.kind == TokenKind::Word && !is_keyword(&t.text(text).to_ascii_lowercase())
+    };
+    let mut names: Vec<_> = tokens.iter().filter(is_name).filter_map(|t| t.name(text)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let columns: Vec<_> = names.iter().map(Column::named).collect();
+    let table = |name: &String| {
+        Arc::new(Table {
+            schema: "public".to_owned(),
+            name: name.clone(),
+            kind: RelationKind::Table,
+            columns: columns.clone(),
+            primary_key: Vec::new(),
+            view_definition: None,
+            has_triggers: false,
+            columns_known: false,
+        })
+    };
+    names.iter().map(table).collect()
+}
+
+/// Command tag and kind of a utility statement; `None` for classes that are none.
+pub(super) fn utility_kind(
+    class: &Class,
+    text: &str,
+    tokens: &[Token],
+) -> Option<(&'static str, UtilityKind)> {
+    Some(match class {
+        Class::Definition { tag, temporary, from_query } => {
+            let kind = match (temporary, from_query) {
+                (true, _) => UtilityKind::Temporary,
+                (false, true) => UtilityKind::TableFromQuery,
+                (false, false) => UtilityKind::Definition,
+            };
+            (*tag, kind)
+        }
+        Class::ClusterWide { tag } => (*tag, UtilityKind::ClusterWide),
+        Class::Truncate => ("TRUNCATE TABLE", UtilityKind::Truncate),
+        Class::Maintenance => (maintenance_tag(text, tokens), UtilityKind::Maintenance),
+        Class::Lock => ("LOCK TABLE", UtilityKind::Lock),
+        Class::Do => ("DO", UtilityKind::Do),
+        Class::Call => ("CALL", UtilityKind::Call),
+        Class::Copy { from: true, .. } => ("COPY", UtilityKind::CopyFrom),
+        Class::Copy { from: false, .. } => ("COPY", UtilityKind::CopyTo),
+        Class::Declare => ("DECLARE CURSOR", UtilityKind::Cursor),
+        Class::Fetch => ("FETCH", UtilityKind::Cursor),
+        Class::Close => ("CLOSE CURSOR", UtilityKind::Cursor),
+        Class::Prepare { .. } => ("PREPARE", UtilityKind::Prepared),
+        Class::Execute { .. } => ("EXECUTE", UtilityKind::Prepared),
+        Class::Deallocate(_) => ("DEALLOCATE", UtilityKind::Prepared),
+        Class::Listen => ("LISTEN", UtilityKind::Notify),
+        Class::Unlisten => ("UNLISTEN", UtilityKind::Notify),
+        Class::Notify => ("NOTIFY", UtilityKind::Notify),
+        Class::TwoPhase => ("PREPARE TRANSACTION", UtilityKind::TwoPhase),
+        Class::DiscardAll => ("DISCARD ALL", UtilityKind::Discard),
+        Class::Discard => ("DISCARD", UtilityKind::Discard),
+        Class::Show(_) => ("SHOW", UtilityKind::Show),
+        Class::Set(_) | Class::SetTransaction { .. } => ("SET", UtilityKind::Set),
+        Class::SetConstraints => ("SET CONSTRAINTS", UtilityKind::Set),
+        Class::Reset(_) => ("RESET", UtilityKind::Set),
+        Class::Empty
+        | Class::Query
+        | Class::Explain
+        | Class::ExplainRoute { .. }
+        | Class::Begin(_)
+        | Class::Commit { .. }
+        | Class::Rollback { .. }
+        | Class::Savepoint(_)
+        | Class::Release(_)
+        | Class::RollbackTo(_)
+        | Class::Other => return None,
+    })
+}
+
+fn maintenance_tag(text: &str, tokens: &[Token]) -> &'static str {
+    let first = tokens.first().map(|t| t.text(text).to_ascii_lowercase()).unwrap_or_default();
+    match first.as_str() {
+        "vacuum" => "VACUUM",
+        "analyze" | "analyse" => "ANALYZE",
+        "reindex" => "REINDEX",
+        "cluster" => "CLUSTER",
+        "checkpoint" => "CHECKPOINT",
+        "refresh" => "REFRESH MATERIALIZED VIEW",
+        "load" => "LOAD",
+        _ => "VACUUM",
+    }
+}

@@ -1,0 +1,479 @@
+//! A catalog from a file of CREATE statements: for offline `route --schema`, and for tests.
+//!
+//! It reads tokens, not a tree, and only what the catalog keeps: tables with their columns, primary keys
+//! and defaults, views, functions, sequences, user types. Statements of other kinds, and what it does not
+//! understand within one, are skipped. It is not PostgreSQL: a file that PostgreSQL would refuse may pass.
+
+use std::sync::Arc;
+
+use super::tokens::{Token, TokenKind, closing, depth_step, tokenize};
+use crate::catalog::{Catalog, Column, Function, RelationKind, Table, Volatility};
+use crate::datum::{Oid, oid};
+use crate::error::{SqlError, SqlState};
+
+/// OIDs given to user types, which have none before they exist: the first that PostgreSQL gives to users.
+const FIRST_USER_OID: Oid = 16_384;
+
+impl Catalog {
+    /// Reads a file of CREATE statements, names without a schema being in `public`.
+    ///
+    /// # Errors
+    /// 42601 if the text can't be cut into tokens.
+    pub fn from_ddl(sql: &str) -> Result<Self, SqlError> {
+        let tokens =
+            tokenize(sql, None).map_err(|f| SqlError::new(SqlState::SYNTAX_ERROR, f.reason))?;
+        let mut catalog = Self::default();
+        let mut start = 0;
+        let mut depth = 0;
+        for (i, token) in tokens.iter().enumerate() {
+            depth += depth_step(*token, sql);
+            if token.is(sql, ";") && depth <= 0 {
+                statement(&mut catalog, sql, tokens.get(start..i).unwrap_or_default());
+                start = i + 1;
+                depth = 0;
+            }
+        }
+        statement(&mut catalog, sql, tokens.get(start..).unwrap_or_default());
+        Ok(catalog)
+    }
+}
+
+/// Reads one statement, if it is of a kind that is read.
+fn statement(catalog: &mut Catalog, sql: &str, tokens: &[Token]) {
+    let mut reader = Reader { sql, tokens, at: 0 };
+    if reader.words(&["alter", "table"]) {
+        reader.skip_words(&["if", "exists", "only"]);
+        alter_table(catalog, &mut reader);
+        return;
+    }
+    if !reader.words(&["create"]) {
+        return;
+    }
+    reader.skip_words(&["or", "replace", "unlogged", "foreign"]);
+    if reader.words(&["table"]) {
+        create_table(catalog, &mut reader);
+    } else if reader.words(&["view"]) || reader.words(&["recursive", "view"]) {
+        create_view(catalog, &mut reader, RelationKind::View);
+    } else if reader.words(&["materialized", "view"]) {
+        create_view(catalog, &mut reader, RelationKind::MaterializedView);
+    } else if reader.words(&["function"]) || reader.words(&["procedure"]) {
+        create_function(catalog, &mut reader, false);
+    } else if reader.words(&["aggregate"]) {
+        create_function(catalog, &mut reader, true);
+    } else if reader.words(&["sequence"]) {
+        reader.skip_words(&["if", "not", "exists"]);
+        if let Some((schema, name)) = reader.qualified() {
+            insert(catalog, table(schema, name, RelationKind::Sequence, Vec::new()));
+        }
+    } else if reader.words(&["trigger"]) || reader.words(&["constraint", "trigger"]) {
+        create_trigger(catalog, &mut reader);
+    }
+}
+
+fn insert(catalog: &mut Catalog, table: Table) {
+    catalog.tables.insert((table.schema.clone(), table.name.clone()), Arc::new(table));
+}
+
+fn table(schema: String, name: String, kind: RelationKind, columns: Vec<Column>) -> Table {
+    Table {
+        schema,
+        name,
+        kind,
+        columns,
+        primary_key: Vec::new(),
+        view_definition: None,
+        has_triggers: false,
+        columns_known: true,
+    }
+}
+
+fn create_table(catalog: &mut Catalog, reader: &mut Reader<'_>) {
+    reader.skip_words(&["if", "not", "exists"]);
+    let Some((schema, name)) = reader.qualified() else { return };
+    if reader.words(&["partition", "of"]) {
+        let parent = reader.qualified().and_then(|key| catalog.tables.get(&key).cloned());
+        if let Some(parent) = parent {
+            let mut made = table(schema, name, RelationKind::Table, parent.columns.clone());
+            made.primary_key.clone_from(&parent.primary_key);
+            insert(catalog, made);
+        }
+        return;
+    }
+    if !reader.symbol("(") {
+        return;
+    }
+    let mut made = table(schema, name, RelationKind::Table, Vec::new());
+    let mut key_names = Vec::new();
+    for mut item in reader.items() {
+        item.table_item(catalog, &mut made, &mut key_names);
+    }
+    set_primary_key(&mut made, &key_names);
+    insert(catalog, made);
+}
+
+fn set_primary_key(table: &mut Table, names: &[String]) {
+    table.primary_key = names.iter().filter_map(|n| table.column(n)).collect();
+    for &index in &table.primary_key {
+        if let Some(column) = table.columns.get_mut(usize::from(index)) {
+            column.not_null = true;
+        }
+    }
+}
+
+fn alter_table(catalog: &mut Catalog, reader: &mut Reader<'_>) {
+    let Some(key) = reader.qualified() else { return };
+    let Some(known) = catalog.tables.get(&key) else { return };
+    let mut altered = Table {
+        schema: known.schema.clone(),
+        name: known.name.clone(),
+        kind: known.kind,
+        columns: known.columns.clone(),
+        primary_key: known.primary_key.clone(),
+        view_definition: known.view_definition.clone(),
+        has_triggers: known.has_triggers,
+        columns_known: known.columns_known,
+    };
+    for mut action in reader.rest().items() {
+        if action.words(&["drop"]) {
+            action.skip_words(&["column", "if", "exists"]);
+            if let Some(name) = action.name() {
+                let keys: Vec<_> = altered.primary_key_names();
+                altered.columns.retain(|c| c.name != name);
+                set_primary_key(&mut altered, &keys);
+            }
+        } else if action.words(&["add"]) {
+            action.skip_words(&["column", "if", "not", "exists"]);
+            let mut keys = altered.primary_key_names();
+            action.table_item(catalog, &mut altered, &mut keys);
+            set_primary_key(&mut altered, &keys);
+        }
+    }
+    insert(catalog, altered);
+}
+
+impl Table {
+    fn primary_key_names(&self) -> Vec<String> {
+        let columns = self.primary_key.iter().filter_map(|&i| self.columns.get(usize::from(i)));
+        columns.map(|c| c.name.clone()).collect()
+    }
+}
+
+fn create_view(catalog: &mut Catalog, reader: &mut Reader<'_>, kind: RelationKind) {
+    reader.skip_words(&["if", "not", "exists"]);
+    let Some((schema, name)) = reader.qualified() else { return };
+    let mut made = table(schema, name, kind, Vec::new());
+    made.columns_known = false;
+    if reader.symbol("(") {
+        let names = reader.items().into_iter().filter_map(|mut item| item.name());
+        made.columns = names.map(Column::named).collect();
+        made.columns_known = true;
+    }
+    while reader.at < reader.tokens.len() && !reader.words(&["as"]) {
+        reader.at += 1;
+    }
+    let body = (reader.tokens.get(reader.at), reader.tokens.last());
+    if let (Some(first), Some(last)) = body {
+        made.view_definition =
+            reader.sql.get(first.start as usize..last.end as usize).map(str::to_owned);
+    }
+    insert(catalog, made);
+}
+
+fn create_function(catalog: &mut Catalog, reader: &mut Reader<'_>, aggregate: bool) {
+    let Some(key) = reader.qualified() else { return };
+    let mut function = Function { volatility: Volatility::Volatile, aggregate, returns_set: false };
+    let mut rest = reader.rest();
+    while rest.at < rest.tokens.len() {
+        if rest.words(&["immutable"]) || aggregate {
+            function.volatility = Volatility::Immutable;
+        } else if rest.words(&["stable"]) {
+            function.volatility = Volatility::Stable;
+        } else if rest.words(&["returns", "setof"]) || rest.words(&["returns", "table"]) {
+            function.returns_set = true;
+        }
+        rest.at += 1;
+    }
+    let known = catalog.functions.entry(key).or_insert(function);
+    *known = known.strictest(function);
+}
+
+fn create_trigger(catalog: &mut Catalog, reader: &mut Reader<'_>) {
+    while reader.at < reader.tokens.len() && !reader.words(&["on"]) {
+        reader.at += 1;
+    }
+    let Some(known) = reader.qualified().and_then(|key| catalog.tables.get_mut(&key)) else {
+        return;
+    };
+    if let Some(table) = Arc::get_mut(known) {
+        table.has_triggers = true;
+    }
+}
+
+/// A cursor over one statement's tokens.
+struct Reader<'t> {
+    sql: &'t str,
+    tokens: &'t [Token],
+    at: usize,
+}
+
+impl<'t> Reader<'t> {
+    fn peek(&self) -> Option<Token> {
+        self.tokens.get(self.at).copied()
+    }
+
+    /// Takes these words if all of them come next.
+    fn words(&mut self, words: &[&str]) -> bool {
+        let next = self.tokens.get(self.at..).unwrap_or_default();
+        let found = words.len() <= next.len()
+            && words.iter().zip(next).all(|(w, t)| t.is_word(self.sql, w));
+        self.at += if found { words.len() } else { 0 };
+        found
+    }
+
+    /// Takes any of these words as long as they come.
+    fn skip_words(&mut self, words: &[&str]) {
+        while self.peek().is_some_and(|t| words.iter().any(|w| t.is_word(self.sql, w))) {
+            self.at += 1;
+        }
+    }
+
+    fn symbol(&mut self, symbol: &str) -> bool {
+        let found = self.peek().is_some_and(|t| t.is(self.sql, symbol));
+        self.at += usize::from(found);
+        found
+    }
+
+    fn name(&mut self) -> Option<String> {
+        let name = self.peek()?.name(self.sql)?;
+        self.at += 1;
+        Some(name)
+    }
+
+    /// `name` or `schema.name`; `public` without one.
+    fn qualified(&mut self) -> Option<(String, String)> {
+        let first = self.name()?;
+        if !self.symbol(".") {
+            return Some(("public".to_owned(), first));
+        }
+        self.name().map(|second| (first, second))
+    }
+
+    fn rest(&self) -> Reader<'t> {
+        Reader { sql: self.sql, tokens: self.tokens.get(self.at..).unwrap_or_default(), at: 0 }
+    }
+
+    /// The comma-separated items up to the bracket that closes the one before, which is passed.
+    fn items(&mut self) -> Vec<Reader<'t>> {
+        let mut items = Vec::new();
+        let mut depth = 0;
+        let mut start = self.at;
+        while let Some(token) = self.peek() {
+            depth += depth_step(token, self.sql);
+            if depth < 0 {
+                break;
+            }
+            if depth == 0 && token.is(self.sql, ",") {
+                items.push(self.slice(start));
+                start = self.at + 1;
+            }
+            self.at += 1;
+        }
+        items.push(self.slice(start));
+        self.at += 1;
+        items
+    }
+
+    fn slice(&self, start: usize) -> Reader<'t> {
+        Reader { sql: self.sql, tokens: self.tokens.get(start..self.at).unwrap_or_default(), at: 0 }
+    }
+
+    /// A column definition or a table constraint.
+    fn table_item(&mut self, catalog: &Catalog, table: &mut Table, key: &mut Vec<String>) {
+        if self.words(&["constraint"]) {
+            self.at += 1;
+        }
+        if self.words(&["primary", "key"]) {
+            if self.symbol("(") {
+                *key = self.items().into_iter().filter_map(|mut item| item.name()).collect();
+            }
+            return;
+        }
+        if self.words(&["like"]) {
+            if let Some(source) = self.qualified().and_then(|k| catalog.tables.get(&k)) {
+                table.columns.extend(source.columns.iter().cloned());
+            }
+            return;
+        }
+        let constraint = ["unique", "check", "foreign", "exclude"];
+        if self.peek().is_none_or(|t| constraint.iter().any(|w| t.is_word(self.sql, w))) {
+            return;
+        }
+        let Some(name) = self.name() else { return };
+        if table.column(&name).is_some() {
+            return;
+        }
+        let (type_name, type_oid, serial) = self.column_type();
+        let mut column = Column {
+            name,
+            type_oid,
+            type_name,
+            not_null: serial,
+            deterministic: true,
+            has_default: serial,
+        };
+        while self.at < self.tokens.len() {
+            self.column_option(&mut column, key);
+        }
+        table.columns.push(column);
+    }
+
+    fn column_option(&mut self, column: &mut Column, key: &mut Vec<String>) {
+        if self.words(&["primary", "key"]) {
+            column.not_null = true;
+            *key = vec![column.name.clone()];
+        } else if self.words(&["not", "null"]) {
+            column.not_null = true;
+        } else if self.words(&["default"]) || self.words(&["generated"]) {
+            column.has_default = true;
+        } else if self.peek().is_some_and(|t| t.is(self.sql, "(")) {
+            self.at = closing(self.tokens, self.sql, self.at) + 1;
+        } else {
+            self.at += 1;
+        }
+    }
+
+    /// The type as `format_type` writes it, its OID, and whether it is one of the serial types.
+    fn column_type(&mut self) -> (String, Oid, bool) {
+        let Some((_, first)) = self.qualified() else { return (String::new(), 0, false) };
+        let known = match first.as_str() {
+            "smallserial" | "serial2" => return ("smallint".to_owned(), oid::INT2, true),
+            "serial" | "serial4" => return ("integer".to_owned(), oid::INT4, true),
+            "bigserial" | "serial8" => return ("bigint".to_owned(), oid::INT8, true),
+            "double" if self.words(&["precision"]) => Some(("double precision", 701, 1022)),
+            "character" | "char" | "nchar" if self.words(&["varying"]) => {
+                Some(("character varying", oid::VARCHAR, oid::VARCHAR_ARRAY))
+            }
+            other => known_type(other),
+        };
+        let (mut type_name, base, array) = match known {
+            Some((name, base, array)) => (name.to_owned(), base, array),
+            None => (first, FIRST_USER_OID, FIRST_USER_OID),
+        };
+        if self.peek().is_some_and(|t| t.is(self.sql, "(")) {
+            let close = closing(self.tokens, self.sql, self.at);
+            for token in self.tokens.get(self.at..=close).unwrap_or_default() {
+                type_name.push_str(token.text(self.sql));
+            }
+            self.at = close + 1;
+        }
+        let zoned = if self.words(&["with", "time", "zone"]) { Some(true) } else { None };
+        let zoned = if self.words(&["without", "time", "zone"]) { Some(false) } else { zoned };
+        if zoned == Some(true) && base == 1114 {
+            return ("timestamp with time zone".to_owned(), 1184, false);
+        }
+        let mut dimensions = 0;
+        while self.symbol("[") || self.words(&["array"]) {
+            while self
+                .peek()
+                .is_some_and(|t| matches!(t.kind, TokenKind::Number(_)) || t.is(self.sql, "]"))
+            {
+                self.at += 1;
+            }
+            dimensions += 1;
+        }
+        if dimensions > 0 {
+            return (type_name + "[]", array, false);
+        }
+        (type_name, base, false)
+    }
+}
+
+/// Name as `format_type` writes it, OID, OID of the array type (`pg_type.dat`).
+fn known_type(name: &str) -> Option<(&'static str, Oid, Oid)> {
+    Some(match name {
+        "int2" | "smallint" => ("smallint", oid::INT2, oid::INT2_ARRAY),
+        "int4" | "int" | "integer" => ("integer", oid::INT4, oid::INT4_ARRAY),
+        "int8" | "bigint" => ("bigint", oid::INT8, oid::INT8_ARRAY),
+        "text" => ("text", oid::TEXT, oid::TEXT_ARRAY),
+        "varchar" => ("character varying", oid::VARCHAR, oid::VARCHAR_ARRAY),
+        "char" | "character" | "bpchar" | "nchar" => ("character", oid::BPCHAR, 1014),
+        "uuid" => ("uuid", oid::UUID, oid::UUID_ARRAY),
+        "bool" | "boolean" => ("boolean", oid::BOOL, 1000),
+        "bytea" => ("bytea", oid::BYTEA, 1001),
+        "numeric" | "decimal" | "dec" => ("numeric", oid::NUMERIC, 1231),
+        "float4" | "real" => ("real", 700, 1021),
+        "float8" | "float" => ("double precision", 701, 1022),
+        "json" => ("json", oid::JSON, 199),
+        "jsonb" => ("jsonb", 3802, 3807),
+        "date" => ("date", 1082, 1182),
+        "time" => ("time without time zone", 1083, 1183),
+        "timetz" => ("time with time zone", 1266, 1270),
+        "timestamp" => ("timestamp without time zone", 1114, 1115),
+        "timestamptz" => ("timestamp with time zone", 1184, 1185),
+        "interval" => ("interval", 1186, 1187),
+        "inet" => ("inet", 869, 1041),
+        "oid" => ("oid", 26, 1028),
+        "name" => ("name", 19, 1003),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn describe(catalog: &Catalog, name: &str) -> String {
+        let table = &catalog.tables[&("public".to_owned(), name.to_owned())];
+        let columns = table.columns.iter().map(|c| {
+            let flags = [(c.not_null, " not null"), (c.has_default, " default")];
+            let flags: String = flags.iter().filter(|f| f.0).map(|f| f.1).collect();
+            format!("{} {}={}{flags}", c.name, c.type_name, c.type_oid)
+        });
+        format!("{} pk {:?}", columns.collect::<Vec<_>>().join(", "), table.primary_key)
+    }
+
+    fn check(sql: &str, expected: &str) {
+        assert_eq!(describe(&Catalog::from_ddl(sql).unwrap(), "t"), expected, "{sql}");
+    }
+
+    #[test]
+    fn tables_are_read() {
+        check("create table t (a int)", "a integer=23 pk []");
+        check(
+            "CREATE TABLE IF NOT EXISTS public.t (id bigserial PRIMARY KEY, n varchar(10) NOT NULL DEFAULT 'a,b', x numeric(10, 2));",
+            "id bigint=20 not null default, n character varying(10)=1043 not null default, x numeric(10,2)=1700 pk [0]",
+        );
+        check(
+            "create table t (a uuid, \"B c\" text[], ts timestamp(3) with time zone, constraint k primary key (\"B c\", a), check (a is not null), unique (a))",
+            "a uuid=2950 not null, B c text[]=1009 not null, ts timestamp with time zone=1184 pk [1, 0]",
+        );
+        check(
+            "create table t (a int generated always as identity, b character varying (5)); alter table only t add constraint x primary key (a); alter table t add column c mood",
+            "a integer=23 not null default, b character varying(5)=1043, c mood=16384 pk [0]",
+        );
+        check(
+            "create table t (a int, b int) partition by hash (a)",
+            "a integer=23, b integer=23 pk []",
+        );
+    }
+
+    #[test]
+    fn other_statements_are_read_or_skipped() {
+        let catalog = Catalog::from_ddl(
+            "set x = 1; create view v(x) as select a from t where b = ';'; create view w as select 1;
+             create or replace function f(int) returns setof int language sql stable as $$ select 1; $$;
+             create aggregate g(int) (sfunc = x, stype = int); create sequence s;
+             create table t (a int); create trigger r after insert on t for each row execute function f();",
+        )
+        .unwrap();
+        let get = |name: &str| &catalog.tables[&("public".to_owned(), name.to_owned())];
+        assert_eq!(get("v").view_definition.as_deref(), Some("select a from t where b = ';'"));
+        assert!(get("v").columns_known && !get("w").columns_known);
+        assert_eq!(get("s").kind, RelationKind::Sequence);
+        assert!(get("t").has_triggers);
+        let f = catalog.functions[&("public".to_owned(), "f".to_owned())];
+        assert_eq!((f.volatility, f.returns_set), (Volatility::Stable, true));
+        assert!(catalog.functions[&("public".to_owned(), "g".to_owned())].aggregate);
+        assert!(Catalog::from_ddl("select 'x").is_err());
+    }
+}

@@ -1,0 +1,396 @@
+//! The one seam to the parser: PostgreSQL's tokens in, a syntax tree or a reason out.
+//!
+//! The parser never sees the text. It gets our own tokens, whose "column" is the byte offset plus one, so
+//! that its spans are exact; words that PostgreSQL doesn't know as key words come as plain names; every
+//! operator beyond arithmetic and comparison comes as a custom one, which has PostgreSQL's precedence.
+//! Some forms that it can't read, and that mean the same to routing without a word or two, are handed
+//! over without them (`ONLY`, `VARIADIC`, ON CONFLICT's target, the strengths of row locks).
+//!
+//! Trees are as deep as the text says: whatever reads or drops one runs inside [`on_deep_stack`].
+
+use sqlparser::ast::{Ident, Statement};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{
+    Location, Span as ParserSpan, Token as ParserToken, TokenWithSpan, Word,
+};
+
+use super::ir::Span;
+use super::keywords::is_keyword;
+use super::tokens::{Token, TokenKind, closing, fold};
+
+/// Most tokens of a statement that is parsed: bounds the time and the memory of one cache miss.
+pub(crate) const PARSE_TOKENS_MAX: usize = 400_000;
+
+/// Deepest nesting that the parser follows. PostgreSQL's own limit is `max_stack_depth`, some thousands.
+const PARSE_DEPTH_MAX: usize = 400;
+
+/// Stack for parsing, and for dropping a tree whose left spine is as long as a chain of operators.
+const STACK_BYTES_MIN: usize = 8 << 20;
+
+/// Runs `f` on a stack that holds any tree of this many tokens.
+pub(crate) fn on_deep_stack<T>(tokens: usize, f: impl FnOnce() -> T) -> T {
+    let chain = tokens.min(PARSE_TOKENS_MAX) * 1024;
+    stacker::maybe_grow(STACK_BYTES_MIN, STACK_BYTES_MIN + chain, f)
+}
+
+/// Parses one statement; the error says what was not understood.
+pub(crate) fn parse(text: &str, tokens: &[Token]) -> Result<Statement, String> {
+    if tokens.len() > PARSE_TOKENS_MAX {
+        return Err(format!("the statement has more than {PARSE_TOKENS_MAX} tokens"));
+    }
+    let dialect = PostgreSqlDialect {};
+    let statements = Parser::new(&dialect)
+        .with_recursion_limit(PARSE_DEPTH_MAX)
+        .with_tokens_with_locations(translate(text, tokens))
+        .parse_statements()
+        .map_err(|e| reason(&e, text))?;
+    let mut statements = statements.into_iter();
+    match (statements.next(), statements.next()) {
+        (Some(statement), None) => Ok(statement),
+        _ => Err("it is not one statement".to_owned()),
+    }
+}
+
+/// Where a parser's span stands in the text; `None` for an empty one.
+pub(crate) fn span(of: ParserSpan) -> Option<Span> {
+    let start = u32::try_from(of.start.column.checked_sub(1)?).ok()?;
+    let end = u32::try_from(of.end.column.checked_sub(1)?).ok()?;
+    (of.start.line == 1).then_some(Span { start, end })
+}
+
+/// An identifier's name: folded to lower case unless quoted.
+pub(crate) fn name(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { fold(&ident.value) }
+}
+
+/// The parser's complaint with a position that means something.
+fn reason(error: &ParserError, text: &str) -> String {
+    let message = match error {
+        ParserError::TokenizerError(m) | ParserError::ParserError(m) => m.as_str(),
+        ParserError::RecursionLimitExceeded => {
+            return format!("it nests deeper than {PARSE_DEPTH_MAX} levels");
+        }
+    };
+    let Some((what, at)) = message.split_once(" at Line: 1, Column: ") else {
+        return format!("the parser can't read it: {message}");
+    };
+    let byte = at.trim().parse::<usize>().unwrap_or(1).saturating_sub(1);
+    let character = text.get(..byte).map_or(byte, |t| t.chars().count()) + 1;
+    format!("the parser can't read it: {what} at character {character}")
+}
+
+/// Our tokens as the parser's.
+fn translate(text: &str, tokens: &[Token]) -> Vec<TokenWithSpan> {
+    let mut out = Translator { text, tokens, out: Vec::with_capacity(tokens.len() + 4) };
+    let mut i = 0;
+    while i < tokens.len() {
+        i = out.step(i);
+    }
+    out.out
+}
+
+struct Translator<'t> {
+    text: &'t str,
+    tokens: &'t [Token],
+    out: Vec<TokenWithSpan>,
+}
+
+impl Translator<'_> {
+    fn word_at(&self, i: usize, word: &str) -> bool {
+        self.tokens.get(i).is_some_and(|t| t.is_word(self.text, word))
+    }
+
+    fn symbol_at(&self, i: usize, symbol: &str) -> bool {
+        self.tokens.get(i).is_some_and(|t| t.is(self.text, symbol))
+    }
+
+    fn push(&mut self, token: ParserToken, at: Token) {
+        let location = |offset: u32| Location { line: 1, column: u64::from(offset) + 1 };
+        let span = ParserSpan { start: location(at.start), end: location(at.end) };
+        self.out.push(TokenWithSpan { token, span });
+    }
+
+    fn push_word(&mut self, word: &str, at: Token) {
+        self.push(ParserToken::make_word(word, None), at);
+    }
+
+    /// Hands over the token at `i`, or a form that starts there; returns the next index.
+    fn step(&mut self, i: usize) -> usize {
+        let Some(&token) = self.tokens.get(i) else { return i + 1 };
+        if token.kind == TokenKind::Word
+            && let Some(next) = self.form(i, token)
+        {
+            return next;
+        }
+        let raw = token.text(self.text);
+        let parsed = match token.kind {
+            TokenKind::Word => word(raw),
+            TokenKind::Quoted => {
+                let value = token.name(self.text).unwrap_or_default();
+                ParserToken::Word(Word {
+                    value,
+                    quote_style: Some('"'),
+                    keyword: Keyword::NoKeyword,
+                })
+            }
+            // Not decoded: a name that nothing has, which no parser rule accepts either.
+            TokenKind::UnicodeQuoted => ParserToken::Char('U'),
+            TokenKind::Number(_) => {
+                let plain = raw.bytes().all(|b| b.is_ascii_digit());
+                ParserToken::Number(if plain { raw.to_owned() } else { "0.0".to_owned() }, false)
+            }
+            TokenKind::String(_) => ParserToken::SingleQuotedString(String::new()),
+            TokenKind::Param => ParserToken::Placeholder(raw.to_owned()),
+            TokenKind::Operator => self.operator(i, raw),
+            TokenKind::Punctuation => punctuation(raw),
+        };
+        self.push(parsed, token);
+        i + 1
+    }
+
+    /// Forms that the parser doesn't know, in words that it does.
+    fn form(&mut self, i: usize, token: Token) -> Option<usize> {
+        match fold(token.text(self.text)).as_str() {
+            "table" if self.starts_query(i) => {
+                self.push_word("SELECT", token);
+                self.push(ParserToken::Mul, token);
+                self.push_word("FROM", token);
+                Some(i + 1)
+            }
+            "only" if i > 0 && !self.word_at(i - 1, "row") && !self.word_at(i - 1, "rows") => {
+                if !self.symbol_at(i + 1, "(") {
+                    return Some(i + 1);
+                }
+                let close = closing(self.tokens, self.text, i + 1);
+                let mut inner = i + 2;
+                while inner < close {
+                    inner = self.step(inner);
+                }
+                Some(close + 1)
+            }
+            "variadic" if i > 0 && (self.symbol_at(i - 1, "(") || self.symbol_at(i - 1, ",")) => {
+                Some(i + 1)
+            }
+            "asymmetric" if i > 0 && self.word_at(i - 1, "between") => Some(i + 1),
+            "overriding" if self.word_at(i + 2, "value") => Some(i + 3),
+            "isnull" => {
+                self.push_word("IS", token);
+                self.push_word("NULL", token);
+                Some(i + 1)
+            }
+            "notnull" => {
+                self.push_word("IS", token);
+                self.push_word("NOT", token);
+                self.push_word("NULL", token);
+                Some(i + 1)
+            }
+            "conflict" if self.symbol_at(i + 1, "(") => self.conflict(i, token),
+            "for" => self.row_lock(i, token),
+            _ => None,
+        }
+    }
+
+    /// `TABLE name` stands for a query here.
+    fn starts_query(&self, i: usize) -> bool {
+        let Some(before) = i.checked_sub(1).and_then(|b| self.tokens.get(b)) else { return true };
+        if before.is(self.text, "(") || before.is(self.text, ")") {
+            return true;
+        }
+        ["union", "intersect", "except", "all", "distinct"]
+            .iter()
+            .any(|w| before.is_word(self.text, w))
+    }
+
+    /// ON CONFLICT's target, which may hold expressions, goes; nothing in it matters to routing.
+    fn conflict(&mut self, i: usize, token: Token) -> Option<usize> {
+        let mut at = closing(self.tokens, self.text, i + 1) + 1;
+        while at < self.tokens.len() && !self.word_at(at, "do") {
+            at = if self.symbol_at(at, "(") {
+                closing(self.tokens, self.text, at) + 1
+            } else {
+                at + 1
+            };
+        }
+        if at >= self.tokens.len() {
+            return None;
+        }
+        self.push_word("CONFLICT", token);
+        Some(at)
+    }
+
+    /// `FOR [NO KEY] UPDATE | [KEY] SHARE [OF t, …]` as `FOR UPDATE | SHARE`.
+    fn row_lock(&mut self, i: usize, token: Token) -> Option<usize> {
+        let strength = if self.word_at(i + 1, "no") && self.word_at(i + 2, "key") {
+            i + 3
+        } else if self.word_at(i + 1, "key") {
+            i + 2
+        } else {
+            i + 1
+        };
+        if !self.word_at(strength, "update") && !self.word_at(strength, "share") {
+            return None;
+        }
+        self.push_word("FOR", token);
+        let mut at = self.step(strength);
+        if self.word_at(at, "of") {
+            at += 1;
+            while self
+                .tokens
+                .get(at)
+                .is_some_and(|t| matches!(t.kind, TokenKind::Word | TokenKind::Quoted))
+            {
+                at += 1;
+                if !self.symbol_at(at, ",") && !self.symbol_at(at, ".") {
+                    break;
+                }
+                at += 1;
+            }
+        }
+        Some(at)
+    }
+
+    fn operator(&self, i: usize, raw: &str) -> ParserToken {
+        match raw {
+            "=" => ParserToken::Eq,
+            "<>" | "!=" => ParserToken::Neq,
+            "<" => ParserToken::Lt,
+            ">" => ParserToken::Gt,
+            "<=" => ParserToken::LtEq,
+            ">=" => ParserToken::GtEq,
+            "+" => ParserToken::Plus,
+            "-" => ParserToken::Minus,
+            "*" => ParserToken::Mul,
+            "/" => ParserToken::Div,
+            "%" => ParserToken::Mod,
+            "^" => ParserToken::Caret,
+            "=>" => ParserToken::RArrow,
+            _ if self.quantified(i) => matching(raw),
+            _ if self.prefix(i) => prefix(raw),
+            _ => ParserToken::CustomBinaryOperator(raw.to_owned()),
+        }
+    }
+
+    /// The operator at `i` stands before `ANY (…)`, `SOME (…)` or `ALL (…)`.
+    fn quantified(&self, i: usize) -> bool {
+        self.word_at(i + 1, "any") || self.word_at(i + 1, "some") || self.word_at(i + 1, "all")
+    }
+
+    /// The operator at `i` has no left operand.
+    fn prefix(&self, i: usize) -> bool {
+        let Some(before) = i.checked_sub(1).and_then(|b| self.tokens.get(b)) else { return true };
+        match before.kind {
+            TokenKind::Operator => true,
+            TokenKind::Punctuation => !matches!(before.text(self.text), ")" | "]"),
+            TokenKind::Word => {
+                let word = fold(before.text(self.text));
+                super::keywords::is_reserved(&word) && !OPERAND_WORDS.contains(&word.as_str())
+            }
+            TokenKind::Quoted
+            | TokenKind::UnicodeQuoted
+            | TokenKind::Number(_)
+            | TokenKind::String(_)
+            | TokenKind::Param => false,
+        }
+    }
+}
+
+/// Reserved words that end an operand.
+const OPERAND_WORDS: &[&str] = &[
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "end",
+    "false",
+    "localtime",
+    "localtimestamp",
+    "null",
+    "session_user",
+    "true",
+    "user",
+];
+
+/// Names of types that the parser must know as such for `type 'literal'` and casts; none of them is a
+/// key word of PostgreSQL.
+const TYPE_WORDS: &[&str] = &[
+    "bool",
+    "bytea",
+    "date",
+    "float4",
+    "float8",
+    "int2",
+    "int4",
+    "int8",
+    "json",
+    "jsonb",
+    "regclass",
+    "text",
+    "timestamptz",
+    "timetz",
+    "uuid",
+];
+
+fn word(raw: &str) -> ParserToken {
+    let lower = fold(raw);
+    if is_keyword(&lower) || TYPE_WORDS.contains(&lower.as_str()) {
+        return ParserToken::make_word(raw, None);
+    }
+    ParserToken::Word(Word {
+        value: raw.to_owned(),
+        quote_style: None,
+        keyword: Keyword::NoKeyword,
+    })
+}
+
+fn punctuation(raw: &str) -> ParserToken {
+    match raw {
+        "(" => ParserToken::LParen,
+        ")" => ParserToken::RParen,
+        "[" => ParserToken::LBracket,
+        "]" => ParserToken::RBracket,
+        "," => ParserToken::Comma,
+        ";" => ParserToken::SemiColon,
+        "." => ParserToken::Period,
+        ":" => ParserToken::Colon,
+        "::" => ParserToken::DoubleColon,
+        ":=" => ParserToken::Assignment,
+        _ => ParserToken::Char('?'),
+    }
+}
+
+/// Operators that the parser takes before ANY and ALL.
+fn matching(raw: &str) -> ParserToken {
+    match raw {
+        "~" => ParserToken::Tilde,
+        "~*" => ParserToken::TildeAsterisk,
+        "!~" => ParserToken::ExclamationMarkTilde,
+        "!~*" => ParserToken::ExclamationMarkTildeAsterisk,
+        "~~" => ParserToken::DoubleTilde,
+        "~~*" => ParserToken::DoubleTildeAsterisk,
+        "!~~" => ParserToken::ExclamationMarkDoubleTilde,
+        "!~~*" => ParserToken::ExclamationMarkDoubleTildeAsterisk,
+        _ => ParserToken::CustomBinaryOperator(raw.to_owned()),
+    }
+}
+
+/// Operators that the parser takes before their only operand.
+fn prefix(raw: &str) -> ParserToken {
+    match raw {
+        "~" => ParserToken::Tilde,
+        "@" => ParserToken::AtSign,
+        "|/" => ParserToken::PGSquareRoot,
+        "||/" => ParserToken::PGCubeRoot,
+        "!!" => ParserToken::DoubleExclamationMark,
+        "#" => ParserToken::Sharp,
+        "@-@" => ParserToken::AtDashAt,
+        "@@" => ParserToken::AtAt,
+        "?-" => ParserToken::QuestionMarkDash,
+        "?|" => ParserToken::QuestionPipe,
+        _ => ParserToken::CustomBinaryOperator(raw.to_owned()),
+    }
+}
