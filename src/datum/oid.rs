@@ -6,6 +6,8 @@ use super::Oid;
 pub const BOOL: Oid = 16;
 /// `bytea`
 pub const BYTEA: Oid = 17;
+/// `name`
+pub const NAME: Oid = 19;
 /// `int8`
 pub const INT8: Oid = 20;
 /// `int2`
@@ -38,3 +40,5 @@ pub const VARCHAR_ARRAY: Oid = 1015;
 pub const INT8_ARRAY: Oid = 1016;
 /// `uuid[]`
 pub const UUID_ARRAY: Oid = 2951;
+/// `numeric[]`
+pub const NUMERIC_ARRAY: Oid = 1231;

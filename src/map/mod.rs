@@ -1,10 +1,46 @@
 //! Which shard owns a key: the shard map's model, one file per strategy, parsing with spans, validation.
 //!
-//! Main types: [`ShardMap`] (only ever a valid one), [`ShardId`], [`ShardSet`], [`Placement`]. A row's
-//! shard is a function of its stored key alone (contract, axiom of placement). It knows no socket and no
-//! SQL; tables come to it as [`crate::catalog::Table`].
+//! Main types: [`ShardMap`] (only ever a valid one: [`ShardMap::parse`] is the only way to it), [`ShardId`],
+//! [`ShardSet`], [`Placement`] (what the map says of a table), [`Part`] (what a predicate says of a key).
+//!
+//! A row's shard is a function of its stored key alone (contract, axiom of placement). How each strategy
+//! computes it is frozen and tested by golden values. Strategies: [`hash`], [`range`], [`geo`],
+//! [`directory`]. The file is read in three steps: a TOML tree with spans (`reader`), names resolved and
+//! every fault collected ([`fault`], `build`), the built map.
+//!
+//! It knows no socket and no SQL; tables come to it as [`crate::catalog::Table`]. Strategy `database`,
+//! lookups, `place_new` and `[control]` are kept in the model, but nothing here acts on them yet.
 
-use smallvec::SmallVec;
+mod build;
+pub mod directory;
+pub mod fault;
+pub mod geo;
+pub mod hash;
+pub mod model;
+pub mod place;
+pub mod placement;
+pub mod range;
+mod reader;
+mod set;
+pub mod target;
+
+#[cfg(test)]
+mod tests;
+
+use rustc_hash::FxHashMap;
+
+pub use fault::{Fault, Faults, did_you_mean};
+pub use model::{
+    Control, CrossShardReads, CrossShardSnapshot, CrossShardWrites, DatabasePerKey, DatabaseRule,
+    DatabaseStrategy, Everywhere, FunctionRule, Key, Lookup, LookupSource, NewKeyPlaces, PlaceNew,
+    Policy, Residency, Shard, Strategy, UnlistedTables,
+};
+pub use place::{NoShard, Part, Why};
+pub use placement::{Placement, UNNAMED_COLUMN};
+pub use set::ShardSet;
+pub use target::{ConnectionTarget, Host, Password, SslMode};
+
+use model::TableRule;
 
 /// A shard: its index in the map, dense from 0 (not the map file's `id`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,8 +50,178 @@ pub struct ShardId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub u8);
 
-/// A set of shards, as bits. It may be empty: then no row can match.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
-pub struct ShardSet {
-    words: SmallVec<[u64; 2]>,
+/// A map has at most so many shards: a Snowflake id has ten bits for them.
+pub const SHARDS_MAX: usize = 1024;
+
+/// A map has at most so many keys: [`KeyId`] is a byte.
+pub const KEYS_MAX: usize = 256;
+
+/// A valid shard map.
+#[derive(Debug, Clone)]
+pub struct ShardMap {
+    version: u64,
+    database: String,
+    default_shard: ShardId,
+    routing: bool,
+    shards: Vec<Shard>,
+    keys: Vec<Key>,
+    /// By `schema.name`.
+    tables: FxHashMap<String, TableRule>,
+    lookups: Vec<Lookup>,
+    everywhere: Vec<Everywhere>,
+    functions: FxHashMap<String, FunctionRule>,
+    databases: Vec<DatabaseRule>,
+    session_key: Option<KeyId>,
+    key_setting: Option<String>,
+    policy: Policy,
+    control: Option<Control>,
+}
+
+impl ShardMap {
+    /// Parses and validates a map file's text. `name` is the file's name in faults; `env` answers `${VAR}`.
+    /// What is legal but probably not meant comes back as warnings.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the file at once. No password is ever part of a fault.
+    pub fn parse(
+        name: &str,
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(Self, Vec<Fault>), Faults> {
+        build::build(name, text, env)
+    }
+
+    /// The same map with another version; whoever swaps maps counts them.
+    #[must_use]
+    pub fn with_version(mut self, version: u64) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The map's version.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The logical database that clients connect to.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The home shard: statements that name no table, single tables without a shard.
+    pub fn default_shard(&self) -> ShardId {
+        self.default_shard
+    }
+
+    /// False: everything goes to the default shard.
+    pub fn routing(&self) -> bool {
+        self.routing
+    }
+
+    /// The shards; a [`ShardId`] is an index into them.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// A shard.
+    pub fn shard(&self, shard: ShardId) -> Option<&Shard> {
+        self.shards.get(usize::from(shard.0))
+    }
+
+    /// A shard's name; `?` for an id that isn't of this map.
+    pub fn shard_name(&self, shard: ShardId) -> &str {
+        self.shard(shard).map_or("?", |s| &s.name)
+    }
+
+    /// The shard of this name.
+    pub fn shard_named(&self, name: &str) -> Option<ShardId> {
+        let at = self.shards.iter().position(|shard| shard.name == name)?;
+        u16::try_from(at).ok().map(ShardId)
+    }
+
+    /// Every shard of the map.
+    pub fn all_shards(&self) -> ShardSet {
+        ShardSet::all(self.shards.len())
+    }
+
+    /// The keys; a [`KeyId`] is an index into them.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// A key.
+    pub fn key(&self, key: KeyId) -> Option<&Key> {
+        self.keys.get(usize::from(key.0))
+    }
+
+    /// The key of this name.
+    pub fn key_named(&self, name: &str) -> Option<KeyId> {
+        let at = self.keys.iter().position(|key| key.name == name)?;
+        u8::try_from(at).ok().map(KeyId)
+    }
+
+    /// Every shard that the key's placement can yield.
+    pub fn key_shards(&self, key: KeyId) -> &ShardSet {
+        static NONE: std::sync::LazyLock<ShardSet> = std::sync::LazyLock::new(ShardSet::new);
+        self.key(key).map_or(&NONE, |key| &key.shards)
+    }
+
+    /// The lookups: ids that lead to keys.
+    pub fn lookups(&self) -> &[Lookup] {
+        &self.lookups
+    }
+
+    /// Rows of sharded tables that exist on every shard.
+    pub fn everywhere_rows(&self) -> &[Everywhere] {
+        &self.everywhere
+    }
+
+    /// Whether some rows of the table exist on every shard.
+    pub fn everywhere(&self, table: &crate::catalog::Table) -> bool {
+        self.everywhere.iter().any(|rule| rule.schema == table.schema && rule.table == table.name)
+    }
+
+    /// Rules of user-defined functions, by `name` or `schema.name` as the map writes them.
+    pub fn functions(&self) -> &FxHashMap<String, FunctionRule> {
+        &self.functions
+    }
+
+    /// The rule of a function called `name` or `schema.name`. A call without a schema may mean the rule of
+    /// schema public, and a rule without a schema is for public alone.
+    pub fn function(&self, name: &str) -> Option<FunctionRule> {
+        if let Some(rule) = self.functions.get(name) {
+            return Some(*rule);
+        }
+        match name.strip_prefix("public.") {
+            Some(bare) => self.functions.get(bare).copied(),
+            None if name.contains('.') => None,
+            None => self.functions.get(&format!("public.{name}")).copied(),
+        }
+    }
+
+    /// Whole databases, routed by name.
+    pub fn databases(&self) -> &[DatabaseRule] {
+        &self.databases
+    }
+
+    /// The key that a session's key is a value of: the one named under `[sessions]`, or the only one.
+    pub fn session_key(&self) -> Option<KeyId> {
+        self.session_key
+    }
+
+    /// The setting that is the session's key, besides `pgmeridian.key`; lower case.
+    pub fn key_setting(&self) -> Option<&str> {
+        self.key_setting.as_deref()
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Where shards, ranges and directory are read from, besides the file.
+    pub fn control(&self) -> Option<&Control> {
+        self.control.as_ref()
+    }
 }

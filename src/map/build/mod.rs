@@ -1,0 +1,145 @@
+//! From a map file's text to a map: the TOML tree is read section by section, names are resolved, every
+//! fault is collected; only without faults is there a map.
+//!
+//! Names (of shards, keys, lookups) are collected first and on their own, so that a fault inside one
+//! section doesn't make every reference to it a fault too.
+
+mod keys;
+mod rest;
+mod shards;
+mod strategies;
+mod tables;
+
+use toml::de::DeTable;
+
+use super::fault::Source;
+use super::model::{Key, Policy};
+use super::reader::{At, Fields, Reader};
+use super::{Fault, Faults, KeyId, ShardId, ShardMap};
+
+/// The names that sections refer to; an id is an index here and in the built map.
+#[derive(Default)]
+struct Names {
+    shards: Vec<String>,
+    ring_names: Vec<String>,
+    /// `active` of each shard.
+    active: Vec<bool>,
+    keys: Vec<String>,
+    lookups: Vec<String>,
+}
+
+impl Names {
+    fn shard(&self, r: &mut Reader<'_>, name: &At<String>) -> Option<ShardId> {
+        let at = self.shards.iter().position(|shard| *shard == name.value);
+        // The nameless shard of another fault may be the one that is meant.
+        if at.is_none() && !self.shards.iter().any(String::is_empty) {
+            r.unknown("shard", name, self.shards.iter().map(String::as_str));
+        }
+        at.and_then(|at| u16::try_from(at).ok()).map(ShardId)
+    }
+
+    fn key(&self, r: &mut Reader<'_>, name: &At<String>) -> Option<KeyId> {
+        let at = self.keys.iter().position(|key| *key == name.value);
+        if at.is_none() {
+            r.unknown("key", name, self.keys.iter().map(String::as_str));
+        }
+        at.and_then(|at| u8::try_from(at).ok()).map(KeyId)
+    }
+
+    fn lookup(&self, r: &mut Reader<'_>, name: &At<String>) -> Option<usize> {
+        let at = self.lookups.iter().position(|lookup| *lookup == name.value);
+        if at.is_none() {
+            r.unknown("lookup", name, self.lookups.iter().map(String::as_str));
+        }
+        at
+    }
+}
+
+/// See [`ShardMap::parse`].
+pub(super) fn build(
+    name: &str,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(ShardMap, Vec<Fault>), Faults> {
+    let mut r = Reader::new(Source::new(name, text), env);
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    // A key that stands twice leaves the tree intact; after any other fault of syntax, what was
+    // recovered would give faults that aren't there.
+    let mut intact = true;
+    for error in &errors {
+        intact &= error.message().starts_with("duplicate key");
+        let span = error.span().unwrap_or(0..0);
+        r.fault(&span, error.message().trim_end().to_owned());
+    }
+    let map = if intact { read(&mut r, Fields::root(tree.get_ref())) } else { None };
+    match map {
+        Some(map) if r.faults.is_empty() => Ok((map, r.warnings)),
+        _ => {
+            if r.faults.is_empty() {
+                r.fault(&(0..0), "the map is incomplete");
+            }
+            Err(Faults::new(r.faults))
+        }
+    }
+}
+
+/// `None` only when a fault was added.
+fn read(r: &mut Reader<'_>, mut root: Fields<'_>) -> Option<ShardMap> {
+    let version = root.take("version").and_then(|node| node.integer(r, 1..=i64::MAX));
+    let database = root.string(r, "database");
+    let default_shard = root.string(r, "default_shard");
+    let routing = root.choice(r, "routing", &[("on", true), ("off", false)]);
+    let has_control = root.take("control").is_some();
+    let control = rest::control(r, &mut root);
+
+    let (shards, mut names) = shards::shards(r, &mut root, has_control);
+    let key_nodes = root.entries_of(r, "keys");
+    let lookup_nodes = root.entries_of(r, "lookups");
+    names.keys = key_nodes.iter().map(|node| node.name.clone()).collect();
+    names.lookups = lookup_nodes.iter().map(|node| node.name.clone()).collect();
+
+    let default_shard = match default_shard {
+        Some(name) => names.shard(r, &name),
+        None if names.shards.len() == 1 => Some(ShardId(0)),
+        None => {
+            // Required, unless it was there and faulty.
+            root.require(r, "default_shard");
+            None
+        }
+    };
+    let keys = keys::keys(r, &names, &key_nodes, has_control);
+    let lookups = tables::lookups(r, &names, &lookup_nodes);
+    let tables = tables::tables(r, &names, &mut root, &keys);
+    let everywhere = tables::everywhere(r, &mut root);
+    let functions = rest::functions(r, &mut root);
+    let databases = rest::databases(r, &names, &mut root);
+    let (session_key, key_setting) = rest::sessions(r, &names, &mut root);
+    let policy = rest::policy(r, &mut root);
+    root.finish(r);
+
+    let shards: Option<Vec<_>> = shards.into_iter().collect();
+    let keys: Option<Vec<Key>> = keys.into_iter().map(|key| key.built).collect();
+    let (shards, keys, default_shard) = (shards?, keys?, default_shard?);
+    let database = match database {
+        Some(name) => name.value,
+        None => shards.get(usize::from(default_shard.0))?.url.dbname.clone(),
+    };
+    let only_key = (keys.len() == 1).then_some(KeyId(0));
+    Some(ShardMap {
+        version: version.map_or(1, i64::unsigned_abs),
+        database,
+        default_shard,
+        routing: routing.unwrap_or(true),
+        shards,
+        keys,
+        tables,
+        lookups: lookups.into_iter().collect::<Option<_>>()?,
+        everywhere,
+        functions,
+        databases,
+        session_key: session_key.or(only_key),
+        key_setting,
+        policy: policy.unwrap_or_else(Policy::default),
+        control,
+    })
+}

@@ -1,0 +1,140 @@
+//! `[[shards]]`.
+
+use super::Names;
+use crate::map::SHARDS_MAX;
+use crate::map::model::Shard;
+use crate::map::reader::{At, Fields, Node, Reader};
+use crate::map::target::ConnectionTarget;
+
+/// A region's label has at most so many characters: it becomes part of metric labels and of
+/// `shard_config`.
+pub(super) const REGION_CHARS_MAX: usize = 16;
+
+/// Reads the shards. A faulty one is `None`, but its name is known.
+pub(super) fn shards(
+    r: &mut Reader<'_>,
+    root: &mut Fields<'_>,
+    has_control: bool,
+) -> (Vec<Option<Shard>>, Names) {
+    let mut names = Names::default();
+    let mut shards = Vec::new();
+    let mut seen = Seen::default();
+    for fields in root.tables(r, "shards") {
+        shards.push(shard(r, fields, shards.len() + 1, &mut names, &mut seen));
+    }
+    if shards.is_empty() {
+        let fault = r.fault(&(0..0), "the map has no shards");
+        if has_control {
+            fault.hint("shards are not read from [control] yet: list them under [[shards]]");
+        } else {
+            fault.hint("add a [[shards]] section with id, name and url");
+        }
+    }
+    if shards.len() > SHARDS_MAX {
+        r.fault(&(0..0), format!("more than {SHARDS_MAX} shards"));
+    }
+    (shards, names)
+}
+
+/// What must not stand twice.
+#[derive(Default)]
+struct Seen {
+    names: Vec<At<String>>,
+    ring_names: Vec<At<String>>,
+    ids: Vec<At<String>>,
+}
+
+fn unique(r: &mut Reader<'_>, seen: &mut Vec<At<String>>, what: &str, value: At<String>) {
+    if let Some(first) = seen.iter().find(|first| first.value == value.value) {
+        r.fault(&value.span, format!("two shards have the {what} \"{}\"", value.value))
+            .label("again here")
+            .other(first.span.clone(), "first here");
+        return;
+    }
+    seen.push(value);
+}
+
+fn shard(
+    r: &mut Reader<'_>,
+    mut fields: Fields<'_>,
+    number: usize,
+    names: &mut Names,
+    seen: &mut Seen,
+) -> Option<Shard> {
+    let name = fields.require(r, "name").and_then(|node| node.string(r));
+    if let Some(name) = &name {
+        if name.value.is_empty() || name.value == "*" || name.value == "refuse" {
+            r.fault(&name.span, format!("a shard can't be called \"{}\"", name.value));
+        }
+        unique(r, &mut seen.names, "name", name.clone());
+    }
+    let id_node = fields.take("id");
+    let id = match &id_node {
+        Some(node) => node.integer(r, i16::MIN.into()..=i16::MAX.into()),
+        None => i64::try_from(number).ok(),
+    };
+    if let Some(id) = id {
+        let span = id_node.map_or(fields.span.clone(), |node| node.span());
+        unique(r, &mut seen.ids, "id", At { value: id.to_string(), span });
+    }
+    let explicit_ring = fields.string(r, "ring_name");
+    if let Some(ring_name) = explicit_ring.clone().or_else(|| name.clone()) {
+        names.ring_names.push(ring_name.value.clone());
+        // Names that stand twice have had their fault.
+        let same_name = explicit_ring.is_none()
+            && seen.ring_names.iter().any(|ring| ring.value == ring_name.value)
+            && seen.names.iter().all(|name| name.span != ring_name.span);
+        if !same_name {
+            unique(r, &mut seen.ring_names, "ring_name", ring_name);
+        }
+    } else {
+        names.ring_names.push(String::new());
+    }
+    let region = fields.string(r, "region");
+    if let Some(region) = &region {
+        region_label(r, region);
+    }
+    let datacenter = fields.string(r, "datacenter").map(|d| d.value);
+    let active = fields.boolean(r, "active").unwrap_or(true);
+    let url = fields.require(r, "url").and_then(|node| url(r, &node));
+    let replica_nodes = fields.take("replicas").and_then(|node| node.array(r)).unwrap_or_default();
+    let replicas = replica_nodes.iter().filter_map(|node| self::url(r, node)).collect();
+    fields.finish(r);
+
+    names.shards.push(name.as_ref().map(|n| n.value.clone()).unwrap_or_default());
+    names.active.push(active);
+    let name = name?.value;
+    Some(Shard {
+        id: i16::try_from(id?).ok()?,
+        ring_name: explicit_ring.map_or_else(|| name.clone(), |ring| ring.value),
+        name,
+        region: region.map(|r| r.value),
+        datacenter,
+        url: url?,
+        replicas,
+        active,
+    })
+}
+
+/// A label of a region.
+pub(super) fn region_label(r: &mut Reader<'_>, region: &At<String>) {
+    if region.value.is_empty() || region.value.chars().count() > REGION_CHARS_MAX {
+        r.fault(&region.span, format!("a region has 1 to {REGION_CHARS_MAX} characters"))
+            .hint("ISO 3166-1 alpha-3 codes are recommended: USA, DEU, FRA");
+    }
+}
+
+/// A connection URL.
+pub(super) fn url(r: &mut Reader<'_>, node: &Node<'_>) -> Option<ConnectionTarget> {
+    let text = node.string(r)?;
+    match ConnectionTarget::parse(&text.value, r.env()) {
+        Ok(target) => Some(target),
+        Err(bad) => {
+            let fault = r.fault(&text.span, bad.message);
+            if let Some(hint) = bad.hint {
+                fault.hint(hint);
+            }
+            None
+        }
+    }
+}

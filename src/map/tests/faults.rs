@@ -1,0 +1,190 @@
+//! Faults: all at once, each once, with line, caret and hint, and never a password.
+
+use super::*;
+
+/// `line: message` of every fault.
+fn faults(text: &str) -> Vec<String> {
+    match ShardMap::parse("map.toml", text, &no_env) {
+        Ok(_) => Vec::new(),
+        Err(faults) => {
+            let rendered = faults.render(false);
+            assert!(!rendered.contains("s3cret"), "{rendered}");
+            faults.iter().map(|f| format!("{}: {}", f.position().0, f.message())).collect()
+        }
+    }
+}
+
+const TEN: &str = r#"version = 1
+default_shard = "usa_east"
+
+[[shards]]
+id = 1
+name = "usa-east"
+url = "postgresql://bot:s3cret@127.0.0.1:99999/bots"
+
+[[shards]]
+id = 1
+name = "deu"
+regoin = "DEU"
+url = "postgresql://bot:s3cret@127.0.0.1:5503/bots"
+
+[keys.tenant]
+columns = ["tenant_id"]
+type = "bigint"
+strategy = "range"
+
+[keys.tenant.range]
+ranges = [
+    { from = 1, to = 100, shard = "usa-east" },
+    { from = 100, to = 200, shard = "deu" },
+    { from = 300, to = 250, shard = "due" },
+]
+
+[keys.region]
+columns = ["region_code"]
+type = "char(3)"
+strategy = "geo"
+
+[keys.region.geo]
+regions = { DEU = ["deu"] }
+
+[tables]
+plans = "refrence"
+
+[policy]
+fill_keys = "yes"
+"#;
+
+#[test]
+fn ten_faults_are_ten() {
+    let expect = [
+        "2: unknown shard \"usa_east\"",
+        "7: the port is not a number from 1 to 65535",
+        "10: two shards have the id \"1\"",
+        "12: unknown field regoin",
+        "23: two ranges overlap",
+        "24: unknown shard \"due\"",
+        "24: this range is empty: 300 comes after 250",
+        "29: a key can't be of type char(3)",
+        "36: a table can't be \"refrence\"",
+        "39: fill_keys must be true or false",
+    ];
+    let mut found = faults(TEN);
+    found.sort_by_key(|f| f.split(':').next().map(|n| n.parse::<u32>().unwrap()));
+    let mut expect: Vec<String> = expect.map(str::to_owned).to_vec();
+    found.sort();
+    expect.sort();
+    assert_eq!(found, expect);
+}
+
+#[test]
+fn faults_are_rendered_with_carets_and_hints() {
+    let faults = ShardMap::parse("shard-maps/ten.toml", TEN, &no_env).unwrap_err();
+    insta::assert_snapshot!(faults.render(false));
+    assert!(faults.render(true).contains('\u{1b}'));
+}
+
+/// A valid map with one line changed has the one fault.
+#[test]
+fn each_fault_is_told_once() {
+    let base = include_str!("../../../tests/golden/full_map.toml")
+        .replace("${BOT_PASSWORD}", "s3cret")
+        .replace("routing = \"off\"\n", "");
+    assert_eq!(faults(&base), Vec::<String>::new());
+    let check = |from: &str, to: &str, expect: &[&str]| {
+        assert!(base.contains(from), "{from}");
+        let found = faults(&base.replacen(from, to, 1));
+        let messages: Vec<&str> =
+            found.iter().map(|f| f.split_once(": ").map_or("", |(_, m)| m)).collect();
+        assert_eq!(messages, expect, "{from} -> {to}");
+    };
+    check("version = 3", "version = 0", &["version must be from 1 to 9223372036854775807"]);
+    check("version = 3", "version = \"x\"", &["version must be an integer"]);
+    check("default_shard = \"usa-east\"\n", "", &["default_shard is missing"]);
+    check("id = 1", "id = 70000", &["id must be from -32768 to 32767"]);
+    check("name = \"usa-east\"\n", "", &["name is missing"]);
+    check(
+        "region = \"USA\"",
+        "region = \"Vereinigte Staaten\"",
+        &["a region has 1 to 16 characters"],
+    );
+    check("name = \"deu\"", "name = \"usa-west\"", &["two shards have the name \"usa-west\""]);
+    check("127.0.0.1:5501/bots?sslmode=require", "h/bots?sslmode=on", &["unknown sslmode"]);
+    check(
+        "\"postgresql://bot:s3cret@127.0.0.1:5501",
+        "\"${NONE}",
+        &["environment variable NONE is not set"],
+    );
+    check("\"postgresql:///bots", "\"host=/tmp password=s3cret", &["not a PostgreSQL URL"]);
+    check(
+        "type = \"bigint\"\nstrategy",
+        "type = \"citext\"\nstrategy",
+        &["a key can't be of type citext"],
+    );
+    check(
+        "type = \"bigint\"\nstrategy",
+        "type = \"numeric\"\nstrategy",
+        &["type can't be \"numeric\""],
+    );
+    check("strategy = \"directory\"", "strategy = \"list\"", &["strategy can't be \"list\""]);
+    check(
+        "{ 42 = \"deu\", 7",
+        "{ x = \"deu\", 7",
+        &["invalid input syntax for type bigint: \"x\""],
+    );
+    check("{ 42 = \"deu\", 7", "{ 07 = \"deu\", 7", &["key 7 is listed twice"]);
+    check("otherwise = \"range\"", "otherwise = \"hash\"", &["section hash is missing"]);
+    check(
+        "[control]\nurl",
+        "[contrl]\nurl",
+        &[
+            "place_new records new keys, and there is no [control] to record them in",
+            "unknown field contrl",
+        ],
+    );
+    check("from = 1000001,", "from = 1000000,", &["two ranges overlap"]);
+    check(
+        "from = 1000001,",
+        "from = 99999999999999999999,",
+        &["value \"99999999999999999999\" is out of range for type bigint"],
+    );
+    check("\"10.1.0.0/16\"", "\"10.1.0.0/99\"", &["\"10.1.0.0/99\" is not a network"]);
+    check("default = \"USA\"", "default = \"MEX\"", &["unknown region \"MEX\""]);
+    check("within = {", "# within = {", &["region USA has several shards"]);
+    check(
+        "type = \"uuid\", algorithm = \"consistent\"",
+        "type = \"uuid\", algorithm = \"modulo\"",
+        &["algorithm modulo needs an integer key"],
+    );
+    check("\"0-8191\"", "\"0-8190\"", &["slots 8191-8191 have no shard"]);
+    check("\"0-8191\"", "\"0-8192\"", &["some of these slots were given out before"]);
+    check("\"0-8191\"", "\"all\"", &["\"all\" is not a range of slots"]);
+    check("-16383\"", "-16384\"", &["slots are numbered from 0 to 16383, ascending"]);
+    check("key = \"tenant\"\nsource", "key = \"tennant\"\nsource", &["unknown key \"tennant\""]);
+    check("lookup = \"bot\"", "lookup = \"org\"", &["unknown lookup \"org\""]);
+    check("plans = \"reference\"", "plans = { key = \"tenant\" }", &["what is table plans to be?"]);
+    check("plans = \"reference\"", "plans = 1", &["this says nothing of the table"]);
+    check("\"pure\"", "\"clean\"", &["public.word_count can't be \"clean\""]);
+    check("match = \"bot_*\"\n", "", &["match is missing"]);
+    check("poll = \"10s\"", "poll = \"10\"", &["poll is not a duration"]);
+    check(
+        "columns = [\"box_id\"]",
+        "columns = [\"tenant_id\"]",
+        &["two keys have the column \"tenant_id\""],
+    );
+    check("columns = [\"box_id\"]", "columns = \"box_id\"", &["columns must be an array"]);
+    check(
+        "[keys.box.database]\n",
+        "[keys.box.databas]\n",
+        &["unknown field databas", "section database is missing"],
+    );
+}
+
+#[test]
+fn faults_of_syntax_are_faults() {
+    assert_eq!(faults("version = \n[[shards]\n").len(), 2);
+    let twice = with_shards("[policy]\nfill_keys = true\nfill_keys = true\ntrust_shard_id = 1\n");
+    assert_eq!(faults(&twice), ["18: duplicate key", "19: trust_shard_id must be true or false",]);
+    assert_eq!(faults(""), ["1: the map has no shards", "1: default_shard is missing"]);
+    assert!(!faults("url = \"postgresql://bot:s3cret@h\n\u{0}").is_empty());
+}

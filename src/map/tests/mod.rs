@@ -1,0 +1,48 @@
+//! Tests of maps as a whole: golden placements, soundness of sets, faults, the maps that are shipped.
+
+mod faults;
+mod golden;
+mod parts;
+mod shipped;
+mod tables;
+
+use super::*;
+
+/// Three shards, and what comes after them.
+fn with_shards(rest: &str) -> String {
+    let shards: String = ["usa-east", "usa-west", "deu"]
+        .iter()
+        .zip(5501..)
+        .map(|(name, port)| {
+            format!(
+                "[[shards]]\nid = {}\nname = \"{name}\"\nurl = \"postgresql://bot:bot@127.0.0.1:{port}/bots\"\n",
+                port - 5500
+            )
+        })
+        .collect();
+    format!("version = 1\ndefault_shard = \"usa-east\"\n{shards}\n{rest}")
+}
+
+fn no_env(_: &str) -> Option<String> {
+    None
+}
+
+/// A map that must be valid.
+fn map(rest: &str) -> ShardMap {
+    match ShardMap::parse("map.toml", &with_shards(rest), &no_env) {
+        Ok((map, _)) => map,
+        Err(faults) => panic!("{faults}"),
+    }
+}
+
+/// A map with one key of this type and strategy.
+fn keyed(ty: &str, strategy: &str, rest: &str) -> ShardMap {
+    map(&format!("[keys.k]\ncolumns = [\"k\"]\ntype = \"{ty}\"\nstrategy = \"{strategy}\"\n{rest}"))
+}
+
+const K: KeyId = KeyId(0);
+
+/// The numbers of a set's shards.
+fn ids(set: &ShardSet) -> Vec<u16> {
+    set.iter().map(|shard| shard.0).collect()
+}
