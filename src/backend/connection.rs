@@ -82,6 +82,11 @@ impl Connection {
         self.pid
     }
 
+    /// The first four bytes of the backend's secret: all of it in protocol 3.0, which is spoken here.
+    pub fn secret_word(&self) -> i32 {
+        self.secret.first_chunk::<4>().map_or(0, |bytes| i32::from_be_bytes(*bytes))
+    }
+
     /// What it takes to cancel what runs here.
     pub fn cancel_key(&self) -> CancelKey {
         CancelKey { target: Arc::clone(&self.target), pid: self.pid, secret: self.secret.clone() }

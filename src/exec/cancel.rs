@@ -91,8 +91,7 @@ impl CancelSlot {
     }
 
     /// A backend works for this client from now on.
-    pub(super) fn working(&self, shard: ShardId, pid: i32, secret: &[u8]) {
-        let secret = secret.first_chunk::<4>().map_or(0, |bytes| i32::from_be_bytes(*bytes));
+    pub(super) fn working(&self, shard: ShardId, pid: i32, secret: i32) {
         self.slot.secret.store(secret, Ordering::Release);
         let word = WORKING | (u64::from(shard.0) << 32) | u64::from(pid as u32);
         self.slot.working.store(word, Ordering::Release);
@@ -119,7 +118,7 @@ mod tests {
         let cancels = Arc::new(Cancels::default());
         let slot = cancels.register();
         assert_eq!(cancels.mark(slot.key()), None);
-        slot.working(ShardId(3), 4711, &[0, 0, 0, 9]);
+        slot.working(ShardId(3), 4711, 9);
         assert_eq!(cancels.mark(slot.key()), Some((ShardId(3), 4711, [0, 0, 0, 9])));
         assert!(slot.rest());
         assert!(!slot.rest());

@@ -20,6 +20,7 @@ use super::scatter::ScatterBind;
 use super::{Executor, Failure, Gone, worker};
 use crate::datum::Oid;
 use crate::error::SqlError;
+use crate::observe;
 use crate::map::ShardId;
 use crate::session::responses::StepKind;
 use crate::session::transaction::Transaction;
@@ -70,6 +71,13 @@ pub(super) struct Batch {
     ours: bool,
     /// The unit's bytes, kept for their capacity.
     buffer: Vec<u8>,
+}
+
+impl Batch {
+    /// Messages were sent that no Sync has followed yet.
+    pub(super) fn is_open(&self) -> bool {
+        self.open_on.is_some()
+    }
 }
 
 /// Which statement a message is about, as the connection knows it.
@@ -157,6 +165,7 @@ impl Executor {
     }
 
     async fn run_unit(&mut self, bytes: &[u8], sync: bool) -> Result<(), Gone> {
+        self.note_start();
         if self.batch.open_on.is_none() {
             self.follow_world();
         }
@@ -243,7 +252,7 @@ impl Executor {
             let mut message = Vec::new();
             wire::backend::error(&mut message, error, Severity::Error);
             self.responses.inject(&message);
-            self.worker.shared.metrics.error(error.code);
+            observe::refused(error.code);
         }
         if !sync {
             wire::frontend::flush_into(&mut self.request);

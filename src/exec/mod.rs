@@ -26,6 +26,7 @@ use crate::backend::{BackendError, Lease};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::mapstore::World;
+use crate::observe;
 use crate::plan::{Plan, Route};
 use crate::session::Session;
 use crate::session::responses::{Responses, Segment, StepKind};
@@ -33,11 +34,10 @@ use crate::session::transaction::Transaction;
 use crate::wire;
 use crate::wire::backend::Severity;
 
-pub use cancel::{CancelKey, Cancels};
+pub use cancel::{CancelKey, CancelSlot, Cancels};
 pub use io::ClientIo;
-pub use worker::{Shared, Worker};
+pub use worker::{Account, Shared, Worker, startup_value};
 
-use cancel::CancelSlot;
 use local::LastRoute;
 use planner::{Planned, Reading};
 
@@ -102,6 +102,10 @@ pub struct Executor {
     statements: HashMap<Vec<u8>, extended::ClientStatement>,
     portals: HashMap<Vec<u8>, extended::Portal>,
     batch: extended::Batch,
+    /// The text of a simple query, kept for its capacity.
+    text: Vec<u8>,
+    /// When the statement began; only known while trace is on.
+    started: Option<std::time::Instant>,
 }
 
 impl Executor {
@@ -109,7 +113,7 @@ impl Executor {
     pub fn new(worker: Arc<Worker>, io: ClientIo, session: Session, cancel: CancelSlot) -> Self {
         let world = worker.shared.store.current();
         let reading = worker::reading(&session);
-        let pools = worker::ClientPools::new(&session.user);
+        let pools = worker::ClientPools::new(&session.user, &worker.shared);
         Self {
             worker,
             io,
@@ -127,7 +131,26 @@ impl Executor {
             statements: HashMap::new(),
             portals: HashMap::new(),
             batch: extended::Batch::default(),
+            text: Vec::new(),
+            started: None,
         }
+    }
+
+    /// What all threads share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.worker.shared
+    }
+
+    /// The client is between statements, outside a transaction.
+    pub fn is_idle(&self) -> bool {
+        !self.session.transaction.is_open() && !self.batch.is_open()
+    }
+
+    /// Refuses the first `length` bytes of the client's buffer.
+    pub fn refuse(&mut self, length: usize, error: &SqlError) {
+        self.io.consume(length);
+        self.report(error);
+        self.ready();
     }
 
     /// Between transactions the newest world is taken; within one, the one it began with stays.
@@ -140,9 +163,13 @@ impl Executor {
         }
     }
 
+    fn note_start(&mut self) {
+        self.started = self.session.trace.then(std::time::Instant::now);
+    }
+
     /// Tells the client of an error of ours, and fails its transaction.
     fn report(&mut self, error: &SqlError) {
-        self.worker.shared.metrics.error(error.code);
+        observe::refused(error.code);
         self.session.transaction.fail();
         wire::backend::error(&mut self.io.outbox, error, Severity::Error);
     }
@@ -193,25 +220,49 @@ impl Executor {
         .hint("Commit first, or keep each transaction to the keys of one shard.")
     }
 
+    /// What the server tells a client that logs in: taken from the default shard, or from another one
+    /// while that is down.
+    ///
+    /// # Errors
+    ///
+    /// No shard can be reached, or the start-up settings are not accepted.
+    pub async fn greeting(&mut self) -> Result<Vec<(String, String)>, SqlError> {
+        let home = self.world.map.default_shard();
+        let mut outcome = self.greeting_of(home).await;
+        for n in 0..self.world.map.shards().len() {
+            let shard = ShardId(n as u16);
+            if !matches!(&outcome, Err(e) if e.code == SqlState::CANNOT_CONNECT_NOW) {
+                break;
+            }
+            if shard != home {
+                outcome = self.greeting_of(shard).await;
+            }
+        }
+        outcome
+    }
+
+    async fn greeting_of(&mut self, shard: ShardId) -> Result<Vec<(String, String)>, SqlError> {
+        let at = self.acquire(shard).await?;
+        let found = self.held.get(at).map(|held| held.lease.parameters().to_vec());
+        self.settle(at);
+        Ok(found.unwrap_or_default())
+    }
+
     /// A connection to a shard: the one that is held, or one from the pool that has been told the
     /// session's settings. The index is into `held`.
     async fn acquire(&mut self, shard: ShardId) -> Result<usize, SqlError> {
         if let Some(at) = self.held.iter().position(|held| held.shard == shard) {
             return Ok(at);
         }
-        let worker = Arc::clone(&self.worker);
-        let pool = self.pools.pool(&worker, &self.world, shard)?;
-        let mut lease = pool
-            .lease(worker.shared.config.pool.wait_timeout)
-            .await
-            .map_err(|error| self.shard_error(shard, &error))?;
+        let leased = self.pools.pool(&self.worker, &self.world, shard)?.lease().await;
+        let mut lease = leased.map_err(|error| self.shard_error(shard, &error))?;
         let wanted = self.session.settings.committed();
         if lease.settings_id != wanted.id() {
             let sql = wanted.replay();
             lease.simple_query(&sql).await.map_err(|error| self.shard_error(shard, &error))?;
             lease.settings_id = wanted.id();
         }
-        self.cancel.working(shard, lease.pid(), lease.secret());
+        self.cancel.working(shard, lease.pid(), lease.secret_word());
         self.held.push(Held { shard, lease, pinned: false });
         Ok(self.held.len() - 1)
     }

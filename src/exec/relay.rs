@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use super::io::{ClientIo, with_read_buffer};
 use super::{Executor, Failure, Gone};
@@ -12,6 +13,9 @@ use crate::backend::Connection;
 use crate::error::{SqlError, SqlState};
 use crate::session::responses::{Responses, Segment};
 use crate::wire::{self, frontend::tag};
+
+/// How long a shard may take to accept a cancel request.
+pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which side broke.
 enum Broken {
@@ -64,6 +68,8 @@ impl Executor {
     async fn send_and_relay(&mut self, at: usize) -> Result<(), Broken> {
         let Some(held) = self.held.get_mut(at) else { return Err(Broken::Shard("not connected")) };
         let connection = &mut *held.lease;
+        let boundaries = self.responses.boundaries();
+        connection.expect_ready(boundaries);
         send(connection, &self.request).await?;
         loop {
             let stop = poll_fn(|cx| {
@@ -78,7 +84,9 @@ impl Executor {
                 }
             }
         }
-        connection.set_tx_status(self.responses.status());
+        for _ in 0..boundaries {
+            connection.ready(self.responses.status());
+        }
         Ok(())
     }
 
@@ -112,10 +120,10 @@ impl Executor {
     /// The client is gone in the middle of a statement: the shard is told to stop, the connection closed.
     fn abandon(&mut self, at: usize) {
         if let Some(held) = self.held.get(at) {
-            let (pid, secret) = (held.lease.pid(), held.lease.secret().to_vec());
-            let target = self.world.map.shard(held.shard).url.clone();
+            let key = held.lease.cancel_key();
             tokio::spawn(async move {
-                let _ = crate::backend::cancel(&target.into(), pid, &secret).await;
+                // The client can't be told; the connection is closed either way.
+                let _ = key.cancel(CANCEL_TIMEOUT).await;
             });
         }
         self.lose(at);

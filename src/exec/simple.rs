@@ -36,13 +36,22 @@ impl Executor {
     /// The client is gone.
     pub async fn query(&mut self, offset: usize, length: usize) -> Result<(), Gone> {
         self.follow_world();
+        self.note_start();
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        text.extend_from_slice(self.io.slice(offset, length));
+        // Header, text and its terminating zero: what follows may be COPY data.
+        self.io.consume(offset + length + 1);
         let mut planned = std::mem::take(&mut self.planned);
-        let result = match self.plan_query(offset, length, &mut planned).await {
-            Ok(()) => self.run_planned(&planned, offset, length).await,
+        let result = match self.plan_query(&text, &mut planned).await {
+            Ok(()) => self.run_planned(&planned, &text).await,
             Err(error) => Err(error.into()),
         };
         planned.clear();
         self.planned = planned;
+        if text.capacity() <= 4 * 1024 {
+            self.text = text;
+        }
         match result {
             Ok(()) => {}
             Err(Failure::Gone(gone)) => return Err(gone),
@@ -60,28 +69,25 @@ impl Executor {
     /// old, and is read again.
     async fn plan_query(
         &mut self,
-        offset: usize,
-        length: usize,
+        text: &[u8],
         planned: &mut Vec<Planned>,
     ) -> Result<(), SqlError> {
-        let (result, unknown) = self.plan_once(offset, length, planned);
+        let (result, unknown) = self.plan_once(text, planned);
         if !unknown && self.world.catalog_known {
             return result;
         }
         if self.refresh_world().await? {
-            return self.plan_once(offset, length, planned).0;
+            return self.plan_once(text, planned).0;
         }
         result
     }
 
     fn plan_once(
         &mut self,
-        offset: usize,
-        length: usize,
+        text: &[u8],
         planned: &mut Vec<Planned>,
     ) -> (Result<(), SqlError>, bool) {
         planned.clear();
-        let text = self.io.slice(offset, length);
         let scopes = local::SessionScopes(&self.session);
         worker::with_planner(|planner| {
             let result =
@@ -93,20 +99,18 @@ impl Executor {
     async fn run_planned(
         &mut self,
         planned: &[Planned],
-        offset: usize,
-        length: usize,
+        text: &[u8],
     ) -> Result<(), Failure> {
         match planned {
-            [one] => self.run_one(one, offset, length).await,
-            many => self.run_string(many, offset, length).await,
+            [one] => self.run_one(one, text).await,
+            many => self.run_string(many, text).await,
         }
     }
 
     async fn run_one(
         &mut self,
         planned: &Planned,
-        offset: usize,
-        length: usize,
+        query: &[u8],
     ) -> Result<(), Failure> {
         let class = &planned.entry.class;
         if matches!(class, Class::Empty) {
@@ -117,7 +121,7 @@ impl Executor {
         if self.session.transaction.status() == b'E' && !ends_failure(class) {
             return Err(aborted().into());
         }
-        let text = self.statement_text(planned, offset);
+        let text = statement_text(planned, query);
         if let Some(answer) = self.answer_locally(class, &text)? {
             answer.simple(&mut self.io.outbox);
             self.ready();
@@ -150,24 +154,13 @@ impl Executor {
         self.start(at).await?;
         match &plan.rewritten {
             Some(sql) => wire::frontend::query_into(&mut self.request, sql.as_bytes()),
-            None => wire::frontend::query_into(&mut self.request, self.io.slice(offset, length)),
+            None => wire::frontend::query_into(&mut self.request, query),
         }
         self.responses.expect(StepKind::Query, false);
         self.exchange(at).await?;
         self.finish(at, plan.taints, plan.changes_schema, std::slice::from_ref(class));
         self.close_trace();
         Ok(())
-    }
-
-    fn statement_text(&self, planned: &Planned, offset: usize) -> String {
-        // Only what is not the hot path reads the text again.
-        if matches!(planned.entry.class, Class::Query) && planned.plan.as_ref().is_some_and(|p| p.answer == Answer::Relay) {
-            return String::new();
-        }
-        let bytes = self
-            .io
-            .slice(offset + planned.start as usize, (planned.end - planned.start) as usize);
-        String::from_utf8_lossy(bytes).into_owned()
     }
 
     /// Empties the request and puts BEGIN first, if the transaction has not reached this shard.
@@ -202,8 +195,7 @@ impl Executor {
     async fn run_string(
         &mut self,
         planned: &[Planned],
-        offset: usize,
-        length: usize,
+        text: &[u8],
     ) -> Result<(), Failure> {
         let failed = self.session.transaction.status() == b'E';
         if failed && !planned.first().is_some_and(|p| ends_failure(&p.entry.class)) {
@@ -220,7 +212,7 @@ impl Executor {
         let mut route = Route::Any;
         let (mut taints, mut changes_schema, mut rewritten) = (false, false, false);
         for one in planned {
-            let text = self.statement_text(one, offset);
+            let text = statement_text(one, text);
             if local::is_local(&one.entry.class, &self.world) {
                 return Err(SqlError::new(
                     SqlState::FEATURE_NOT_SUPPORTED,
@@ -253,10 +245,10 @@ impl Executor {
         let at = self.acquire(shard).await?;
         self.start(at).await?;
         if rewritten {
-            let sql = self.rewritten_string(planned, offset);
+            let sql = rewritten_string(planned, text);
             wire::frontend::query_into(&mut self.request, sql.as_bytes());
         } else {
-            wire::frontend::query_into(&mut self.request, self.io.slice(offset, length));
+            wire::frontend::query_into(&mut self.request, text);
         }
         self.responses.expect(StepKind::Query, false);
         self.exchange(at).await?;
@@ -268,25 +260,6 @@ impl Executor {
         self.finish(at, taints || unsure, changes_schema, &classes);
         self.close_trace();
         Ok(())
-    }
-
-    fn rewritten_string(&self, planned: &[Planned], offset: usize) -> String {
-        let mut sql = String::new();
-        for one in planned {
-            if !sql.is_empty() {
-                sql.push_str("; ");
-            }
-            let rewritten = one.plan.as_ref().and_then(|plan| plan.rewritten.as_deref());
-            if let Some(text) = rewritten {
-                sql.push_str(text);
-            } else {
-                let bytes = self
-                    .io
-                    .slice(offset + one.start as usize, (one.end - one.start) as usize);
-                sql.push_str(&String::from_utf8_lossy(bytes));
-            }
-        }
-        sql
     }
 
     /// After an exchange: what the shard's last word and the statements' success mean for the session.
@@ -507,6 +480,32 @@ impl Executor {
             }
         }
     }
+}
+
+/// The statement's own text; only what is off the hot path asks for it.
+fn statement_text(planned: &Planned, query: &[u8]) -> String {
+    let relayed = planned.plan.as_ref().is_some_and(|plan| plan.answer == Answer::Relay);
+    if relayed && matches!(planned.entry.class, Class::Query) {
+        return String::new();
+    }
+    let bytes = query.get(planned.start as usize..planned.end as usize).unwrap_or_default();
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn rewritten_string(planned: &[Planned], query: &[u8]) -> String {
+    let mut sql = String::new();
+    for one in planned {
+        if !sql.is_empty() {
+            sql.push_str("; ");
+        }
+        if let Some(text) = one.plan.as_ref().and_then(|plan| plan.rewritten.as_deref()) {
+            sql.push_str(text);
+        } else {
+            let bytes = query.get(one.start as usize..one.end as usize).unwrap_or_default();
+            sql.push_str(&String::from_utf8_lossy(bytes));
+        }
+    }
+    sql
 }
 
 /// Transaction statements that the session follows itself.

@@ -2,20 +2,30 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Executor;
 use super::cancel::Cancels;
 use super::planner::{Planner, Reading};
-use crate::backend::{Pool, Pools};
-use crate::config::Config;
+use super::extended::Registry;
+use crate::backend::{Login, Pool, PoolSettings, Pools, ShardPools};
+use crate::config::{Config, User};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::mapstore::{Store, World};
-use crate::observe::Metrics;
 use crate::session::Session;
 use crate::sql::class::SetValue;
+use crate::wire::scram::Verifier;
+
+/// A user who may log in.
+#[derive(Debug)]
+pub struct Account {
+    /// As configured.
+    pub user: User,
+    /// What a password is checked against, computed once.
+    pub verifier: Verifier,
+}
 
 /// What all threads share.
 pub struct Shared {
@@ -23,24 +33,59 @@ pub struct Shared {
     pub store: Arc<Store>,
     /// The proxy's own settings.
     pub config: Config,
-    /// Counters.
-    pub metrics: Metrics,
+    /// Who may log in.
+    pub accounts: HashMap<String, Account>,
+    /// Random, for the salts of users that don't exist.
+    pub mock_secret: [u8; 32],
     /// Clients that can be cancelled.
     pub cancels: Arc<Cancels>,
+    /// Set when the process is asked to end.
+    pub draining: AtomicBool,
+    /// Wakes the clients that wait while it is.
+    pub drain: tokio::sync::Notify,
 }
 
 /// What the clients of one thread share.
 pub struct Worker {
     /// What all threads share.
     pub shared: Arc<Shared>,
-    /// This thread's connections.
-    pub pools: Pools,
+    /// This thread's connections, for the world of that version.
+    pools: Mutex<(u64, Arc<Pools>)>,
 }
 
-/// Most ways of reading that are remembered; numbers are never used twice, so forgetting is safe.
-const READINGS_MAX: usize = 10_000;
+impl Worker {
+    /// A thread without connections yet.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let pools = Mutex::new((0, Arc::new(Pools::new(PoolSettings::from(&shared.config), []))));
+        Self { shared, pools }
+    }
+
+    /// The pools for a world's shards. A newer map gets new ones; what was leased from the old ones ends
+    /// as it would have.
+    fn pools_for(&self, world: &World) -> Arc<Pools> {
+        let version = world.map.version();
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if pools.0 != version {
+            let shards = world.map.shards().iter();
+            let targets = shards.map(|shard| (shard.name.clone(), shard.url.clone().into()));
+            let fresh = Pools::new(PoolSettings::from(&self.shared.config), targets);
+            if version < pools.0 {
+                return Arc::new(fresh);
+            }
+            *pools = (version, Arc::new(fresh));
+        }
+        Arc::clone(&pools.1)
+    }
+
+    /// Closes what was unused for too long.
+    pub fn sweep(&self, now: std::time::Instant) {
+        let pools = Arc::clone(&self.pools.lock().unwrap_or_else(PoisonError::into_inner).1);
+        pools.sweep(now);
+    }
+}
 
 thread_local! {
+    static REGISTRY: RefCell<Registry> = RefCell::new(Registry::new());
     static PLANNER: RefCell<Planner> = RefCell::new(Planner::default());
 }
 
@@ -49,17 +94,23 @@ pub(super) fn with_planner<R>(f: impl FnOnce(&mut Planner) -> R) -> R {
     PLANNER.with_borrow_mut(f)
 }
 
-/// A client's way to the pools of its user: an index instead of a look-up, for as long as the world
-/// stays the same.
+/// A client's way to the pools of its user: an index instead of a look-up, for as long as the map stays
+/// the same.
 pub(super) struct ClientPools {
-    user: String,
-    world: u64,
-    pools: Vec<Option<Arc<Pool>>>,
+    login: Login,
+    map: u64,
+    pools: Option<Arc<ShardPools>>,
 }
 
 impl ClientPools {
-    pub(super) fn new(user: &str) -> Self {
-        Self { user: user.to_owned(), world: 0, pools: Vec::new() }
+    pub(super) fn new(user: &str, shared: &Shared) -> Self {
+        let account = shared.accounts.get(user);
+        let login = Login {
+            user: user.to_owned(),
+            password: account.and_then(|account| account.user.shard_password.clone()),
+            database: None,
+        };
+        Self { login, map: 0, pools: None }
     }
 
     /// The pool for a shard of this world.
@@ -68,21 +119,21 @@ impl ClientPools {
         worker: &Worker,
         world: &World,
         shard: ShardId,
-    ) -> Result<&Arc<Pool>, SqlError> {
-        if self.world != world.version {
-            self.world = world.version;
-            self.pools.clear();
-            self.pools.resize(world.map.shards().len(), None);
+    ) -> Result<&Pool, SqlError> {
+        if self.map != world.map.version() {
+            self.map = world.map.version();
+            self.pools = Some(worker.pools_for(world).of(&self.login));
         }
-        let slot = self
-            .pools
-            .get_mut(usize::from(shard.0))
-            .ok_or_else(|| SqlError::new(SqlState::INTERNAL_ERROR, "no such shard"))?;
-        if slot.is_none() {
-            *slot = Some(worker.pools.pool(&world.map, shard, &self.user, &worker.shared.config)?);
-        }
-        slot.as_ref().ok_or_else(|| SqlError::new(SqlState::INTERNAL_ERROR, "no such pool"))
+        self.pools
+            .as_ref()
+            .and_then(|pools| pools.shard(shard))
+            .ok_or_else(|| SqlError::new(SqlState::INTERNAL_ERROR, "no such shard"))
     }
+}
+
+/// Runs `f` with this thread's names of prepared statements. `f` must not await.
+pub(super) fn with_registry<R>(f: impl FnOnce(&mut Registry) -> R) -> R {
+    REGISTRY.with_borrow_mut(f)
 }
 
 /// What a session's settings say about reading its statements.

@@ -224,7 +224,7 @@ impl<'t> Node<'t> {
             self.expected(r, "a table");
             return None;
         };
-        Some(Fields { span: self.key_span.clone(), table, asked: Vec::new() })
+        Some(Fields::new(self.key_span.clone(), table))
     }
 
     /// One of several words.
@@ -249,11 +249,16 @@ pub(super) struct Fields<'t> {
     pub(super) span: Range<usize>,
     table: &'t DeTable<'t>,
     asked: Vec<&'static str>,
+    missing: Vec<&'static str>,
 }
 
 impl<'t> Fields<'t> {
     pub(super) fn root(table: &'t DeTable<'t>) -> Self {
-        Self { span: 0..0, table, asked: Vec::new() }
+        Self::new(0..0, table)
+    }
+
+    fn new(span: Range<usize>, table: &'t DeTable<'t>) -> Self {
+        Self { span, table, asked: Vec::new(), missing: Vec::new() }
     }
 
     /// A field, if it is there.
@@ -263,11 +268,11 @@ impl<'t> Fields<'t> {
         Some(Node { key_span: key.span(), name: name.to_owned(), value })
     }
 
-    /// A field that must be there.
-    pub(super) fn require(&mut self, r: &mut Reader<'_>, name: &'static str) -> Option<Node<'t>> {
+    /// A field that must be there; [`Fields::finish`] adds the fault.
+    pub(super) fn require(&mut self, name: &'static str) -> Option<Node<'t>> {
         let node = self.take(name);
         if node.is_none() {
-            r.fault(&self.span, format!("{name} is missing")).label(format!("needs {name} = …"));
+            self.missing.push(name);
         }
         node
     }
@@ -320,17 +325,26 @@ impl<'t> Fields<'t> {
         elements.iter().filter_map(|node| node.fields(r)).collect()
     }
 
-    /// Every field that nobody asked for is a fault.
-    pub(super) fn finish(self, r: &mut Reader<'_>) {
+    /// Every field that nobody asked for is a fault, and every one that is missing, unless it is there
+    /// misspelt. Gives the names that were meant by misspelt ones.
+    pub(super) fn finish(self, r: &mut Reader<'_>) -> Vec<&'static str> {
+        let mut meant = Vec::new();
         for node in self.entries() {
             if self.asked.iter().any(|asked| *asked == node.name) {
                 continue;
             }
             let hint = match did_you_mean(&node.name, self.asked.iter().copied()) {
-                Some(near) => format!("did you mean {near}?"),
+                Some(near) => {
+                    meant.extend(self.asked.iter().copied().find(|asked| *asked == near));
+                    format!("did you mean {near}?")
+                }
                 None => format!("known here: {}", self.asked.join(", ")),
             };
             r.fault(&node.key_span, format!("unknown field {}", node.name)).hint(hint);
         }
+        for name in self.missing.iter().filter(|name| !meant.contains(name)) {
+            r.fault(&self.span, format!("{name} is missing")).label(format!("needs {name} = …"));
+        }
+        meant
     }
 }

@@ -116,3 +116,15 @@ impl Store {
 fn default_target(map: &ShardMap) -> Target {
     map.shard(map.default_shard()).url.clone()
 }
+
+/// What went wrong with a control connection, in one line and without secrets: the server's own message,
+/// or the cause below tokio-postgres' summary.
+pub fn blame(error: &tokio_postgres::Error) -> String {
+    if let Some(server) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", server.message(), server.code().code());
+    }
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

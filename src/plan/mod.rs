@@ -1,16 +1,58 @@
 //! Analysis + parameters + map → a plan, or a refusal by name.
 //!
 //! [`Template`] is compiled once for a statement's shape and a map; [`Template::plan`] is the hot path:
-//! with the parameters of one execution it yields a [`Plan`]. Each routing rule has a file of its own.
-//! Everything that is refused is a variant of `refusal::Refusal`, which is also its documentation.
+//! with the parameters of one execution it yields a [`Plan`]. Everything that is refused is a variant of
+//! `refusal::Refusal`, which is also its documentation.
 //!
-//! It never awaits, never logs, never sees a socket.
+//! | file | its concern |
+//! |---|---|
+//! | `compile` | a query's shape against one map |
+//! | `facts` | what a statement says of each occurrence of a table, and why that is sound |
+//! | `restrict`, `constant` | conditions on keys, their values, the shards that are left |
+//! | `query` | the rules: scope, one, nowhere, any; claims and assignments |
+//! | `many` | the whitelist of reads over several shards |
+//! | `insert` | where new rows go |
+//! | `utility` | what isn't a query, or could not be read |
+//! | `scope` | hint and session |
+//! | `splice` | changes of the text |
+//! | `explain` | the same, for people |
+//!
+//! Invariant: every row that can influence the answer lives on a shard of the route. It never awaits,
+//! never logs, never sees a socket.
+
+mod compile;
+mod constant;
+mod explain;
+mod facts;
+mod insert;
+mod many;
+mod query;
+mod refusal;
+mod restrict;
+pub mod scope;
+mod splice;
+mod utility;
 
 use std::borrow::Cow;
 
-use crate::datum::{KeyValue, Param};
-use crate::map::{KeyId, ShardId, ShardSet};
+use self::compile::Query;
+use self::constant::Constants;
+pub use self::explain::Explained;
+use self::refusal::Refusal;
+use self::restrict::Restrict;
+use self::scope::Resolved;
+use self::utility::{OpaqueShape, UtilityShape};
+use crate::datum::{Decoded, KeyType, KeyValue, Param};
+use crate::error::SqlError;
+use crate::map::{KeyId, ShardId, ShardMap, ShardSet};
+use crate::sql::class::Class;
+use crate::sql::ir::{Scalar, Statement};
 use crate::sql::lexer::Literal;
+
+/// Stack that compiling a statement may need: its predicates and joins nest as deep as the lexer allows.
+const STACK_BYTES: usize = 8 << 20;
+/// Less than this left, and a new stack is taken.
+const STACK_RED_ZONE_BYTES: usize = 512 << 10;
 
 /// Where a statement goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,4 +125,281 @@ pub struct Scope<'a> {
     pub session_shard: Option<ShardId>,
     /// `SET pgmeridian.key`.
     pub session_key: Option<(KeyId, Cow<'a, KeyValue<'static>>)>,
+}
+
+impl Scope<'_> {
+    /// Whether nothing but the statement chooses the shard.
+    pub fn is_empty(&self) -> bool {
+        self.hint_shard.is_none()
+            && self.session_shard.is_none()
+            && self.hint_key.is_none()
+            && self.session_key.is_none()
+    }
+}
+
+/// Which rule decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    /// `routing = "off"`.
+    Off,
+    /// The map has one shard.
+    OneShardMap,
+    /// A hinted or session shard.
+    Scope,
+    /// All rows that matter are on one shard.
+    One,
+    /// All tables live on one shard.
+    Fixed,
+    /// The home shard, for what must mean the same to everyone.
+    Home,
+    /// Any shard has the answer.
+    Any,
+    /// No row can match.
+    Nowhere,
+    /// The union of the shards' answers.
+    Many,
+}
+
+/// What a plan stands on: the map, and whether all rows live on one shard.
+#[derive(Clone, Copy)]
+struct Ground<'m> {
+    map: &'m ShardMap,
+    /// The shard that everything lives on: the only one, or the default one with `routing = "off"`.
+    solo: Option<ShardId>,
+}
+
+impl<'m> Ground<'m> {
+    fn new(map: &'m ShardMap) -> Self {
+        let solo = (map.shards().len() == 1 || !map.routing()).then(|| map.default_shard());
+        Self { map, solo }
+    }
+
+    fn solo_rule(&self) -> Rule {
+        if self.map.routing() { Rule::OneShardMap } else { Rule::Off }
+    }
+}
+
+/// A statement's shape, compiled for one version of the map.
+#[derive(Debug)]
+pub struct Template {
+    shape: Shape,
+    fast: Option<Fast>,
+    /// EXPLAIN of the shape; with ANALYZE it runs.
+    explain: Option<bool>,
+    describe: Option<ShardId>,
+}
+
+#[derive(Debug)]
+enum Shape {
+    Query(Box<Query>),
+    Utility(UtilityShape),
+    Opaque(OpaqueShape),
+}
+
+/// The commonest case: one key, equal to one constant.
+#[derive(Debug)]
+struct Fast {
+    key: KeyId,
+    ty: KeyType,
+    value: Scalar,
+    table: String,
+    taints: bool,
+    writes: bool,
+}
+
+impl Template {
+    /// Compiles a statement for a map. Neither fails nor refuses: what is to be refused is refused when
+    /// it is planned.
+    pub fn compile(statement: &Statement, class: &Class, map: &ShardMap) -> Self {
+        stacker::maybe_grow(STACK_RED_ZONE_BYTES, STACK_BYTES, || {
+            Self::compile_here(statement, class, map)
+        })
+    }
+
+    fn compile_here(statement: &Statement, class: &Class, map: &ShardMap) -> Self {
+        match statement {
+            Statement::Query(analysis) => {
+                let query = Query::compile(analysis, map);
+                let describe = Some(describe_query(&query, map));
+                let fast = Fast::of(&query, map);
+                let shape = Shape::Query(Box::new(query));
+                Self { shape, fast, explain: None, describe }
+            }
+            Statement::Explain { analyze, inner } => {
+                let inner = Self::compile_here(inner, class, map);
+                Self { explain: Some(*analyze), fast: None, ..inner }
+            }
+            Statement::Utility(utility) => {
+                let shape = UtilityShape::compile(utility, class, map);
+                let describe = shape.describe();
+                Self { shape: Shape::Utility(shape), fast: None, explain: None, describe }
+            }
+            Statement::Opaque(opaque) => Self {
+                shape: Shape::Opaque(OpaqueShape::compile(opaque, map)),
+                fast: None,
+                explain: None,
+                describe: None,
+            },
+        }
+    }
+
+    /// Plans one execution.
+    ///
+    /// # Errors
+    ///
+    /// A refusal by name (0A000), sources that disagree or a key without a shard (22023), a key that is
+    /// missing or NULL (23502), or what PostgreSQL would say of a value.
+    pub fn plan(
+        &self,
+        map: &ShardMap,
+        inputs: &Inputs<'_>,
+        scope: &Scope<'_>,
+    ) -> Result<Plan, SqlError> {
+        if let Some(fast) = &self.fast
+            && scope.is_empty()
+            && let Some(plan) = fast.plan(map, inputs)?
+        {
+            return Ok(plan);
+        }
+        self.decide(map, inputs, scope).map(|(plan, _)| plan)
+    }
+
+    fn decide(
+        &self,
+        map: &ShardMap,
+        inputs: &Inputs<'_>,
+        scope: &Scope<'_>,
+    ) -> Result<(Plan, Rule), SqlError> {
+        let ground = Ground::new(map);
+        let scope = Resolved::new(map, scope, ground.solo)?;
+        let (mut plan, rule) = match &self.shape {
+            Shape::Query(query) => match (ground.solo, scope.shard, scope.keys.is_empty()) {
+                // Everything lives there, so nothing has to be looked at.
+                (Some(home), None, true) => {
+                    (query_plan(query, Route::One(home)), ground.solo_rule())
+                }
+                (Some(home), Some((shard, _)), true) if shard == home => {
+                    (query_plan(query, Route::One(home)), Rule::Scope)
+                }
+                _ => query::plan(query, &ground, inputs, &scope)?,
+            },
+            Shape::Utility(utility) => utility.plan(&ground, &scope)?,
+            Shape::Opaque(opaque) => opaque.plan(&ground, &scope)?,
+        };
+        if let Some(analyze) = self.explain {
+            if matches!(plan.route, Route::Many(_) | Route::All) {
+                return Err(Refusal::ExplainSeveral.into());
+            }
+            plan.writes &= analyze;
+        }
+        Ok((plan, rule))
+    }
+
+    /// A shard that can parse and describe the statement before its parameters are known: one that has
+    /// its tables. `None` where any will do.
+    pub fn describe_shard(&self, map: &ShardMap, scope: &Scope<'_>) -> Option<ShardId> {
+        let ground = Ground::new(map);
+        if let Some(shard) = scope.hint_shard.or(scope.session_shard) {
+            return Some(shard);
+        }
+        if ground.solo.is_some() {
+            return ground.solo;
+        }
+        let key = scope.hint_key.as_ref().or(scope.session_key.as_ref());
+        if let Some((key, value)) = key
+            && let Shape::Query(query) = &self.shape
+            && query.fixed.is_empty()
+            && let Ok(shard) = map.place(*key, value)
+        {
+            return Some(shard);
+        }
+        self.describe
+    }
+
+    /// Where the statement goes, and why, for people and programs; refusals too.
+    pub fn explain(&self, map: &ShardMap, inputs: &Inputs<'_>, scope: &Scope<'_>) -> Explained {
+        explain::explain(self, map, inputs, scope)
+    }
+}
+
+fn query_plan(query: &Query, route: Route) -> Plan {
+    Plan {
+        route,
+        answer: Answer::Relay,
+        rewritten: None,
+        taints: query.taints,
+        writes: query.writes,
+        changes_schema: false,
+    }
+}
+
+/// A shard that has all tables of a query, the default one if it does.
+fn describe_query(query: &Query, map: &ShardMap) -> ShardId {
+    let home = map.default_shard();
+    if let Some(fixed) = query.fixed.first() {
+        return fixed.shard;
+    }
+    let keys = query.occurrences.iter().map(|o| o.key).chain(query.inserts.iter().map(|i| i.key));
+    let mut having = map.all_shards();
+    for key in keys {
+        having.intersect_with(map.key_shards(key));
+    }
+    if having.contains(home) { home } else { having.iter().next().unwrap_or(home) }
+}
+
+impl Fast {
+    fn of(query: &Query, map: &ShardMap) -> Option<Self> {
+        let ground = Ground::new(map);
+        let first = query.occurrences.first()?;
+        let Restrict::Eq(0, value) = &first.restrict else { return None };
+        let [ty] = first.types.as_slice() else { return None };
+        let alike =
+            query.occurrences.iter().all(|o| o.key == first.key && o.restrict == first.restrict);
+        let functions = &query.functions;
+        let calls = functions.undeclared.is_some()
+            || functions.home.is_some()
+            || functions.all.is_some()
+            || functions.reads.is_some()
+            || functions.homely;
+        let more = !query.inserts.is_empty()
+            || !query.fixed.is_empty()
+            || !query.unplaced.is_empty()
+            || !query.assignments.is_empty()
+            || query.reference_written.is_some()
+            || query.view_written.is_some();
+        if !alike || calls || more || ground.solo.is_some() {
+            return None;
+        }
+        Some(Self {
+            key: first.key,
+            ty: *ty,
+            value: value.clone(),
+            table: first.table.name.clone(),
+            taints: query.taints,
+            writes: query.writes,
+        })
+    }
+
+    /// `None`: the constant's value can't be told here, and the whole query has to be looked at.
+    #[inline]
+    fn plan(&self, map: &ShardMap, inputs: &Inputs<'_>) -> Result<Option<Plan>, SqlError> {
+        let route = match Constants::new(inputs).key(self.ty, &self.value)? {
+            Decoded::Key(value) => match map.place(self.key, &value) {
+                Ok(shard) => Route::One(shard),
+                Err(no_shard) => {
+                    let table = Some(self.table.clone());
+                    return Err(Refusal::NoShard { no_shard, table }.into());
+                }
+            },
+            Decoded::Null | Decoded::NoMatch | Decoded::Unknown => return Ok(None),
+        };
+        Ok(Some(Plan {
+            route,
+            answer: Answer::Relay,
+            rewritten: None,
+            taints: self.taints,
+            writes: self.writes,
+            changes_schema: false,
+        }))
+    }
 }

@@ -126,6 +126,12 @@ impl Responses {
         self.queue.push_back(Entry::Inject(bytes.to_vec()));
     }
 
+    /// How many `ReadyForQuery` are expected.
+    pub fn boundaries(&self) -> u32 {
+        let steps = self.queue.iter();
+        steps.filter(|e| matches!(e, Entry::Step(s) if s.kind.is_boundary())).count() as u32
+    }
+
     /// Nothing more is expected.
     pub fn done(&self) -> bool {
         self.queue.is_empty() && self.frame_left == 0

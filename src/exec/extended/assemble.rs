@@ -89,7 +89,7 @@ impl Executor {
         parsed: &mut Vec<Parsed>,
     ) {
         let Some(held) = self.held.get_mut(at) else { return };
-        if held.lease.prepared_mut().touch(&prepared.name) {
+        if held.lease.prepared.generation(&prepared.name).is_some() {
             if client.is_some() {
                 let mut answer = Vec::new();
                 crate::wire::backend::parse_complete(&mut answer);
@@ -97,7 +97,7 @@ impl Executor {
             }
             return;
         }
-        let evicted = held.lease.prepared_mut().insert(&prepared.name);
+        let evicted = held.lease.prepared.insert(&prepared.name, 0);
         if let Some(name) = evicted {
             frontend::close_statement_into(&mut self.request, &name);
             self.step(StepKind::Close, true, step);
@@ -124,7 +124,7 @@ impl Executor {
         let completed = self.responses.completed();
         for one in parsed.iter().filter(|one| one.step >= completed) {
             if let Some(held) = self.held.get_mut(at) {
-                held.lease.prepared_mut().remove(&one.prepared.name);
+                held.lease.prepared.remove(&one.prepared.name);
             }
             if let Some(name) = &one.client {
                 self.statements.remove(name);

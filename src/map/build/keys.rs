@@ -108,8 +108,8 @@ fn key(
             tables.push((table, column.value));
         }
     }
-    let ty = fields.require(r, "type").and_then(|node| strategies::key_type(r, &node));
-    let word = fields.require(r, "strategy").and_then(|node| node.choice(r, &STRATEGIES));
+    let ty = fields.require("type").and_then(|node| strategies::key_type(r, &node));
+    let word = fields.require("strategy").and_then(|node| node.choice(r, &STRATEGIES));
     let mut sub = |r: &mut Reader<'_>, name: &'static str| {
         let node = fields.take(name)?;
         Some((node.clone(), node.fields(r)))
@@ -132,13 +132,13 @@ fn key(
         place: place.map(|(_, f)| f.and_then(|f| strategies::new_key_places(r, names, f))),
     };
     let span = fields.span.clone();
-    fields.finish(r);
+    let meant = fields.finish(r);
     if let Some(word) = word {
         warn_unused(r, word, &parts, &sections);
     }
     let column_names = columns.iter().map(|c| c.value.clone()).collect();
     let built = match (word, ty) {
-        (Some(word), Some(ty)) => assemble(r, names, &span, word, ty, parts)
+        (Some(word), Some(ty)) => assemble(r, names, (&span, &meant), word, ty, parts)
             .map(|assembled| assembled.into_key(name, column_names)),
         _ => None,
     };
@@ -193,10 +193,15 @@ impl Assembled {
     }
 }
 
-/// Adds the fault; always `None`.
-fn missing<T>(r: &mut Reader<'_>, span: &std::ops::Range<usize>, section: &str) -> Option<T> {
-    r.fault(span, format!("section {section} is missing"))
-        .label(format!("its strategy needs a section {section}"));
+/// Where a key's name stands, and which of its fields are there but misspelt.
+type Place<'p> = (&'p std::ops::Range<usize>, &'p [&'static str]);
+
+/// Adds the fault, unless the section is there misspelt; always `None`.
+fn missing<T>(r: &mut Reader<'_>, (span, meant): Place<'_>, section: &str) -> Option<T> {
+    if !meant.contains(&section) {
+        r.fault(span, format!("section {section} is missing"))
+            .label(format!("its strategy needs a section {section}"));
+    }
     None
 }
 
@@ -204,7 +209,7 @@ fn missing<T>(r: &mut Reader<'_>, span: &std::ops::Range<usize>, section: &str) 
 fn assemble(
     r: &mut Reader<'_>,
     names: &Names,
-    span: &std::ops::Range<usize>,
+    place: Place<'_>,
     word: Word,
     ty: KeyType,
     parts: Parts,
@@ -214,22 +219,22 @@ fn assemble(
     let mut place_new = PlaceNew::Refuse;
     let (strategy, shards) = match word {
         Word::Hash => {
-            let Some(hash) = parts.hash else { return missing(r, span, "hash") };
+            let Some(hash) = parts.hash else { return missing(r, place, "hash") };
             let hash = hash?;
             let shards = hash.shards();
             (Strategy::Hash(hash), shards)
         }
         Word::Range => {
-            let Some(ranges) = parts.range else { return missing(r, span, "range") };
+            let Some(ranges) = parts.range else { return missing(r, place, "range") };
             let ranges = ranges?;
             let shards = ranges.shards();
             (Strategy::Range(ranges), shards)
         }
         Word::Geo => {
-            let Some(geo) = parts.geo else { return missing(r, span, "geo") };
+            let Some(geo) = parts.geo else { return missing(r, place, "geo") };
             let (geo, within) = geo?;
             if !matches!(ty, KeyType::Text | KeyType::Varchar) {
-                r.fault(span, format!("strategy geo needs a key of type text, not {ty}"));
+                r.fault(place.0, format!("strategy geo needs a key of type text, not {ty}"));
                 return None;
             }
             if let Some(within) = within {
@@ -240,22 +245,22 @@ fn assemble(
             (Strategy::Geo(geo), shards)
         }
         Word::Directory => {
-            let Some(listed) = parts.directory else { return missing(r, span, "directory") };
+            let Some(listed) = parts.directory else { return missing(r, place, "directory") };
             let listed = listed?;
             place_new = listed.place_new;
-            let otherwise = otherwise(r, &listed, parts.hash, parts.range)?;
+            let otherwise = otherwise(r, &listed, place.1, parts.hash, parts.range)?;
             let directory = Directory { entries: listed.entries, otherwise };
             let shards = directory.shards();
             (Strategy::Directory(directory), shards)
         }
         Word::Database => {
-            let Some(database) = parts.database else { return missing(r, span, "database") };
+            let Some(database) = parts.database else { return missing(r, place, "database") };
             (Strategy::Database(database?), ShardSet::all(names.shards.len()))
         }
     };
     let new_key_places = match parts.place {
         Some(place) => Some(place?),
-        None if place_new == PlaceNew::Geo => return missing(r, span, "place"),
+        None if place_new == PlaceNew::Geo => return missing(r, place, "place"),
         None => None,
     };
     Some(Assembled { strategy, types, within_column, shards, place_new, new_key_places })
@@ -264,6 +269,7 @@ fn assemble(
 fn otherwise(
     r: &mut Reader<'_>,
     directory: &DirectoryParts,
+    meant: &[&'static str],
     hash: Option<Option<Hash>>,
     range: Option<Option<Ranges>>,
 ) -> Option<Otherwise> {
@@ -274,5 +280,5 @@ fn otherwise(
         (OtherwiseWord::Hash, None, _) => "hash",
         (OtherwiseWord::Range, _, None) => "range",
     };
-    missing(r, &directory.otherwise_span, section)
+    missing(r, (&directory.otherwise_span, meant), section)
 }

@@ -103,7 +103,7 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>) -> Option<ShardMap> {
         None if names.shards.len() == 1 => Some(ShardId(0)),
         None => {
             // Required, unless it was there and faulty.
-            root.require(r, "default_shard");
+            root.require("default_shard");
             None
         }
     };

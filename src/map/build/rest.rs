@@ -45,15 +45,15 @@ pub(super) fn databases(
 }
 
 fn database(r: &mut Reader<'_>, names: &Names, mut fields: Fields<'_>) -> Option<DatabaseRule> {
-    let pattern = fields.require(r, "match").and_then(|node| node.string(r));
+    let pattern = fields.require("match").and_then(|node| node.string(r));
     let words = [("hash", false), ("directory", true)];
-    let by_directory = fields.require(r, "strategy").and_then(|node| node.choice(r, &words));
+    let by_directory = fields.require("strategy").and_then(|node| node.choice(r, &words));
     let shards = fields.take("shards").and_then(|node| node.strings(r));
     let entries = fields.entries_of(r, "entries");
     let strategy = match by_directory {
         Some(false) => {
             if shards.is_none() {
-                fields.require(r, "shards");
+                fields.require("shards");
             }
             let ids: Vec<ShardId> =
                 shards.iter().flatten().filter_map(|name| names.shard(r, name)).collect();
@@ -129,7 +129,7 @@ pub(super) fn policy(r: &mut Reader<'_>, root: &mut Fields<'_>) -> Option<Policy
 /// `[control]`.
 pub(super) fn control(r: &mut Reader<'_>, root: &mut Fields<'_>) -> Option<Control> {
     let mut fields = root.table(r, "control")?;
-    let url = fields.require(r, "url").and_then(|node| url(r, &node));
+    let url = fields.require("url").and_then(|node| url(r, &node));
     let poll = fields.take("poll").map_or(Some(POLL_DEFAULT), |node| duration(r, &node));
     fields.finish(r);
     Some(Control { url: url?, poll: poll? })

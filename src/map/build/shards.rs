@@ -44,14 +44,15 @@ struct Seen {
     ids: Vec<At<String>>,
 }
 
-fn unique(r: &mut Reader<'_>, seen: &mut Vec<At<String>>, what: &str, value: At<String>) {
+fn unique(r: &mut Reader<'_>, seen: &mut Vec<At<String>>, what: &str, value: At<String>) -> bool {
     if let Some(first) = seen.iter().find(|first| first.value == value.value) {
         r.fault(&value.span, format!("two shards have the {what} \"{}\"", value.value))
             .label("again here")
             .other(first.span.clone(), "first here");
-        return;
+        return false;
     }
     seen.push(value);
+    true
 }
 
 fn shard(
@@ -61,12 +62,17 @@ fn shard(
     names: &mut Names,
     seen: &mut Seen,
 ) -> Option<Shard> {
-    let name = fields.require(r, "name").and_then(|node| node.string(r));
+    let name = fields.require("name").and_then(|node| node.string(r));
+    // A name that stands twice is most likely the wrong one of the two: references to the right one
+    // are no faults of their own.
+    let mut known_name = String::new();
     if let Some(name) = &name {
         if name.value.is_empty() || name.value == "*" || name.value == "refuse" {
             r.fault(&name.span, format!("a shard can't be called \"{}\"", name.value));
         }
-        unique(r, &mut seen.names, "name", name.clone());
+        if unique(r, &mut seen.names, "name", name.clone()) {
+            known_name.clone_from(&name.value);
+        }
     }
     let id_node = fields.take("id");
     let id = match &id_node {
@@ -96,12 +102,12 @@ fn shard(
     }
     let datacenter = fields.string(r, "datacenter").map(|d| d.value);
     let active = fields.boolean(r, "active").unwrap_or(true);
-    let url = fields.require(r, "url").and_then(|node| url(r, &node));
+    let url = fields.require("url").and_then(|node| url(r, &node));
     let replica_nodes = fields.take("replicas").and_then(|node| node.array(r)).unwrap_or_default();
     let replicas = replica_nodes.iter().filter_map(|node| self::url(r, node)).collect();
     fields.finish(r);
 
-    names.shards.push(name.as_ref().map(|n| n.value.clone()).unwrap_or_default());
+    names.shards.push(known_name);
     names.active.push(active);
     let name = name?.value;
     Some(Shard {

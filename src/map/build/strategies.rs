@@ -171,7 +171,7 @@ pub(super) fn hash(
     mut fields: Fields<'_>,
     ty: Option<KeyType>,
 ) -> Option<Hash> {
-    let node = fields.require(r, "algorithm");
+    let node = fields.require("algorithm");
     let algorithm = node.as_ref().and_then(|node| node.choice(r, &ALGORITHMS));
     if let (Some(node), Some(algorithm)) = (&node, algorithm) {
         check_algorithm(r, node, algorithm, ty);
@@ -183,12 +183,12 @@ pub(super) fn hash(
     let hash = match (algorithm, &slot_table) {
         (Some(Algorithm::Slots), Some(node)) => slots(r, names, node).map(Hash::Slots),
         (Some(Algorithm::Slots), None) => {
-            fields.require(r, "slots");
+            fields.require("slots");
             None
         }
         (Some(algorithm), _) => {
             if list.is_none() {
-                fields.require(r, "shards");
+                fields.require("shards");
             }
             shards.and_then(|shards| make_hash(names, algorithm, shards, options))
         }
@@ -252,7 +252,7 @@ pub(super) fn range(
     mut fields: Fields<'_>,
     ty: Option<KeyType>,
 ) -> Option<Ranges> {
-    let node = fields.require(r, "ranges");
+    let node = fields.require("ranges");
     fields.finish(r);
     let node = node?;
     let elements = node.array(r)?;
@@ -303,7 +303,7 @@ fn range_entry(
     let from = end(r, from);
     let to = fields.take("to");
     let to = end(r, to);
-    let shard = fields.require(r, "shard").and_then(|node| node.string(r));
+    let shard = fields.require("shard").and_then(|node| node.string(r));
     let id = shard.as_ref().and_then(|name| names.shard(r, name));
     if let Some(name) = shard {
         warn_inactive(r, names, &[name]);
@@ -324,7 +324,7 @@ fn regions<'t>(
     names: &Names,
     fields: &mut Fields<'t>,
 ) -> Option<Vec<(Node<'t>, Vec<ShardId>)>> {
-    let entries = fields.require(r, "regions")?.fields(r)?.entries();
+    let entries = fields.require("regions")?.fields(r)?.entries();
     let count = entries.len();
     let mut regions = Vec::with_capacity(count);
     for node in entries {
@@ -386,9 +386,9 @@ pub(super) fn geo(
 type WithinParts = (Within, Algorithm, (String, u32));
 
 fn within(r: &mut Reader<'_>, mut fields: Fields<'_>) -> Option<WithinParts> {
-    let column = fields.require(r, "column").and_then(|node| node.string(r));
-    let ty = fields.require(r, "type").and_then(|node| key_type(r, &node));
-    let node = fields.require(r, "algorithm");
+    let column = fields.require("column").and_then(|node| node.string(r));
+    let ty = fields.require("type").and_then(|node| key_type(r, &node));
+    let node = fields.require("algorithm");
     let algorithm = node.as_ref().and_then(|node| node.choice(r, &ALGORITHMS));
     if let (Some(node), Some(algorithm)) = (&node, algorithm) {
         check_algorithm(r, node, algorithm, ty);

@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 use super::Names;
 use super::keys::ReadKey;
 use crate::map::KeyId;
+use crate::map::fault::did_you_mean;
 use crate::map::model::{Everywhere, Lookup, LookupSource, TableRule};
 use crate::map::reader::{At, Fields, Node, Reader};
 
@@ -62,7 +63,9 @@ fn table_rule(r: &mut Reader<'_>, names: &Names, node: &Node<'_>) -> Option<Tabl
         if word.value == "reference" {
             return Some(TableRule::Reference);
         }
-        r.fault(&word.span, format!("a table can't be \"{}\"", word.value)).hint(FORMS);
+        let near = did_you_mean(&word.value, ["reference"]).is_some();
+        let hint = if near { "did you mean \"reference\"?" } else { FORMS };
+        r.fault(&word.span, format!("a table can't be \"{}\"", word.value)).hint(hint);
         return None;
     }
     if !node.is_table() {
@@ -119,7 +122,7 @@ fn lookup(r: &mut Reader<'_>, names: &Names, node: &Node<'_>) -> Option<Lookup> 
             tables.insert(table.value, column.value);
         }
     }
-    let key = fields.require(r, "key").and_then(|node| node.string(r));
+    let key = fields.require("key").and_then(|node| node.string(r));
     let key = key.and_then(|name| names.key(r, &name));
     let source = fields.take("source").map(|node| source(r, &node));
     let unique = fields.boolean(r, "unique").unwrap_or(false);
@@ -145,10 +148,10 @@ fn lookup(r: &mut Reader<'_>, names: &Names, node: &Node<'_>) -> Option<Lookup> 
 
 fn source(r: &mut Reader<'_>, node: &Node<'_>) -> Option<LookupSource> {
     let mut fields = node.fields(r)?;
-    let table = fields.require(r, "table").and_then(|node| node.string(r));
+    let table = fields.require("table").and_then(|node| node.string(r));
     let table = table.and_then(|name| qualified(r, &name));
-    let id = fields.require(r, "id").and_then(|node| node.string(r));
-    let key = fields.require(r, "key").and_then(|node| node.string(r));
+    let id = fields.require("id").and_then(|node| node.string(r));
+    let key = fields.require("key").and_then(|node| node.string(r));
     fields.finish(r);
     Some(LookupSource { table: table?.value, id: id?.value, key: key?.value })
 }
@@ -157,9 +160,9 @@ fn source(r: &mut Reader<'_>, node: &Node<'_>) -> Option<LookupSource> {
 pub(super) fn everywhere(r: &mut Reader<'_>, root: &mut Fields<'_>) -> Vec<Everywhere> {
     let mut rules = Vec::new();
     for mut fields in root.tables(r, "everywhere") {
-        let table = fields.require(r, "table").and_then(|node| node.string(r));
+        let table = fields.require("table").and_then(|node| node.string(r));
         let table = table.and_then(|name| qualified(r, &name));
-        let predicate = fields.require(r, "predicate").and_then(|node| node.string(r));
+        let predicate = fields.require("predicate").and_then(|node| node.string(r));
         fields.finish(r);
         let (Some(table), Some(predicate)) = (table, predicate) else { continue };
         let Some((schema, name)) = table.value.split_once('.') else { continue };

@@ -173,11 +173,11 @@ fn each_fault_is_told_once() {
         &["two keys have the column \"tenant_id\""],
     );
     check("columns = [\"box_id\"]", "columns = \"box_id\"", &["columns must be an array"]);
-    check(
-        "[keys.box.database]\n",
-        "[keys.box.databas]\n",
-        &["unknown field databas", "section database is missing"],
-    );
+    check("[keys.box.database]\n", "[keys.box.databas]\n", &["unknown field databas"]);
+    check("placement = \"hash\"", "placement = \"hsh\"", &["placement can't be \"hsh\""]);
+    check("ranges = [", "range = [", &["unknown field range"]);
+    check("ranges = [", "rows = [", &["ranges is missing", "unknown field rows"]);
+    check("algorithm = \"slots\"", "algoritm = \"slots\"", &["unknown field algoritm"]);
 }
 
 #[test]

@@ -1,0 +1,204 @@
+//! The wiring: accounts, threads, listeners, the end.
+//!
+//! [`Server::start`] brings a proxy up on its own threads and returns when it accepts clients;
+//! [`Server::shutdown`] lets running transactions finish. `cli` and `demo` are its users, tests too.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use crate::config::{Config, User, users_of};
+use crate::exec::{Account, Cancels, Shared, Worker};
+use crate::frontend;
+use crate::map::ShardMap;
+use crate::mapstore::Store;
+
+/// Clients that the kernel may hold before they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// How often idle connections are looked through, and the schema is tried again while it is unknown.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A running proxy.
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    stop: Arc<Notify>,
+    threads: Vec<JoinHandle<()>>,
+    accepting: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// Starts serving a map.
+    ///
+    /// # Errors
+    ///
+    /// The address can't be listened on; the configuration has no user who could log in.
+    pub async fn start(config: Config, map: ShardMap) -> Result<Self> {
+        let address = resolve(&config.listen.address)?;
+        let accounts = accounts(&config, &map, address)?;
+        let store = Arc::new(Store::new(map));
+        let shared = Arc::new(Shared {
+            store,
+            accounts,
+            mock_secret: rand::random(),
+            cancels: Arc::new(Cancels::default()),
+            draining: AtomicBool::new(false),
+            drain: Notify::new(),
+            config,
+        });
+        if let Err(error) = shared.store.refresh_catalog(0, true).await {
+            warn!(
+                error = %crate::mapstore::blame(&error),
+                "the schema can't be read from the default shard yet; it is tried again with the first statement"
+            );
+        }
+        let listener = listen(address)?;
+        let address = listener.local_addr()?;
+        let stop = Arc::new(Notify::new());
+        let accepting = Arc::new(AtomicBool::new(true));
+        let thread = client_thread(Arc::clone(&shared), listener, Arc::clone(&stop))?;
+        Ok(Self { shared, address, stop, threads: vec![thread], accepting })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What all threads share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Swaps the map for another one. Clients stay connected; what runs finishes on the old map.
+    ///
+    /// # Errors
+    ///
+    /// The schema can't be read from the new default shard; nothing is swapped then.
+    pub async fn swap_map(&self, map: ShardMap) -> Result<u64> {
+        let world = self.shared.store.swap_map(map).await.map_err(|e| anyhow::anyhow!(crate::mapstore::blame(&e)))?;
+        info!(version = world.map.version(), "the map was swapped");
+        Ok(world.map.version())
+    }
+
+    /// Stops accepting, lets what runs finish for at most `limits.drain_timeout`, then closes everything.
+    pub async fn shutdown(mut self) {
+        self.drain().await;
+        self.end();
+    }
+
+    /// Closes everything at once.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    async fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + self.shared.config.limits.drain_timeout;
+        while !self.shared.cancels.is_empty() && Instant::now() < deadline {
+            self.shared.drain.notify_waiters();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn end(&mut self) {
+        if !self.accepting.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        self.stop.notify_one();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                warn!("a client thread ended badly");
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn resolve(address: &str) -> Result<SocketAddr> {
+    address
+        .to_socket_addrs()
+        .with_context(|| format!("the listen address \"{address}\" can't be read"))?
+        .next()
+        .with_context(|| format!("the listen address \"{address}\" has no host"))
+}
+
+/// Who may log in: the configured users, or those of the shards' URLs.
+fn accounts(
+    config: &Config,
+    map: &ShardMap,
+    address: SocketAddr,
+) -> Result<HashMap<String, Account>> {
+    let users: Vec<User> = if config.users.is_empty() {
+        if !address.ip().is_loopback() {
+            bail!(
+                "without [[users]] the proxy listens on the loopback interface only, not on {address}\n\
+                 hint: name the users in pgmeridian.toml, or listen on 127.0.0.1"
+            );
+        }
+        let home = map.shard(map.default_shard());
+        let urls = std::iter::once(home).chain(map.shards()).map(|shard| &shard.url);
+        let targets: Vec<crate::backend::Target> = urls.map(|url| url.clone().into()).collect();
+        users_of(targets.iter().map(|target| (target.user.as_str(), &target.password)))
+    } else {
+        config.users.clone()
+    };
+    Ok(users
+        .into_iter()
+        .map(|user| (user.name.clone(), Account { verifier: user.verifier(), user }))
+        .collect())
+}
+
+fn listen(address: SocketAddr) -> Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket
+        .bind(&address.into())
+        .and_then(|()| socket.listen(BACKLOG))
+        .with_context(|| format!("{address} can't be listened on"))?;
+    Ok(socket.into())
+}
+
+/// One thread with a runtime of its own: all its clients and connections live on it.
+fn client_thread(
+    shared: Arc<Shared>,
+    listener: std::net::TcpListener,
+    stop: Arc<Notify>,
+) -> Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name("clients".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            let listener = match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => listener,
+                Err(error) => return warn!(%error, "the listener is lost"),
+            };
+            let worker = Arc::new(Worker::new(shared));
+            tokio::spawn(frontend::serve(Arc::clone(&worker), listener));
+            let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+            loop {
+                tokio::select! {
+                    () = stop.notified() => return,
+                    _ = sweep.tick() => worker.sweep(Instant::now()),
+                }
+            }
+        });
+        // Connections close as their tasks are dropped.
+        drop(runtime);
+    })?;
+    Ok(thread)
+}

@@ -1,0 +1,141 @@
+//! The loop of a client that has logged in.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::error::{SqlError, SqlState};
+use crate::exec::{Executor, Gone};
+use crate::wire::backend::Severity;
+use crate::wire::frontend::tag;
+use crate::wire::{self, ProtocolError};
+
+/// Extended messages without Sync or Flush are carried out when they are this many bytes: a client may
+/// pipeline more than should be kept in memory.
+const UNIT_BYTES: usize = 256 * 1024;
+
+/// What to do with the next frame.
+enum Next {
+    /// More bytes are needed.
+    Fill,
+    /// A simple query: where its text is.
+    Query { offset: usize, length: usize },
+    /// It belongs to the unit.
+    Keep(usize),
+    /// It ends the unit.
+    Unit { length: usize, sync: bool },
+    /// The client says good-bye.
+    Terminate,
+    /// It can't be answered but by an error.
+    Refuse { length: usize, error: SqlError },
+}
+
+/// Serves a client until it is gone.
+pub(super) async fn run(mut executor: Executor) {
+    let shared = Arc::clone(executor.shared());
+    let mut drain = pin!(shared.drain.notified());
+    let mut unit = 0;
+    loop {
+        let next = match next(executor.io.unread(), unit, shared.config.limits.statement_bytes_max) {
+            Ok(next) => next,
+            Err(error) => return farewell(executor, &SqlError::from(error)).await,
+        };
+        let result = match next {
+            Next::Terminate => return,
+            Next::Keep(length) => {
+                unit += length;
+                Ok(())
+            }
+            Next::Fill if unit > UNIT_BYTES => executor.unit(std::mem::take(&mut unit), false).await,
+            Next::Fill => {
+                if shared.draining.load(Ordering::Relaxed) && executor.is_idle() {
+                    return farewell(executor, &shutting_down()).await;
+                }
+                if executor.io.flush().await.is_err() {
+                    return;
+                }
+                tokio::select! {
+                    biased;
+                    filled = executor.io.fill() => match filled {
+                        Ok(true) => Ok(()),
+                        Ok(false) | Err(_) => return,
+                    },
+                    () = drain.as_mut() => {
+                        drain.set(shared.drain.notified());
+                        Ok(())
+                    }
+                }
+            }
+            Next::Query { offset, length } => {
+                let before = std::mem::take(&mut unit);
+                let result =
+                    if before > 0 { executor.unit(before, false).await } else { Ok(()) };
+                match result {
+                    Ok(()) => executor.query(offset - before, length).await,
+                    gone => gone,
+                }
+            }
+            Next::Unit { length, sync } => {
+                unit = 0;
+                executor.unit(length, sync).await
+            }
+            Next::Refuse { length, error } => {
+                executor.refuse(std::mem::take(&mut unit) + length, &error);
+                Ok(())
+            }
+        };
+        match result {
+            Ok(()) => {}
+            Err(Gone::Client) => return,
+            Err(Gone::Protocol) => {
+                executor.io.shutdown().await;
+                return;
+            }
+        }
+    }
+}
+
+fn next(unread: &[u8], unit: usize, body_max: u32) -> Result<Next, ProtocolError> {
+    let Some(frame) = wire::frame::next(unread.get(unit..).unwrap_or_default(), body_max)? else {
+        return Ok(Next::Fill);
+    };
+    let length = frame.raw.len();
+    Ok(match frame.tag {
+        tag::QUERY => {
+            let text = wire::frontend::query(frame.body)?;
+            Next::Query { offset: unit + wire::frame::HEADER_BYTES, length: text.len() }
+        }
+        tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE => Next::Keep(length),
+        tag::SYNC => Next::Unit { length: unit + length, sync: true },
+        tag::FLUSH => Next::Unit { length: unit + length, sync: false },
+        tag::TERMINATE => Next::Terminate,
+        // What is left of a COPY that has failed is skipped, as in PostgreSQL.
+        tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => Next::Keep(length),
+        tag::FUNCTION_CALL => Next::Refuse {
+            length,
+            error: SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "the function call protocol is not supported",
+            )
+            .hint("Call the function with SELECT."),
+        },
+        other => {
+            return Err(ProtocolError::violation(format!(
+                "invalid frontend message type {other}"
+            )));
+        }
+    })
+}
+
+fn shutting_down() -> SqlError {
+    SqlError::new(
+        SqlState::ADMIN_SHUTDOWN,
+        "terminating connection due to administrator command",
+    )
+}
+
+/// The connection ends with an error.
+async fn farewell(mut executor: Executor, error: &SqlError) {
+    wire::backend::error(&mut executor.io.outbox, error, Severity::Fatal);
+    executor.io.shutdown().await;
+}

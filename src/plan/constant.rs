@@ -1,0 +1,296 @@
+//! Constants of a statement as key values: literals by how they are written, parameters by their
+//! declared type, casts.
+//!
+//! Main type: [`Constants`]. Invariant: a value is either what PostgreSQL would compare or store, or
+//! [`Decoded::Unknown`], which restricts nothing and is never written. Expressions other than constants
+//! never come here.
+
+use std::borrow::Cow;
+
+use super::Inputs;
+use super::refusal::Refusal;
+use crate::datum::array::{self, DecodedArray};
+use crate::datum::{Decoded, Format, KeyType, KeyValue, Oid, Param, oid};
+use crate::error::SqlError;
+use crate::sql::ir::{Scalar, Slot};
+use crate::sql::lexer::LiteralKind;
+use crate::sql::literal;
+
+/// What a value is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// It is compared with a key column.
+    Compare,
+    /// It is stored in a key column. An assignment rounds numbers and casts types that a comparison would
+    /// keep apart, so only what is stored as it stands is told.
+    Store,
+}
+
+/// The constants of one execution.
+#[derive(Clone, Copy)]
+pub(super) struct Constants<'a> {
+    inputs: &'a Inputs<'a>,
+    wanted: Use,
+}
+
+impl<'a> Constants<'a> {
+    /// For comparisons.
+    pub(super) fn new(inputs: &'a Inputs<'a>) -> Self {
+        Self { inputs, wanted: Use::Compare }
+    }
+
+    /// For values that are stored.
+    pub(super) fn stored(inputs: &'a Inputs<'a>) -> Self {
+        Self { inputs, wanted: Use::Store }
+    }
+
+    /// The key that a constant is.
+    ///
+    /// # Errors
+    ///
+    /// Those of PostgreSQL's input functions; 0A000 for text that isn't ASCII under a client encoding other
+    /// than UTF8.
+    pub(super) fn key(&self, ty: KeyType, scalar: &Scalar) -> Result<Decoded<'a>, SqlError> {
+        // Integers of all widths compare by value; the widest type reads them all.
+        let ty = if ty.is_integer() { KeyType::BigInt } else { ty };
+        let decoded = self.decode(ty, scalar)?;
+        self.check_encoding(match decoded {
+            // A comparison with NULL yields no row, but a NULL that is selected is stored as one.
+            Decoded::Null | Decoded::NoMatch if self.wanted == Use::Store => Decoded::Unknown,
+            decoded => decoded,
+        })
+    }
+
+    /// The key that a constant is when it is stored as it stands: NULL too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Constants::key`].
+    pub(super) fn stored_key(&self, ty: KeyType, scalar: &Scalar) -> Result<Decoded<'a>, SqlError> {
+        let ty = if ty.is_integer() { KeyType::BigInt } else { ty };
+        let decoded = self.decode(ty, scalar)?;
+        self.check_encoding(decoded)
+    }
+
+    /// The keys in an array constant.
+    ///
+    /// # Errors
+    ///
+    /// As [`Constants::key`], and 22P02, 22P03 for malformed arrays.
+    pub(super) fn array(&self, ty: KeyType, scalar: &Scalar) -> Result<DecodedArray<'a>, SqlError> {
+        let ty = if ty.is_integer() { KeyType::BigInt } else { ty };
+        let decoded = match scalar {
+            Scalar::Null => DecodedArray::Null,
+            Scalar::Literal(slot) => self.literal_array(ty, 0, *slot)?,
+            Scalar::Param(n) => self.param_array(ty, 0, *n)?,
+            Scalar::Cast(inner, to) => match &**inner {
+                Scalar::Null => DecodedArray::Null,
+                Scalar::Literal(slot) => self.literal_array(ty, *to, *slot)?,
+                Scalar::Param(n) => self.param_array(ty, *to, *n)?,
+                Scalar::Negative(_) | Scalar::Cast(..) => DecodedArray::Unknown,
+            },
+            Scalar::Negative(_) => DecodedArray::Unknown,
+        };
+        if let DecodedArray::Keys(keys) = &decoded {
+            for key in keys.iter().flatten() {
+                self.check_text(key)?;
+            }
+        }
+        Ok(decoded)
+    }
+
+    fn decode(&self, ty: KeyType, scalar: &Scalar) -> Result<Decoded<'a>, SqlError> {
+        match scalar {
+            Scalar::Null => Ok(Decoded::Null),
+            Scalar::Literal(slot) => self.literal(ty, *slot),
+            Scalar::Negative(slot) => Ok(self.negative(ty, *slot)),
+            Scalar::Param(n) => match self.inputs.params.get(usize::from(*n)) {
+                Some(param) => self.param(ty, param),
+                None => Ok(Decoded::Unknown),
+            },
+            Scalar::Cast(inner, to) => self.cast(ty, inner, *to),
+        }
+    }
+
+    fn literal(&self, ty: KeyType, slot: Slot) -> Result<Decoded<'a>, SqlError> {
+        let Some((kind, text)) = self.literal_text(slot) else { return Ok(Decoded::Unknown) };
+        match kind {
+            LiteralKind::Integer => Ok(KeyValue::from_number(ty, &text)),
+            LiteralKind::Decimal if self.wanted == Use::Compare => {
+                Ok(KeyValue::from_number(ty, &text))
+            }
+            LiteralKind::Decimal | LiteralKind::Other => Ok(Decoded::Unknown),
+            LiteralKind::String | LiteralKind::EscapeString | LiteralKind::DollarString => {
+                from_text(ty, 0, text)
+            }
+        }
+    }
+
+    fn negative(&self, ty: KeyType, slot: Slot) -> Decoded<'a> {
+        match self.literal_text(slot) {
+            Some((LiteralKind::Integer, text)) => KeyValue::from_number(ty, &format!("-{text}")),
+            Some((LiteralKind::Decimal, text)) if self.wanted == Use::Compare => {
+                KeyValue::from_number(ty, &format!("-{text}"))
+            }
+            _ => Decoded::Unknown,
+        }
+    }
+
+    fn param(&self, ty: KeyType, param: &Param<'a>) -> Result<Decoded<'a>, SqlError> {
+        if self.wanted == Use::Store && param.oid == oid::NUMERIC {
+            return Ok(Decoded::Unknown);
+        }
+        KeyValue::from_param(ty, param)
+    }
+
+    fn cast(&self, ty: KeyType, inner: &Scalar, to: Oid) -> Result<Decoded<'a>, SqlError> {
+        if self.wanted == Use::Store && to == oid::NUMERIC {
+            return Ok(Decoded::Unknown);
+        }
+        match inner {
+            Scalar::Null => Ok(Decoded::Null),
+            Scalar::Literal(slot) => match self.literal_text(*slot) {
+                None => Ok(Decoded::Unknown),
+                Some((LiteralKind::Integer | LiteralKind::Decimal, _)) => {
+                    Ok(self.cast_number(ty, inner, to))
+                }
+                Some((_, text)) => from_text(ty, to, text),
+            },
+            Scalar::Negative(_) => Ok(self.cast_number(ty, inner, to)),
+            Scalar::Param(n) => match self.inputs.params.get(usize::from(*n)) {
+                Some(param) => self.cast_param(ty, param, to),
+                None => Ok(Decoded::Unknown),
+            },
+            // A second cast within one family changes nothing that matters here.
+            Scalar::Cast(innermost, first) => {
+                match (KeyType::from_oid(*first), KeyType::from_oid(to)) {
+                    (Some(a), Some(b)) if a.same_family(b) => self.cast(ty, innermost, *first),
+                    _ => Ok(Decoded::Unknown),
+                }
+            }
+        }
+    }
+
+    /// A cast of a number as written: to an integer type (a decimal would be rounded), to numeric, or to
+    /// text by way of an integer.
+    fn cast_number(&self, ty: KeyType, scalar: &Scalar, to: Oid) -> Decoded<'a> {
+        let (slot, sign) = match scalar {
+            Scalar::Literal(slot) => (*slot, ""),
+            Scalar::Negative(slot) => (*slot, "-"),
+            _ => return Decoded::Unknown,
+        };
+        let Some((kind, digits)) = self.literal_text(slot) else { return Decoded::Unknown };
+        let whole = kind == LiteralKind::Integer;
+        let number = format!("{sign}{digits}");
+        match KeyType::from_oid(to) {
+            Some(to) if to.is_integer() && whole => KeyValue::from_number(ty, &number),
+            None if to == oid::NUMERIC
+                && matches!(kind, LiteralKind::Decimal | LiteralKind::Integer) =>
+            {
+                KeyValue::from_number(ty, &number)
+            }
+            Some(KeyType::Text | KeyType::Varchar)
+                if whole && matches!(ty, KeyType::Text | KeyType::Varchar) =>
+            {
+                match number.parse::<i64>() {
+                    Ok(value) => Decoded::Key(KeyValue::Text(Cow::Owned(value.to_string()))),
+                    Err(_) => Decoded::Unknown,
+                }
+            }
+            _ => Decoded::Unknown,
+        }
+    }
+
+    /// A cast of a parameter: an undeclared one has the cast's type; a text is read by the cast's input
+    /// function; within one family nothing changes.
+    fn cast_param(&self, ty: KeyType, param: &Param<'a>, to: Oid) -> Result<Decoded<'a>, SqlError> {
+        let Some(bytes) = param.value else { return Ok(Decoded::Null) };
+        match param.oid {
+            0 | oid::UNKNOWN => KeyValue::from_param(ty, &Param { oid: to, ..*param }),
+            same if same == to => KeyValue::from_param(ty, param),
+            oid::TEXT | oid::VARCHAR => {
+                let param = Param { oid: to, format: Format::Text, value: Some(bytes) };
+                KeyValue::from_param(ty, &param)
+            }
+            declared => match (KeyType::from_oid(declared), KeyType::from_oid(to)) {
+                (Some(a), Some(b)) if a.same_family(b) => KeyValue::from_param(ty, param),
+                _ => Ok(Decoded::Unknown),
+            },
+        }
+    }
+
+    fn literal_array(
+        &self,
+        ty: KeyType,
+        to: Oid,
+        slot: Slot,
+    ) -> Result<DecodedArray<'a>, SqlError> {
+        let Some((kind, text)) = self.literal_text(slot) else { return Ok(DecodedArray::Unknown) };
+        if matches!(kind, LiteralKind::Integer | LiteralKind::Decimal | LiteralKind::Other) {
+            return Ok(DecodedArray::Unknown);
+        }
+        match text {
+            Cow::Borrowed(text) => array::decode(ty, &text_param(to, text)),
+            Cow::Owned(text) => Ok(match array::decode(ty, &text_param(to, &text))? {
+                DecodedArray::Keys(keys) => DecodedArray::Keys(
+                    keys.into_iter().map(|key| key.map(KeyValue::into_owned)).collect(),
+                ),
+                DecodedArray::Null => DecodedArray::Null,
+                DecodedArray::Unknown => DecodedArray::Unknown,
+            }),
+        }
+    }
+
+    fn param_array(&self, ty: KeyType, to: Oid, n: u16) -> Result<DecodedArray<'a>, SqlError> {
+        let Some(param) = self.inputs.params.get(usize::from(n)) else {
+            return Ok(DecodedArray::Unknown);
+        };
+        match (param.oid, to) {
+            (_, 0) => array::decode(ty, param),
+            (0 | oid::UNKNOWN, to) => array::decode(ty, &Param { oid: to, ..*param }),
+            (oid::TEXT | oid::VARCHAR, to) => {
+                array::decode(ty, &Param { oid: to, format: Format::Text, ..*param })
+            }
+            (declared, to) if declared == to => array::decode(ty, param),
+            _ => Ok(DecodedArray::Unknown),
+        }
+    }
+
+    fn literal_text(&self, slot: Slot) -> Option<(LiteralKind, Cow<'a, str>)> {
+        let found = self.inputs.literals.get(usize::from(slot))?;
+        let text = literal::text_of(self.inputs.text, *found, self.inputs.standard_strings)?;
+        Some((found.kind, text))
+    }
+
+    fn check_encoding(&self, decoded: Decoded<'a>) -> Result<Decoded<'a>, SqlError> {
+        if let Decoded::Key(key) = &decoded {
+            self.check_text(key)?;
+        }
+        Ok(decoded)
+    }
+
+    fn check_text(&self, key: &KeyValue<'_>) -> Result<(), SqlError> {
+        match key {
+            KeyValue::Text(text) if !self.inputs.utf8 && !text.is_ascii() => {
+                Err(Refusal::ClientEncoding.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn from_text<'a>(ty: KeyType, to: Oid, text: Cow<'a, str>) -> Result<Decoded<'a>, SqlError> {
+    match text {
+        Cow::Borrowed(text) => KeyValue::from_typed_text(ty, to, text),
+        Cow::Owned(text) => Ok(match KeyValue::from_typed_text(ty, to, &text)? {
+            Decoded::Key(key) => Decoded::Key(key.into_owned()),
+            Decoded::Null => Decoded::Null,
+            Decoded::NoMatch => Decoded::NoMatch,
+            Decoded::Unknown => Decoded::Unknown,
+        }),
+    }
+}
+
+fn text_param(oid: Oid, text: &str) -> Param<'_> {
+    Param { oid, format: Format::Text, value: Some(text.as_bytes()) }
+}

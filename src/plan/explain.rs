@@ -1,0 +1,188 @@
+//! A route for people and programs: `EXPLAIN (ROUTE)`, `pgmeridian route`, trace.
+//!
+//! Main type: [`Explained`]. The JSON object is the contract's (§4), for refusals too.
+
+use serde_json::{Value, json};
+
+use super::constant::Constants;
+use super::query::{names, regions};
+use super::scope::{Resolved, key_name};
+use super::{Answer, Ground, Inputs, Plan, Route, Rule, Scope, Shape, Template};
+use crate::error::SqlError;
+use crate::map::{KeyId, ShardMap};
+
+/// A route, explained.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// For people: one line each.
+    pub lines: Vec<String>,
+    /// For programs: `kind`, `answer`, `shards`, `key`, `strategy`, `map_version`, `merge`, `statements`,
+    /// `reason`; refusals have `sqlstate`, `detail` and `hint` too.
+    pub json: Value,
+}
+
+/// Which key decided.
+struct KeyReport {
+    key: KeyId,
+    values: Vec<String>,
+    source: &'static str,
+}
+
+pub(super) fn explain(
+    template: &Template,
+    map: &ShardMap,
+    inputs: &Inputs<'_>,
+    scope: &Scope<'_>,
+) -> Explained {
+    match template.decide(map, inputs, scope) {
+        Ok((plan, rule)) => {
+            let key = key_report(template, map, inputs, scope);
+            routed(map, inputs, &plan, rule, key.as_ref())
+        }
+        Err(error) => refused(map, &error),
+    }
+}
+
+fn routed(
+    map: &ShardMap,
+    inputs: &Inputs<'_>,
+    plan: &Plan,
+    rule: Rule,
+    key: Option<&KeyReport>,
+) -> Explained {
+    let (kind, shards) = match &plan.route {
+        Route::One(shard) => ("one", vec![map.shard_name(*shard).to_owned()]),
+        Route::Many(shards) => ("many", names(map, shards)),
+        Route::All => ("all", names(map, &map.all_shards())),
+        Route::Any => ("any", vec![map.shard_name(map.default_shard()).to_owned()]),
+        Route::Nowhere => ("none", vec![map.shard_name(map.default_shard()).to_owned()]),
+    };
+    let answer = match plan.answer {
+        Answer::Relay => "relay",
+        Answer::Stream => "stream",
+    };
+    let merge: &[&str] = match plan.answer {
+        Answer::Relay => &[],
+        Answer::Stream => &["concatenate"],
+    };
+    let sql = plan.rewritten.as_deref().unwrap_or(inputs.text);
+    let strategy = key.and_then(|k| map.key(k.key)).map(|k| k.strategy.name());
+    let reason = reason(rule);
+    let mut lines =
+        vec![format!("Route: {kind} ({answer})"), format!("  Shards: {}", shards.join(", "))];
+    if let Some(report) = key {
+        lines.push(format!(
+            "  Key: {} = {} (from the {}, strategy {})",
+            key_name(map, report.key),
+            report.values.join(", "),
+            report.source,
+            strategy.unwrap_or("?")
+        ));
+    }
+    lines.push(format!("  Rule: {reason}"));
+    lines.push(format!("  Map version: {}", map.version()));
+    if !merge.is_empty() {
+        lines.push(format!("  Merge: {}", merge.join(", ")));
+    }
+    if plan.rewritten.is_some() {
+        lines.push(format!("  SQL: {sql}"));
+    }
+    let statements: Vec<Value> =
+        shards.iter().map(|shard| json!({"shard": shard, "sql": sql})).collect();
+    let key = key.map(|report| {
+        json!({
+            "name": key_name(map, report.key),
+            "values": report.values,
+            "source": report.source,
+        })
+    });
+    let json = json!({
+        "kind": kind,
+        "answer": answer,
+        "shards": shards,
+        "key": key,
+        "strategy": strategy,
+        "map_version": map.version(),
+        "merge": merge,
+        "statements": statements,
+        "reason": reason,
+    });
+    Explained { lines, json }
+}
+
+fn refused(map: &ShardMap, error: &SqlError) -> Explained {
+    let mut lines =
+        vec![format!("Route: refused ({})", error.code), format!("  {}", error.message)];
+    if let Some(detail) = &error.detail {
+        lines.push(format!("  Detail: {detail}"));
+    }
+    if let Some(hint) = &error.hint {
+        lines.push(format!("  Hint: {hint}"));
+    }
+    lines.push(format!("  Map version: {}", map.version()));
+    let json = json!({
+        "kind": "refused",
+        "answer": null,
+        "shards": [],
+        "key": null,
+        "strategy": null,
+        "map_version": map.version(),
+        "merge": [],
+        "statements": [],
+        "reason": error.message,
+        "sqlstate": error.code.0,
+        "detail": error.detail,
+        "hint": error.hint,
+    });
+    Explained { lines, json }
+}
+
+fn reason(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Off => "routing is off: everything goes to the default shard",
+        Rule::OneShardMap => "the map has one shard",
+        Rule::Scope => "hint or session chose the shard",
+        Rule::One => "all rows that can matter are on one shard",
+        Rule::Fixed => "its tables live on one shard",
+        Rule::Home => "the home shard, so that it means the same to everyone",
+        Rule::Any => "every shard has the same answer",
+        Rule::Nowhere => "no row can match",
+        Rule::Many => "the answer is the union of the shards' answers",
+    }
+}
+
+/// The key that decided, and where its values came from: the statement's own first, then the scope's.
+fn key_report(
+    template: &Template,
+    map: &ShardMap,
+    inputs: &Inputs<'_>,
+    scope: &Scope<'_>,
+) -> Option<KeyReport> {
+    let ground = Ground::new(map);
+    let scope = Resolved::new(map, scope, ground.solo).ok()?;
+    let Shape::Query(query) = &template.shape else { return None };
+    let constants = Constants::new(inputs);
+    for occurrence in &query.occurrences {
+        let own = occurrence.restrict.region(&occurrence.types, &constants).ok()?;
+        let values = own.named_values();
+        if !values.is_empty() {
+            return Some(KeyReport { key: occurrence.key, values, source: "statement" });
+        }
+    }
+    let stored = Constants::stored(inputs);
+    for insert in &query.inserts {
+        let values = insert.named_keys(&stored);
+        if !values.is_empty() {
+            return Some(KeyReport { key: insert.key, values, source: "statement" });
+        }
+    }
+    let regions = regions(query, map, &constants, &scope).ok()?;
+    let filtered = query.occurrences.iter().zip(&regions).map(|(o, _)| o.key);
+    let inserted = query.inserts.iter().map(|insert| insert.key);
+    let found = filtered.chain(inserted).find_map(|key| scope.key(key));
+    found.map(|key| KeyReport {
+        key: key.key,
+        values: vec![key.value.to_string()],
+        source: key.origin.name(),
+    })
+}

@@ -1,0 +1,366 @@
+//! Rule *insert*: where new rows go, and that the map places them there.
+//!
+//! Main type: [`InsertPlan`], for INSERT and for MERGE's INSERT. A row's key must be known before it is
+//! sent: a literal, a parameter, or for INSERT … SELECT a column that is proved to have one key. NULL and
+//! missing keys are errors; DEFAULT and expressions are refused.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::compile::{Occurrence, column_name, types_of};
+use super::constant::Constants;
+use super::facts::Facts;
+use super::refusal::Refusal;
+use super::restrict::{Region, Restrict};
+use super::scope::{Resolved, key_name};
+use super::splice::{Edits, value_sql};
+use super::{Ground, query};
+use crate::catalog::Table;
+use crate::datum::{Decoded, KeyType, KeyValue};
+use crate::error::SqlError;
+use crate::map::{KeyId, Placement, ShardMap, ShardSet};
+use crate::sql::ir::{
+    Analysis, Block, BlockId, BlockKind, ColumnRef, Expr, InsertRows, MergeAction, Scalar,
+    SourceKind,
+};
+
+/// Rows for a sharded table.
+#[derive(Clone, Debug)]
+pub(super) struct InsertPlan {
+    /// The table.
+    pub(super) table: Arc<Table>,
+    /// Its key.
+    pub(super) key: KeyId,
+    /// The key's columns.
+    columns: SmallVec<[u16; 2]>,
+    types: SmallVec<[KeyType; 2]>,
+    rows: Rows,
+}
+
+#[derive(Clone, Debug)]
+enum Rows {
+    /// VALUES. `columns_end` is where a key column could be added.
+    Values { rows: Vec<(Cells, u32)>, columns_end: Option<u32> },
+    /// A query's rows meet this; `follows` is an occurrence that they have their key from.
+    Query { restrict: Restrict, follows: Option<usize> },
+    /// The key's part has no value at all.
+    Missing(usize),
+}
+
+type Cells = SmallVec<[Cell; 2]>;
+
+/// What a row has for a part of the key.
+#[derive(Clone, Debug)]
+enum Cell {
+    Constant(Scalar),
+    Missing,
+    Default,
+    Expression,
+}
+
+/// The rows that a block inserts into sharded tables.
+pub(super) fn compile(
+    analysis: &Analysis,
+    map: &ShardMap,
+    facts: &mut Facts<'_>,
+    id: BlockId,
+    block: &Block,
+    occurrences: &[Occurrence],
+) -> Vec<InsertPlan> {
+    let target = match &block.kind {
+        BlockKind::Insert(insert) => insert.target,
+        BlockKind::Merge(merge) => merge.target,
+        _ => return Vec::new(),
+    };
+    let Some(SourceKind::Table(table)) =
+        analysis.sources.get(target as usize).map(|source| &source.kind)
+    else {
+        return Vec::new();
+    };
+    let Placement::Sharded { key, columns } = map.placement(table) else { return Vec::new() };
+    let types = types_of(map, key);
+    let plan = |rows| InsertPlan {
+        table: Arc::clone(table),
+        key,
+        columns: columns.clone(),
+        types: types.clone(),
+        rows,
+    };
+    match &block.kind {
+        BlockKind::Insert(insert) => {
+            let at: SmallVec<[Option<usize>; 2]> = columns
+                .iter()
+                .map(|column| insert.columns.iter().position(|c| c == column))
+                .collect();
+            let rows = match &insert.rows {
+                InsertRows::Values(rows) => Rows::Values {
+                    rows: rows.iter().map(|(row, end)| (cells(row, &at), *end)).collect(),
+                    columns_end: insert.columns_end,
+                },
+                InsertRows::Query(query) => {
+                    query_rows(facts, *query, &at, &types, key, occurrences)
+                }
+                InsertRows::Defaults => Rows::Missing(0),
+            };
+            vec![plan(rows)]
+        }
+        BlockKind::Merge(merge) => merge
+            .actions
+            .iter()
+            .filter_map(|action| match action {
+                MergeAction::Insert { columns: listed, values } => {
+                    let at: SmallVec<[Option<usize>; 2]> = columns
+                        .iter()
+                        .map(|column| listed.iter().position(|c| c == column))
+                        .collect();
+                    Some(plan(merge_row(facts, id, values, &at)))
+                }
+                MergeAction::Update(_) | MergeAction::Delete | MergeAction::Nothing => None,
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn cells(row: &[Expr], at: &[Option<usize>]) -> Cells {
+    at.iter()
+        .map(|at| match at.and_then(|at| row.get(at)) {
+            None => Cell::Missing,
+            Some(Expr::Scalar(scalar)) => Cell::Constant(scalar.clone()),
+            Some(Expr::Default) => Cell::Default,
+            Some(Expr::Column(_) | Expr::Excluded(_) | Expr::Other) => Cell::Expression,
+        })
+        .collect()
+}
+
+fn query_rows(
+    facts: &mut Facts<'_>,
+    query: BlockId,
+    at: &[Option<usize>],
+    types: &[KeyType],
+    key: KeyId,
+    occurrences: &[Occurrence],
+) -> Rows {
+    let mut outputs = Vec::new();
+    for (part, (at, ty)) in at.iter().zip(types).enumerate() {
+        match at {
+            Some(at) => outputs.push((*at as u16, *ty)),
+            None => return Rows::Missing(part),
+        }
+    }
+    let (restrict, context, columns) = facts.output(query, &outputs);
+    let follows = occurrences.iter().position(|o| {
+        o.key == key
+            && o.columns.len() == columns.len()
+            && o.columns.iter().zip(&columns).all(|(&column, &output)| {
+                facts.equal(context, output, ColumnRef { source: o.source, column })
+            })
+    });
+    Rows::Query { restrict, follows }
+}
+
+fn merge_row(facts: &Facts<'_>, merge: BlockId, values: &[Expr], at: &[Option<usize>]) -> Rows {
+    if at.iter().all(|at| {
+        matches!(
+            at.and_then(|at| values.get(at)),
+            None | Some(Expr::Scalar(_) | Expr::Default | Expr::Other | Expr::Excluded(_))
+        )
+    }) {
+        return Rows::Values { rows: vec![(cells(values, at), 0)], columns_end: None };
+    }
+    let context = facts.context_of_block(merge);
+    let mut all = Vec::new();
+    for (part, at) in at.iter().enumerate() {
+        match at.and_then(|at| values.get(at)) {
+            None => return Rows::Missing(part),
+            Some(Expr::Scalar(scalar)) => all.push(Restrict::Eq(part as u8, scalar.clone())),
+            Some(Expr::Column(column)) => {
+                all.push(facts.restrict(context, &[*column]).on_part(part as u8));
+            }
+            Some(Expr::Default | Expr::Other | Expr::Excluded(_)) => {
+                return Rows::Query { restrict: Restrict::Any, follows: None };
+            }
+        }
+    }
+    Rows::Query { restrict: Restrict::and(all), follows: None }
+}
+
+impl InsertPlan {
+    /// The shards that the rows go to; where a session's key fills a missing column, the edits say so.
+    ///
+    /// # Errors
+    ///
+    /// 23502 for a missing or NULL key, 22023 for one without a shard or against the scope, 0A000 for one
+    /// that isn't known.
+    pub(super) fn shards<'p>(
+        &self,
+        ground: &Ground<'_>,
+        stored: &Constants<'p>,
+        scope: &Resolved<'p>,
+        regions: &[Region<'p>],
+        edits: &mut Edits,
+    ) -> Result<ShardSet, SqlError> {
+        match &self.rows {
+            Rows::Missing(part) => Err(self.missing(*part)),
+            Rows::Query { restrict, follows } => {
+                let mut region = restrict.region(&self.types, stored)?;
+                if let Some(source) = follows.and_then(|at| regions.get(at)) {
+                    region = region.intersect(source.clone());
+                }
+                self.query_shards(ground, scope, &region)
+            }
+            Rows::Values { rows, columns_end } => {
+                let mut shards = ShardSet::new();
+                let mut fills = false;
+                for (cells, end) in rows {
+                    let (key, filled) = self.row_key(ground, cells, *columns_end, stored, scope)?;
+                    if let Some(text) = filled {
+                        edits.insert(*end, format!(", {text}"));
+                        fills = true;
+                    }
+                    self.check_scope(ground.map, scope, &key)?;
+                    shards.insert(self.place(ground, &key)?);
+                }
+                if let (true, Some(end)) = (fills, columns_end) {
+                    let column = self.column(0).replace('"', "\"\"");
+                    edits.insert(*end, format!(", \"{column}\""));
+                }
+                Ok(shards)
+            }
+        }
+    }
+
+    fn query_shards(
+        &self,
+        ground: &Ground<'_>,
+        scope: &Resolved<'_>,
+        region: &Region<'_>,
+    ) -> Result<ShardSet, SqlError> {
+        let unknown =
+            || Refusal::InsertQuery { table: self.table.name.clone(), column: self.column(0) };
+        if region.is_empty() || !region.is_named() {
+            return Err(unknown().into());
+        }
+        if let Some(key) = scope.key(self.key)
+            && !region.is_pinned_to(key.value)
+        {
+            return Err(unknown().into());
+        }
+        query::region_shards(ground, self.key, &self.table, region)
+    }
+
+    /// A row's key, and the text to add where the scope's key fills a missing column.
+    fn row_key<'v>(
+        &self,
+        ground: &Ground<'_>,
+        cells: &Cells,
+        columns_end: Option<u32>,
+        stored: &Constants<'v>,
+        scope: &Resolved<'v>,
+    ) -> Result<(SmallVec<[KeyValue<'v>; 2]>, Option<String>), SqlError> {
+        let mut key = SmallVec::new();
+        let mut filled = None;
+        for (part, (cell, ty)) in cells.iter().zip(&self.types).enumerate() {
+            let refuse = |default| {
+                let (table, column) = (self.table.name.clone(), self.column(part));
+                SqlError::from(Refusal::KeyExpression { table, column, default })
+            };
+            match cell {
+                Cell::Constant(scalar) => match stored.stored_key(*ty, scalar)? {
+                    Decoded::Key(value) => key.push(value.stored_as(self.type_name(part))),
+                    Decoded::Null => {
+                        let (table, column) = (self.table.name.clone(), self.column(part));
+                        return Err(Refusal::KeyNull { table, column }.into());
+                    }
+                    Decoded::NoMatch | Decoded::Unknown => return Err(refuse(false)),
+                },
+                Cell::Default => return Err(refuse(true)),
+                Cell::Expression => return Err(refuse(false)),
+                Cell::Missing => {
+                    let fill = scope.key(self.key).filter(|_| {
+                        part == 0 && columns_end.is_some() && ground.map.policy().fill_keys
+                    });
+                    match fill {
+                        Some(fill) => {
+                            filled = Some(value_sql(*ty, fill.value));
+                            key.push(fill.value.clone());
+                        }
+                        None => return Err(self.missing(part)),
+                    }
+                }
+            }
+        }
+        Ok((key, filled))
+    }
+
+    fn check_scope(
+        &self,
+        map: &ShardMap,
+        scope: &Resolved<'_>,
+        key: &[KeyValue<'_>],
+    ) -> Result<(), SqlError> {
+        let (Some(wanted), Some(first)) = (scope.key(self.key), key.first()) else { return Ok(()) };
+        if wanted.value == first {
+            return Ok(());
+        }
+        Err(query::key_disagrees(map, wanted, &self.table, &first.to_string()))
+    }
+
+    fn place(
+        &self,
+        ground: &Ground<'_>,
+        key: &[KeyValue<'_>],
+    ) -> Result<crate::map::ShardId, SqlError> {
+        match ground.solo {
+            Some(home) => Ok(home),
+            None => ground.map.place_row(self.key, key).map_err(|no_shard| {
+                Refusal::NoShard { no_shard, table: Some(self.table.name.clone()) }.into()
+            }),
+        }
+    }
+
+    /// The keys of the rows, for people.
+    pub(super) fn named_keys(&self, stored: &Constants<'_>) -> Vec<String> {
+        let Rows::Values { rows, .. } = &self.rows else { return Vec::new() };
+        let mut named = Vec::new();
+        for (cells, _) in rows.iter().take(12) {
+            let parts: Vec<String> = cells
+                .iter()
+                .zip(&self.types)
+                .filter_map(|(cell, ty)| match cell {
+                    Cell::Constant(scalar) => match stored.stored_key(*ty, scalar) {
+                        Ok(Decoded::Key(value)) => Some(value.to_string()),
+                        _ => None,
+                    },
+                    Cell::Missing | Cell::Default | Cell::Expression => None,
+                })
+                .collect();
+            let text = parts.join(", ");
+            if !text.is_empty() && !named.contains(&text) {
+                named.push(text);
+            }
+        }
+        named
+    }
+
+    fn missing(&self, part: usize) -> SqlError {
+        Refusal::KeyMissing { table: self.table.name.clone(), column: self.column(part) }.into()
+    }
+
+    fn column(&self, part: usize) -> String {
+        self.columns.get(part).map_or_else(String::new, |c| column_name(&self.table, *c))
+    }
+
+    fn type_name(&self, part: usize) -> &str {
+        self.columns
+            .get(part)
+            .and_then(|c| self.table.columns.get(usize::from(*c)))
+            .map_or("", |c| c.type_name.as_str())
+    }
+
+    /// `tenant = 5 of table "users"`
+    pub(super) fn label(&self, map: &ShardMap) -> String {
+        format!("{} of table \"{}\"", key_name(map, self.key), self.table.name)
+    }
+}

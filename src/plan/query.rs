@@ -1,0 +1,557 @@
+//! Planning of one execution of a query: regions of keys → shards → one of the rules.
+//!
+//! Main function: [`plan`]. The rules, in this order: *scope* (a hinted or session shard), *one* (all rows
+//! that matter are on one shard), *nowhere*, *any*, *many* ([`super::many`]); writes are *one* or refused.
+
+use super::compile::{Occurrence, Query, Role};
+use super::constant::Constants;
+use super::refusal::{Construct, Refusal};
+use super::restrict::Region;
+use super::scope::{Resolved, ScopeKey, key_name, key_text, shard_text};
+use super::splice::{Edits, value_sql};
+use super::{Answer, Ground, Inputs, Plan, Route, Rule};
+use crate::catalog::Table;
+use crate::datum::KeyValue;
+use crate::error::SqlError;
+use crate::map::{CrossShardReads, KeyId, ShardId, ShardMap, ShardSet};
+
+/// Something that says where a statement must go.
+struct Claim<'q> {
+    /// The table, and how it is named in a refusal.
+    table: &'q str,
+    shards: ShardSet,
+    /// It comes from a sharded table's key.
+    sharded: bool,
+}
+
+/// Plans one execution.
+///
+/// # Errors
+///
+/// A [`Refusal`], or what PostgreSQL would say of a value.
+pub(super) fn plan<'p>(
+    query: &Query,
+    ground: &Ground<'_>,
+    inputs: &'p Inputs<'p>,
+    scope: &Resolved<'p>,
+) -> Result<(Plan, Rule), SqlError> {
+    let free = scope.shard.is_none() && ground.solo.is_none();
+    refuse_unplaced(query, free)?;
+    refuse_unfiltered(query, scope)?;
+    let mut edits = Edits::default();
+    let constants = Constants::new(inputs);
+    let regions = regions(query, ground.map, &constants, scope)?;
+    add_filters(query, ground.map, inputs, scope, &regions, &mut edits)?;
+    let mut claims = occurrence_claims(query, ground, &regions)?;
+    let stored = Constants::stored(inputs);
+    for insert in &query.inserts {
+        let shards = insert.shards(ground, &stored, scope, &regions, &mut edits)?;
+        claims.push(Claim { table: &insert.table.name, shards, sharded: true });
+    }
+    check_assignments(query, &stored, &regions)?;
+    let (route, rule) = match scope.shard {
+        Some((shard, _)) => {
+            in_scope(query, ground, scope, &claims, &regions)?;
+            (Route::One(shard), Rule::Scope)
+        }
+        None => unscoped(query, ground, scope, claims)?,
+    };
+    let answer = match route {
+        Route::Many(_) | Route::All => Answer::Stream,
+        Route::One(_) | Route::Any | Route::Nowhere => Answer::Relay,
+    };
+    let rewritten = if edits.is_empty() {
+        None
+    } else {
+        let unfit = || Refusal::KeyFilter {
+            what: "the statement".to_owned(),
+            why: "Its text could not be changed at the places that analysis found.",
+        };
+        Some(edits.apply(inputs.text).ok_or_else(unfit)?)
+    };
+    let plan = Plan {
+        route,
+        answer,
+        rewritten,
+        taints: query.taints,
+        writes: query.writes,
+        changes_schema: false,
+    };
+    Ok((plan, rule))
+}
+
+/// Tables without a usable place: a shard in scope decides for them, unless they are written and can't be
+/// checked.
+fn refuse_unplaced(query: &Query, free: bool) -> Result<(), SqlError> {
+    match query.unplaced.iter().find(|u| free || u.always) {
+        Some(unplaced) => Err(unplaced.refusal.clone().into()),
+        None => Ok(()),
+    }
+}
+
+/// What can't be restricted to the session's key.
+fn refuse_unfiltered(query: &Query, scope: &Resolved<'_>) -> Result<(), SqlError> {
+    if scope.keys.is_empty() {
+        return Ok(());
+    }
+    let functions = &query.functions;
+    let called = [&functions.undeclared, &functions.home, &functions.all, &functions.reads];
+    if let Some(name) = called.into_iter().flatten().next() {
+        return Err(Refusal::KeyFilter {
+            what: format!("function {name}"),
+            why: "It may read rows of any key.",
+        }
+        .into());
+    }
+    if let Some(unplaced) = query.unplaced.first() {
+        return Err(unplaced.refusal.clone().into());
+    }
+    Ok(())
+}
+
+/// The keys that matter, for each occurrence.
+pub(super) fn regions<'a>(
+    query: &Query,
+    map: &ShardMap,
+    constants: &Constants<'a>,
+    scope: &Resolved<'a>,
+) -> Result<Vec<Region<'a>>, SqlError> {
+    query
+        .occurrences
+        .iter()
+        .map(|occurrence| {
+            let region = occurrence.restrict.region(&occurrence.types, constants)?;
+            let Some(key) = scope.key(occurrence.key) else { return Ok(region) };
+            let pinned = Region::pinned(occurrence.types.len(), key.value.clone());
+            if region.is_empty() {
+                return Ok(region);
+            }
+            let both = region.clone().intersect(pinned);
+            if both.is_empty() {
+                let named = region.named_values().join(", ");
+                return Err(key_disagrees(map, key, &occurrence.table, &named));
+            }
+            Ok(both)
+        })
+        .collect()
+}
+
+/// 22023: the statement has another key than the scope.
+pub(super) fn key_disagrees(
+    map: &ShardMap,
+    key: &ScopeKey<'_>,
+    table: &Table,
+    named: &str,
+) -> SqlError {
+    Refusal::SourcesDisagree {
+        one: format!(
+            "the statement's key is {} = {named} in table \"{}\"",
+            key_name(map, key.key),
+            table.name
+        ),
+        other: key_text(map, key),
+    }
+    .into()
+}
+
+/// Adds the session's key to each occurrence that the statement itself doesn't pin to it.
+fn add_filters(
+    query: &Query,
+    map: &ShardMap,
+    inputs: &Inputs<'_>,
+    scope: &Resolved<'_>,
+    regions: &[Region<'_>],
+    edits: &mut Edits,
+) -> Result<(), SqlError> {
+    if scope.keys.is_empty() {
+        return Ok(());
+    }
+    let constants = Constants::new(inputs);
+    for (occurrence, region) in query.occurrences.iter().zip(regions) {
+        let Some(key) = scope.key(occurrence.key) else { continue };
+        let own = occurrence.restrict.region(&occurrence.types, &constants)?;
+        if region.is_empty() || own.is_pinned_to(key.value) {
+            continue;
+        }
+        if let KeyValue::Text(text) = key.value
+            && !inputs.utf8
+            && !text.is_ascii()
+        {
+            return Err(Refusal::ClientEncoding.into());
+        }
+        let refuse = |why: &'static str| {
+            SqlError::from(Refusal::KeyFilter {
+                what: format!("table \"{}\"", occurrence.table.name),
+                why,
+            })
+        };
+        let column = occurrence
+            .columns
+            .first()
+            .and_then(|c| occurrence.table.columns.get(usize::from(*c)))
+            .ok_or_else(|| refuse("its key column is not known"))?;
+        let ty =
+            map.key(occurrence.key).map_or(crate::datum::KeyType::Text, crate::map::Key::key_type);
+        let value = value_sql(ty, key.value);
+        edits.restrict(inputs.text, &occurrence.site, &column.name, &value).map_err(refuse)?;
+    }
+    Ok(())
+}
+
+fn occurrence_claims<'q>(
+    query: &'q Query,
+    ground: &Ground<'_>,
+    regions: &[Region<'_>],
+) -> Result<Vec<Claim<'q>>, SqlError> {
+    let mut claims = Vec::with_capacity(query.occurrences.len() + query.fixed.len());
+    for (occurrence, region) in query.occurrences.iter().zip(regions) {
+        let shards = region_shards(ground, occurrence.key, &occurrence.table, region)?;
+        claims.push(Claim { table: &occurrence.table.name, shards, sharded: true });
+    }
+    for fixed in &query.fixed {
+        let shard = ground.solo.unwrap_or(fixed.shard);
+        claims.push(Claim { table: &fixed.table, shards: ShardSet::of(shard), sharded: false });
+    }
+    Ok(claims)
+}
+
+/// The shards of a region of keys.
+///
+/// # Errors
+///
+/// 22023 when a value has no shard.
+pub(super) fn region_shards(
+    ground: &Ground<'_>,
+    key: KeyId,
+    table: &Table,
+    region: &Region<'_>,
+) -> Result<ShardSet, SqlError> {
+    match ground.solo {
+        Some(_) if region.is_empty() => Ok(ShardSet::default()),
+        Some(home) => Ok(ShardSet::of(home)),
+        None => region.shards(ground.map, key).map_err(|no_shard| {
+            Refusal::NoShard { no_shard, table: Some(table.name.clone()) }.into()
+        }),
+    }
+}
+
+/// Assignments to a key must be proved to change nothing.
+fn check_assignments(
+    query: &Query,
+    stored: &Constants<'_>,
+    regions: &[Region<'_>],
+) -> Result<(), SqlError> {
+    for assignment in &query.assignments {
+        let occurrence = assignment.occurrence.and_then(|at| query.occurrences.get(at));
+        let region = assignment.occurrence.and_then(|at| regions.get(at));
+        let same = match (occurrence, region, &assignment.value) {
+            (Some(occurrence), Some(region), Some(value)) => {
+                let ty = occurrence.types.get(assignment.part).copied();
+                match (region.only(assignment.part), ty) {
+                    (Some(only), Some(ty)) => {
+                        matches!(
+                            stored.stored_key(ty, value)?,
+                            crate::datum::Decoded::Key(new) if new == *only
+                        )
+                    }
+                    _ => false,
+                }
+            }
+            _ => false,
+        };
+        if !same {
+            let (table, column) = (assignment.table.clone(), assignment.column.clone());
+            return Err(Refusal::KeyAssigned { table, column }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Rule *scope*: the statement runs on the shard that hint or session say, as on that server alone. What
+/// the statement itself says must agree, and writes must be placed there.
+fn in_scope(
+    query: &Query,
+    ground: &Ground<'_>,
+    scope: &Resolved<'_>,
+    claims: &[Claim<'_>],
+    regions: &[Region<'_>],
+) -> Result<(), SqlError> {
+    let Some((shard, origin)) = scope.shard else { return Ok(()) };
+    let map = ground.map;
+    let only = ShardSet::of(shard);
+    let disagree = |what: String| {
+        SqlError::from(Refusal::SourcesDisagree {
+            one: what,
+            other: shard_text(map, shard, origin),
+        })
+    };
+    for ((occurrence, region), claim) in query.occurrences.iter().zip(regions).zip(claims) {
+        let whole = !region.is_named() || region.is_empty();
+        let meets = claim.shards.is_empty() || claim.shards.contains(shard);
+        let inside = claim.shards.is_subset(&only);
+        if !inside && !(whole && meets) {
+            return Err(disagree(statement_text(map, occurrence, region, &claim.shards)));
+        }
+    }
+    // Rows that are inserted follow the occurrences and the fixed tables.
+    let inserted = claims.iter().skip(query.occurrences.len() + query.fixed.len());
+    for (claim, insert) in inserted.zip(&query.inserts) {
+        if !claim.shards.is_subset(&only) {
+            let shards = names(map, &claim.shards).join(", ");
+            return Err(disagree(format!("the rows' {} is on shard {shards}", insert.label(map))));
+        }
+    }
+    match query.fixed.iter().find(|f| f.written && ground.solo.unwrap_or(f.shard) != shard) {
+        Some(fixed) => Err(Refusal::WriteElsewhere {
+            table: fixed.table.clone(),
+            home: map.shard_name(ground.solo.unwrap_or(fixed.shard)).to_owned(),
+            scope: map.shard_name(shard).to_owned(),
+        }
+        .into()),
+        None => Ok(()),
+    }
+}
+
+fn statement_text(
+    map: &ShardMap,
+    occurrence: &Occurrence,
+    region: &Region<'_>,
+    shards: &ShardSet,
+) -> String {
+    format!(
+        "the statement's key is {} = {} in table \"{}\" (shard {})",
+        key_name(map, occurrence.key),
+        region.named_values().join(", "),
+        occurrence.table.name,
+        names(map, shards).join(", ")
+    )
+}
+
+/// The rules *one*, *nowhere*, *any* and *many*.
+fn unscoped(
+    query: &Query,
+    ground: &Ground<'_>,
+    scope: &Resolved<'_>,
+    claims: Vec<Claim<'_>>,
+) -> Result<(Route, Rule), SqlError> {
+    let map = ground.map;
+    if ground.solo.is_none() {
+        if let Some(table) = &query.reference_written {
+            return Err(Refusal::ReferenceWrite { table: table.clone() }.into());
+        }
+        if let Some(view) = &query.view_written {
+            return Err(Refusal::ViewWrite { view: view.clone() }.into());
+        }
+    }
+    other_keys_agree(query, map, scope, &claims)?;
+    let mut agreed: Option<ShardId> = None;
+    let mut together = true;
+    for claim in claims.iter().filter(|claim| !claim.shards.is_empty()) {
+        match (claim.shards.single(), agreed) {
+            (Some(shard), None) => agreed = Some(shard),
+            (Some(shard), Some(same)) if shard == same => {}
+            _ => together = false,
+        }
+    }
+    let by_rows = claims.iter().any(|claim| claim.sharded && !claim.shards.is_empty());
+    let (route, rule) = if !together {
+        return several(query, ground, &claims);
+    } else if let Some(shard) = agreed {
+        (Route::One(shard), if by_rows { Rule::One } else { Rule::Fixed })
+    } else if claims.iter().any(|claim| claim.sharded) {
+        (Route::Nowhere, Rule::Nowhere)
+    } else {
+        (Route::Any, Rule::Any)
+    };
+    functions(query, ground, route, rule, by_rows)
+}
+
+/// Rows of another sharding key than the session's must be on the shard of the session's key.
+fn other_keys_agree(
+    query: &Query,
+    map: &ShardMap,
+    scope: &Resolved<'_>,
+    claims: &[Claim<'_>],
+) -> Result<(), SqlError> {
+    for key in &scope.keys {
+        for (occurrence, claim) in query.occurrences.iter().zip(claims) {
+            if occurrence.key == key.key || claim.shards.is_subset(&key.shards) {
+                continue;
+            }
+            return Err(Refusal::SourcesDisagree {
+                one: format!(
+                    "table \"{}\" is on shard {}",
+                    occurrence.table.name,
+                    names(map, &claim.shards).join(", ")
+                ),
+                other: key_text(map, key),
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// What the functions of a statement with one route ask for.
+fn functions(
+    query: &Query,
+    ground: &Ground<'_>,
+    route: Route,
+    rule: Rule,
+    by_rows: bool,
+) -> Result<(Route, Rule), SqlError> {
+    let map = ground.map;
+    if ground.solo.is_some() {
+        return Ok((route, rule));
+    }
+    let functions = &query.functions;
+    let home = map.default_shard();
+    let one = matches!(route, Route::One(_));
+    if let Some(name) = &functions.all {
+        return Err(Refusal::AllFunction { name: name.clone() }.into());
+    }
+    if let Some(name) = &functions.reads {
+        return Err(Refusal::ReadingFunction { name: name.clone() }.into());
+    }
+    if let Some(name) = &functions.undeclared
+        && !(one && by_rows)
+    {
+        return Err(Refusal::UserFunction { name: name.clone() }.into());
+    }
+    if let Some(name) = &functions.home {
+        return match route {
+            Route::One(shard) if shard != home => Err(Refusal::HomeFunction {
+                name: name.clone(),
+                home: map.shard_name(home).to_owned(),
+            }
+            .into()),
+            Route::One(_) => Ok((route, rule)),
+            Route::Any | Route::Nowhere | Route::Many(_) | Route::All => {
+                Ok((Route::One(home), Rule::Home))
+            }
+        };
+    }
+    // Sequences, locks of the whole database and of reference rows are kept on one shard, so that they
+    // mean the same to everyone.
+    if !one && (functions.homely || query.locks_rows) {
+        return Ok((Route::One(home), Rule::Home));
+    }
+    Ok((route, rule))
+}
+
+/// Rule *many*, or why not.
+fn several(
+    query: &Query,
+    ground: &Ground<'_>,
+    claims: &[Claim<'_>],
+) -> Result<(Route, Rule), SqlError> {
+    let map = ground.map;
+    let mut all = ShardSet::default();
+    for claim in claims {
+        all.union_with(&claim.shards);
+    }
+    if query.writes {
+        return Err(several_written(query, map, claims, &all));
+    }
+    match &query.many {
+        Ok(driver) => {
+            let driven = claims.get(*driver).map(|claim| claim.shards.clone()).unwrap_or(all);
+            if driven.is_empty() {
+                return Ok((Route::Nowhere, Rule::Nowhere));
+            }
+            if let Some(shard) = driven.single() {
+                return Ok((Route::One(shard), Rule::One));
+            }
+            allowed(map, &driven)?;
+            let route = if driven == map.all_shards() { Route::All } else { Route::Many(driven) };
+            Ok((route, Rule::Many))
+        }
+        Err(construct) => {
+            if let Some(error) = different_shards(map, claims) {
+                return Err(error);
+            }
+            let construct = construct.clone();
+            Err(Refusal::SeveralShards { construct, shards: names(map, &all) }.into())
+        }
+    }
+}
+
+/// Two claims on one shard each, and these are different.
+fn different_shards(map: &ShardMap, claims: &[Claim<'_>]) -> Option<SqlError> {
+    let mut first: Option<(&Claim<'_>, ShardId)> = None;
+    for claim in claims.iter().filter(|claim| !claim.shards.is_empty()) {
+        let shard = claim.shards.single()?;
+        match first {
+            None => first = Some((claim, shard)),
+            Some((other, at)) if at != shard => {
+                let name = |claim: &Claim<'_>, shard| {
+                    (format!("table \"{}\"", claim.table), map.shard_name(shard).to_owned())
+                };
+                let (one, other) = (name(other, at), name(claim, shard));
+                return Some(Refusal::DifferentShards { one, other }.into());
+            }
+            Some(_) => {}
+        }
+    }
+    None
+}
+
+fn several_written(
+    query: &Query,
+    map: &ShardMap,
+    claims: &[Claim<'_>],
+    all: &ShardSet,
+) -> SqlError {
+    for (occurrence, claim) in query.occurrences.iter().zip(claims) {
+        if let Role::Write(command) = occurrence.role
+            && claim.shards.len() > 1
+        {
+            let (table, shards) = (occurrence.table.name.clone(), names(map, &claim.shards));
+            return Refusal::CrossShardWrite { command, table, shards }.into();
+        }
+    }
+    let inserted = claims.iter().skip(query.occurrences.len() + query.fixed.len());
+    if let Some(claim) = inserted.into_iter().find(|claim| claim.shards.len() > 1) {
+        let (table, shards) = (claim.table.to_owned(), names(map, &claim.shards));
+        return Refusal::CrossShardInsert { table, shards }.into();
+    }
+    if let Some(error) = different_shards(map, claims) {
+        return error;
+    }
+    let spread = claims.iter().find(|claim| claim.shards.len() > 1);
+    let written = claims.iter().find(|claim| claim.shards.len() == 1);
+    let name = |claim: Option<&Claim<'_>>| claim.map_or_else(String::new, |c| c.table.to_owned());
+    let construct = Construct::NotColocated(name(written), name(spread));
+    Refusal::SeveralShards { construct, shards: names(map, all) }.into()
+}
+
+/// What the map's policy says of a read over these shards.
+fn allowed(map: &ShardMap, shards: &ShardSet) -> Result<(), SqlError> {
+    let policy = map.policy();
+    if policy.cross_shard_reads == CrossShardReads::Refuse {
+        return Err(Refusal::CrossShardReads { shards: names(map, shards) }.into());
+    }
+    let region = |shard: ShardId| map.shard(shard).and_then(|s| s.region.as_deref());
+    for rule in &policy.residency {
+        if !shards.iter().any(|shard| region(shard) == Some(rule.region.as_str())) {
+            continue;
+        }
+        let stranger = shards.iter().map(region).find(|region| {
+            *region != Some(rule.region.as_str())
+                && !region.is_some_and(|r| rule.together.iter().any(|allowed| allowed == r))
+        });
+        if let Some(with) = stranger {
+            return Err(Refusal::Residency {
+                region: rule.region.clone(),
+                with: with.unwrap_or("(none)").to_owned(),
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// The shards' names.
+pub(super) fn names(map: &ShardMap, shards: &ShardSet) -> Vec<String> {
+    shards.iter().map(|shard| map.shard_name(shard).to_owned()).collect()
+}

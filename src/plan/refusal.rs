@@ -1,0 +1,649 @@
+//! Everything that is refused, which is also its documentation: what it is, an example, why, and what to
+//! write instead.
+//!
+//! Main types: [`Refusal`], [`Construct`]. Message, detail, hint and SQLSTATE are total functions of the
+//! variant. Nothing is refused in other words anywhere else in planning, except for values that
+//! PostgreSQL itself would not read.
+
+use crate::error::{SqlError, SqlState};
+use crate::map::NoShard;
+
+/// A construct that makes the shards' answers differ from the union of their rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Construct {
+    /// `SELECT DISTINCT name FROM users`: the same name may be on two shards.
+    Distinct,
+    /// `SELECT status, count(*) FROM orders GROUP BY status`: a group has rows on several shards.
+    GroupBy,
+    /// `SELECT count(*) FROM users`: each shard would count its own.
+    Aggregate,
+    /// `SELECT row_number() OVER () FROM users`: a window has rows on several shards.
+    Window,
+    /// `SELECT * FROM users ORDER BY id`: the shards' rows would have to be merged.
+    OrderBy,
+    /// `SELECT * FROM users LIMIT 5`: each shard would give five.
+    Limit,
+    /// `SELECT * FROM users FOR UPDATE`: locks on several shards.
+    RowLocks,
+    /// `SELECT unnest(tags) FROM users`.
+    SetReturningOutput,
+    /// `SELECT id FROM users UNION SELECT id FROM admins`.
+    SetOperation,
+    /// `WITH RECURSIVE …`.
+    Recursive,
+    /// A data-modifying statement in WITH.
+    WritingCte,
+    /// `FROM users, generate_series(1, 3)`.
+    FunctionInFrom,
+    /// `FROM users, pg_class`.
+    SystemCatalog,
+    /// A table that lives on one shard only.
+    SingleTable(String),
+    /// A table that isn't in the catalog.
+    UnknownTable(String),
+    /// `now()`, `random()`, `nextval('s')`: each shard has its own.
+    Function(String),
+    /// Two sharded tables that are not equal on the key.
+    NotColocated(String, String),
+    /// `plans LEFT JOIN users`: each shard would add the plans that have no user *there*.
+    PreservedReference,
+    /// A sub-select that picks rows of a reference table in an order of its own.
+    PickedReference(String),
+    /// The table has rows that are on every shard: they would come once from each.
+    Everywhere(String),
+    /// A view's, sub-select's or CTE's rows don't come one by one from one sharded table.
+    Derived(String),
+}
+
+impl Construct {
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Distinct => "DISTINCT".into(),
+            Self::GroupBy => "GROUP BY".into(),
+            Self::Aggregate => "an aggregate".into(),
+            Self::Window => "a window function".into(),
+            Self::OrderBy => "ORDER BY".into(),
+            Self::Limit => "LIMIT or OFFSET".into(),
+            Self::RowLocks => "FOR UPDATE or FOR SHARE".into(),
+            Self::SetReturningOutput => "a set-returning function in the output list".into(),
+            Self::SetOperation => "UNION, INTERSECT or EXCEPT".into(),
+            Self::Recursive => "WITH RECURSIVE".into(),
+            Self::WritingCte => "a data-modifying WITH".into(),
+            Self::FunctionInFrom => "a function in FROM".into(),
+            Self::SystemCatalog => "a join with a system catalog".into(),
+            Self::SingleTable(table) => format!("a join with single-shard table \"{table}\""),
+            Self::UnknownTable(table) => format!("a join with unknown table \"{table}\""),
+            Self::Function(name) => format!("function {name}"),
+            Self::NotColocated(a, b) if a == b => {
+                format!("a query on table \"{a}\" twice, not joined on the sharding key,")
+            }
+            Self::NotColocated(a, b) => {
+                format!("a query on tables \"{a}\" and \"{b}\", not joined on the sharding key,")
+            }
+            Self::PreservedReference => {
+                "an outer join whose rows don't all come from one sharded table".into()
+            }
+            Self::PickedReference(what) => format!("{what} in a sub-select of reference tables"),
+            Self::Everywhere(table) => format!("table \"{table}\", with rows on every shard,"),
+            Self::Derived(what) => format!("a sub-select with {what}"),
+        }
+    }
+
+    fn why(&self) -> &'static str {
+        match self {
+            Self::Distinct
+            | Self::GroupBy
+            | Self::Aggregate
+            | Self::Window
+            | Self::SetOperation => {
+                "Rows that belong together may be on several shards, and each shard would answer for its own."
+            }
+            Self::OrderBy | Self::Limit => {
+                "The shards' rows would have to be merged in one order, which isn't done yet."
+            }
+            Self::RowLocks => "Rows would be locked on several shards in one statement.",
+            Self::SetReturningOutput | Self::FunctionInFrom => {
+                "The function's rows would come once from each shard."
+            }
+            Self::Recursive | Self::Derived(_) => {
+                "Each shard would work on its own rows only, where the query means all of them."
+            }
+            Self::WritingCte => "It would write on several shards.",
+            Self::SystemCatalog => "Each shard has catalogs of its own.",
+            Self::SingleTable(_) | Self::UnknownTable(_) => "The table is not on the other shards.",
+            Self::Function(_) => "Each shard would evaluate it for itself.",
+            Self::NotColocated(..) => {
+                "Rows that have to be joined may be on different shards. Tables are colocated where they \
+                 are equal on every part of the key."
+            }
+            Self::PreservedReference => {
+                "Each shard would add the rows that have no partner there, though they have one elsewhere."
+            }
+            Self::PickedReference(_) => "Each shard may pick other rows.",
+            Self::Everywhere(_) => "Those rows would come once from each shard.",
+        }
+    }
+}
+
+/// A statement that is refused, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Hint, session and statement lead to different shards:
+    /// `/* pgmeridian: shard=deu */ SELECT * FROM users WHERE tenant_id = 1`, and 1 lives elsewhere.
+    SourcesDisagree {
+        /// One source and where it leads.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// `SET pgmeridian.shard = 'duo'`.
+    UnknownShard {
+        /// As written.
+        name: String,
+        /// The nearest name.
+        nearest: Option<String>,
+    },
+    /// `SET pgmeridian.key = '42'`, and the map doesn't say which key a session has.
+    NoSessionKey {
+        /// The keys of the map.
+        keys: Vec<String>,
+    },
+    /// `SET pgmeridian.key = 'x'` where the key is a bigint.
+    BadKey {
+        /// The key's name.
+        key: String,
+        /// PostgreSQL's own words.
+        why: String,
+    },
+    /// A value that no rule places: `WHERE tenant_id = 999` where no range has 999.
+    NoShard {
+        /// What the map says.
+        no_shard: NoShard,
+        /// The table, if it is known.
+        table: Option<String>,
+    },
+    /// A read of several shards whose answer is not the union of the shards' answers.
+    SeveralShards {
+        /// What makes it so.
+        construct: Construct,
+        /// The shards.
+        shards: Vec<String>,
+    },
+    /// Tables whose rows are on different shards:
+    /// `SELECT * FROM users u, orders o WHERE u.tenant_id = 1 AND o.tenant_id = 2`.
+    DifferentShards {
+        /// One table and where it is.
+        one: (String, String),
+        /// The other.
+        other: (String, String),
+    },
+    /// `[policy] cross_shard_reads = "refuse"`.
+    CrossShardReads {
+        /// The shards.
+        shards: Vec<String>,
+    },
+    /// `[policy] residency`.
+    Residency {
+        /// The region whose rows stay among themselves.
+        region: String,
+        /// A region that would be read with it.
+        with: String,
+    },
+    /// A table that hangs on a lookup.
+    Lookup {
+        /// The table.
+        table: String,
+        /// The lookup.
+        lookup: String,
+    },
+    /// A table without a key under `[policy] unlisted_tables = "refuse"`.
+    UnlistedTable {
+        /// The table.
+        table: String,
+    },
+    /// A table whose key column can't be used.
+    UnusableTable {
+        /// The table.
+        table: String,
+        /// Why.
+        why: String,
+    },
+    /// `SELECT my_function()`: it may read any table.
+    UserFunction {
+        /// The function.
+        name: String,
+    },
+    /// A function that `[functions]` declares `home`, with rows of another shard.
+    HomeFunction {
+        /// The function.
+        name: String,
+        /// The default shard.
+        home: String,
+    },
+    /// A function that `[functions]` declares `all`.
+    AllFunction {
+        /// The function.
+        name: String,
+    },
+    /// `SELECT query_to_xml('SELECT …')`.
+    ReadingFunction {
+        /// The function.
+        name: String,
+    },
+    /// `UPDATE users SET active = false`: rows of several shards.
+    CrossShardWrite {
+        /// UPDATE, DELETE, MERGE.
+        command: &'static str,
+        /// The table.
+        table: String,
+        /// The shards.
+        shards: Vec<String>,
+    },
+    /// `INSERT INTO users (tenant_id, …) VALUES (1, …), (2, …)` on different shards.
+    CrossShardInsert {
+        /// The table.
+        table: String,
+        /// The shards.
+        shards: Vec<String>,
+    },
+    /// `UPDATE plans SET …` where `plans` is a reference table.
+    ReferenceWrite {
+        /// The table.
+        table: String,
+    },
+    /// `INSERT INTO users (name) VALUES ('x')`.
+    KeyMissing {
+        /// The table.
+        table: String,
+        /// The key's column.
+        column: String,
+    },
+    /// `INSERT INTO users (tenant_id) VALUES (NULL)`.
+    KeyNull {
+        /// The table.
+        table: String,
+        /// The key's column.
+        column: String,
+    },
+    /// `INSERT INTO users (tenant_id) VALUES (1 + 1)`, or DEFAULT.
+    KeyExpression {
+        /// The table.
+        table: String,
+        /// The key's column.
+        column: String,
+        /// It is DEFAULT.
+        default: bool,
+    },
+    /// `INSERT INTO archive SELECT * FROM users`, where the key's value can't be told.
+    InsertQuery {
+        /// The table.
+        table: String,
+        /// The key's column.
+        column: String,
+    },
+    /// `UPDATE users SET tenant_id = 2 WHERE …`.
+    KeyAssigned {
+        /// The table.
+        table: String,
+        /// The key's column.
+        column: String,
+    },
+    /// INSERT, UPDATE, DELETE of a view.
+    ViewWrite {
+        /// The view.
+        view: String,
+    },
+    /// A write to a table that has no place on the shard in scope.
+    WriteElsewhere {
+        /// The table.
+        table: String,
+        /// Where it lives.
+        home: String,
+        /// The shard in scope.
+        scope: String,
+    },
+    /// A session's key is a filter, and the statement can't be given one.
+    KeyFilter {
+        /// What can't be filtered.
+        what: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// DDL and other utility statements where the map has several shards.
+    Utility {
+        /// The command.
+        tag: String,
+    },
+    /// `DO $$ … $$`, `CALL p()`: code that can't be seen.
+    HiddenCode {
+        /// The command.
+        tag: String,
+    },
+    /// DECLARE, FETCH, PREPARE, EXECUTE, LISTEN and the like on several shards.
+    SessionState {
+        /// The command.
+        tag: String,
+    },
+    /// `EXPLAIN SELECT * FROM users` where that goes to several shards.
+    ExplainSeveral,
+    /// What the parser can't read.
+    Opaque {
+        /// What it is.
+        reason: String,
+        /// What stands in the way of sending it to the default shard.
+        names: String,
+    },
+    /// A text key that isn't ASCII under a client encoding other than UTF8.
+    ClientEncoding,
+}
+
+impl Refusal {
+    /// The SQLSTATE.
+    pub(super) fn code(&self) -> SqlState {
+        match self {
+            Self::SourcesDisagree { .. }
+            | Self::UnknownShard { .. }
+            | Self::NoSessionKey { .. }
+            | Self::BadKey { .. }
+            | Self::NoShard { .. }
+            | Self::WriteElsewhere { .. } => SqlState::INVALID_PARAMETER_VALUE,
+            Self::KeyMissing { .. } | Self::KeyNull { .. } => SqlState::NOT_NULL_VIOLATION,
+            Self::SeveralShards { .. }
+            | Self::DifferentShards { .. }
+            | Self::CrossShardReads { .. }
+            | Self::Residency { .. }
+            | Self::Lookup { .. }
+            | Self::UnlistedTable { .. }
+            | Self::UnusableTable { .. }
+            | Self::UserFunction { .. }
+            | Self::HomeFunction { .. }
+            | Self::AllFunction { .. }
+            | Self::ReadingFunction { .. }
+            | Self::CrossShardWrite { .. }
+            | Self::CrossShardInsert { .. }
+            | Self::ReferenceWrite { .. }
+            | Self::KeyExpression { .. }
+            | Self::InsertQuery { .. }
+            | Self::KeyAssigned { .. }
+            | Self::ViewWrite { .. }
+            | Self::KeyFilter { .. }
+            | Self::Utility { .. }
+            | Self::HiddenCode { .. }
+            | Self::SessionState { .. }
+            | Self::ExplainSeveral
+            | Self::Opaque { .. }
+            | Self::ClientEncoding => SqlState::FEATURE_NOT_SUPPORTED,
+        }
+    }
+
+    /// The message: names the construct.
+    pub(super) fn message(&self) -> String {
+        match self {
+            Self::SourcesDisagree { one, other } => format!("{one}, but {other}"),
+            Self::UnknownShard { name, .. } => format!("shard \"{name}\" does not exist"),
+            Self::NoSessionKey { .. } => {
+                "the shard map does not say which key a session has".into()
+            }
+            Self::BadKey { key, why } => format!("bad value for key {key}: {why}"),
+            Self::NoShard { no_shard, table } => no_shard.error(table.as_deref()).message,
+            Self::SeveralShards { construct, .. } => {
+                format!("{} over several shards is not supported", construct.name())
+            }
+            Self::DifferentShards { one, other } => format!(
+                "{} is on {} and {} is on {}: a statement over different shards is not supported",
+                one.0, one.1, other.0, other.1
+            ),
+            Self::CrossShardReads { .. } => {
+                "a read over several shards is refused by the shard map".into()
+            }
+            Self::Residency { region, with } => {
+                format!(
+                    "rows of region {region} may not be read together with rows of region {with}"
+                )
+            }
+            Self::Lookup { table, lookup } => {
+                format!(
+                    "table \"{table}\" is placed by lookup {lookup}, which is not supported yet"
+                )
+            }
+            Self::UnlistedTable { table } => {
+                format!("table \"{table}\" has no sharding key and is not listed in the shard map")
+            }
+            Self::UnusableTable { table, .. } => {
+                format!("the sharding key of table \"{table}\" can't be used")
+            }
+            Self::UserFunction { name } => {
+                format!("user-defined function {name} needs a route to one shard")
+            }
+            Self::HomeFunction { name, home } => {
+                format!("function {name} runs on shard {home}, where this statement does not go")
+            }
+            Self::AllFunction { name } => {
+                format!("function {name} runs on all shards, which is not supported yet")
+            }
+            Self::ReadingFunction { name } => {
+                format!("function {name} reads or writes what its arguments say, on several shards")
+            }
+            Self::CrossShardWrite { command, table, .. } => {
+                format!("{command} of table \"{table}\" on several shards is not supported")
+            }
+            Self::CrossShardInsert { table, .. } => {
+                format!("INSERT of rows for several shards into table \"{table}\" is not supported")
+            }
+            Self::ReferenceWrite { table } => {
+                format!("write to reference table \"{table}\" on several shards is not supported")
+            }
+            Self::KeyMissing { table, column } => {
+                format!(
+                    "INSERT into table \"{table}\" has no value for its sharding key \"{column}\""
+                )
+            }
+            Self::KeyNull { table, column } => {
+                format!("null value in sharding key \"{column}\" of table \"{table}\"")
+            }
+            Self::KeyExpression { table, column, default: true } => {
+                format!(
+                    "DEFAULT for sharding key \"{column}\" of table \"{table}\" is not supported"
+                )
+            }
+            Self::KeyExpression { table, column, default: false } => format!(
+                "an expression for sharding key \"{column}\" of table \"{table}\" is not supported"
+            ),
+            Self::InsertQuery { table, column } => format!(
+                "INSERT … SELECT into table \"{table}\" with an unknown sharding key \"{column}\" is not supported"
+            ),
+            Self::KeyAssigned { table, column } => {
+                format!(
+                    "assignment to sharding key \"{column}\" of table \"{table}\" is not supported"
+                )
+            }
+            Self::ViewWrite { view } => {
+                format!("write to view \"{view}\" on several shards is not supported")
+            }
+            Self::WriteElsewhere { table, home, scope } => {
+                format!(
+                    "table \"{table}\" lives on shard {home}, but the statement's shard is {scope}"
+                )
+            }
+            Self::KeyFilter { what, .. } => {
+                format!("{what} can't be restricted to the session's key")
+            }
+            Self::Utility { tag } => format!("{tag} on several shards is not supported"),
+            Self::HiddenCode { tag } => format!("{tag} needs a shard to run on"),
+            Self::SessionState { tag } => format!("{tag} needs a shard to run on"),
+            Self::ExplainSeveral => {
+                "EXPLAIN of a statement over several shards is not supported".into()
+            }
+            Self::Opaque { .. } => "this statement can't be routed".into(),
+            Self::ClientEncoding => {
+                "a sharding key that is not ASCII needs client_encoding UTF8".into()
+            }
+        }
+    }
+
+    /// Why.
+    pub(super) fn detail(&self) -> Option<String> {
+        match self {
+            Self::SourcesDisagree { .. } => {
+                Some("Everything that chooses a shard must agree: hint, session and statement.".into())
+            }
+            Self::UnknownShard { .. } => None,
+            Self::NoSessionKey { keys } => Some(format!("It has keys {}.", keys.join(", "))),
+            Self::BadKey { .. } => None,
+            Self::NoShard { no_shard, table } => no_shard.error(table.as_deref()).detail,
+            Self::SeveralShards { construct, shards } => {
+                Some(format!("{} The statement reads {}.", construct.why(), shards_text(shards)))
+            }
+            Self::DifferentShards { .. } => {
+                Some("No shard has all of the rows that the statement joins.".into())
+            }
+            Self::CrossShardReads { shards } => Some(format!(
+                "The statement reads {}, and the map's policy says cross_shard_reads = \"refuse\".",
+                shards_text(shards)
+            )),
+            Self::Residency { .. } => Some("The map's policy residency says so.".into()),
+            Self::Lookup { .. } => {
+                Some("Its rows have no key column of their own; where they live is found by an id.".into())
+            }
+            Self::UnlistedTable { .. } => {
+                Some("The map's policy says unlisted_tables = \"refuse\".".into())
+            }
+            Self::UnusableTable { why, .. } => Some(why.clone()),
+            Self::UserFunction { .. } => Some(
+                "It may read or write any table; on several shards only a statement whose sharded tables \
+                 are pinned to one shard can call it."
+                    .into(),
+            ),
+            Self::HomeFunction { .. } | Self::AllFunction { .. } => {
+                Some("Section [functions] of the shard map declares it so.".into())
+            }
+            Self::ReadingFunction { .. } => {
+                Some("Which tables it reads is not known before it runs.".into())
+            }
+            Self::CrossShardWrite { shards, .. } | Self::CrossShardInsert { shards, .. } => {
+                Some(format!("Its rows are on {}.", shards_text(shards)))
+            }
+            Self::ReferenceWrite { .. } => {
+                Some("A reference table has the same rows on every shard.".into())
+            }
+            Self::KeyMissing { .. } => Some("The key decides on which shard the row lives.".into()),
+            Self::KeyNull { .. } => Some("A row without a key has no shard.".into()),
+            Self::KeyExpression { .. } => {
+                Some("Its value would be known only on a shard, after the shard was chosen.".into())
+            }
+            Self::InsertQuery { .. } => Some(
+                "The rows' key must be proved to belong to the shard that the query runs on.".into(),
+            ),
+            Self::KeyAssigned { .. } => {
+                Some("A changed key may belong to another shard, and the row would stay behind.".into())
+            }
+            Self::ViewWrite { .. } => Some("Where a view's rows go can't be seen.".into()),
+            Self::WriteElsewhere { .. } => {
+                Some("No row is written where the shard map does not place it.".into())
+            }
+            Self::KeyFilter { why, .. } => Some((*why).to_owned()),
+            Self::Utility { .. } => {
+                Some("It would have to run on each shard, all or nothing, which isn't done yet.".into())
+            }
+            Self::HiddenCode { .. } => Some("What its code reads and writes can't be seen.".into()),
+            Self::SessionState { .. } => {
+                Some("It leaves state on a server, and the session is not bound to one shard.".into())
+            }
+            Self::ExplainSeveral => Some("Each shard has a plan of its own.".into()),
+            Self::Opaque { reason, names } => Some(format!("{reason}; {names}.")),
+            Self::ClientEncoding => {
+                Some("The key's bytes decide its shard, and they are those of UTF8.".into())
+            }
+        }
+    }
+
+    /// What to do instead.
+    pub(super) fn hint(&self) -> Option<String> {
+        const SHARD: &str = "Choose a shard: SET pgmeridian.shard = '…'.";
+        match self {
+            Self::SourcesDisagree { .. } => {
+                Some("Leave one of them out, or RESET pgmeridian.shard and pgmeridian.key.".into())
+            }
+            Self::UnknownShard { nearest, .. } => {
+                nearest.as_ref().map(|name| format!("did you mean shard \"{name}\"?"))
+            }
+            Self::NoSessionKey { .. } => Some("Set key under [sessions] in the shard map.".into()),
+            Self::BadKey { .. } | Self::NoShard { table: None, .. } => None,
+            Self::NoShard { no_shard, table } => no_shard.error(table.as_deref()).hint,
+            Self::SeveralShards { construct: Construct::NotColocated(..), .. } => Some(
+                "Join the tables on the sharding key, or restrict each of them to one key.".into(),
+            ),
+            Self::SeveralShards { .. } | Self::CrossShardReads { .. } | Self::Residency { .. } => {
+                Some("Restrict the statement to one sharding key, or choose a shard: SET pgmeridian.shard = '…'.".into())
+            }
+            Self::DifferentShards { .. } => {
+                Some("Write one statement for each shard.".into())
+            }
+            Self::Lookup { .. } => Some(SHARD.into()),
+            Self::UnlistedTable { .. } => Some(
+                "List it under [tables] in the shard map: \"reference\", or { shard = \"…\" }.".into(),
+            ),
+            Self::UnusableTable { .. } => {
+                Some("List the table under [tables] in the shard map.".into())
+            }
+            Self::UserFunction { name } => Some(format!(
+                "Restrict the statement to one sharding key, choose a shard (SET pgmeridian.shard = '…'), or \
+                 declare \"{name}\" under [functions] in the shard map."
+            )),
+            Self::HomeFunction { .. } | Self::AllFunction { .. } | Self::ReadingFunction { .. } => {
+                Some(SHARD.into())
+            }
+            Self::CrossShardWrite { .. } => Some(
+                "Restrict it to one sharding key, or run it shard by shard: SET pgmeridian.shard = '…'.".into(),
+            ),
+            Self::CrossShardInsert { .. } => Some("Write one INSERT for each shard.".into()),
+            Self::ReferenceWrite { .. } | Self::Utility { .. } => {
+                Some("Run it on each shard: SET pgmeridian.shard = '…'.".into())
+            }
+            Self::KeyMissing { column, .. } => Some(format!(
+                "Give \"{column}\" a value, or set the session's key: SET pgmeridian.key = '…'."
+            )),
+            Self::KeyNull { .. } => Some("Give the key a value.".into()),
+            Self::KeyExpression { .. } => Some("Write the key as a literal or a parameter.".into()),
+            Self::InsertQuery { .. } => Some(
+                "Select the key from a table that is restricted to one key, or write it as a constant."
+                    .into(),
+            ),
+            Self::KeyAssigned { .. } => Some("Delete the row and insert it with its new key.".into()),
+            Self::ViewWrite { .. } => Some("Write to the table itself.".into()),
+            Self::WriteElsewhere { .. } => Some(
+                "Reset the shard, or list the table as \"reference\" under [tables] if each shard has its own."
+                    .into(),
+            ),
+            Self::KeyFilter { .. } => Some(
+                "Name the table in the statement itself, with its key, or RESET pgmeridian.key.".into(),
+            ),
+            Self::HiddenCode { .. } | Self::SessionState { .. } => Some(SHARD.into()),
+            Self::ExplainSeveral => Some(
+                "EXPLAIN (ROUTE) shows where it goes; for one shard's plan choose it: SET pgmeridian.shard = '…'."
+                    .into(),
+            ),
+            Self::Opaque { .. } => Some(
+                "Write it in plainer SQL, or choose a shard: SET pgmeridian.shard = '…'.".into(),
+            ),
+            Self::ClientEncoding => Some("SET client_encoding = 'UTF8'.".into()),
+        }
+    }
+}
+
+fn shards_text(shards: &[String]) -> String {
+    match shards {
+        [] => "no shard".to_owned(),
+        [one] => format!("shard {one}"),
+        several => format!("shards {}", several.join(", ")),
+    }
+}
+
+impl From<Refusal> for SqlError {
+    fn from(refusal: Refusal) -> Self {
+        let mut error = Self::new(refusal.code(), refusal.message());
+        error.detail = refusal.detail();
+        error.hint = refusal.hint();
+        error
+    }
+}

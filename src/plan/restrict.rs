@@ -1,0 +1,432 @@
+//! What a statement says of a sharding key, and which shards that leaves.
+//!
+//! Main types: [`Restrict`], compiled once per shape: a condition that every row which can influence the
+//! answer meets; [`Region`], its value for one execution: a union of boxes, each with a [`Domain`] per
+//! part of the key. Invariant: every operation may only err towards more keys. What can't be told is
+//! [`Domain::Any`]; text is never compared for order, for that is the server's collation's affair.
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+use super::constant::Constants;
+use crate::datum::array::DecodedArray;
+use crate::datum::{Decoded, KeyType, KeyValue};
+use crate::error::SqlError;
+use crate::map::{KeyId, NoShard, Part, ShardMap, ShardSet};
+use crate::sql::ir::Scalar;
+
+/// A union of more boxes than this is not intersected further: one operand is kept, which is a superset.
+/// Statements with more alternatives than this on several columns at once are not written by hand.
+const BOXES_MAX: usize = 1024;
+
+/// A condition on the parts of one sharding key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Restrict {
+    /// No condition.
+    Any,
+    /// The part equals a constant.
+    Eq(u8, Scalar),
+    /// The part equals one of these.
+    In(u8, Vec<Scalar>),
+    /// The part equals an element of an array.
+    EqAny(u8, Scalar),
+    /// The part lies between bounds; the flags say inclusive.
+    Range(u8, Option<(Scalar, bool)>, Option<(Scalar, bool)>),
+    /// All of these.
+    And(Vec<Restrict>),
+    /// One of these.
+    Or(Vec<Restrict>),
+}
+
+impl Restrict {
+    /// All of these, simplified.
+    pub(super) fn and(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut kept: Vec<Self> = Vec::new();
+        for one in all {
+            match one {
+                Self::Any => {}
+                Self::And(inner) => kept.extend(inner),
+                other if kept.contains(&other) => {}
+                other => kept.push(other),
+            }
+        }
+        match kept.len() {
+            0 => Self::Any,
+            1 => kept.pop().unwrap_or(Self::Any),
+            _ => Self::And(kept),
+        }
+    }
+
+    /// One of these, simplified. Nothing to choose from is no condition.
+    pub(super) fn or(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut kept = Vec::new();
+        for one in all {
+            match one {
+                Self::Any => return Self::Any,
+                Self::Or(inner) => kept.extend(inner),
+                other => kept.push(other),
+            }
+        }
+        match kept.len() {
+            0 => Self::Any,
+            1 => kept.pop().unwrap_or(Self::Any),
+            _ => Self::Or(kept),
+        }
+    }
+
+    /// The same condition on another part (conditions on one part only).
+    #[must_use]
+    pub(super) fn on_part(self, part: u8) -> Self {
+        match self {
+            Self::Any => Self::Any,
+            Self::Eq(_, s) => Self::Eq(part, s),
+            Self::In(_, s) => Self::In(part, s),
+            Self::EqAny(_, s) => Self::EqAny(part, s),
+            Self::Range(_, low, high) => Self::Range(part, low, high),
+            Self::And(all) => Self::And(all.into_iter().map(|r| r.on_part(part)).collect()),
+            Self::Or(all) => Self::Or(all.into_iter().map(|r| r.on_part(part)).collect()),
+        }
+    }
+
+    /// The keys that meet the condition, or more.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Constants::key`].
+    pub(super) fn region<'a>(
+        &self,
+        types: &[KeyType],
+        constants: &Constants<'a>,
+    ) -> Result<Region<'a>, SqlError> {
+        match self {
+            Self::Any => Ok(Region::everything(types.len())),
+            Self::Eq(part, scalar) => {
+                let mut found = SmallVec::new();
+                match constants.key(type_of(types, *part), scalar)? {
+                    Decoded::Key(key) => found.push(key),
+                    Decoded::Null | Decoded::NoMatch => {}
+                    Decoded::Unknown => return Ok(Region::everything(types.len())),
+                }
+                Ok(Region::of_part(types.len(), *part, Domain::Values(found)))
+            }
+            Self::In(part, scalars) => {
+                let mut found = SmallVec::new();
+                for scalar in scalars {
+                    match constants.key(type_of(types, *part), scalar)? {
+                        Decoded::Key(key) => found.push(key),
+                        Decoded::Null | Decoded::NoMatch => {}
+                        Decoded::Unknown => return Ok(Region::everything(types.len())),
+                    }
+                }
+                Ok(Region::of_part(types.len(), *part, Domain::values(found)))
+            }
+            Self::EqAny(part, scalar) => match constants.array(type_of(types, *part), scalar)? {
+                DecodedArray::Keys(keys) => {
+                    let found = keys.into_iter().flatten().collect();
+                    Ok(Region::of_part(types.len(), *part, Domain::values(found)))
+                }
+                DecodedArray::Null => Ok(Region::nothing()),
+                DecodedArray::Unknown => Ok(Region::everything(types.len())),
+            },
+            Self::Range(part, low, high) => {
+                range(types, *part, low.as_ref(), high.as_ref(), constants)
+            }
+            Self::And(all) => {
+                let mut region = Region::everything(types.len());
+                for one in all {
+                    region = region.intersect(one.region(types, constants)?);
+                }
+                Ok(region)
+            }
+            Self::Or(all) => {
+                let mut region = Region::nothing();
+                for one in all {
+                    region.unite(one.region(types, constants)?);
+                }
+                Ok(region)
+            }
+        }
+    }
+}
+
+fn type_of(types: &[KeyType], part: u8) -> KeyType {
+    types.get(usize::from(part)).copied().unwrap_or(KeyType::Text)
+}
+
+fn range<'a>(
+    types: &[KeyType],
+    part: u8,
+    low: Option<&(Scalar, bool)>,
+    high: Option<&(Scalar, bool)>,
+    constants: &Constants<'a>,
+) -> Result<Region<'a>, SqlError> {
+    let ty = type_of(types, part);
+    let mut bounds = [None, None];
+    for (bound, written) in bounds.iter_mut().zip([low, high]) {
+        let Some((scalar, inclusive)) = written else { continue };
+        match constants.key(ty, scalar)? {
+            // A comparison with NULL is never true.
+            Decoded::Null => return Ok(Region::nothing()),
+            Decoded::Key(KeyValue::Text(_)) | Decoded::NoMatch | Decoded::Unknown => {}
+            Decoded::Key(key) => *bound = Some((key, *inclusive)),
+        }
+    }
+    let [lower, upper] = bounds;
+    Ok(Region::of_part(types.len(), part, Domain::range(lower, upper)))
+}
+
+/// An end of a range; the flag says inclusive.
+type Bound<'a> = Option<(KeyValue<'a>, bool)>;
+
+/// What is known of one part of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Domain<'a> {
+    /// Nothing.
+    Any,
+    /// It is one of these: sorted, each once.
+    Values(SmallVec<[KeyValue<'a>; 1]>),
+    /// It lies between these. Never texts.
+    Range(Bound<'a>, Bound<'a>),
+}
+
+impl<'a> Domain<'a> {
+    fn values(mut found: SmallVec<[KeyValue<'a>; 1]>) -> Self {
+        found.sort_unstable();
+        found.dedup();
+        Self::Values(found)
+    }
+
+    fn range(lower: Bound<'a>, upper: Bound<'a>) -> Self {
+        match (&lower, &upper) {
+            (None, None) => Self::Any,
+            (Some((low, low_in)), Some((high, high_in)))
+                if low > high || (low == high && !(*low_in && *high_in)) =>
+            {
+                Self::Values(SmallVec::new())
+            }
+            _ => Self::Range(lower, upper),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Values(values) if values.is_empty())
+    }
+
+    fn intersect(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Any, one) | (one, Self::Any) => one.clone(),
+            (Self::Values(mine), Self::Values(theirs)) => Self::Values(
+                mine.iter().filter(|v| theirs.binary_search(v).is_ok()).cloned().collect(),
+            ),
+            (Self::Values(values), Self::Range(lower, upper))
+            | (Self::Range(lower, upper), Self::Values(values)) => {
+                Self::Values(values.iter().filter(|v| within(v, lower, upper)).cloned().collect())
+            }
+            (Self::Range(low_a, high_a), Self::Range(low_b, high_b)) => Self::range(
+                tighter(low_a, low_b, |a, b| a > b),
+                tighter(high_a, high_b, |a, b| a < b),
+            ),
+        }
+    }
+}
+
+fn within(value: &KeyValue<'_>, lower: &Bound<'_>, upper: &Bound<'_>) -> bool {
+    lower.as_ref().is_none_or(|(low, inclusive)| value > low || (*inclusive && value == low))
+        && upper
+            .as_ref()
+            .is_none_or(|(high, inclusive)| value < high || (*inclusive && value == high))
+}
+
+fn tighter<'a>(
+    a: &Bound<'a>,
+    b: &Bound<'a>,
+    beyond: impl Fn(&KeyValue<'a>, &KeyValue<'a>) -> bool,
+) -> Bound<'a> {
+    match (a, b) {
+        (None, one) | (one, None) => one.clone(),
+        (Some((x, x_in)), Some((y, y_in))) => {
+            if x == y {
+                Some((x.clone(), *x_in && *y_in))
+            } else if beyond(x, y) {
+                a.clone()
+            } else {
+                b.clone()
+            }
+        }
+    }
+}
+
+/// One box: a domain for each part of the key.
+pub(super) type KeyBox<'a> = SmallVec<[Domain<'a>; 2]>;
+
+/// A set of keys: a union of boxes. No box: no key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Region<'a> {
+    boxes: SmallVec<[KeyBox<'a>; 1]>,
+}
+
+impl<'a> Region<'a> {
+    /// Every key.
+    pub(super) fn everything(parts: usize) -> Self {
+        let mut boxes = SmallVec::new();
+        boxes.push(std::iter::repeat_n(Domain::Any, parts).collect());
+        Self { boxes }
+    }
+
+    /// No key.
+    pub(super) fn nothing() -> Self {
+        Self { boxes: SmallVec::new() }
+    }
+
+    /// Keys with this value as their first part.
+    pub(super) fn pinned(parts: usize, value: KeyValue<'a>) -> Self {
+        let mut values = SmallVec::new();
+        values.push(value);
+        Self::of_part(parts, 0, Domain::Values(values))
+    }
+
+    fn of_part(parts: usize, part: u8, domain: Domain<'a>) -> Self {
+        if domain.is_empty() {
+            return Self::nothing();
+        }
+        let mut region = Self::everything(parts);
+        if let Some(place) = region.boxes.first_mut().and_then(|b| b.get_mut(usize::from(part))) {
+            *place = domain;
+        }
+        region
+    }
+
+    /// Whether it holds no key.
+    pub(super) fn is_empty(&self) -> bool {
+        self.boxes.is_empty()
+    }
+
+    /// Keys in both.
+    #[must_use]
+    pub(super) fn intersect(self, other: Self) -> Self {
+        if self.boxes.len().saturating_mul(other.boxes.len()) > BOXES_MAX {
+            return if self.boxes.len() <= other.boxes.len() { self } else { other };
+        }
+        let mut boxes: SmallVec<[KeyBox<'a>; 1]> = SmallVec::new();
+        for mine in &self.boxes {
+            for theirs in &other.boxes {
+                let both: KeyBox<'a> =
+                    mine.iter().zip(theirs).map(|(a, b)| a.intersect(b)).collect();
+                if !both.iter().any(Domain::is_empty) {
+                    boxes.push(both);
+                }
+            }
+        }
+        Self { boxes }
+    }
+
+    /// Adds the keys of another. Lists of values of a one-part key grow together.
+    pub(super) fn unite(&mut self, other: Self) {
+        for theirs in other.boxes {
+            if self.boxes.contains(&theirs) {
+                continue;
+            }
+            match (self.boxes.last_mut().map(SmallVec::as_mut_slice), theirs.as_slice()) {
+                (Some([Domain::Values(mine)]), [Domain::Values(more)]) => {
+                    mine.extend(more.iter().cloned());
+                    mine.sort_unstable();
+                    mine.dedup();
+                }
+                _ => self.boxes.push(theirs),
+            }
+        }
+    }
+
+    /// The shards on which rows with these keys may live.
+    ///
+    /// # Errors
+    ///
+    /// [`NoShard`] when a value that is named has no shard.
+    pub(super) fn shards(&self, map: &ShardMap, key: KeyId) -> Result<ShardSet, NoShard> {
+        let mut shards = ShardSet::new();
+        for one in &self.boxes {
+            let parts: SmallVec<[Part<'_>; 2]> = one.iter().map(part_of).collect();
+            shards.union_with(&map.place_parts(key, &parts)?);
+        }
+        Ok(shards)
+    }
+
+    /// Whether every part of every key is named by value: nothing is open.
+    pub(super) fn is_named(&self) -> bool {
+        self.boxes.iter().flatten().all(|domain| matches!(domain, Domain::Values(_)))
+    }
+
+    /// The one value that every key has in this part, if there is one.
+    pub(super) fn only(&self, part: usize) -> Option<&KeyValue<'a>> {
+        let mut only = None;
+        for one in &self.boxes {
+            let Some(Domain::Values(values)) = one.get(part) else { return None };
+            let [value] = values.as_slice() else { return None };
+            match only {
+                None => only = Some(value),
+                Some(same) if same == value => {}
+                Some(_) => return None,
+            }
+        }
+        only
+    }
+
+    /// Whether every key has this first part, which holds for no key at all too.
+    pub(super) fn is_pinned_to(&self, value: &KeyValue<'_>) -> bool {
+        self.is_empty() || self.only(0).is_some_and(|only| same(only, value))
+    }
+
+    /// The values named for the first part, for people: at most a dozen of them.
+    pub(super) fn named_values(&self) -> Vec<String> {
+        let mut named = Vec::new();
+        for one in &self.boxes {
+            let parts: Vec<Vec<String>> = one.iter().map(domain_text).collect();
+            match parts.as_slice() {
+                [only] => named.extend(only.iter().cloned()),
+                several => named.push(
+                    several
+                        .iter()
+                        .map(|p| if p.is_empty() { "*".to_owned() } else { p.join("|") })
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                ),
+            }
+        }
+        named.truncate(12);
+        named
+    }
+}
+
+/// Equality of values of different lifetimes.
+fn same<'v>(a: &KeyValue<'v>, b: &KeyValue<'v>) -> bool {
+    a == b
+}
+
+fn domain_text(domain: &Domain<'_>) -> Vec<String> {
+    let end = |bound: &Bound<'_>| bound.as_ref().map(|(v, _)| v.to_string()).unwrap_or_default();
+    match domain {
+        Domain::Any => Vec::new(),
+        Domain::Values(values) => values.iter().map(ToString::to_string).collect(),
+        Domain::Range(low, high) => vec![format!("{}..{}", end(low), end(high))],
+    }
+}
+
+fn part_of<'p, 'a: 'p>(domain: &'p Domain<'a>) -> Part<'p> {
+    match domain {
+        Domain::Any => Part::Any,
+        Domain::Values(values) => Part::Values(values),
+        Domain::Range(lower, upper) => {
+            Part::Range { lower: lower.as_ref().map(copy), upper: upper.as_ref().map(copy) }
+        }
+    }
+}
+
+fn copy<'p, 'a: 'p>((value, inclusive): &'p (KeyValue<'a>, bool)) -> (KeyValue<'p>, bool) {
+    let value = match value {
+        KeyValue::Int(i) => KeyValue::Int(*i),
+        KeyValue::Text(t) => KeyValue::Text(Cow::Borrowed(t)),
+        KeyValue::Uuid(u) => KeyValue::Uuid(*u),
+    };
+    (value, *inclusive)
+}

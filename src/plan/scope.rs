@@ -1,0 +1,204 @@
+//! What chooses or restricts the shard besides the statement: hint and session, shard and key.
+//!
+//! Main type: [`Resolved`]. Sources that are present must agree (contract §3); this room names both where
+//! they don't.
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+use super::Scope;
+use super::refusal::Refusal;
+use crate::datum::{KeyType, KeyValue};
+use crate::error::SqlError;
+use crate::map::{KeyId, Part, ShardId, ShardMap, ShardSet, did_you_mean};
+
+/// Where a choice came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A comment before the statement.
+    Hint,
+    /// The session.
+    Session,
+}
+
+impl Origin {
+    /// As the contract's JSON names it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Hint => "hint",
+            Self::Session => "session",
+        }
+    }
+
+    pub(super) fn possessive(self) -> &'static str {
+        match self {
+            Self::Hint => "the hint's",
+            Self::Session => "the session's",
+        }
+    }
+}
+
+/// A key that the statement is restricted to.
+#[derive(Clone, Debug)]
+pub(super) struct ScopeKey<'s> {
+    /// Which key.
+    pub(super) key: KeyId,
+    /// Its (first part's) value.
+    pub(super) value: &'s KeyValue<'static>,
+    /// Where it came from.
+    pub(super) origin: Origin,
+    /// The shards of its rows.
+    pub(super) shards: ShardSet,
+}
+
+/// A scope whose sources agree.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resolved<'s> {
+    /// The shard, and where it came from.
+    pub(super) shard: Option<(ShardId, Origin)>,
+    /// The keys: one for each sharding key that has a value.
+    pub(super) keys: SmallVec<[ScopeKey<'s>; 1]>,
+}
+
+impl<'s> Resolved<'s> {
+    /// Brings hint and session together. Where every row lives on one shard (`solo`), keys have no
+    /// shards of their own.
+    ///
+    /// # Errors
+    ///
+    /// 22023 when two sources disagree, or a key has no shard.
+    pub(super) fn new(
+        map: &ShardMap,
+        scope: &'s Scope<'_>,
+        solo: Option<ShardId>,
+    ) -> Result<Self, SqlError> {
+        let shard = match (scope.hint_shard, scope.session_shard) {
+            (Some(hint), Some(session)) if hint != session => {
+                return Err(disagree_shards(map, (hint, Origin::Hint), (session, Origin::Session)));
+            }
+            (Some(hint), _) => Some((hint, Origin::Hint)),
+            (None, session) => session.map(|shard| (shard, Origin::Session)),
+        };
+        let mut keys: SmallVec<[ScopeKey<'s>; 1]> = SmallVec::new();
+        let named = [(&scope.hint_key, Origin::Hint), (&scope.session_key, Origin::Session)];
+        for (named, origin) in named {
+            let Some((key, value)) = named else { continue };
+            let value: &'s KeyValue<'static> = value;
+            if let Some(same) = keys.iter().find(|k| k.key == *key) {
+                if same.value != value {
+                    return Err(disagree_keys(map, same, value, origin));
+                }
+                continue;
+            }
+            let shards = match solo {
+                Some(home) => ShardSet::of(home),
+                None => key_shards(map, *key, value)?,
+            };
+            keys.push(ScopeKey { key: *key, value, origin, shards });
+        }
+        if let Some((shard, origin)) = shard {
+            for key in keys.iter().filter(|_| solo.is_none()) {
+                if !key.shards.contains(shard) {
+                    return Err(Refusal::SourcesDisagree {
+                        one: key_text(map, key),
+                        other: shard_text(map, shard, origin),
+                    }
+                    .into());
+                }
+            }
+        }
+        Ok(Self { shard, keys })
+    }
+
+    /// The value that rows of this key are restricted to.
+    pub(super) fn key(&self, key: KeyId) -> Option<&ScopeKey<'s>> {
+        self.keys.iter().find(|k| k.key == key)
+    }
+}
+
+fn key_shards(map: &ShardMap, key: KeyId, value: &KeyValue<'static>) -> Result<ShardSet, SqlError> {
+    let values = [value.clone()];
+    map.place_parts(key, &[Part::Values(&values)])
+        .map_err(|no_shard| Refusal::NoShard { no_shard, table: None }.into())
+}
+
+fn disagree_shards(map: &ShardMap, a: (ShardId, Origin), b: (ShardId, Origin)) -> SqlError {
+    Refusal::SourcesDisagree { one: shard_text(map, a.0, a.1), other: shard_text(map, b.0, b.1) }
+        .into()
+}
+
+fn disagree_keys(
+    map: &ShardMap,
+    a: &ScopeKey<'_>,
+    value: &KeyValue<'_>,
+    origin: Origin,
+) -> SqlError {
+    let name = key_name(map, a.key);
+    Refusal::SourcesDisagree {
+        one: format!("{} key is {name} = {}", a.origin.possessive(), a.value),
+        other: format!("{} key is {name} = {value}", origin.possessive()),
+    }
+    .into()
+}
+
+/// `the session's shard is deu`
+pub(super) fn shard_text(map: &ShardMap, shard: ShardId, origin: Origin) -> String {
+    format!("{} shard is {}", origin.possessive(), map.shard_name(shard))
+}
+
+/// `the session's key is tenant = 42 (shard deu)`
+pub(super) fn key_text(map: &ShardMap, key: &ScopeKey<'_>) -> String {
+    let shards: Vec<&str> = key.shards.iter().map(|s| map.shard_name(s)).collect();
+    format!(
+        "{} key is {} = {} (shard {})",
+        key.origin.possessive(),
+        key_name(map, key.key),
+        key.value,
+        shards.join(", ")
+    )
+}
+
+/// A key's name.
+pub(super) fn key_name(map: &ShardMap, key: KeyId) -> &str {
+    map.key(key).map_or("?", |key| key.name.as_str())
+}
+
+/// The shard that a hint or `SET pgmeridian.shard` names.
+///
+/// # Errors
+///
+/// 22023 when there is none of that name, with the nearest one as a hint.
+pub fn resolve_shard(map: &ShardMap, name: &str) -> Result<ShardId, SqlError> {
+    map.shard_named(name).ok_or_else(|| {
+        let names = map.shards().iter().map(|shard| shard.name.as_str());
+        let nearest = did_you_mean(name, names).map(ToOwned::to_owned);
+        Refusal::UnknownShard { name: name.to_owned(), nearest }.into()
+    })
+}
+
+/// The key that a hint or `SET pgmeridian.key` names: a value of the session's key
+/// (`[sessions] key`).
+///
+/// # Errors
+///
+/// 22023 when the map doesn't say which key a session has, or the text is no value of its type.
+pub fn resolve_key(map: &ShardMap, text: &str) -> Result<(KeyId, KeyValue<'static>), SqlError> {
+    let Some(id) = map.session_key() else {
+        let keys = map.keys().iter().map(|key| key.name.clone()).collect();
+        return Err(Refusal::NoSessionKey { keys }.into());
+    };
+    let ty = map.key(id).map_or(KeyType::Text, crate::map::Key::key_type);
+    match KeyValue::from_text(ty, text) {
+        Ok(value) => Ok((id, value.into_owned())),
+        Err(error) => {
+            let key = key_name(map, id).to_owned();
+            Err(Refusal::BadKey { key, why: error.message }.into())
+        }
+    }
+}
+
+/// A scope's key as it is kept by a session.
+pub fn scope_key(key: (KeyId, KeyValue<'static>)) -> (KeyId, Cow<'static, KeyValue<'static>>) {
+    (key.0, Cow::Owned(key.1))
+}

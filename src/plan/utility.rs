@@ -1,0 +1,282 @@
+//! Rules for what isn't a query: utility statements and statements that could not be read.
+//!
+//! On a map of several shards they go where a hint or the session say, or to the only shard that all of
+//! their tables live on; else they are refused. Nothing is ever guessed or broadcast.
+
+use super::refusal::Refusal;
+use super::scope::Resolved;
+use super::{Answer, Ground, Plan, Route, Rule};
+use crate::catalog::Table;
+use crate::error::SqlError;
+use crate::map::{Placement, ShardId, ShardMap, UnlistedTables};
+use crate::sql::class::Class;
+use crate::sql::ir::{Opaque, Utility, UtilityKind};
+
+/// Commands of the schema that touch nothing but the tables that they name.
+const TABLE_COMMANDS: [&str; 8] = [
+    "ALTER TABLE",
+    "DROP TABLE",
+    "CREATE INDEX",
+    "COMMENT",
+    "GRANT",
+    "REVOKE",
+    "CREATE TRIGGER",
+    "CREATE STATISTICS",
+];
+
+/// A utility statement's shape.
+#[derive(Clone, Debug)]
+pub(super) struct UtilityShape {
+    tag: &'static str,
+    kind: UtilityKind,
+    /// COPY of a query.
+    of_query: bool,
+    /// The one shard that all of its tables live on.
+    home: Option<ShardId>,
+    /// All of its tables are reference tables, and there is one.
+    reference: bool,
+    triggers: bool,
+}
+
+impl UtilityShape {
+    pub(super) fn compile(utility: &Utility, class: &Class, map: &ShardMap) -> Self {
+        Self {
+            tag: utility.tag,
+            kind: utility.kind,
+            of_query: matches!(class, Class::Copy { query: true, .. }),
+            home: common_home(&utility.tables, map),
+            reference: !utility.tables.is_empty()
+                && utility.tables.iter().all(|t| map.placement(t) == Placement::Reference),
+            triggers: utility.tables.iter().any(|table| table.has_triggers),
+        }
+    }
+
+    /// Where it can be parsed.
+    pub(super) fn describe(&self) -> Option<ShardId> {
+        self.home
+    }
+
+    /// Plans one execution.
+    ///
+    /// # Errors
+    ///
+    /// 0A000 where it would concern several shards, or rows of other keys than the session's.
+    pub(super) fn plan(
+        &self,
+        ground: &Ground<'_>,
+        scope: &Resolved<'_>,
+    ) -> Result<(Plan, Rule), SqlError> {
+        if !scope.keys.is_empty() && self.touches_rows() {
+            return Err(Refusal::KeyFilter {
+                what: self.tag.to_owned(),
+                why: "It concerns rows of every key.",
+            }
+            .into());
+        }
+        let (route, rule) = match (scope.shard, ground.solo) {
+            (Some((shard, _)), _) => (Route::One(shard), Rule::Scope),
+            (None, Some(home)) => (Route::One(home), ground.solo_rule()),
+            (None, None) => self.unscoped()?,
+        };
+        Ok((self.as_plan(route), rule))
+    }
+
+    fn unscoped(&self) -> Result<(Route, Rule), SqlError> {
+        let tag = || self.tag.to_owned();
+        let on_its_shard = match self.home {
+            Some(shard) => Ok((Route::One(shard), Rule::Fixed)),
+            None => Err(Refusal::Utility { tag: tag() }.into()),
+        };
+        match self.kind {
+            UtilityKind::Set | UtilityKind::Show | UtilityKind::Discard => {
+                Ok((Route::Any, Rule::Any))
+            }
+            UtilityKind::Definition if TABLE_COMMANDS.contains(&self.tag) => on_its_shard,
+            UtilityKind::CopyTo if self.reference && !self.of_query => Ok((Route::Any, Rule::Any)),
+            UtilityKind::CopyFrom | UtilityKind::CopyTo if !self.of_query => on_its_shard,
+            UtilityKind::Truncate | UtilityKind::Lock | UtilityKind::Maintenance => on_its_shard,
+            UtilityKind::Do | UtilityKind::Call => Err(Refusal::HiddenCode { tag: tag() }.into()),
+            UtilityKind::Cursor
+            | UtilityKind::Prepared
+            | UtilityKind::Notify
+            | UtilityKind::TwoPhase => Err(Refusal::SessionState { tag: tag() }.into()),
+            UtilityKind::Definition
+            | UtilityKind::Temporary
+            | UtilityKind::TableFromQuery
+            | UtilityKind::ClusterWide
+            | UtilityKind::CopyFrom
+            | UtilityKind::CopyTo => Err(Refusal::Utility { tag: tag() }.into()),
+        }
+    }
+
+    fn touches_rows(&self) -> bool {
+        match self.kind {
+            UtilityKind::Set
+            | UtilityKind::Show
+            | UtilityKind::Discard
+            | UtilityKind::Notify
+            | UtilityKind::TwoPhase => false,
+            UtilityKind::Lock | UtilityKind::CopyTo | UtilityKind::CopyFrom => {
+                self.of_query || !(self.reference || self.home.is_some())
+            }
+            UtilityKind::Definition
+            | UtilityKind::Temporary
+            | UtilityKind::TableFromQuery
+            | UtilityKind::ClusterWide
+            | UtilityKind::Truncate
+            | UtilityKind::Maintenance
+            | UtilityKind::Do
+            | UtilityKind::Call
+            | UtilityKind::Cursor
+            | UtilityKind::Prepared => true,
+        }
+    }
+
+    fn as_plan(&self, route: Route) -> Plan {
+        let kind = self.kind;
+        let taints = match kind {
+            UtilityKind::Do
+            | UtilityKind::Call
+            | UtilityKind::Temporary
+            | UtilityKind::Cursor
+            | UtilityKind::Prepared
+            | UtilityKind::Notify => true,
+            UtilityKind::CopyFrom | UtilityKind::Truncate => self.triggers,
+            // COPY (query) may call anything.
+            UtilityKind::CopyTo => self.of_query,
+            // The query may call anything; so may an event trigger.
+            UtilityKind::TableFromQuery | UtilityKind::Definition | UtilityKind::Maintenance => {
+                true
+            }
+            UtilityKind::ClusterWide
+            | UtilityKind::Lock
+            | UtilityKind::TwoPhase
+            | UtilityKind::Discard
+            | UtilityKind::Show
+            | UtilityKind::Set => false,
+        };
+        Plan {
+            route,
+            answer: Answer::Relay,
+            rewritten: None,
+            taints,
+            writes: !matches!(
+                kind,
+                UtilityKind::Set | UtilityKind::Show | UtilityKind::Discard | UtilityKind::CopyTo
+            ) || self.of_query,
+            changes_schema: matches!(
+                kind,
+                UtilityKind::Definition
+                    | UtilityKind::TableFromQuery
+                    | UtilityKind::ClusterWide
+                    | UtilityKind::Do
+                    | UtilityKind::Call
+            ),
+        }
+    }
+}
+
+/// The shard that all of these tables live on, if there are any, and one.
+fn common_home(tables: &[std::sync::Arc<Table>], map: &ShardMap) -> Option<ShardId> {
+    let mut common = None;
+    for table in tables {
+        let home = match map.placement(table) {
+            Placement::Single(shard) => shard,
+            Placement::Unlisted if map.policy().unlisted_tables == UnlistedTables::DefaultShard => {
+                map.default_shard()
+            }
+            _ => return None,
+        };
+        if common.is_some_and(|other| other != home) {
+            return None;
+        }
+        common = Some(home);
+    }
+    common
+}
+
+/// The shape of a statement that could not be read.
+#[derive(Clone, Debug)]
+pub(super) struct OpaqueShape {
+    reason: String,
+    reads_only: bool,
+    /// What keeps it from the home shard.
+    names: Option<String>,
+}
+
+impl OpaqueShape {
+    pub(super) fn compile(opaque: &Opaque, map: &ShardMap) -> Self {
+        Self {
+            reason: opaque.reason.clone(),
+            reads_only: opaque.reads_only,
+            names: obstacle(opaque, map),
+        }
+    }
+
+    /// Plans one execution.
+    ///
+    /// # Errors
+    ///
+    /// 0A000 where it might concern rows that aren't on the home shard, or rows of another key than the
+    /// session's.
+    pub(super) fn plan(
+        &self,
+        ground: &Ground<'_>,
+        scope: &Resolved<'_>,
+    ) -> Result<(Plan, Rule), SqlError> {
+        if !scope.keys.is_empty() {
+            return Err(Refusal::KeyFilter {
+                what: "a statement that can't be read".to_owned(),
+                why: "Its tables can't be given a predicate.",
+            }
+            .into());
+        }
+        let home = ground.map.default_shard();
+        let (route, rule) = match (scope.shard, ground.solo, &self.names) {
+            (Some((shard, _)), ..) => (Route::One(shard), Rule::Scope),
+            (None, Some(home), _) => (Route::One(home), ground.solo_rule()),
+            (None, None, None) => (Route::One(home), Rule::Home),
+            (None, None, Some(names)) => {
+                let (reason, names) = (self.reason.clone(), names.clone());
+                return Err(Refusal::Opaque { reason, names }.into());
+            }
+        };
+        let plan = Plan {
+            route,
+            answer: Answer::Relay,
+            rewritten: None,
+            taints: true,
+            writes: !self.reads_only,
+            changes_schema: false,
+        };
+        Ok((plan, rule))
+    }
+}
+
+/// What in an unread statement might not be on the home shard.
+fn obstacle(opaque: &Opaque, map: &ShardMap) -> Option<String> {
+    let home = map.default_shard();
+    for table in &opaque.tables {
+        let name = &table.name;
+        let obstacle = match map.placement(table) {
+            Placement::Reference if opaque.reads_only => None,
+            Placement::Reference => Some(format!("it may write to reference table \"{name}\"")),
+            Placement::Single(shard) if shard == home => None,
+            Placement::Single(shard) => {
+                Some(format!("it names table \"{name}\" of shard {}", map.shard_name(shard)))
+            }
+            Placement::Unlisted if map.policy().unlisted_tables == UnlistedTables::DefaultShard => {
+                None
+            }
+            Placement::Sharded { .. }
+            | Placement::Lookup { .. }
+            | Placement::Unlisted
+            | Placement::Unusable(_) => Some(format!("it names table \"{name}\"")),
+        };
+        if obstacle.is_some() {
+            return obstacle;
+        }
+    }
+    let undeclared = |name: &&String| map.function(name) != Some(crate::map::FunctionRule::Pure);
+    opaque.unknown_functions.iter().find(undeclared).map(|name| format!("it calls function {name}"))
+}
