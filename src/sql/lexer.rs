@@ -112,11 +112,11 @@ impl LiteralKind {
 }
 
 impl Scan {
-    /// Forgets everything but the buffers' capacity.
+    /// Forgets everything but the buffers' capacity, and of that what a rare huge statement needed.
     pub fn clear(&mut self) {
-        self.statements.clear();
-        self.literals.clear();
-        self.shapes.clear();
+        clear(&mut self.statements);
+        clear(&mut self.literals);
+        clear(&mut self.shapes);
     }
 
     /// A statement's literals.
@@ -129,6 +129,17 @@ impl Scan {
     pub fn shape_of(&self, statement: &Scanned) -> &[u8] {
         let range = statement.shape.start as usize..statement.shape.end as usize;
         self.shapes.get(range).unwrap_or_default()
+    }
+}
+
+/// What a buffer keeps from one query string to the next, at most: statements beyond this are rare
+/// enough to pay for an allocation.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
+
+fn clear<T>(buffer: &mut Vec<T>) {
+    buffer.clear();
+    if buffer.capacity() * size_of::<T>() > KEPT_BYTES_MAX {
+        *buffer = Vec::new();
     }
 }
 
