@@ -215,12 +215,11 @@ impl<'a> Lexer<'a> {
 
     #[inline]
     fn word(&mut self, start: usize, first: u8) -> Result<TokenKind, Fault> {
-        let mut at = start + 1;
-        while is(self.byte(at), WORD) {
-            at += 1;
-        }
+        let rest = self.rest(start + 1);
+        let more = rest.iter().position(|&byte| !is(byte, WORD)).unwrap_or(rest.len());
+        let at = start + 1 + more;
         self.at = at;
-        if at == start + 1 && matches!(self.byte(at), b'\'' | b'&') {
+        if more == 0 && matches!(self.byte(at), b'\'' | b'&') {
             return self.prefixed(start, first);
         }
         Ok(TokenKind::Word)
