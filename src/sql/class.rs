@@ -50,11 +50,11 @@ pub enum Class {
     },
     /// SAVEPOINT name.
     Savepoint(String),
-    /// RELEASE [SAVEPOINT] name.
+    /// `RELEASE [SAVEPOINT] name`.
     Release(String),
-    /// ROLLBACK TO [SAVEPOINT] name.
+    /// `ROLLBACK TO [SAVEPOINT] name`.
     RollbackTo(String),
-    /// SET [SESSION | LOCAL] name …, also SET TIME ZONE, SET NAMES, SET ROLE, SET SESSION AUTHORIZATION.
+    /// `SET [SESSION | LOCAL] name …`, also SET TIME ZONE, SET NAMES, SET ROLE, SET SESSION AUTHORIZATION.
     Set(SetCommand),
     /// SET TRANSACTION …, SET SESSION CHARACTERISTICS AS TRANSACTION …; [`set_transaction_modes`] says which.
     SetTransaction {
@@ -77,7 +77,7 @@ pub enum Class {
         /// The statement's name.
         name: String,
     },
-    /// DEALLOCATE [PREPARE] name; `None` for ALL.
+    /// `DEALLOCATE [PREPARE] name`; `None` for ALL.
     Deallocate(Option<String>),
     /// DISCARD ALL.
     DiscardAll,

@@ -9,7 +9,7 @@
 //! ([`LiteralKind::mark`]), and each run of blanks and comments by one space. Two statements of one shape
 //! have the same tokens but for their literals' values, so they share an analysis. The marks are control
 //! characters: outside of quotes PostgreSQL's grammar has no use for them (they are refused here), and
-//! within a quoted identifier no mark is ever put, so a shape can be read in one way only, whatever the
+//! within quotes that are kept no mark is ever put, so a shape can be read in one way only, whatever the
 //! client's encoding; bytes that UTF-8 lacks would be letters in LATIN1.
 //!
 //! Literals stay in the shape, and are not in [`Scan::literals`], where their value changes what a
