@@ -18,8 +18,8 @@
 //! | [`exec`] | runs a plan on backend connections | yes |
 //! | [`mapstore`] | where the shard map and the catalog come from, and which are current | yes |
 //! | [`backend`] | connections to shards: dial, log in, pool, cancel | yes |
-//! | [`config`] | `pgmeridian.toml` | yes |
 //! | [`observe`] | logs and counters: all names in one place | yes |
+//! | [`config`] | `pgmeridian.toml` | yes |
 //! | [`session`] | the client's protocol state: transaction, settings, prepared statements | no |
 //! | [`plan`] | analysis + parameters + map → a plan, or a refusal by name | no |
 //! | [`merge`] | many row streams → one | no |

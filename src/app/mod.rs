@@ -159,7 +159,10 @@ fn accounts(
     };
     Ok(users
         .into_iter()
-        .map(|user| (user.name.clone(), Account { verifier: user.verifier(), user }))
+        .map(|user| {
+            let verifier = user.password.as_ref().map(crate::config::Password::verifier);
+            (user.name.clone(), Account { verifier, user })
+        })
         .collect())
 }
 

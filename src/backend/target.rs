@@ -138,6 +138,15 @@ impl From<&crate::map::ConnectionTarget> for Target {
                 map::SslMode::VerifyCa => SslMode::VerifyCa,
                 map::SslMode::VerifyFull => SslMode::VerifyFull,
             },
+            // The others speak to libpq, not to the server.
+            options: url
+                .params
+                .iter()
+                .filter(|(name, _)| {
+                    matches!(name.as_str(), "application_name" | "client_encoding" | "options")
+                })
+                .cloned()
+                .collect(),
         }
     }
 }

@@ -8,7 +8,7 @@ use tracing::{error, info};
 
 use super::{INTERNAL, WRONG, load_map};
 use crate::app::Server;
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 use crate::observe;
 
 #[derive(clap::Args)]
@@ -35,7 +35,7 @@ pub(super) fn run(words: &Serve) -> ExitCode {
     if let Some(listen) = &words.listen {
         config.listen.address.clone_from(listen);
     }
-    observe::init_log(&config.log);
+    observe::init_log(&config.log.level, config.log.format == LogFormat::Json);
     let map = match load_map(&words.map) {
         Ok(map) => map,
         Err(code) => return code,

@@ -158,6 +158,7 @@ fn splice_urls(path: &Path, text: &str, urls: &[(String, String)]) -> Result<Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::map::ShardMap;
 
     fn three() -> Vec<Shard> {
         let shards = names(3).into_iter().enumerate();
@@ -171,10 +172,27 @@ mod tests {
     }
 
     #[test]
-    fn chapters_are_toml() {
-        for map in [hash(&three()), range(&three()), geo(&three()), directory(&three())] {
-            let value: toml::Table = toml::from_str(&map).unwrap_or_else(|e| panic!("{e}\n{map}"));
-            assert_eq!(value.get("shards").and_then(|shards| shards.as_array()).unwrap().len(), 3);
+    fn chapters_are_valid_maps() {
+        for (number, map) in
+            [hash(&three()), range(&three()), geo(&three()), directory(&three())].iter().enumerate()
+        {
+            let parsed = ShardMap::parse("chapter", map, &|_| None);
+            let (parsed, warnings) =
+                parsed.unwrap_or_else(|faults| panic!("chapter {number}: {faults}\n{map}"));
+            assert_eq!(parsed.shards().len(), 3);
+            assert!(warnings.is_empty(), "chapter {number}: {warnings:?}");
+        }
+        for count in [1, 2, 7] {
+            let shards: Vec<Shard> = names(count)
+                .into_iter()
+                .map(|(name, region)| Shard {
+                    name,
+                    region,
+                    url: "postgresql://bot@h/d".to_owned(),
+                })
+                .collect();
+            let parsed = ShardMap::parse("hash", &hash(&shards), &|_| None);
+            assert!(parsed.is_ok(), "{count} shards: {}", parsed.unwrap_err());
         }
     }
 

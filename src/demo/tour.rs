@@ -279,3 +279,31 @@ async fn explain(client: &Client, sql: &str) -> Result<Value, String> {
     let text: String = reply.rows.into_iter().flatten().collect::<Vec<_>>().join("\n");
     serde_json::from_str(&text).map_err(|error| format!("EXPLAIN gave no JSON: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::cluster::{Cluster, DATABASE, Options};
+
+    /// What the tour shows must be right SQL with something to show, whoever runs it.
+    #[test]
+    fn steps_are_sql_with_an_answer() {
+        let cluster = Cluster::start(&Options::named("tour")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = cluster.connect(DATABASE).await.unwrap();
+            for statement in [sample::SCHEMA, sample::PLANS, sample::SETTINGS] {
+                client.batch_execute(statement).await.unwrap();
+            }
+            for insert in (1..=sample::TENANTS).flat_map(sample::tenant) {
+                client.batch_execute(&insert.sql).await.unwrap();
+            }
+            for step in CHAPTERS.iter().flat_map(|chapter| chapter.steps) {
+                let Route(kind) = step.expect else { continue };
+                let reply = ask(&client, step.sql).await;
+                let reply = reply.unwrap_or_else(|error| panic!("{}: {error:?}", step.sql));
+                assert_eq!(reply.rows.is_empty(), kind == "none", "{}", step.sql);
+            }
+        });
+    }
+}

@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::local::LocalAnswer;
 use super::planner::{Entry, Readied};
 use super::scatter::ScatterBind;
 use super::{Executor, Failure, Gone, worker};
@@ -53,9 +52,9 @@ pub(super) struct ClientStatement {
 /// A client's portal.
 pub(super) enum Portal {
     /// On a shard.
-    Shard(Arc<Entry>),
+    Shard,
     /// Ours.
-    Local { entry: Arc<Entry>, text: String, answer: Option<LocalAnswer> },
+    Local { entry: Arc<Entry>, text: String },
     /// Over several shards, to be run by its Execute.
     Scatter,
 }
@@ -81,7 +80,7 @@ impl Batch {
 }
 
 /// Which statement a message is about, as the connection knows it.
-enum Which {
+pub(super) enum Which {
     /// The unnamed one, parsed in this unit.
     Unnamed,
     /// A prepared one.
@@ -89,7 +88,7 @@ enum Which {
 }
 
 /// One thing to do for a unit.
-enum Op {
+pub(super) enum Op {
     /// Bytes of our own.
     Inject(Vec<u8>),
     /// The client's Parse of the unnamed statement, as it is.
@@ -108,8 +107,8 @@ enum Op {
 
 /// A unit, resolved.
 #[derive(Default)]
-struct Unit {
-    ops: Vec<Op>,
+pub(super) struct Unit {
+    pub(super) ops: Vec<Op>,
     /// Where it must go.
     shard: Option<ShardId>,
     /// Where it may go if nothing else says.
@@ -121,7 +120,7 @@ struct Unit {
     effects: Vec<Class>,
     scatter: Option<ScatterBind>,
     unnamed_parsed: bool,
-    error: Option<SqlError>,
+    pub(super) error: Option<SqlError>,
 }
 
 impl Unit {

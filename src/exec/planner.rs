@@ -27,11 +27,9 @@ const CACHED_SHAPE_BYTES_MAX: usize = 16 * 1024;
 
 /// A statement's shape, analysed and compiled for one world.
 #[derive(Debug)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Its class.
     pub class: Class,
-    /// What it says; `None` for classes that need no analysis.
-    pub statement: Option<Statement>,
     /// How it is routed; `None` for what the session answers.
     pub template: Option<Template>,
     /// It names a table that the catalog does not know.
@@ -40,7 +38,7 @@ pub struct Entry {
 
 /// One statement of a query string, with its plan.
 #[derive(Debug)]
-pub struct Planned {
+pub(super) struct Planned {
     /// Its place in the query string.
     pub start: u32,
     /// One past its last byte.
@@ -53,7 +51,7 @@ pub struct Planned {
 
 /// What changes a text's meaning besides the text.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub(super) struct Reading {
     /// `search_path`, `$user` verbatim.
     pub search_path: Arc<[String]>,
     /// The role.
@@ -109,7 +107,7 @@ type ShapeCache =
     Cache<Key, Arc<Entry>, quick_cache::UnitWeighter, rustc_hash::FxBuildHasher>;
 
 /// Scans and plans for the clients of one thread.
-pub struct Planner {
+pub(super) struct Planner {
     world: u64,
     cache: ShapeCache,
     scan: Scan,
@@ -134,14 +132,14 @@ fn new_cache() -> ShapeCache {
 }
 
 /// How scopes (hint, session) are found for each statement of a string.
-pub trait Scopes {
+pub(super) trait Scopes {
     /// The scope for a statement with this hint text.
     fn scope(&self, world: &World, hint: Option<&str>) -> Result<Scope<'_>, SqlError>;
 }
 
 impl Planner {
     /// Plans every statement of a query string of the simple protocol.
-    pub fn plan_simple(
+    pub(super) fn plan_simple(
         &mut self,
         world: &Arc<World>,
         reading: &Reading,
@@ -192,12 +190,12 @@ impl Planner {
     }
 
     /// The last query string named a table that the catalog does not know.
-    pub fn saw_unknown_table(&self) -> bool {
+    pub(super) fn saw_unknown_table(&self) -> bool {
         self.unknown
     }
 
     /// Reads the one statement of a Parse message. The literals are copied out for later Binds.
-    pub fn prepare(
+    pub(super) fn prepare(
         &mut self,
         world: &Arc<World>,
         reading: &Reading,
@@ -233,7 +231,6 @@ impl Planner {
             entry,
             literals: literals(scan, scanned).into(),
             hint: hint_text(text, scanned)?.map(Into::into),
-            params: scanned.params,
         })
     }
 
@@ -275,7 +272,7 @@ impl Planner {
 
 /// A statement that was read for the extended protocol.
 #[derive(Clone, Debug)]
-pub struct Readied {
+pub(super) struct Readied {
     /// Its place in the Parse message's text.
     pub start: u32,
     /// One past its last byte.
@@ -286,8 +283,6 @@ pub struct Readied {
     pub literals: Arc<[Literal]>,
     /// Its hint.
     pub hint: Option<Box<str>>,
-    /// Highest `$n`.
-    pub params: u16,
 }
 
 fn analyse(
@@ -307,7 +302,7 @@ fn analyse(
     };
     let template = statement.as_ref().map(|statement| Template::compile(statement, &class, &world.map));
     let unknown_table = statement.as_ref().is_some_and(names_unknown_table);
-    Entry { class, statement, template, unknown_table }
+    Entry { class, template, unknown_table }
 }
 
 fn names_unknown_table(statement: &Statement) -> bool {
@@ -335,7 +330,7 @@ fn is_shape_alone(entry: &Entry) -> bool {
 }
 
 /// What the session answers or does by itself.
-pub fn is_session_level(class: &Class) -> bool {
+pub(super) fn is_session_level(class: &Class) -> bool {
     matches!(
         class,
         Class::Empty

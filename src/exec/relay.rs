@@ -69,7 +69,11 @@ impl Executor {
         let Some(held) = self.held.get_mut(at) else { return Err(Broken::Shard("not connected")) };
         let connection = &mut *held.lease;
         let boundaries = self.responses.boundaries();
-        connection.expect_ready(boundaries);
+        if boundaries == 0 {
+            connection.leave_open();
+        } else {
+            connection.expect_ready(boundaries);
+        }
         send(connection, &self.request).await?;
         loop {
             let stop = poll_fn(|cx| {

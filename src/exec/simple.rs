@@ -303,7 +303,7 @@ impl Executor {
     }
 
     /// What a successful statement means for the settings.
-    fn apply(&mut self, class: &Class, at: usize) {
+    pub(super) fn apply(&mut self, class: &Class, at: usize) {
         match class {
             Class::Set(set) => {
                 if !self.apply_set(set) {
@@ -414,11 +414,11 @@ impl Executor {
             }
             Transaction::Pending(pending) | Transaction::Failed { shard: None, pending } => {
                 let failed = matches!(self.session.transaction, Transaction::Failed { .. });
-                let begin = pending.begin.clone();
+                let chained = pending.chained();
                 self.session.settings.end(commit && !failed);
                 self.session.transaction = if chain {
                     self.session.settings.begin();
-                    Transaction::Pending(Pending { begin, ..Pending::default() })
+                    Transaction::Pending(chained)
                 } else {
                     Transaction::Idle
                 };

@@ -23,8 +23,8 @@ use crate::wire::scram::Verifier;
 pub struct Account {
     /// As configured.
     pub user: User,
-    /// What a password is checked against, computed once.
-    pub verifier: Verifier,
+    /// What a password is checked against, computed once; without one nobody gets in by password.
+    pub verifier: Option<Verifier>,
 }
 
 /// What all threads share.
@@ -44,6 +44,9 @@ pub struct Shared {
     /// Wakes the clients that wait while it is.
     pub drain: tokio::sync::Notify,
 }
+
+/// Most ways of reading that are remembered; numbers are never used twice, so forgetting is safe.
+const READINGS_MAX: usize = 10_000;
 
 /// What the clients of one thread share.
 pub struct Worker {
@@ -105,11 +108,10 @@ pub(super) struct ClientPools {
 impl ClientPools {
     pub(super) fn new(user: &str, shared: &Shared) -> Self {
         let account = shared.accounts.get(user);
-        let login = Login {
-            user: user.to_owned(),
-            password: account.and_then(|account| account.user.shard_password.clone()),
-            database: None,
-        };
+        let login = account.map_or_else(
+            || Login { user: user.to_owned(), password: None, fallback: None, database: None },
+            |account| Login::of(&account.user, None),
+        );
         Self { login, map: 0, pools: None }
     }
 

@@ -191,7 +191,7 @@ async fn authenticate(
                 .into());
             }
         }
-        AuthMethod::ScramSha256 => scram(worker, door, user).await?,
+        AuthMethod::Scram => scram(worker, door, user).await?,
         AuthMethod::Trust => {
             return Err(SqlError::new(
                 SqlState::INVALID_AUTHORIZATION,
@@ -215,10 +215,10 @@ async fn authenticate(
 }
 
 async fn scram(worker: &Worker, door: &mut Door, user: &str) -> Result<(), Refused> {
-    let verifier = worker.shared.accounts.get(user).map_or_else(
-        || Verifier::mock(&worker.shared.mock_secret, user),
-        |account| account.verifier.clone(),
-    );
+    let account = worker.shared.accounts.get(user);
+    let verifier = account
+        .and_then(|account| account.verifier.clone())
+        .unwrap_or_else(|| Verifier::mock(&worker.shared.mock_secret, user));
     let mut out = Vec::new();
     wire::backend::authentication_sasl(&mut out, &[MECHANISM]);
     door.socket.write_all(&out).await?;

@@ -2,7 +2,8 @@
 
 use tokio_postgres::SimpleQueryMessage;
 
-use crate::catalog::{Catalog, READ_COLUMNS, READ_FUNCTIONS, READ_RELATIONS, READ_SETTINGS, Row};
+use crate::catalog::Catalog;
+use crate::catalog::read::{READ_COLUMNS, READ_FUNCTIONS, READ_RELATIONS, READ_SETTINGS, Row};
 use crate::map::{ConnectionTarget, Host};
 
 /// How long a shard may take to be reached for its schema.

@@ -397,7 +397,12 @@ fn site(analysis: &Analysis, id: SourceId, source: &Source, command: Option<&'st
     if source.only {
         return Site::None("it is read with ONLY");
     }
-    if source.span.start >= source.span.end {
+    // What a view expands to is said to stand where the view's name does.
+    let in_view = analysis
+        .sources
+        .iter()
+        .any(|other| matches!(other.kind, SourceKind::Derived(_)) && other.span == source.span);
+    if in_view || source.span.start >= source.span.end {
         return Site::None("it is read through a view");
     }
     Site::Name { span: source.span, alias: (!source.aliased).then(|| source.name.clone()) }

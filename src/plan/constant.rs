@@ -158,7 +158,7 @@ impl<'a> Constants<'a> {
             },
             Scalar::Negative(_) => Ok(self.cast_number(ty, inner, to)),
             Scalar::Param(n) => match self.inputs.params.get(usize::from(*n)) {
-                Some(param) => self.cast_param(ty, param, to),
+                Some(param) => Self::cast_param(ty, param, to),
                 None => Ok(Decoded::Unknown),
             },
             // A second cast within one family changes nothing that matters here.
@@ -203,7 +203,7 @@ impl<'a> Constants<'a> {
 
     /// A cast of a parameter: an undeclared one has the cast's type; a text is read by the cast's input
     /// function; within one family nothing changes.
-    fn cast_param(&self, ty: KeyType, param: &Param<'a>, to: Oid) -> Result<Decoded<'a>, SqlError> {
+    fn cast_param(ty: KeyType, param: &Param<'a>, to: Oid) -> Result<Decoded<'a>, SqlError> {
         let Some(bytes) = param.value else { return Ok(Decoded::Null) };
         match param.oid {
             0 | oid::UNKNOWN => KeyValue::from_param(ty, &Param { oid: to, ..*param }),
@@ -279,7 +279,7 @@ impl<'a> Constants<'a> {
     }
 }
 
-fn from_text<'a>(ty: KeyType, to: Oid, text: Cow<'a, str>) -> Result<Decoded<'a>, SqlError> {
+fn from_text(ty: KeyType, to: Oid, text: Cow<'_, str>) -> Result<Decoded<'_>, SqlError> {
     match text {
         Cow::Borrowed(text) => KeyValue::from_typed_text(ty, to, text),
         Cow::Owned(text) => Ok(match KeyValue::from_typed_text(ty, to, &text)? {

@@ -28,6 +28,20 @@ struct KeyReport {
     source: &'static str,
 }
 
+impl Explained {
+    /// What the proxy answers itself.
+    pub fn local(map: &ShardMap) -> Self {
+        let reason = "the proxy answers it itself";
+        Self {
+            lines: vec!["Route: local".to_owned(), format!("Reason: {reason}")],
+            json: json!({
+                "kind": "local", "answer": "local", "shards": [], "key": null, "strategy": null,
+                "map_version": map.version(), "merge": [], "statements": [], "reason": reason,
+            }),
+        }
+    }
+}
+
 pub(super) fn explain(
     template: &Template,
     map: &ShardMap,

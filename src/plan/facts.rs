@@ -267,7 +267,7 @@ impl<'a> Facts<'a> {
         self.preserved(&select.from, None, &mut facts);
         self.conjuncts(&select.filter, None, &mut facts);
         for &(column, output) in links {
-            if let Some(inner) = self.passes(block, select, output) {
+            if let Some(inner) = Self::passes(block, select, output) {
                 facts.push(Fact { says: Says::Equal(column, inner), from: None });
             }
         }
@@ -277,7 +277,7 @@ impl<'a> Facts<'a> {
         // Without GROUP BY an aggregate's one row is there even when no row meets WHERE, so what stands in
         // the output is evaluated all the same.
         let rows_or_none =
-            !(select.aggregates && select.group_by.is_empty()) && !select.grouping_sets;
+            !(select.grouping_sets || select.aggregates && select.group_by.is_empty());
         let other = if rows_or_none { context } else { outside };
         let conjuncts = conjunct_queries(&select.filter, &select.from);
         self.visit_subqueries(block, context, other, outside, &conjuncts);
@@ -485,7 +485,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The column of the input that this output is, if filtering the output by it is filtering the input.
-    fn passes(&self, block: &Block, select: &Select, output: u16) -> Option<ColumnRef> {
+    fn passes(block: &Block, select: &Select, output: u16) -> Option<ColumnRef> {
         let Expr::Column(inner) = block.output.get(usize::from(output))?.expr else { return None };
         if select.limit
             || select.distinct_on

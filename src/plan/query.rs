@@ -54,7 +54,7 @@ pub(super) fn plan<'p>(
             in_scope(query, ground, scope, &claims, &regions)?;
             (Route::One(shard), Rule::Scope)
         }
-        None => unscoped(query, ground, scope, claims)?,
+        None => unscoped(query, ground, scope, &claims)?,
     };
     let answer = match route {
         Route::Many(_) | Route::All => Answer::Stream,
@@ -289,7 +289,7 @@ fn in_scope(
         let whole = !region.is_named() || region.is_empty();
         let meets = claim.shards.is_empty() || claim.shards.contains(shard);
         let inside = claim.shards.is_subset(&only);
-        if !inside && !(whole && meets) {
+        if !(inside || whole && meets) {
             return Err(disagree(statement_text(map, occurrence, region, &claim.shards)));
         }
     }
@@ -332,7 +332,7 @@ fn unscoped(
     query: &Query,
     ground: &Ground<'_>,
     scope: &Resolved<'_>,
-    claims: Vec<Claim<'_>>,
+    claims: &[Claim<'_>],
 ) -> Result<(Route, Rule), SqlError> {
     let map = ground.map;
     if ground.solo.is_none() {
@@ -343,7 +343,7 @@ fn unscoped(
             return Err(Refusal::ViewWrite { view: view.clone() }.into());
         }
     }
-    other_keys_agree(query, map, scope, &claims)?;
+    other_keys_agree(query, map, scope, claims)?;
     let mut agreed: Option<ShardId> = None;
     let mut together = true;
     for claim in claims.iter().filter(|claim| !claim.shards.is_empty()) {
@@ -355,7 +355,7 @@ fn unscoped(
     }
     let by_rows = claims.iter().any(|claim| claim.sharded && !claim.shards.is_empty());
     let (route, rule) = if !together {
-        return several(query, ground, &claims);
+        return several(query, ground, claims);
     } else if let Some(shard) = agreed {
         (Route::One(shard), if by_rows { Rule::One } else { Rule::Fixed })
     } else if claims.iter().any(|claim| claim.sharded) {

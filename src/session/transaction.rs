@@ -57,6 +57,12 @@ impl Pending {
         Self { begin: begin_sql(modes), prelude: Vec::new(), savepoints: Vec::new() }
     }
 
+    /// The same BEGIN again, for AND CHAIN.
+    #[must_use]
+    pub fn chained(&self) -> Self {
+        Self { begin: self.begin.clone(), ..Self::default() }
+    }
+
     /// A statement that only matters once there is a shard.
     pub fn push(&mut self, sql: &str) {
         self.prelude.push(sql.to_owned());

@@ -104,7 +104,7 @@ impl Executor {
                         unit.inject(|out| wire::backend::close_complete(out));
                     }
                     Target::Portal(name) => match self.portals.remove(name) {
-                        Some(Portal::Shard(_)) => {
+                        Some(Portal::Shard) => {
                             unit.ops.push(Op::Raw(raw, StepKind::Close));
                         }
                         _ => unit.inject(|out| wire::backend::close_complete(out)),
@@ -222,7 +222,7 @@ impl Executor {
                 statement.sql.get(start as usize..end as usize).unwrap_or_default(),
             )
             .into_owned();
-            let portal = Portal::Local { entry, text, answer: None };
+            let portal = Portal::Local { entry, text };
             self.portals.insert(view.portal.to_vec(), portal);
             unit.inject(|out| wire::backend::bind_complete(out));
             return Ok(());
@@ -245,7 +245,7 @@ impl Executor {
         unit.executes = true;
         let which = self.which(view.statement, plan.rewritten.as_deref(), unit)?;
         unit.ops.push(Op::Bind { raw, which });
-        self.portals.insert(view.portal.to_vec(), Portal::Shard(entry));
+        self.portals.insert(view.portal.to_vec(), Portal::Shard);
         Ok(())
     }
 
@@ -369,7 +369,7 @@ impl Executor {
     ) -> Result<(), Obstacle> {
         match self.portals.get(name) {
             None => Err(no_portal(name).into()),
-            Some(Portal::Shard(_)) => {
+            Some(Portal::Shard) => {
                 unit.ops.push(Op::Raw(raw, StepKind::DescribePortal));
                 Ok(())
             }
@@ -396,7 +396,7 @@ impl Executor {
     ) -> Result<(), Obstacle> {
         match self.portals.get_mut(view.portal) {
             None => Err(no_portal(view.portal).into()),
-            Some(Portal::Shard(_)) => {
+            Some(Portal::Shard) => {
                 unit.executes = true;
                 unit.ops.push(Op::Raw(raw, StepKind::Execute));
                 Ok(())
@@ -415,7 +415,7 @@ impl Executor {
                 .into()),
                 None => Err(not_alone().into()),
             },
-            Some(Portal::Local { entry, text, .. }) => {
+            Some(Portal::Local { entry, text }) => {
                 let (entry, text) = (Arc::clone(entry), text.clone());
                 self.execute_local(&entry.class, &text, unit)
             }

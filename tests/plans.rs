@@ -1,0 +1,300 @@
+//! Plan cases: SQL, parameters and scope → route, or refusal. The cases are files in `tests/plans`; what is
+//! refused is a case too. `UPDATE_EXPECT=1 cargo test --test plans` writes what comes out into the files:
+//! read the difference before you believe it, for a route that is too narrow is a wrong answer.
+//!
+//! A file is a list of blocks, separated by blank lines. `map:` chooses a map of `tests/plans/maps` for the
+//! blocks that follow. A case is
+//!
+//! ```text
+//! # remarks
+//! sql: SELECT * FROM users WHERE tenant_id = $1
+//! param: int8 binary 3
+//! session: shard=deu key=42
+//! expect: one usa-east
+//! rewritten: …
+//! ```
+//!
+//! Flags follow the shards: `taints`, `writes`, `schema`. A refusal is `error SQLSTATE message`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use pgmeridian::catalog::{Catalog, Names};
+use pgmeridian::datum::{Format, Param, oid};
+use pgmeridian::error::SqlError;
+use pgmeridian::map::ShardMap;
+use pgmeridian::plan::{Inputs, Plan, Route, Scope, Template, scope};
+use pgmeridian::sql::class::{Class, classify};
+use pgmeridian::sql::lexer::{Limits, Scan, scan};
+use pgmeridian::sql::{analyze, hint};
+
+#[derive(Default, Debug)]
+struct Case {
+    remarks: Vec<String>,
+    sql: String,
+    params: Vec<String>,
+    session: Option<String>,
+    ascii: bool,
+    expect: String,
+    rewritten: Option<String>,
+    line: usize,
+}
+
+enum Block {
+    Remark(Vec<String>),
+    Map(Vec<String>, String),
+    Case(Case),
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans")
+}
+
+fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut case = Case::default();
+    let mut map = None;
+    for (number, line) in text.lines().chain([""]).enumerate() {
+        if line.trim().is_empty() {
+            let case = std::mem::take(&mut case);
+            match (map.take(), case.sql.is_empty()) {
+                (Some(name), _) => blocks.push(Block::Map(case.remarks, name)),
+                (None, true) if case.remarks.is_empty() => {}
+                (None, true) => blocks.push(Block::Remark(case.remarks)),
+                (None, false) => blocks.push(Block::Case(case)),
+            }
+            continue;
+        }
+        let (word, rest) = line.split_once(':').unwrap_or((line, ""));
+        let rest = rest.trim().to_owned();
+        match word {
+            _ if line.starts_with('#') => case.remarks.push(line.to_owned()),
+            "map" => map = Some(rest),
+            "sql" => {
+                case.sql = rest;
+                case.line = number + 1;
+            }
+            "param" => case.params.push(rest),
+            "session" => case.session = Some(rest),
+            "client_encoding" => case.ascii = rest == "latin1",
+            "expect" => case.expect = rest,
+            "rewritten" => case.rewritten = Some(rest),
+            other => panic!("line {}: unknown word {other}", number + 1),
+        }
+    }
+    blocks
+}
+
+fn render(blocks: &[Block]) -> String {
+    let mut text = String::new();
+    for block in blocks {
+        let (remarks, body) = match block {
+            Block::Remark(remarks) => (remarks, String::new()),
+            Block::Map(remarks, name) => (remarks, format!("map: {name}\n")),
+            Block::Case(case) => (&case.remarks, render_case(case)),
+        };
+        for remark in remarks {
+            writeln!(text, "{remark}").unwrap();
+        }
+        text.push_str(&body);
+        text.push('\n');
+    }
+    format!("{}\n", text.trim_end())
+}
+
+fn render_case(case: &Case) -> String {
+    let mut text = format!("sql: {}\n", case.sql);
+    for param in &case.params {
+        writeln!(text, "param: {param}").unwrap();
+    }
+    if let Some(session) = &case.session {
+        writeln!(text, "session: {session}").unwrap();
+    }
+    if case.ascii {
+        text.push_str("client_encoding: latin1\n");
+    }
+    writeln!(text, "expect: {}", case.expect).unwrap();
+    if let Some(rewritten) = &case.rewritten {
+        writeln!(text, "rewritten: {rewritten}").unwrap();
+    }
+    text
+}
+
+/// `int8 binary 42`, `- text 42` (no declared type), `int8[] text {1,2}`, `int8 null`.
+fn param(written: &str) -> (u32, Format, Option<Vec<u8>>) {
+    let (ty, rest) = written.split_once(' ').expect("a parameter's type");
+    let declared = match ty {
+        "-" => 0,
+        "int2" => oid::INT2,
+        "int4" => oid::INT4,
+        "int8" => oid::INT8,
+        "text" => oid::TEXT,
+        "uuid" => oid::UUID,
+        "numeric" => oid::NUMERIC,
+        "bool" => oid::BOOL,
+        "int8[]" => oid::INT8_ARRAY,
+        "text[]" => oid::TEXT_ARRAY,
+        other => panic!("unknown parameter type {other}"),
+    };
+    if rest == "null" {
+        return (declared, Format::Text, None);
+    }
+    let (format, value) = rest.split_once(' ').expect("a format");
+    if format == "text" {
+        return (declared, Format::Text, Some(value.as_bytes().to_vec()));
+    }
+    let bytes = match ty {
+        "int2" => value.parse::<i16>().unwrap().to_be_bytes().to_vec(),
+        "int4" => value.parse::<i32>().unwrap().to_be_bytes().to_vec(),
+        "int8" | "-" => value.parse::<i64>().unwrap().to_be_bytes().to_vec(),
+        "text" => value.as_bytes().to_vec(),
+        "uuid" => (0..16)
+            .map(|i| u8::from_str_radix(&value.replace('-', "")[2 * i..2 * i + 2], 16).unwrap())
+            .collect(),
+        "int8[]" => {
+            let elements: Vec<i64> = value.split(',').map(|v| v.parse().unwrap()).collect();
+            let mut bytes = Vec::new();
+            for word in [1, 0, oid::INT8 as i32, elements.len() as i32, 1] {
+                bytes.extend(word.to_be_bytes());
+            }
+            for element in elements {
+                bytes.extend(8i32.to_be_bytes());
+                bytes.extend(element.to_be_bytes());
+            }
+            bytes
+        }
+        other => panic!("no binary form of {other} here"),
+    };
+    (declared, Format::Binary, Some(bytes))
+}
+
+/// `shard=deu key=42`
+fn add_session(map: &ShardMap, written: &str, scope: &mut Scope<'_>) -> Result<(), SqlError> {
+    for pair in written.split(' ') {
+        match pair.split_once('=').expect("name=value") {
+            ("shard", name) => scope.session_shard = Some(scope::resolve_shard(map, name)?),
+            ("key", text) => {
+                scope.session_key = Some(scope::scope_key(scope::resolve_key(map, text)?));
+            }
+            (other, _) => panic!("unknown session word {other}"),
+        }
+    }
+    Ok(())
+}
+
+fn run(case: &Case, map: &ShardMap, catalog: &Catalog) -> Result<(Plan, serde_json::Value), SqlError> {
+    let mut found = Scan::default();
+    scan(case.sql.as_bytes(), true, &Limits::default(), &mut found)?;
+    let statement = found.statements.first().expect("a statement").clone();
+    let mut scope = Scope::default();
+    if let Some(span) = statement.hint {
+        let hint = hint::parse(&case.sql[span.start as usize..span.end as usize])?;
+        if let Some(name) = &hint.shard {
+            scope.hint_shard = Some(scope::resolve_shard(map, name)?);
+        }
+        if let Some(text) = &hint.key {
+            scope.hint_key = Some(scope::scope_key(scope::resolve_key(map, text)?));
+        }
+    }
+    if let Some(session) = &case.session {
+        add_session(map, session, &mut scope)?;
+    }
+    let text = &case.sql[statement.span.start as usize..statement.span.end as usize];
+    let literals = found.literals_of(&statement);
+    let class = classify(text, true);
+    let path = ["$user".to_owned(), "public".to_owned()];
+    let names = Names { search_path: &path, user: "bot" };
+    let analysed = match class {
+        Class::Query | Class::Explain => analyze::analyze(text, literals, catalog, &names),
+        _ => analyze::utility(text, &class, catalog, &names),
+    };
+    let template = Template::compile(&analysed, &class, map);
+    let values: Vec<_> = case.params.iter().map(|p| param(p)).collect();
+    let params: Vec<Param<'_>> = values
+        .iter()
+        .map(|(oid, format, value)| Param { oid: *oid, format: *format, value: value.as_deref() })
+        .collect();
+    let inputs =
+        Inputs { text, literals, params: &params, utf8: !case.ascii, standard_strings: true };
+    let explained = template.explain(map, &inputs, &scope);
+    let _ = template.describe_shard(map, &scope);
+    template.plan(map, &inputs, &scope).map(|plan| (plan, explained.json))
+}
+
+fn outcome(case: &Case, map: &ShardMap, catalog: &Catalog) -> (String, Option<String>) {
+    match run(case, map, catalog) {
+        Ok((plan, json)) => {
+            let kind = match &plan.route {
+                Route::One(shard) => format!("one {}", map.shard_name(*shard)),
+                Route::Many(shards) => {
+                    let names: Vec<_> = shards.iter().map(|s| map.shard_name(s)).collect();
+                    format!("many {}", names.join(" "))
+                }
+                Route::All => "all".to_owned(),
+                Route::Any => "any".to_owned(),
+                Route::Nowhere => "none".to_owned(),
+            };
+            assert_eq!(kind.split(' ').next(), json["kind"].as_str(), "EXPLAIN says otherwise");
+            let flags = [
+                (plan.taints, " taints"),
+                (plan.writes, " writes"),
+                (plan.changes_schema, " schema"),
+            ];
+            let flags: String = flags.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+            (kind + &flags, plan.rewritten)
+        }
+        Err(error) => (format!("error {} {}", error.code, error.message), None),
+    }
+}
+
+#[test]
+fn plans() {
+    let directory = directory();
+    let read = |path: &Path| std::fs::read_to_string(path).expect("a file of cases");
+    let catalog = Catalog::from_ddl(&read(&directory.join("schema.sql"))).expect("the schema");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&directory)
+        .expect("the directory of cases")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "case"))
+        .collect();
+    files.sort();
+    let update = std::env::var_os("UPDATE_EXPECT").is_some();
+    let mut failures = String::new();
+    let mut count = 0;
+    for path in files {
+        let text = read(&path);
+        let mut blocks = blocks(&text);
+        let mut map = None;
+        for block in &mut blocks {
+            match block {
+                Block::Remark(_) => {}
+                Block::Map(_, name) => {
+                    let file = directory.join("maps").join(format!("{name}.toml"));
+                    let parsed = ShardMap::parse(name, &read(&file), &|_| None);
+                    map = Some(parsed.unwrap_or_else(|faults| panic!("{}", faults.render(false))).0);
+                }
+                Block::Case(case) => {
+                    count += 1;
+                    let map = map.as_ref().expect("a map before the first case");
+                    let (got, rewritten) = outcome(case, map, &catalog);
+                    if got != case.expect || rewritten != case.rewritten {
+                        let file = path.file_name().unwrap_or_default().to_string_lossy();
+                        writeln!(
+                            failures,
+                            "{file}:{}: {}\n  expected: {}\n  got:      {got}\n  expected: {:?}\n  got:      {rewritten:?}",
+                            case.line, case.sql, case.expect, case.rewritten
+                        )
+                        .unwrap();
+                    }
+                    case.expect = got;
+                    case.rewritten = rewritten;
+                }
+            }
+        }
+        if update {
+            std::fs::write(&path, render(&blocks)).expect("writing the cases");
+        }
+    }
+    assert!(update || failures.is_empty(), "{failures}");
+    assert!(count >= 250, "only {count} cases");
+}
