@@ -2,33 +2,52 @@
 
 use std::net::SocketAddr;
 
+use crate::app::Server;
+use crate::config::Config;
+use crate::map::ShardMap;
+
 use super::DemoError;
 
-/// A proxy being served.
+/// A proxy being served; dropping it stops it.
 pub(super) struct Proxy {
-    address: SocketAddr,
+    server: Server,
 }
 
 impl Proxy {
-    /// Serves a map.
-    pub(super) async fn start(_map: &str, listen: SocketAddr) -> Result<Self, DemoError> {
-        std::future::ready(()).await;
-        Ok(Self { address: listen })
+    /// Serves a map, whose `name` faults are told under.
+    pub(super) async fn start(
+        name: &str,
+        map: &str,
+        listen: SocketAddr,
+    ) -> Result<Self, DemoError> {
+        let mut config = Config::default();
+        config.listen.address = listen.to_string();
+        let started = Server::start(config, parse(name, map)?).await;
+        Ok(Self { server: started.map_err(|error| DemoError::Proxy(format!("{error:#}")))? })
     }
 
     /// Where clients connect.
     pub(super) fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
     /// Swaps the map for another one; clients stay connected.
-    pub(super) async fn swap_map(&self, _map: &str) -> Result<(), DemoError> {
-        std::future::ready(()).await;
-        Ok(())
+    pub(super) async fn swap_map(&self, map: &str) -> Result<(), DemoError> {
+        let swapped = self.server.swap_map(parse("the demo's map", map)?).await;
+        swapped.map(drop).map_err(|error| DemoError::Proxy(format!("{error:#}")))
     }
 
-    /// Stops serving.
-    pub(super) async fn shutdown(self) {
-        std::future::ready(()).await;
+    /// Stops serving, at once: the demo has no work that is worth waiting for.
+    pub(super) fn stop(self) {
+        self.server.stop();
+    }
+}
+
+fn parse(name: &str, map: &str) -> Result<ShardMap, DemoError> {
+    // Every address was replaced by a cluster's, so a variable can only be one that is missing anyway.
+    let parsed = ShardMap::parse(name, map, &|variable| std::env::var(variable).ok());
+    match parsed {
+        Ok((map, _warnings)) => Ok(map),
+        Err(faults) => Err(DemoError::Faults(faults.to_string())),
     }
 }

@@ -210,7 +210,7 @@ pub fn classify(statement: &str, standard_strings: bool) -> Class {
 fn is_plain_query(statement: &[u8]) -> bool {
     let Some((word, rest)) = statement.split_first_chunk::<6>() else { return false };
     rest.first() == Some(&b' ')
-        && matches!(&word.to_ascii_lowercase(), b"select" | b"insert" | b"update" | b"delete")
+        && matches!(word.to_ascii_lowercase().as_slice(), b"select" | b"insert" | b"update" | b"delete")
 }
 
 /// No first word is longer (`deallocate`).
