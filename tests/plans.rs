@@ -182,7 +182,11 @@ fn add_session(map: &ShardMap, written: &str, scope: &mut Scope<'_>) -> Result<(
     Ok(())
 }
 
-fn run(case: &Case, map: &ShardMap, catalog: &Catalog) -> Result<(Plan, serde_json::Value), SqlError> {
+fn run(
+    case: &Case,
+    map: &ShardMap,
+    catalog: &Catalog,
+) -> Result<(Plan, serde_json::Value), SqlError> {
     let mut found = Scan::default();
     scan(case.sql.as_bytes(), true, &Limits::default(), &mut found)?;
     let statement = found.statements.first().expect("a statement").clone();
@@ -271,7 +275,8 @@ fn plans() {
                 Block::Map(_, name) => {
                     let file = directory.join("maps").join(format!("{name}.toml"));
                     let parsed = ShardMap::parse(name, &read(&file), &|_| None);
-                    map = Some(parsed.unwrap_or_else(|faults| panic!("{}", faults.render(false))).0);
+                    map =
+                        Some(parsed.unwrap_or_else(|faults| panic!("{}", faults.render(false))).0);
                 }
                 Block::Case(case) => {
                     count += 1;
