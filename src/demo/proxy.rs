@@ -48,6 +48,6 @@ fn parse(name: &str, map: &str) -> Result<ShardMap, DemoError> {
     let parsed = ShardMap::parse(name, map, &|variable| std::env::var(variable).ok());
     match parsed {
         Ok((map, _warnings)) => Ok(map),
-        Err(faults) => Err(DemoError::Faults(faults.to_string())),
+        Err(faults) => Err(DemoError::Faults(faults.render(false))),
     }
 }
