@@ -155,8 +155,13 @@ async fn play(options: &Options) -> Result<Outcome, DemoError> {
         stage.say_how_to_play();
         std::future::pending::<()>().await;
     }
-    stage.proxy.stop();
     Ok(outcome)
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.clusters.iter_mut().for_each(Cluster::ask_to_stop);
+    }
 }
 
 impl Stage {

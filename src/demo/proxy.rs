@@ -36,11 +36,6 @@ impl Proxy {
         let swapped = self.server.swap_map(parse("the demo's map", map)?).await;
         swapped.map(drop).map_err(|error| DemoError::Proxy(format!("{error:#}")))
     }
-
-    /// Stops serving, at once: the demo has no work that is worth waiting for.
-    pub(super) fn stop(self) {
-        self.server.stop();
-    }
 }
 
 fn parse(name: &str, map: &str) -> Result<ShardMap, DemoError> {
