@@ -156,7 +156,6 @@ fn meridian(map: &Path) -> Result<Contender> {
         .arg("--map")
         .arg(map)
         .args(["--listen", &format!("127.0.0.1:{port}")])
-        .args(["--http", &format!("127.0.0.1:{}", free_port()?)])
         .current_dir(map.parent().context("the map's directory")?)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
