@@ -199,6 +199,42 @@ impl<'a> Facts<'a> {
         (self.restrict(context, &columns), context, columns)
     }
 
+    /// Sources of which each row that comes out of a block has a row: no join extends them with NULLs.
+    pub(super) fn always_there(&self, block: BlockId) -> Vec<SourceId> {
+        let mut found = Vec::new();
+        self.there_in_block(block, &mut found, 0);
+        found
+    }
+
+    fn there_in_block(&self, block: BlockId, found: &mut Vec<SourceId>, depth: u32) {
+        if let Some(Block { kind: BlockKind::Select(select), .. }) =
+            self.analysis.blocks.get(block as usize)
+            && depth < NESTING_MAX
+        {
+            self.there_in_tree(&select.from, found, depth + 1);
+        }
+    }
+
+    fn there_in_tree(&self, tree: &FromTree, found: &mut Vec<SourceId>, depth: u32) {
+        match tree {
+            FromTree::Empty | FromTree::Join { kind: JoinKind::Full, .. } => {}
+            FromTree::Source(id) => {
+                found.push(*id);
+                if let Some(block) = self.derived(*id) {
+                    self.there_in_block(block, found, depth);
+                }
+            }
+            FromTree::Join { kind: JoinKind::Inner, left, right, .. } => {
+                self.there_in_tree(left, found, depth);
+                self.there_in_tree(right, found, depth);
+            }
+            FromTree::Join { kind: JoinKind::Left, left: there, .. }
+            | FromTree::Join { kind: JoinKind::Right, right: there, .. } => {
+                self.there_in_tree(there, found, depth);
+            }
+        }
+    }
+
     // ---- the walk -------------------------------------------------------------------------------
 
     fn open(

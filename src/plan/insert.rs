@@ -150,8 +150,11 @@ fn query_rows(
         }
     }
     let (restrict, context, columns) = facts.output(query, &outputs);
+    // A column of a null-producing side may be NULL although its occurrence has keys.
+    let there = facts.always_there(query);
     let follows = occurrences.iter().position(|o| {
         o.key == key
+            && there.contains(&o.source)
             && o.columns.len() == columns.len()
             && o.columns.iter().zip(&columns).all(|(&column, &output)| {
                 facts.equal(context, output, ColumnRef { source: o.source, column })

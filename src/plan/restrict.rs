@@ -357,6 +357,11 @@ impl<'a> Region<'a> {
         self.boxes.iter().flatten().all(|domain| matches!(domain, Domain::Values(_)))
     }
 
+    /// Whether nothing is said of the key.
+    pub(super) fn is_open(&self) -> bool {
+        self.boxes.iter().any(|one| one.iter().all(|domain| matches!(domain, Domain::Any)))
+    }
+
     /// The one value that every key has in this part, if there is one.
     pub(super) fn only(&self, part: usize) -> Option<&KeyValue<'a>> {
         let mut only = None;
