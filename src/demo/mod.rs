@@ -194,7 +194,7 @@ impl Stage {
             None => ("the demo's map".to_owned(), maps::hash(&shards)),
         };
         let proxy = Proxy::start(&name, &map, listen_address()?).await?;
-        let stage = Self { screen, clusters, shards, proxy };
+        let stage = Self { screen, proxy, clusters, shards };
         stage.create_tables().await?;
         Ok(stage)
     }
