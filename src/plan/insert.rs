@@ -21,8 +21,8 @@ use crate::datum::{Decoded, KeyType, KeyValue};
 use crate::error::SqlError;
 use crate::map::{KeyId, Placement, ShardMap, ShardSet};
 use crate::sql::ir::{
-    Analysis, Block, BlockId, BlockKind, ColumnRef, Expr, InsertRows, MergeAction, Scalar,
-    SourceKind,
+    Analysis, Block, BlockId, BlockKind, ColumnRef, Expr, InsertRows, MergeAction, OnConflict,
+    Scalar, SourceKind,
 };
 
 /// Rows for a sharded table.
@@ -36,6 +36,8 @@ pub(super) struct InsertPlan {
     columns: SmallVec<[u16; 2]>,
     types: SmallVec<[KeyType; 2]>,
     rows: Rows,
+    /// ON CONFLICT DO UPDATE: a row that is there already is changed, whatever its key.
+    updates: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -80,12 +82,17 @@ pub(super) fn compile(
     };
     let Placement::Sharded { key, columns } = map.placement(table) else { return Vec::new() };
     let types = types_of(map, key);
+    let updates = matches!(
+        &block.kind,
+        BlockKind::Insert(insert) if matches!(insert.on_conflict, OnConflict::Update(_))
+    );
     let plan = |rows| InsertPlan {
         table: Arc::clone(table),
         key,
         columns: columns.clone(),
         types: types.clone(),
         rows,
+        updates,
     };
     match &block.kind {
         BlockKind::Insert(insert) => {
@@ -204,6 +211,13 @@ impl InsertPlan {
         regions: &[Region<'p>],
         edits: &mut Edits,
     ) -> Result<ShardSet, SqlError> {
+        if self.updates && scope.key(self.key).is_some() {
+            return Err(Refusal::KeyFilter {
+                what: "ON CONFLICT DO UPDATE".to_owned(),
+                why: "The row that is in the way may have another key.",
+            }
+            .into());
+        }
         match &self.rows {
             Rows::Missing(part) => Err(self.missing(*part)),
             Rows::Query { restrict, follows } => {
