@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use crate::config::{Config, User, users_of};
+use crate::config::{AuthMethod, Config, PoolMode, User, users_of};
 use crate::exec::{Account, Cancels, Shared, Worker};
 use crate::frontend;
 use crate::map::ShardMap;
@@ -43,6 +43,7 @@ impl Server {
     ///
     /// The address can't be listened on; the configuration has no user who could log in.
     pub async fn start(config: Config, map: ShardMap) -> Result<Self> {
+        refuse_unsupported(&config)?;
         let address = resolve(&config.listen.address)?;
         let accounts = accounts(&config, &map, address)?;
         let store = Arc::new(Store::new(map));
@@ -57,7 +58,7 @@ impl Server {
         });
         if let Err(error) = shared.store.refresh_catalog(0, true).await {
             warn!(
-                error = %crate::mapstore::blame(&error),
+                %error,
                 "the schema can't be read from the default shard yet; it is tried again with the first statement"
             );
         }
@@ -85,7 +86,7 @@ impl Server {
     ///
     /// The schema can't be read from the new default shard; nothing is swapped then.
     pub async fn swap_map(&self, map: ShardMap) -> Result<u64> {
-        let world = self.shared.store.swap_map(map).await.map_err(|e| anyhow::anyhow!(crate::mapstore::blame(&e)))?;
+        let world = self.shared.store.swap_map(map).await?;
         info!(version = world.map.version(), "the map was swapped");
         Ok(world.map.version())
     }
@@ -127,6 +128,24 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// A setting that is understood but has no effect yet must not look as if it had.
+fn refuse_unsupported(config: &Config) -> Result<()> {
+    if config.listen.tls.is_some() {
+        bail!("[listen] tls is not supported yet\nhint: leave it out, and put TLS in front of the proxy");
+    }
+    if matches!(config.auth.method, AuthMethod::Md5 | AuthMethod::Cert) {
+        bail!("[auth] method \"md5\" and \"cert\" are not supported yet\nhint: use \"scram-sha-256\"");
+    }
+    if config.pool.mode != PoolMode::Transaction {
+        bail!("[pool] mode \"session\" and \"statement\" are not supported yet\nhint: use \"transaction\"");
+    }
+    let limits = &config.limits;
+    if !limits.query_timeout.is_zero() || !limits.idle_in_transaction_timeout.is_zero() {
+        bail!("[limits] query_timeout and idle_in_transaction_timeout are not supported yet\nhint: set statement_timeout and idle_in_transaction_session_timeout for the role on the shards");
+    }
+    Ok(())
 }
 
 fn resolve(address: &str) -> Result<SocketAddr> {

@@ -129,6 +129,11 @@ impl LastRoute {
         self.map_version = world.map.version();
     }
 
+    pub(super) fn note_one(&mut self, shard: ShardId, world: &World) {
+        self.route = Some(Route::One(shard));
+        self.map_version = world.map.version();
+    }
+
     fn text(&self, world: &World, transaction: &Transaction) -> String {
         let Some(route) = &self.route else { return "none yet".to_owned() };
         let name = |shard: ShardId| {

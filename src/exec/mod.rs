@@ -36,7 +36,7 @@ use crate::wire::backend::Severity;
 
 pub use cancel::{CancelKey, CancelSlot, Cancels};
 pub use io::ClientIo;
-pub use worker::{Account, Shared, Worker, startup_value};
+pub use worker::{Account, Shared, Worker, check_startup, startup_value};
 
 use local::LastRoute;
 use planner::{Planned, Reading};

@@ -137,6 +137,7 @@ impl Executor {
                 Control::Forward(shard, sql) => self.forward(shard, &sql, class).await,
             };
         }
+        refuse_unsafe_encoding(class)?;
         if self.defer_setting(class, &text) {
             self.complete(if matches!(class, Class::Reset(_)) { "RESET" } else { "SET" });
             self.ready();
@@ -145,11 +146,12 @@ impl Executor {
         let Some(plan) = &planned.plan else {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan").into());
         };
-        self.last_route.note(plan, &self.world);
         if plan.answer == Answer::Stream {
+            self.last_route.note(plan, &self.world);
             return self.scatter_query(plan, &text).await;
         }
         let shard = self.one_shard(plan)?;
+        self.last_route.note(plan, &self.world);
         let at = self.acquire(shard).await?;
         self.start(at).await?;
         match &plan.rewritten {
@@ -173,6 +175,7 @@ impl Executor {
     /// Says something to the transaction's shard and relays the answer.
     async fn forward(&mut self, shard: ShardId, sql: &str, class: &Class) -> Result<(), Failure> {
         let at = self.acquire(shard).await?;
+        self.last_route.note_one(shard, &self.world);
         self.request.clear();
         self.responses.begin(self.session.trace);
         wire::frontend::query_into(&mut self.request, sql.as_bytes());
@@ -213,6 +216,7 @@ impl Executor {
         let (mut taints, mut changes_schema, mut rewritten) = (false, false, false);
         for one in planned {
             let text = statement_text(one, text);
+            refuse_unsafe_encoding(&one.entry.class)?;
             if local::is_local(&one.entry.class, &self.world) {
                 return Err(SqlError::new(
                     SqlState::FEATURE_NOT_SUPPORTED,
@@ -479,6 +483,38 @@ impl Executor {
                 Ok(Control::Answered("ROLLBACK"))
             }
         }
+    }
+}
+
+/// In these encodings a byte below 0x80 may be a part of a character: quotes and backslashes can't be
+/// found byte by byte, and no statement could be read safely (PostgreSQL manual, "Character Set Support").
+pub(super) fn is_unsafe_encoding(name: &str) -> bool {
+    let plain: String =
+        name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    matches!(
+        plain.as_str(),
+        "sjis" | "shiftjis" | "mskanji" | "win932" | "windows932" | "shiftjis2004" | "big5"
+            | "win950" | "windows950" | "gbk" | "win936" | "windows936" | "uhc" | "win949"
+            | "windows949" | "johab" | "gb18030"
+    )
+}
+
+pub(super) fn unsafe_encoding(name: &str) -> SqlError {
+    SqlError::new(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        format!("client_encoding {name} is not supported"),
+    )
+    .detail("Its characters contain bytes that are also quotes and backslashes, so that statements can't be read safely.")
+    .hint("Use UTF8.")
+}
+
+pub(super) fn refuse_unsafe_encoding(class: &Class) -> Result<(), SqlError> {
+    match class {
+        Class::Set(set) if set.name == "client_encoding" => match worker::plain(&set.value) {
+            Some(name) if is_unsafe_encoding(name) => Err(unsafe_encoding(name)),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
     }
 }
 

@@ -224,6 +224,18 @@ fn split_identifiers(text: &str) -> Vec<String> {
     names
 }
 
+/// A start-up setting that can't be honoured is refused.
+///
+/// # Errors
+///
+/// 0A000 for a client encoding that can't be read byte by byte.
+pub fn check_startup(name: &str, value: &str) -> Result<(), SqlError> {
+    if name == "client_encoding" && super::simple::is_unsafe_encoding(value) {
+        return Err(super::simple::unsafe_encoding(value));
+    }
+    Ok(())
+}
+
 /// A start-up value as SQL text: lists become lists of literals.
 pub fn startup_value(name: &str, value: &str) -> String {
     use crate::session::settings::quote_literal;

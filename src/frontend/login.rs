@@ -14,7 +14,7 @@ use tracing::{debug, info};
 
 use crate::config::AuthMethod;
 use crate::error::{SqlError, SqlState};
-use crate::exec::{CancelKey, ClientIo, Executor, Worker, startup_value};
+use crate::exec::{CancelKey, ClientIo, Executor, Worker, check_startup, startup_value};
 use crate::observe::METRICS;
 use crate::session::Session;
 use crate::session::settings::{SessionSettings, Settings};
@@ -321,7 +321,10 @@ fn session(worker: &Worker, startup: &Startup) -> Result<Session, SqlError> {
             }
             // What every connection has anyway must not tell its users apart.
             "client_encoding" if is_utf8(&value) => {}
-            name => settings = settings.with(name, &startup_value(name, &value)),
+            name => {
+                check_startup(name, &value)?;
+                settings = settings.with(name, &startup_value(name, &value));
+            }
         }
     }
     if session.user_key.is_some() && (session.key.is_some() || session.shard.is_some()) {

@@ -16,7 +16,7 @@ use crate::map::ShardMap;
 
 mod read;
 
-pub use read::read_catalog;
+pub use read::{ReadError, read_catalog};
 
 /// A shard map and the catalog that goes with it.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Store {
     /// # Errors
     ///
     /// The default shard could not be asked; nothing is swapped then.
-    pub async fn swap_map(&self, map: ShardMap) -> Result<Arc<World>, tokio_postgres::Error> {
+    pub async fn swap_map(&self, map: ShardMap) -> Result<Arc<World>, ReadError> {
         let mut reading = self.reading.lock().await;
         let catalog = read_default(&map).await?;
         *reading = Some(Instant::now());
@@ -86,7 +86,7 @@ impl Store {
     /// # Errors
     ///
     /// The default shard could not be asked; the old schema stays.
-    pub async fn refresh_catalog(&self, seen: u64, force: bool) -> Result<Arc<World>, tokio_postgres::Error> {
+    pub async fn refresh_catalog(&self, seen: u64, force: bool) -> Result<Arc<World>, ReadError> {
         let mut reading = self.reading.lock().await;
         let current = self.current();
         let fresh = reading.is_some_and(|at| at.elapsed() < REREAD_AFTER);
@@ -114,21 +114,9 @@ impl Store {
 }
 
 /// The schema as the default shard has it.
-async fn read_default(map: &ShardMap) -> Result<Catalog, tokio_postgres::Error> {
+async fn read_default(map: &ShardMap) -> Result<Catalog, ReadError> {
     match map.shard(map.default_shard()) {
         Some(shard) => read_catalog(&shard.url).await,
         None => Ok(Catalog::default()),
-    }
-}
-
-/// What went wrong with a control connection, in one line and without secrets: the server's own message,
-/// or the cause below tokio-postgres' summary.
-pub fn blame(error: &tokio_postgres::Error) -> String {
-    if let Some(server) = error.as_db_error() {
-        return format!("{} (SQLSTATE {})", server.message(), server.code().code());
-    }
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

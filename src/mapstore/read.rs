@@ -9,12 +9,35 @@ use crate::map::{ConnectionTarget, Host};
 /// How long a shard may take to be reached for its schema.
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Why a schema could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The server can't be reached, or does not answer.
+    #[error("{}", blame(.0))]
+    Server(#[from] tokio_postgres::Error),
+    /// Its own catalog gave rows of another form: a kind of server that is not known.
+    #[error("{0}")]
+    Rows(#[from] crate::error::SqlError),
+}
+
+/// What went wrong with a control connection, in one line and without secrets: the server's own message,
+/// or the cause below tokio-postgres' summary.
+fn blame(error: &tokio_postgres::Error) -> String {
+    if let Some(server) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", server.message(), server.code().code());
+    }
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 /// Reads a server's schema, in one snapshot.
 ///
 /// # Errors
 ///
-/// The server can't be reached, or does not answer.
-pub async fn read_catalog(target: &ConnectionTarget) -> Result<Catalog, tokio_postgres::Error> {
+/// See [`ReadError`].
+pub async fn read_catalog(target: &ConnectionTarget) -> Result<Catalog, ReadError> {
     let (client, connection) = config(target).connect(tokio_postgres::NoTls).await?;
     let connection = tokio::spawn(connection);
     let result = read(&client).await;
@@ -24,7 +47,7 @@ pub async fn read_catalog(target: &ConnectionTarget) -> Result<Catalog, tokio_po
     result
 }
 
-async fn read(client: &tokio_postgres::Client) -> Result<Catalog, tokio_postgres::Error> {
+async fn read(client: &tokio_postgres::Client) -> Result<Catalog, ReadError> {
     client
         .batch_execute(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {READ_SETTINGS}"))
         .await?;
@@ -32,12 +55,7 @@ async fn read(client: &tokio_postgres::Client) -> Result<Catalog, tokio_postgres
     let columns = rows(client, READ_COLUMNS).await?;
     let functions = rows(client, READ_FUNCTIONS).await?;
     client.batch_execute("COMMIT").await?;
-    let catalog = Catalog::from_rows(&relations, &columns, &functions);
-    Ok(catalog.unwrap_or_else(|error| {
-        // Its own queries gave rows of another form: a server of a kind that is not known yet.
-        tracing::error!(%error, "the schema could not be understood");
-        Catalog::default()
-    }))
+    Ok(Catalog::from_rows(&relations, &columns, &functions)?)
 }
 
 async fn rows(

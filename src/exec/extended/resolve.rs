@@ -11,7 +11,7 @@ use crate::error::{SqlError, SqlState};
 use crate::exec::local::{LocalAnswer, SessionScopes, is_local};
 use crate::exec::planner::{Readied, Scopes, is_session_level};
 use crate::exec::scatter::ScatterBind;
-use crate::exec::simple::{Control, aborted, ends_failure, is_control};
+use crate::exec::simple::{Control, aborted, ends_failure, is_control, refuse_unsafe_encoding};
 use crate::exec::{Executor, Gone, worker};
 use crate::plan::{Answer, Plan, Route};
 use crate::session::responses::StepKind;
@@ -439,6 +439,7 @@ impl Executor {
             unit.inject(|out| answer.execute(out));
             return Ok(());
         }
+        refuse_unsafe_encoding(class)?;
         let busy = unit.executes || self.batch.open_on.is_some();
         if is_control(class) && !(busy && matches!(class, Class::Begin(_))) {
             match self.control(class, text)? {
