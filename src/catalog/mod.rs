@@ -147,7 +147,7 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Column indexes of the primary key, empty when there is none.
     pub primary_key: Vec<u16>,
-    /// A view's query, as `pg_get_viewdef` writes it under an empty search_path.
+    /// A view's query, as `pg_get_viewdef` writes it under an empty `search_path`.
     pub view_definition: Option<String>,
     /// It has user triggers or rules: DML on it runs code that the proxy can't see.
     pub has_triggers: bool,

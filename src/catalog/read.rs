@@ -2,7 +2,7 @@
 //!
 //! Whoever has a connection runs [`READ_RELATIONS`], [`READ_COLUMNS`] and [`READ_FUNCTIONS`] (in one
 //! transaction, so that they see one schema) and hands the rows over as text to [`Catalog::from_rows`].
-//! [`READ_SETTINGS`] goes before them: under an empty search_path `pg_get_viewdef` and `format_type`
+//! [`READ_SETTINGS`] goes before them: under an empty `search_path` `pg_get_viewdef` and `format_type`
 //! qualify every name that is not in `pg_catalog`. System schemas, temporary and TOAST tables are left
 //! out. The columns read are those of PostgreSQL 12 to 17.
 

@@ -228,7 +228,8 @@ pub struct Block {
     pub subqueries: Vec<Subquery>,
     /// CTE blocks that no reference uses; data-modifying ones run all the same.
     pub unused_ctes: Vec<BlockId>,
-    /// Where the block's text stands.
+    /// Where the block's text stands, without a WITH before it; what follows a set operation's operand is part
+    /// of its text. Within a view: where the statement refers to it.
     pub span: Span,
 }
 

@@ -186,7 +186,9 @@ impl Translator<'_> {
                 self.push_word("NULL", token);
                 Some(i + 1)
             }
-            "conflict" if self.symbol_at(i + 1, "(") => self.conflict(i, token),
+            "conflict" if i > 0 && self.word_at(i - 1, "on") && self.symbol_at(i + 1, "(") => {
+                self.conflict(i, token)
+            }
             "for" => self.row_lock(i, token),
             _ => None,
         }

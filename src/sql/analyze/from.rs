@@ -1,5 +1,6 @@
 //! FROM: tables, joins, derived tables, functions, CTE references, views.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use sqlparser::ast::{
@@ -13,7 +14,7 @@ use super::super::ir::{
 use super::super::parse;
 use super::super::tokens;
 use super::scope::{Columns, Entry, Outside, Visible};
-use super::{Lowered, Lowering, OpenTable, Text, VIEW_DEPTH_MAX, foreign, unsupported};
+use super::{Lowered, Lowering, Text, VIEW_DEPTH_MAX, foreign, unsupported};
 use crate::catalog::{Names, RelationKind, Table};
 
 /// Schemas of PostgreSQL's own relations.
@@ -29,7 +30,7 @@ pub(super) enum Meaning {
 
 impl<'t> Lowering<'t, '_> {
     /// Lowers FROM; its columns become visible in the current scope.
-    pub(super) fn from_clause(&mut self, from: &'t [TableWithJoins]) -> Lowered<FromTree> {
+    pub(super) fn range_table(&mut self, from: &'t [TableWithJoins]) -> Lowered<FromTree> {
         let mut tree = FromTree::Empty;
         for item in from {
             let (part, columns) = self.join_tree(item)?;
@@ -67,11 +68,16 @@ impl<'t> Lowering<'t, '_> {
             // LATERAL sees what stands to the left of it.
             let saved = self.scope_mut().visible.clone();
             self.scope_mut().visible.append(&columns);
+            let right_entry = self.scope_mut().entries.len();
             let right = self.factor(&joined.relation);
             self.scope_mut().visible = saved;
             let (right_tree, right_columns) = right?;
-            let (on, merged) =
-                self.constraint(constraint, kind, (columns, right_columns), first_entry)?;
+            let (on, merged) = self.constraint(
+                constraint,
+                kind,
+                (columns, right_columns),
+                first_entry..right_entry,
+            )?;
             tree = join(kind, tree, right_tree, on);
             columns = merged;
         }
@@ -84,8 +90,9 @@ impl<'t> Lowering<'t, '_> {
         constraint: &'t JoinConstraint,
         kind: JoinKind,
         (mut left, mut right): (Columns, Columns),
-        first_entry: usize,
+        left_entries: Range<usize>,
     ) -> Lowered<(Pred, Columns)> {
+        let first_entry = left_entries.start;
         match constraint {
             JoinConstraint::On(condition) => {
                 left.append(&right);
@@ -105,7 +112,7 @@ impl<'t> Lowering<'t, '_> {
             JoinConstraint::Using(names) => {
                 let names: Option<Vec<_>> = names.iter().map(single_name).collect();
                 let Some(names) = names else { return foreign("a qualified name in USING") };
-                self.using(&names, kind, left, right)
+                Ok(self.using(&names, kind, (left, right), &left_entries))
             }
             JoinConstraint::Natural => {
                 if left.incomplete || right.incomplete {
@@ -114,7 +121,7 @@ impl<'t> Lowering<'t, '_> {
                 let common = left.list.iter().map(|v| v.name.clone());
                 let common: Vec<_> =
                     common.filter(|n| right.list.iter().any(|v| v.name == *n)).collect();
-                self.using(&common, kind, left, right)
+                Ok(self.using(&common, kind, (left, right), &left_entries))
             }
             JoinConstraint::None => {
                 left.list.append(&mut right.list);
@@ -141,14 +148,15 @@ impl<'t> Lowering<'t, '_> {
         &mut self,
         names: &[String],
         kind: JoinKind,
-        mut left: Columns,
-        mut right: Columns,
-    ) -> Lowered<(Pred, Columns)> {
+        (mut left, mut right): (Columns, Columns),
+        left_entries: &Range<usize>,
+    ) -> (Pred, Columns) {
+        let right_entries = left_entries.end..self.scope_mut().entries.len();
         let mut equalities = Vec::with_capacity(names.len());
         let mut merged = Vec::with_capacity(names.len());
         for name in names {
-            let l = self.take_column(&mut left, name);
-            let r = self.take_column(&mut right, name);
+            let l = self.take_column(&mut left, left_entries, name);
+            let r = self.take_column(&mut right, &right_entries, name);
             equalities.push(match (l, r) {
                 (Some(l), Some(r)) => Pred::EqColumns(l, r),
                 _ => Pred::Unknown,
@@ -163,14 +171,19 @@ impl<'t> Lowering<'t, '_> {
         merged.append(&mut left.list);
         merged.append(&mut right.list);
         let incomplete = left.incomplete || right.incomplete;
-        Ok((Pred::And(equalities), Columns { list: merged, incomplete }))
+        (Pred::And(equalities), Columns { list: merged, incomplete })
     }
 
     /// Takes the only column of this name out of the list.
-    fn take_column(&mut self, columns: &mut Columns, name: &str) -> Option<ColumnRef> {
+    fn take_column(
+        &mut self,
+        columns: &mut Columns,
+        side: &Range<usize>,
+        name: &str,
+    ) -> Option<ColumnRef> {
         let matches = columns.list.iter().filter(|v| v.name == name).count();
         if matches == 0 && columns.incomplete {
-            return self.open_column_of(columns, name);
+            return self.open_column_of(side, name);
         }
         let found = columns.list.iter().find(|v| v.name == name).and_then(|v| v.column);
         columns.list.retain(|v| v.name != name);
@@ -178,22 +191,13 @@ impl<'t> Lowering<'t, '_> {
     }
 
     /// In a side of a join that is one open table alone, any column exists.
-    fn open_column_of(&mut self, columns: &Columns, name: &str) -> Option<ColumnRef> {
+    fn open_column_of(&mut self, side: &Range<usize>, name: &str) -> Option<ColumnRef> {
         let scope = self.scope;
-        let sources = columns.list.iter().map(|v| v.column.map(|c| c.source));
-        let mut sources: Vec<_> = sources.collect::<Option<_>>()?;
-        sources.dedup();
-        let entries = &self.scope_mut().entries;
-        let entry = match sources.as_slice() {
-            [source] => entries.iter().position(|e| e.source == Some(*source))?,
-            // Nothing is known of that side but that it is open; only the last entry can be meant, and only
-            // if it has no column yet either.
-            [] => entries.iter().rposition(|e| e.open.is_some() && e.columns.list.is_empty())?,
-            _ => return None,
+        let [Entry { open: Some(_), .. }] = self.scope_mut().entries.get(side.clone())? else {
+            return None;
         };
-        entries.get(entry)?.open.as_ref()?;
         let before = self.scope_mut().visible.list.len();
-        let column = self.add_open_column(scope, entry, name);
+        let column = self.add_open_column(scope, side.start, name);
         self.scope_mut().visible.list.truncate(before);
         column
     }
@@ -325,7 +329,7 @@ impl<'t> Lowering<'t, '_> {
             Meaning::Table(found) if found.kind == RelationKind::View => {
                 let view = self.view_block(&found, span, block)?;
                 let names = Named { name: table, schema: Some(found.schema.clone()), span, alias };
-                self.derived_source(view, names)
+                self.derived_source(view, &names)
             }
             meaning => {
                 let (source, entry) = self.table_entry(meaning, table, span, alias)?;
@@ -370,7 +374,7 @@ impl<'t> Lowering<'t, '_> {
                 (SourceKind::Table(table), schema, names, None)
             }
             Meaning::Open(key) => {
-                self.arena.open.entry(key.clone()).or_insert_with(OpenTable::default);
+                self.arena.open.entry(key.clone()).or_default();
                 (SourceKind::Unknown(name.clone()), Some(key.0.clone()), None, Some(key))
             }
             Meaning::System => (SourceKind::SystemCatalog, None, None, None),
@@ -408,7 +412,7 @@ impl<'t> Lowering<'t, '_> {
 
     /// Where an alias with its column list ends.
     pub(super) fn alias_end(&self, alias: &TableAlias) -> u32 {
-        let Text { text, tokens, view } = self.text;
+        let Text { sql: text, tokens, view } = self.text;
         let name = self.span(alias.name.span);
         if let Some(view) = view {
             return view.end;
@@ -422,7 +426,7 @@ impl<'t> Lowering<'t, '_> {
 
     /// ONLY stands before the name at `start`.
     fn after_only(&self, start: u32) -> bool {
-        let Text { text, tokens, view } = self.text;
+        let Text { sql: text, tokens, view } = self.text;
         let mut before = tokens::index_at(tokens, start);
         if view.is_some() {
             return false;
@@ -458,9 +462,9 @@ impl<'t> Lowering<'t, '_> {
         }
         let block = self.block;
         let made = self.cte_block(scope, index, block)?;
-        let cte = self.scopes.get(scope).and_then(|s| s.ctes.get(index)).map(|c| c.cte);
+        let cte = self.scopes.get(scope).and_then(|s| s.ctes.get(index)).map(|c| c.definition);
         self.rename_output(made, cte.map(|c| &c.alias))?;
-        self.derived_source(made, named)
+        self.derived_source(made, &named)
     }
 
     /// Gives a block's outputs the names of a CTE's column list.
@@ -483,11 +487,15 @@ impl<'t> Lowering<'t, '_> {
         let block = self.query(query, outside)?;
         let span = self.block_mut(block)?.span;
         let name = String::new();
-        self.derived_source(block, Named { name, schema: None, span, alias })
+        self.derived_source(block, &Named { name, schema: None, span, alias })
     }
 
-    fn derived_source(&mut self, block: BlockId, named: Named<'_>) -> Lowered<(SourceId, Columns)> {
-        let source = self.push_source(SourceKind::Derived(block), &named)?;
+    fn derived_source(
+        &mut self,
+        block: BlockId,
+        named: &Named<'_>,
+    ) -> Lowered<(SourceId, Columns)> {
+        let source = self.push_source(SourceKind::Derived(block), named)?;
         let output = &self.block_mut(block)?.output;
         let names = (!output.is_empty()).then(|| output.iter().map(|o| o.name.clone()).collect());
         let columns = columns_of(source, names, named.alias)?;
@@ -535,7 +543,7 @@ impl<'t> Lowering<'t, '_> {
             let ast::Statement::Query(query) = &statement else {
                 return Err("it is not a query".to_owned());
             };
-            let text = Text { text, tokens: &tokens, view: Some(written) };
+            let text = Text { sql: text, tokens: &tokens, view: Some(written) };
             let mut lowering = Lowering::new(&mut *self.arena, text, self.catalog, names);
             lowering.query(query, Outside { block: Some(parent), ..Outside::top() })
         });

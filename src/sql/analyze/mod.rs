@@ -80,7 +80,7 @@ fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names
         }
         let mut arena = Arena::default();
         let mut lowering =
-            Lowering::new(&mut arena, Text { text, tokens, view: None }, catalog, *names);
+            Lowering::new(&mut arena, Text { sql: text, tokens, view: None }, catalog, *names);
         let root = lowering.statement(&statement)?;
         arena.finish(root, text, tokens).map(Some)
     });
@@ -159,7 +159,7 @@ pub fn utility(text: &str, class: &Class, catalog: &Catalog, names: &Names<'_>) 
 /// The text that is lowered: the statement's, or a view's definition.
 #[derive(Clone, Copy)]
 struct Text<'t> {
-    text: &'t str,
+    sql: &'t str,
     tokens: &'t [Token],
     /// Within a view: where the statement refers to the outermost one. Positions in a view's definition
     /// mean nothing in the statement, and its literals have no slot.
@@ -312,7 +312,7 @@ impl<'t, 'o> Lowering<'t, 'o> {
     /// From `start` to the end of what the token there opens: before the `)` that closes around it, or
     /// the end of the text.
     fn span_from(&self, start: u32) -> Span {
-        let Text { text, tokens, view } = self.text;
+        let Text { sql: text, tokens, view } = self.text;
         if let Some(view) = view {
             return view;
         }

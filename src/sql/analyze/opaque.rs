@@ -68,7 +68,10 @@ fn unknown_functions(
             }
             TokenKind::Word | TokenKind::Quoted => {
                 let Some(name) = token.name(text) else { continue };
-                let called = tokens.get(i + 1).is_some_and(|t| t.is(text, "("));
+                // A table's name before its column list is no call.
+                let target = i.checked_sub(1).and_then(|b| tokens.get(b));
+                let target = target.is_some_and(|t| t.is_word(text, "into"));
+                let called = !target && tokens.get(i + 1).is_some_and(|t| t.is(text, "("));
                 let keyword = token.kind == TokenKind::Word && is_keyword(&name);
                 let schema = qualifier(text, tokens, i);
                 // `x.f` without parentheses may be f(x).
@@ -135,16 +138,16 @@ impl Found<'_> {
             let path =
                 schemas.iter().find_map(|s| self.catalog.resolve(self.names, Some(s), &name));
             for table in qualified.into_iter().chain(path) {
-                self.add_table(table, depth);
+                self.add_table(&table, depth);
             }
         }
     }
 
-    fn add_table(&mut self, table: Arc<Table>, depth: u32) {
-        if self.tables.iter().any(|t| Arc::ptr_eq(t, &table)) {
+    fn add_table(&mut self, table: &Arc<Table>, depth: u32) {
+        if self.tables.iter().any(|t| Arc::ptr_eq(t, table)) {
             return;
         }
-        self.tables.push(Arc::clone(&table));
+        self.tables.push(Arc::clone(table));
         if table.kind != RelationKind::View || depth >= VIEW_DEPTH_MAX {
             return;
         }

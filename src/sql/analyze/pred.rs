@@ -175,7 +175,7 @@ impl<'t> Lowering<'t, '_> {
             match self.expr(item)? {
                 IrExpr::Scalar(value) => values.push(value),
                 IrExpr::Column(_) | IrExpr::Excluded(_) | IrExpr::Default | IrExpr::Other => {
-                    known = false
+                    known = false;
                 }
             }
         }
@@ -259,7 +259,7 @@ impl<'t> Lowering<'t, '_> {
                 match self.expr(element)? {
                     IrExpr::Scalar(value) => values.push(cast_to(value, cast)),
                     IrExpr::Column(_) | IrExpr::Excluded(_) | IrExpr::Default | IrExpr::Other => {
-                        known = false
+                        known = false;
                     }
                 }
             }

@@ -56,7 +56,7 @@ impl<'t> Lowering<'t, '_> {
             }
             let declared = Cte {
                 name: parse::name(&cte.alias.name),
-                cte,
+                definition: cte,
                 sees: if with.recursive { count } else { index },
                 references: 0,
                 modifies: modifies(&cte.query.body),
@@ -86,7 +86,7 @@ impl<'t> Lowering<'t, '_> {
                 cte.name
             ));
         }
-        let (query, sees) = (&cte.cte.query, cte.sees);
+        let (query, sees) = (&cte.definition.query, cte.sees);
         self.active.push((scope, index));
         let outside = Outside { block: Some(parent), scope, hide: true, ctes: Some(sees) };
         let block = self.query(query, outside);
@@ -136,7 +136,7 @@ impl<'t> Lowering<'t, '_> {
             }
             SetExpr::SetOperation { left, op, set_quantifier, right } => {
                 let block =
-                    self.set_operation((left, right), op, *set_quantifier, (parent, scope))?;
+                    self.set_operation((left, right), *op, *set_quantifier, (parent, scope))?;
                 self.tail(tail, block, scope)?;
                 Ok(block)
             }
@@ -163,7 +163,7 @@ impl<'t> Lowering<'t, '_> {
     fn set_operation(
         &mut self,
         (left, right): (&'t SetExpr, &'t SetExpr),
-        op: &ast::SetOperator,
+        op: ast::SetOperator,
         quantifier: ast::SetQuantifier,
         (parent, scope): (Option<BlockId>, ScopeId),
     ) -> Lowered<BlockId> {
@@ -317,7 +317,7 @@ impl<'t> Lowering<'t, '_> {
         let block = self.begin_block(parent, self.span_from(start))?;
         self.block = block;
         self.scope = self.push_scope(Scope { parent: Some(scope), ..Scope::default() });
-        let mut made = Select { from: self.from_clause(&select.from)?, ..Select::default() };
+        let mut made = Select { from: self.range_table(&select.from)?, ..Select::default() };
         if let Some(condition) = &select.selection {
             made.filter = self.at_place(SubqueryPlace::Filter, |this| this.pred(condition))?;
         }
@@ -481,14 +481,12 @@ impl<'t> Lowering<'t, '_> {
         }
         if let Expr::Identifier(ident) = item {
             let name = parse::name(ident);
-            match self.resolve_here(self.scope, &name) {
-                Some(found) => return Ok(found.column()),
-                None => {
-                    let mut named = output.iter().filter(|o| o.name == name);
-                    if let Some(found) = named.next() {
-                        return Ok(if named.next().is_none() { column_of(found) } else { None });
-                    }
-                }
+            if let Some(found) = self.resolve_here(self.scope, &name) {
+                return Ok(found.column());
+            }
+            let mut named = output.iter().filter(|o| o.name == name);
+            if let Some(found) = named.next() {
+                return Ok(if named.next().is_none() { column_of(found) } else { None });
             }
         }
         Ok(match self.expr(item)? {

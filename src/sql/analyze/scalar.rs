@@ -17,16 +17,14 @@ impl Lowering<'_, '_> {
             Expr::Nested(inner) => self.scalar(inner),
             Expr::Value(value) => self.value(value),
             Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match self.scalar(expr)? {
-                Scalar::Literal(slot) if self.is_number(expr) => Some(Scalar::Negative(slot)),
+                Scalar::Literal(slot) if is_number(expr) => Some(Scalar::Negative(slot)),
                 Scalar::Literal(_)
                 | Scalar::Negative(_)
                 | Scalar::Param(_)
                 | Scalar::Null
                 | Scalar::Cast(..) => None,
             },
-            Expr::UnaryOp { op: UnaryOperator::Plus, expr } if self.is_number(expr) => {
-                self.scalar(expr)
-            }
+            Expr::UnaryOp { op: UnaryOperator::Plus, expr } if is_number(expr) => self.scalar(expr),
             Expr::Cast {
                 kind: CastKind::Cast | CastKind::DoubleColon,
                 expr,
@@ -69,13 +67,13 @@ impl Lowering<'_, '_> {
             _ => None,
         }
     }
+}
 
-    fn is_number(&self, expr: &Expr) -> bool {
-        match expr {
-            Expr::Nested(inner) => self.is_number(inner),
-            Expr::Value(value) => matches!(value.value, Value::Number(..)),
-            _ => false,
-        }
+fn is_number(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_number(inner),
+        Expr::Value(value) => matches!(value.value, Value::Number(..)),
+        _ => false,
     }
 }
 

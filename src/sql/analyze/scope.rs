@@ -52,7 +52,7 @@ pub(super) struct Entry {
 /// A common table expression.
 pub(super) struct Cte<'t> {
     pub(super) name: String,
-    pub(super) cte: &'t ast::Cte,
+    pub(super) definition: &'t ast::Cte,
     /// How many CTEs of its WITH its query sees.
     pub(super) sees: usize,
     pub(super) references: u32,
