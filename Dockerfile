@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 # docker build -t pgmeridian .
-# docker run -p 6432:6432 -p 9632:9632 -v ./map.toml:/etc/pgmeridian/map.toml:ro pgmeridian
+# docker run -p 6432:6432 -v ./etc:/etc/pgmeridian:ro pgmeridian
+# ./etc holds map.toml, and pgmeridian.toml with the users: outside of loopback there are no others.
 
 FROM rust:1-slim-bookworm AS build
 WORKDIR /src
@@ -32,4 +33,5 @@ EXPOSE 6432 9632
 # SIGTERM drains: no new clients, what runs may finish.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/pgmeridian", "serve"]
-CMD ["--map", "/etc/pgmeridian/map.toml", "--listen", "0.0.0.0:6432", "--http", "0.0.0.0:9632"]
+CMD ["--map", "/etc/pgmeridian/map.toml", "--config", "/etc/pgmeridian/pgmeridian.toml", \
+     "--listen", "0.0.0.0:6432"]

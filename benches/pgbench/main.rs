@@ -27,6 +27,8 @@ use serde_json::{Value, json};
 const TICKS_PER_SECOND: f64 = 100.0;
 /// Connections to a shard for either proxy, PgBouncer's and pgmeridian's usual figure.
 const POOL_SIZE: u32 = 25;
+/// A run before the rounds, not counted.
+const WARM_UP_SECONDS: u32 = 2;
 /// From this version on PgBouncer keeps prepared statements apart in transaction mode.
 const POOLER_WITH_PREPARED: (u32, u32) = (1, 21);
 
@@ -151,19 +153,20 @@ fn direct(shard: &Cluster) -> Contender {
 
 fn meridian(map: &Path) -> Result<Contender> {
     let port = free_port()?;
+    let log = map.with_extension("log");
     let process = Command::new(env!("CARGO_BIN_EXE_pgmeridian"))
         .arg("serve")
         .arg("--map")
         .arg(map)
         .args(["--listen", &format!("127.0.0.1:{port}")])
-        .args(["--http", &format!("127.0.0.1:{}", free_port()?)])
         .current_dir(map.parent().context("the map's directory")?)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
+        .stderr(fs::File::create(&log)?)
         .spawn()
         .context("pgmeridian serve")?;
     await_port(Contender { name: "pgmeridian", port, process: Some(process) })
+        .with_context(|| fs::read_to_string(log).unwrap_or_default())
 }
 
 /// PgBouncer in transaction mode; an old one in session mode for prepared statements, which it can't keep
@@ -241,6 +244,10 @@ fn compare(
     mode: &str,
     clients: u32,
 ) -> Result<Vec<Value>> {
+    // A proxy logs in to the shards with its first clients; that belongs to no round.
+    for contender in contenders {
+        measure(contender, script, mode, clients, WARM_UP_SECONDS)?;
+    }
     let mut runs: Vec<Vec<Figures>> = contenders.iter().map(|_| Vec::new()).collect();
     for _ in 0..arguments.rounds {
         for (contender, runs) in contenders.iter().zip(&mut runs) {

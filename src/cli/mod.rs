@@ -87,7 +87,7 @@ fn demo(words: &Demo) -> ExitCode {
     match demo::run(&options) {
         Ok(demo::Outcome::Done) => ExitCode::SUCCESS,
         Ok(demo::Outcome::Surprised) => ExitCode::from(FOUND),
-        Err(error @ (demo::DemoError::Usage(_) | demo::DemoError::Map { .. })) => {
+        Err(error @ (demo::DemoError::Usage(_) | demo::DemoError::Map { .. } | demo::DemoError::Faults(_))) => {
             eprintln!("error: {error}");
             ExitCode::from(WRONG)
         }

@@ -67,6 +67,9 @@ pub enum DemoError {
         /// What is wrong.
         fault: String,
     },
+    /// The faults of a map, each with its place.
+    #[error("{0}")]
+    Faults(String),
     /// A statement of the demo's own failed.
     #[error("{statement}: {}", describe(.source))]
     Statement {
@@ -134,9 +137,10 @@ async fn interrupted() -> Result<(), DemoError> {
 /// What is on stage: the clusters, the shards as maps name them, the proxy over them.
 struct Stage {
     screen: Screen,
+    // Before the clusters: fields are dropped in this order.
+    proxy: Proxy,
     clusters: Vec<Cluster>,
     shards: Vec<Shard>,
-    proxy: Proxy,
 }
 
 async fn play(options: &Options) -> Result<Outcome, DemoError> {
@@ -151,8 +155,13 @@ async fn play(options: &Options) -> Result<Outcome, DemoError> {
         stage.say_how_to_play();
         std::future::pending::<()>().await;
     }
-    stage.proxy.shutdown().await;
     Ok(outcome)
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.clusters.iter_mut().for_each(Cluster::ask_to_stop);
+    }
 }
 
 impl Stage {
@@ -178,12 +187,14 @@ impl Stage {
             .zip(&clusters)
             .map(|((name, region), cluster)| Shard { name, region, url: cluster.url() })
             .collect();
-        let map = match &file {
-            Some((path, text)) => maps::relocate(path, text, &clusters)?,
-            None => maps::hash(&shards),
+        let (name, map) = match &file {
+            Some((path, text)) => {
+                (path.display().to_string(), maps::relocate(path, text, &clusters)?)
+            }
+            None => ("the demo's map".to_owned(), maps::hash(&shards)),
         };
-        let proxy = Proxy::start(&map, listen_address()?).await?;
-        let stage = Self { screen, clusters, shards, proxy };
+        let proxy = Proxy::start(&name, &map, listen_address()?).await?;
+        let stage = Self { screen, proxy, clusters, shards };
         stage.create_tables().await?;
         Ok(stage)
     }

@@ -2,25 +2,28 @@
 
 use std::net::SocketAddr;
 
-use super::DemoError;
 use crate::app::Server;
 use crate::config::Config;
 use crate::map::ShardMap;
 
-/// A proxy being served.
+use super::DemoError;
+
+/// A proxy being served; dropping it stops it.
 pub(super) struct Proxy {
     server: Server,
 }
 
 impl Proxy {
-    /// Serves a map.
-    pub(super) async fn start(map: &str, listen: SocketAddr) -> Result<Self, DemoError> {
+    /// Serves a map, whose `name` faults are told under.
+    pub(super) async fn start(
+        name: &str,
+        map: &str,
+        listen: SocketAddr,
+    ) -> Result<Self, DemoError> {
         let mut config = Config::default();
         config.listen.address = listen.to_string();
-        let server = Server::start(config, parse(map)?)
-            .await
-            .map_err(|error| DemoError::Proxy(format!("{error:#}")))?;
-        Ok(Self { server })
+        let started = Server::start(config, parse(name, map)?).await;
+        Ok(Self { server: started.map_err(|error| DemoError::Proxy(format!("{error:#}")))? })
     }
 
     /// Where clients connect.
@@ -30,19 +33,16 @@ impl Proxy {
 
     /// Swaps the map for another one; clients stay connected.
     pub(super) async fn swap_map(&self, map: &str) -> Result<(), DemoError> {
-        let swapped = self.server.swap_map(parse(map)?).await;
-        swapped.map(|_| ()).map_err(|error| DemoError::Proxy(format!("{error:#}")))
-    }
-
-    /// Stops serving.
-    pub(super) async fn shutdown(self) {
-        self.server.stop();
+        let swapped = self.server.swap_map(parse("the demo's map", map)?).await;
+        swapped.map(drop).map_err(|error| DemoError::Proxy(format!("{error:#}")))
     }
 }
 
-fn parse(map: &str) -> Result<ShardMap, DemoError> {
-    let env = |name: &str| std::env::var(name).ok();
-    ShardMap::parse("the demo's map", map, &env)
-        .map(|(map, _)| map)
-        .map_err(|faults| DemoError::Proxy(faults.render(false)))
+fn parse(name: &str, map: &str) -> Result<ShardMap, DemoError> {
+    // Every address was replaced by a cluster's, so a variable can only be one that is missing anyway.
+    let parsed = ShardMap::parse(name, map, &|variable| std::env::var(variable).ok());
+    match parsed {
+        Ok((map, _warnings)) => Ok(map),
+        Err(faults) => Err(DemoError::Faults(faults.render(false))),
+    }
 }

@@ -4,8 +4,8 @@
 //! clusters are copied from.
 //!
 //! Invariant: a small shell process, the sweeper, waits on a pipe whose other end only this process
-//! holds. When the pipe closes (an orderly end, a panic, `kill -9`) it stops every server below the
-//! directory and removes the directory. The pipe is close-on-exec, as all of Rust's are, so no other
+//! holds. When the pipe closes (an orderly end, a panic, `kill -9`) and the directory is still there, it
+//! stops every server below it and removes it. The pipe is close-on-exec, as all of Rust's are, so no other
 //! child keeps it open.
 
 use std::fs;
@@ -30,6 +30,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 const SWEEPER: &str = r#"
 trap '' HUP INT TERM
 read -r _
+[ -d "$1" ] || exit 0
 below() {
   if [ ! -d /proc/self ]; then
     for file in "$1"/*/data/postmaster.pid; do

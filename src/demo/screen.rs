@@ -15,6 +15,8 @@ use tokio_postgres::error::DbError;
 const ROWS_SHOWN_MAX: usize = 5;
 /// A cell wider than this is cut.
 const CELL_CHARS_MAX: usize = 44;
+/// A line of a statement.
+const LINE_CHARS_MAX: usize = 88;
 /// On a terminal, time to read a step before the next one.
 const STEP_PAUSE: Duration = Duration::from_millis(500);
 
@@ -61,8 +63,12 @@ impl Screen {
 
     pub(super) fn statement(&self, say: &str, sql: &str) {
         self.line("");
-        self.line(&self.paint(DIM, &format!("-- {say}")));
-        self.line(&self.paint(BOLD, &format!("{sql};")));
+        for line in wrapped(&format!("-- {say}")) {
+            self.line(&self.paint(DIM, &line));
+        }
+        for line in wrapped(&format!("{sql};")) {
+            self.line(&self.paint(BOLD, &line));
+        }
     }
 
     /// A route in one line.
@@ -129,6 +135,23 @@ impl Screen {
     }
 }
 
+/// Lines of at most [`LINE_CHARS_MAX`], broken between words, for reading.
+fn wrapped(sql: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in sql.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > LINE_CHARS_MAX {
+            lines.push(std::mem::replace(&mut line, "   ".to_owned()));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
 fn cut(cell: &str) -> String {
     match cell.char_indices().nth(CELL_CHARS_MAX) {
         Some((at, _)) => format!("{}…", &cell[..at]),
@@ -181,6 +204,15 @@ mod tests {
         check(r#"{"kind":"many","shards":["a","b"],"key":null}"#, "several shards: a, b");
         check(r#"{"kind":"none"}"#, "no row can match");
         check("{}", "?");
+    }
+
+    #[test]
+    fn statements_are_wrapped_between_words() {
+        assert_eq!(wrapped("SELECT 1;"), ["SELECT 1;"]);
+        let long = format!("SELECT {} FROM t;", "a, ".repeat(40));
+        let lines = wrapped(&long);
+        assert_eq!(lines.len(), 2);
+        assert!(lines.iter().all(|line| line.chars().count() <= LINE_CHARS_MAX));
     }
 
     #[test]

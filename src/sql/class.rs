@@ -50,11 +50,11 @@ pub enum Class {
     },
     /// SAVEPOINT name.
     Savepoint(String),
-    /// RELEASE [SAVEPOINT] name.
+    /// `RELEASE [SAVEPOINT] name`.
     Release(String),
-    /// ROLLBACK TO [SAVEPOINT] name.
+    /// `ROLLBACK TO [SAVEPOINT] name`.
     RollbackTo(String),
-    /// SET [SESSION | LOCAL] name …, also SET TIME ZONE, SET NAMES, SET ROLE, SET SESSION AUTHORIZATION.
+    /// `SET [SESSION | LOCAL] name …`, also SET TIME ZONE, SET NAMES, SET ROLE, SET SESSION AUTHORIZATION.
     Set(SetCommand),
     /// SET TRANSACTION …, SET SESSION CHARACTERISTICS AS TRANSACTION …; [`set_transaction_modes`] says which.
     SetTransaction {
@@ -77,7 +77,7 @@ pub enum Class {
         /// The statement's name.
         name: String,
     },
-    /// DEALLOCATE [PREPARE] name; `None` for ALL.
+    /// `DEALLOCATE [PREPARE] name`; `None` for ALL.
     Deallocate(Option<String>),
     /// DISCARD ALL.
     DiscardAll,
@@ -210,7 +210,10 @@ pub fn classify(statement: &str, standard_strings: bool) -> Class {
 fn is_plain_query(statement: &[u8]) -> bool {
     let Some((word, rest)) = statement.split_first_chunk::<6>() else { return false };
     rest.first() == Some(&b' ')
-        && matches!(word.to_ascii_lowercase().as_slice(), b"select" | b"insert" | b"update" | b"delete")
+        && matches!(
+            &word.map(|b| b.to_ascii_lowercase()),
+            b"select" | b"insert" | b"update" | b"delete"
+        )
 }
 
 /// No first word is longer (`deallocate`).

@@ -9,7 +9,7 @@
 //! ([`LiteralKind::mark`]), and each run of blanks and comments by one space. Two statements of one shape
 //! have the same tokens but for their literals' values, so they share an analysis. The marks are control
 //! characters: outside of quotes PostgreSQL's grammar has no use for them (they are refused here), and
-//! within a quoted identifier no mark is ever put, so a shape can be read in one way only, whatever the
+//! within quotes that are kept no mark is ever put, so a shape can be read in one way only, whatever the
 //! client's encoding; bytes that UTF-8 lacks would be letters in LATIN1.
 //!
 //! Literals stay in the shape, and are not in [`Scan::literals`], where their value changes what a
@@ -112,11 +112,11 @@ impl LiteralKind {
 }
 
 impl Scan {
-    /// Forgets everything but the buffers' capacity.
+    /// Forgets everything but the buffers' capacity, and of that what a rare huge statement needed.
     pub fn clear(&mut self) {
-        self.statements.clear();
-        self.literals.clear();
-        self.shapes.clear();
+        clear(&mut self.statements);
+        clear(&mut self.literals);
+        clear(&mut self.shapes);
     }
 
     /// A statement's literals.
@@ -129,6 +129,17 @@ impl Scan {
     pub fn shape_of(&self, statement: &Scanned) -> &[u8] {
         let range = statement.shape.start as usize..statement.shape.end as usize;
         self.shapes.get(range).unwrap_or_default()
+    }
+}
+
+/// What a buffer keeps from one query string to the next, at most: statements beyond this are rare
+/// enough to pay for an allocation.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
+
+fn clear<T>(buffer: &mut Vec<T>) {
+    buffer.clear();
+    if buffer.capacity() * size_of::<T>() > KEPT_BYTES_MAX {
+        *buffer = Vec::new();
     }
 }
 

@@ -215,12 +215,11 @@ impl<'a> Lexer<'a> {
 
     #[inline]
     fn word(&mut self, start: usize, first: u8) -> Result<TokenKind, Fault> {
-        let mut at = start + 1;
-        while is(self.byte(at), WORD) {
-            at += 1;
-        }
+        let rest = self.rest(start + 1);
+        let more = rest.iter().position(|&byte| !is(byte, WORD)).unwrap_or(rest.len());
+        let at = start + 1 + more;
         self.at = at;
-        if at == start + 1 && matches!(self.byte(at), b'\'' | b'&') {
+        if more == 0 && matches!(self.byte(at), b'\'' | b'&') {
             return self.prefixed(start, first);
         }
         Ok(TokenKind::Word)
@@ -250,7 +249,8 @@ impl<'a> Lexer<'a> {
             }
             b'b' | b'B' => self.string(start, start + 1, Quoting::Bits).map(|_| other),
             b'x' | b'X' => self.string(start, start + 1, Quoting::Hex).map(|_| other),
-            b'n' | b'N' => self.string(start, start + 1, self.plain_quoting()).map(|_| other),
+            // A keyword and a plain string: a fault is the string's.
+            b'n' | b'N' => self.string(start + 1, start + 1, self.plain_quoting()).map(|_| other),
             _ => Ok(TokenKind::Word),
         }
     }
@@ -379,7 +379,8 @@ impl<'a> Lexer<'a> {
         let next = self.byte(start + 1);
         if is(next, DIGIT) {
             let (at, underscores) = self.digits(start + 1, DIGIT);
-            return self.number_tail(start, at, true, underscores);
+            let digits = Digits { decimal: true, underscores, last_underscores: underscores };
+            return self.number_tail(start, at, digits);
         }
         self.at += if next == b'.' { 2 } else { 1 };
         Ok(TokenKind::Symbol)
@@ -391,15 +392,14 @@ impl<'a> Lexer<'a> {
             return self.radix_number(start);
         }
         let (mut at, mut underscores) = self.digits(start, DIGIT);
-        let mut decimal = false;
+        let mut digits = Digits { decimal: false, underscores, last_underscores: underscores };
         // `1..10` is `1`, `..`, `10`.
         if self.byte(at) == b'.' && self.byte(at + 1) != b'.' {
-            decimal = true;
-            let more;
-            (at, more) = self.digits(at + 1, DIGIT);
-            underscores |= more;
+            (at, underscores) = self.digits(at + 1, DIGIT);
+            digits.decimal = true;
+            digits.add(underscores);
         }
-        self.number_tail(start, at, decimal, underscores)
+        self.number_tail(start, at, digits)
     }
 
     /// The end of `digit (_? digit)*` at `at`, and whether there were underscores.
@@ -420,28 +420,32 @@ impl<'a> Lexer<'a> {
     }
 
     /// The exponent, if there is one, and the check that no identifier touches the number.
+    ///
+    /// As the longest match wins, `1e5$` and `1_0$` are numbers with an identifier behind (`e5$`, `_0$`),
+    /// while `15$` and `1e+5$` are numbers and a `$`.
     #[inline]
     fn number_tail(
         &mut self,
         start: usize,
         mut at: usize,
-        mut decimal: bool,
-        mut underscores: bool,
+        mut digits: Digits,
     ) -> Result<TokenKind, Fault> {
+        let mut like_word = digits.last_underscores;
         if self.byte(at) | 0x20 == b'e' {
             let sign = usize::from(matches!(self.byte(at + 1), b'+' | b'-'));
             if is(self.byte(at + 1 + sign), DIGIT) {
-                let more;
-                (at, more) = self.digits(at + 1 + sign, DIGIT);
-                underscores |= more;
-                decimal = true;
+                let underscores;
+                (at, underscores) = self.digits(at + 1 + sign, DIGIT);
+                digits.add(underscores);
+                digits.decimal = true;
+                like_word = sign == 0 || underscores;
             }
         }
         self.at = at;
-        if is(self.byte(at), WORD_START) {
+        if is(self.byte(at), if like_word { WORD } else { WORD_START }) {
             return Err(self.junk(FaultKind::JunkAfterNumber, start));
         }
-        Ok(TokenKind::Literal(match (underscores, decimal) {
+        Ok(TokenKind::Literal(match (digits.underscores, digits.decimal) {
             (true, _) => LiteralKind::Other,
             (false, true) => LiteralKind::Decimal,
             (false, false) => LiteralKind::Integer,
@@ -467,7 +471,7 @@ impl<'a> Lexer<'a> {
             return Err(Fault { kind, start, end: at.min(self.text.len()) });
         }
         self.at = at;
-        if is(self.byte(at), WORD_START | DIGIT) {
+        if is(self.byte(at), WORD) {
             return Err(self.junk(FaultKind::JunkAfterNumber, start));
         }
         Ok(TokenKind::Literal(LiteralKind::Other))
@@ -513,6 +517,23 @@ impl<'a> Lexer<'a> {
         self.signs_end = run_end;
         self.at = end;
         TokenKind::Operator
+    }
+}
+
+/// What a number is made of so far.
+struct Digits {
+    /// With a point or an exponent.
+    decimal: bool,
+    /// With underscores, anywhere.
+    underscores: bool,
+    /// With underscores in the last group of digits.
+    last_underscores: bool,
+}
+
+impl Digits {
+    fn add(&mut self, underscores: bool) {
+        self.underscores |= underscores;
+        self.last_underscores = underscores;
     }
 }
 
