@@ -435,3 +435,63 @@ fn copy<'p, 'a: 'p>((value, inclusive): &'p (KeyValue<'a>, bool)) -> (KeyValue<'
     };
     (value, *inclusive)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(ints: &[i64]) -> Domain<'static> {
+        Domain::values(ints.iter().map(|&i| KeyValue::Int(i)).collect())
+    }
+
+    fn between(low: Option<i64>, high: Option<i64>) -> Domain<'static> {
+        let bound = |end: Option<i64>| end.map(|i| (KeyValue::Int(i), true));
+        Domain::range(bound(low), bound(high))
+    }
+
+    #[test]
+    fn domains_intersect() {
+        let check = |a: Domain<'static>, b: Domain<'static>, expect: Domain<'static>| {
+            assert_eq!(a.intersect(&b), expect);
+            assert_eq!(b.intersect(&a), expect);
+        };
+        check(Domain::Any, values(&[1]), values(&[1]));
+        check(values(&[3, 1, 2, 1]), values(&[2, 3, 4]), values(&[2, 3]));
+        check(values(&[1]), values(&[2]), values(&[]));
+        check(values(&[1, 5, 9]), between(Some(5), None), values(&[5, 9]));
+        check(between(Some(1), Some(5)), between(Some(3), None), between(Some(3), Some(5)));
+        check(between(Some(1), Some(2)), between(Some(3), None), values(&[]));
+        check(
+            Domain::range(Some((KeyValue::Int(1), false)), None),
+            between(Some(1), Some(1)),
+            values(&[]),
+        );
+    }
+
+    #[test]
+    fn regions_keep_the_parts_of_a_box_together() {
+        let one = |a: i64, b: i64| {
+            Region::of_part(2, 0, values(&[a])).intersect(Region::of_part(2, 1, values(&[b])))
+        };
+        let mut both = one(1, 10);
+        both.unite(one(2, 20));
+        let narrowed = both.clone().intersect(Region::of_part(2, 1, values(&[20])));
+        assert_eq!(narrowed.only(0), Some(&KeyValue::Int(2)));
+        assert_eq!(both.only(0), None);
+        assert!(both.intersect(one(1, 20)).is_empty());
+        assert!(Region::everything(2).is_open() && !one(1, 2).is_open());
+    }
+
+    #[test]
+    fn too_many_boxes_are_a_superset() {
+        let wide = |part: u8, n: i64| {
+            let mut region = Region::nothing();
+            for i in 0..n {
+                region.unite(Region::of_part(2, part, values(&[i])));
+            }
+            region
+        };
+        let (a, b) = (wide(0, 40), wide(1, 50));
+        assert_eq!(a.clone().intersect(b), a);
+    }
+}

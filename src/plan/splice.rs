@@ -75,7 +75,12 @@ impl Edits {
                         self.insert(filter.start, "(".to_owned());
                         self.insert(filter.end, format!(") AND ({condition})"));
                     }
-                    None => self.insert(*insert, format!(" WHERE {condition} ")),
+                    None => {
+                        let rest = text.get(*insert as usize..).unwrap_or_default();
+                        let joined = rest.chars().next().is_some_and(|c| !c.is_ascii_whitespace());
+                        let space = if joined { " " } else { "" };
+                        self.insert(*insert, format!(" WHERE {condition}{space}"));
+                    }
                 }
                 Ok(())
             }
@@ -160,7 +165,7 @@ mod tests {
         check(
             text,
             &[Site::Filter { filter: None, insert: 13, target: "t".into() }],
-            "DELETE FROM t WHERE \"t\".\"tenant_id\" = '42'::bigint ",
+            "DELETE FROM t WHERE \"t\".\"tenant_id\" = '42'::bigint",
         );
     }
 
