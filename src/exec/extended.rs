@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 use super::planner::{Entry, Readied};
 use super::scatter::ScatterBind;
 use super::{Executor, Failure, Gone, worker};
-use crate::datum::Oid;
+use crate::datum::{Format, Oid};
 use crate::error::SqlError;
 use crate::observe;
 use crate::map::ShardId;
@@ -35,6 +35,10 @@ pub(super) struct Prepared {
     pub(super) oids: Vec<Oid>,
 }
 
+/// Stands for the type of a parameter that nobody has told and that can't be concluded either: nothing is
+/// routed by its value.
+const UNRESOLVED: Oid = Oid::MAX;
+
 /// A client's prepared statement.
 pub(super) struct ClientStatement {
     sql: Vec<u8>,
@@ -43,6 +47,8 @@ pub(super) struct ClientStatement {
     /// World and reading it was analysed for.
     world: u64,
     reading: u64,
+    /// The parameters' types as a shard described them, once the client has asked.
+    types: Vec<Oid>,
     /// Made when it is first needed beyond its own unit.
     prepared: Option<Arc<Prepared>>,
     /// The proxy carries it out: no shard parses it.
@@ -120,7 +126,21 @@ pub(super) struct Unit {
     effects: Vec<Class>,
     scatter: Option<ScatterBind>,
     unnamed_parsed: bool,
+    /// The client's names of the statements that are described, in order.
+    described: Vec<Vec<u8>>,
     pub(super) error: Option<SqlError>,
+}
+
+impl ClientStatement {
+    /// The type of parameter `n`, for reading a value that came in this format.
+    fn param_type(&self, n: usize, format: Format) -> Oid {
+        if let Some(oid) = self.types.get(n) {
+            return *oid;
+        }
+        let declared = self.oids.get(n).copied().unwrap_or(0);
+        let repeated = n >= 64 || self.readied.repeated & (1 << n) != 0;
+        if declared == 0 && format == Format::Binary && repeated { UNRESOLVED } else { declared }
+    }
 }
 
 impl Unit {
@@ -265,6 +285,7 @@ impl Executor {
         }
         self.exchange(at).await?;
         self.note_parsed(at, &parsed);
+        self.note_types(&unit.described);
         if !sync {
             self.batch.open_on = Some(shard);
             self.batch.skipping = self.responses.failed() || unit.error.is_some();
@@ -294,6 +315,17 @@ impl Executor {
             self.ready();
         }
         Ok(())
+    }
+
+    /// What a shard said of statements' parameters: from now on they are read as what they are.
+    fn note_types(&mut self, described: &[Vec<u8>]) {
+        for (name, body) in described.iter().zip(self.responses.descriptions()) {
+            if let Some(statement) = self.statements.get_mut(name)
+                && let Ok(types) = wire::response::parameter_description(body)
+            {
+                statement.types = types;
+            }
+        }
     }
 
     /// Effects of statements whose Sync has not come yet.

@@ -230,6 +230,7 @@ impl Planner {
             end,
             entry,
             literals: literals(scan, scanned).into(),
+            repeated: if scanned.params == 0 { 0 } else { repeated_params(statement) },
             hint: hint_text(text, scanned)?.map(Into::into),
         })
     }
@@ -281,6 +282,9 @@ pub(super) struct Readied {
     pub entry: Arc<Entry>,
     /// Its literals.
     pub literals: Arc<[Literal]>,
+    /// Parameters that stand in more than one place, the first 64 as bits: what type the server gives
+    /// them can't be told from one place alone.
+    pub repeated: u64,
     /// Its hint.
     pub hint: Option<Box<str>>,
 }
@@ -348,6 +352,23 @@ fn literals<'a>(scan: &'a Scan, scanned: &Scanned) -> &'a [Literal] {
     scan.literals
         .get(scanned.literals.start as usize..scanned.literals.end as usize)
         .unwrap_or_default()
+}
+
+/// Which `$n` stand in more than one place. What looks like one in a string or a comment counts too:
+/// that only makes more of them repeated.
+fn repeated_params(statement: &str) -> u64 {
+    let (mut seen, mut repeated) = (0_u64, 0_u64);
+    for part in statement.split('$').skip(1) {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let number = part.get(..digits).and_then(|digits| digits.parse::<u32>().ok());
+        let Some(bit) = number.and_then(|n| n.checked_sub(1)).and_then(|n| 1_u64.checked_shl(n))
+        else {
+            continue;
+        };
+        repeated |= seen & bit;
+        seen |= bit;
+    }
+    repeated
 }
 
 fn utf8(text: &[u8], start: u32, end: u32) -> Result<&str, SqlError> {

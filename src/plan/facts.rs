@@ -459,7 +459,7 @@ impl<'a> Facts<'a> {
                     self.conjuncts(one, from, out);
                 }
             }
-            Pred::InQuery(column, block) => {
+            Pred::InQuery(column, block) | Pred::EqQuery(column, block) => {
                 self.comes_out(*block, &[(*column, 0)], from.unwrap_or(*block), out);
             }
             Pred::Exists(block) => self.comes_out(*block, &[], from.unwrap_or(*block), out),
@@ -616,7 +616,7 @@ impl<'a> Facts<'a> {
             Pred::Range { column, lower, upper } => {
                 on(column, &|p| Restrict::Range(p, lower.clone(), upper.clone()))
             }
-            Pred::InQuery(column, block) => {
+            Pred::InQuery(column, block) | Pred::EqQuery(column, block) => {
                 on(column, &|p| self.one_output(*block, 0, self.family(*column)).on_part(p))
             }
             Pred::True
@@ -738,7 +738,8 @@ fn scalar_family(scalar: &Scalar) -> Family {
     }
 }
 
-/// `column IN (SELECT …)` as conjuncts of WHERE and of inner joins' ON.
+/// `column IN (SELECT …)` as conjuncts of WHERE and of inner joins' ON. Not `column = (SELECT …)`: a second
+/// row of that one is an error, which must not go away with the row.
 fn conjunct_queries(filter: &Pred, from: &FromTree) -> Vec<(BlockId, ColumnRef)> {
     let mut found = Vec::new();
     pred_queries(filter, &mut found);

@@ -95,6 +95,7 @@ pub struct Responses {
     status: u8,
     error: Vec<u8>,
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    descriptions: Vec<Vec<u8>>,
 }
 
 impl Responses {
@@ -110,6 +111,7 @@ impl Responses {
         self.status = b'I';
         self.error.clear();
         self.parameters.clear();
+        self.descriptions.clear();
     }
 
     /// A request was sent.
@@ -170,6 +172,11 @@ impl Responses {
     /// Parameters that were reported since [`Self::begin`].
     pub fn parameters(&self) -> &[(Vec<u8>, Vec<u8>)] {
         &self.parameters
+    }
+
+    /// Bodies of the `ParameterDescription`s that came, in order.
+    pub fn descriptions(&self) -> &[Vec<u8>] {
+        &self.descriptions
     }
 
     /// Injections that nothing precedes.
@@ -253,7 +260,7 @@ impl Responses {
     }
 
     fn is_captured(&self) -> bool {
-        matches!(self.tag, b'Z' | b'E' | b'S')
+        matches!(self.tag, b'Z' | b'E' | b'S' | b't')
     }
 
     /// Decides whether the frame goes to the client.
@@ -294,6 +301,7 @@ impl Responses {
                 self.status = *self.captured.first().ok_or(Malformed)?;
             }
             b'S' => self.note_parameter(),
+            b't' => self.descriptions.push(std::mem::take(&mut self.captured)),
             b'E' => {
                 if kind != StepKind::Abort {
                     self.note_error();

@@ -164,6 +164,7 @@ impl Executor {
             readied,
             world: self.world.version,
             reading: self.reading.id,
+            types: Vec::new(),
             prepared: None,
             local,
         };
@@ -258,7 +259,7 @@ impl Executor {
             .parameters()
             .enumerate()
             .map(|(n, (format, value))| Param {
-                oid: statement.oids.get(n).copied().unwrap_or(0),
+                oid: statement.param_type(n, format),
                 format,
                 value,
             })
@@ -357,6 +358,7 @@ impl Executor {
                 template.and_then(|template| template.describe_shard(&self.world.map, &scope));
         }
         let which = self.which(name, None, unit)?;
+        unit.described.push(name.to_vec());
         unit.ops.push(Op::DescribeStatement(which));
         Ok(())
     }

@@ -133,7 +133,10 @@ impl<'t> Lowering<'t, '_> {
         }
         match (stripped(left), stripped(right)) {
             (column, Expr::Subquery(query)) | (Expr::Subquery(query), column) => {
-                self.in_query(column, query)
+                Ok(match self.in_query(column, query)? {
+                    Pred::InQuery(column, block) => Pred::EqQuery(column, block),
+                    other => other,
+                })
             }
             _ => {
                 let (l, r) = (self.expr(left)?, self.expr(right)?);
