@@ -54,12 +54,19 @@ pub(crate) struct Generator<'c> {
     writes: bool,
     budget: i32,
     names: usize,
+    /// The sharding key whose tables are named most.
+    family: usize,
+    /// Indexes of the constants that are used most, so that conditions meet.
+    favourites: [usize; 3],
 }
 
 /// One statement.
 pub(crate) fn generate(choices: &mut Choices) -> Generated {
     let with_params = choices.chance(25);
     let budget = 4 + choices.pick(26) as i32;
+    let family = choices.weighted(&[50, 15, 12, 13, 10]);
+    let favourites =
+        [choices.pick(INTS.len()), choices.pick(TEXTS.len()), choices.pick(UUIDS.len())];
     let mut generator = Generator {
         choices,
         frames: Vec::new(),
@@ -69,6 +76,8 @@ pub(crate) fn generate(choices: &mut Choices) -> Generated {
         writes: false,
         budget,
         names: 0,
+        family,
+        favourites,
     };
     let sql = generator.statement();
     let (params, writes) = (generator.params, generator.writes);
@@ -86,6 +95,77 @@ impl Generator<'_> {
 
     fn weighted(&mut self, weights: &[usize]) -> usize {
         self.choices.weighted(weights)
+    }
+
+    fn int(&mut self) -> i64 {
+        let index = self.pick(2 * INTS.len());
+        INTS.get(index).copied().unwrap_or(INTS[self.favourites[0]])
+    }
+
+    fn text(&mut self) -> &'static str {
+        let index = self.pick(2 * TEXTS.len());
+        TEXTS.get(index).copied().unwrap_or(TEXTS[self.favourites[1]])
+    }
+
+    fn uuid(&mut self) -> &'static str {
+        let index = self.pick(2 * UUIDS.len());
+        UUIDS.get(index).copied().unwrap_or(UUIDS[self.favourites[2]])
+    }
+
+    fn favourite(&self, ty: Ty) -> String {
+        match ty {
+            Ty::Int | Ty::Num => INTS[self.favourites[0]].to_string(),
+            Ty::Text => quoted(TEXTS[self.favourites[1]]),
+            Ty::Uuid => quoted(UUIDS[self.favourites[2]]),
+        }
+    }
+
+    /// Relations of the family, or any.
+    fn relation(&mut self, tables_only: bool) -> &'static Relation {
+        let near = self.chance(80);
+        let found: Vec<&'static Relation> = RELATIONS
+            .iter()
+            .filter(|r| !tables_only || r.table)
+            .filter(|r| !near || r.family() == self.family)
+            .collect();
+        match self.choices.one(&found) {
+            relation if self.chance(90) || tables_only || !near => relation,
+            _ => {
+                let references: Vec<&'static Relation> =
+                    RELATIONS.iter().filter(|r| r.family() == crate::world::REFERENCE).collect();
+                *self.choices.one(&references)
+            }
+        }
+    }
+
+    /// Every table of the innermost frame with the favourite key.
+    fn pinned(&mut self) -> Option<String> {
+        let mut terms = Vec::new();
+        for rel in self.frames.last()? {
+            for column in &rel.columns {
+                let key = KEYS.contains(&column.name.as_str())
+                    || rel.columns.len() == 3 && column.name == "id" && rel.columns[2].name == "plan_id";
+                if key {
+                    terms.push(format!("{}.{} = {}", rel.alias, column.name, self.favourite(column.ty)));
+                }
+            }
+        }
+        if terms.is_empty() { None } else { Some(terms.join(" AND ")) }
+    }
+
+    /// A condition for WHERE.
+    fn filter(&mut self) -> String {
+        let pin = self.chance(45);
+        match self.pinned() {
+            Some(pinned) if pin => {
+                if self.chance(50) {
+                    pinned
+                } else {
+                    format!("{pinned} AND {}", self.pred_in_parentheses())
+                }
+            }
+            _ => self.pred(),
+        }
     }
 
     /// Spends a little; false when nothing is left for anything complicated.
@@ -282,7 +362,7 @@ impl Generator<'_> {
         let frames = std::mem::take(&mut self.frames);
         self.frames.push(Vec::new());
         let (from, _) = self.from();
-        let filter = self.pred();
+        let filter = self.filter();
         self.frames = frames;
         format!("SELECT count(*) FROM {from} WHERE {filter}")
     }
@@ -295,7 +375,7 @@ impl Generator<'_> {
         self.frames.push(Vec::new());
         let (from, outer_join) = self.from();
         let filter =
-            if self.chance(85) { format!(" WHERE {}", self.pred()) } else { String::new() };
+            if self.chance(85) { format!(" WHERE {}", self.filter()) } else { String::new() };
         let rich = self.spend();
         let form = if rich { self.weighted(&[68, 12, 6, 6, 8]) } else { 0 };
         let mut locks = "";
@@ -648,13 +728,7 @@ impl Generator<'_> {
     }
 
     fn base_rel_before(&mut self, views: bool, before: &Frame) -> Option<(String, Rel)> {
-        let relation: &Relation = match self.weighted(&[34, 66]) {
-            0 => &RELATIONS[self.pick(4)],
-            _ => self.choices.one(RELATIONS),
-        };
-        if !views && !relation.table {
-            return None;
-        }
+        let relation = self.relation(!views);
         let hidden = self.ctes.iter().any(|c| c.alias == relation.sql);
         let qualified = if relation.sql.contains('.') {
             relation.sql.to_owned()
@@ -728,11 +802,7 @@ impl Generator<'_> {
     // ---- data-modifying statements --------------------------------------------------------------
 
     fn target(&mut self) -> (&'static Relation, String, Rel) {
-        let tables: Vec<&'static Relation> = RELATIONS.iter().filter(|r| r.table).collect();
-        let relation: &'static Relation = match self.weighted(&[40, 60]) {
-            0 => tables[self.pick(4)],
-            _ => tables[self.pick(tables.len())],
-        };
+        let relation = self.relation(true);
         let columns = relation
             .columns
             .iter()
@@ -766,7 +836,8 @@ impl Generator<'_> {
         let mut terms = Vec::new();
         for key in keys {
             if self.chance(75) {
-                let constant = self.constant(key.ty);
+                let constant =
+                    if self.chance(50) { self.constant(key.ty) } else { self.favourite(key.ty) };
                 terms.push(format!("{}.{} = {constant}", rel.alias, key.name));
             }
         }
@@ -1225,7 +1296,7 @@ impl Generator<'_> {
             _ => {
                 self.frames.push(Vec::new());
                 let (from, _) = self.from();
-                let filter = self.pred();
+                let filter = self.filter();
                 let output = if self.chance(80) { self.aggregate(ty) } else { self.column_or_const(ty) };
                 self.frames.pop();
                 format!("(SELECT {output} FROM {from} WHERE {filter})")
@@ -1237,11 +1308,11 @@ impl Generator<'_> {
     fn typed(&mut self, ty: Ty) -> String {
         match ty {
             Ty::Int => match self.pick(3) {
-                0 | 1 => self.choices.one(INTS).to_string(),
+                0 | 1 => self.int().to_string(),
                 _ => self.typed_null(ty),
             },
-            Ty::Text => format!("{}::text", quoted(self.choices.one::<&str>(TEXTS))),
-            Ty::Uuid => format!("{}::uuid", quoted(self.choices.one::<&str>(UUIDS))),
+            Ty::Text => format!("{}::text", quoted(self.text())),
+            Ty::Uuid => format!("{}::uuid", quoted(self.uuid())),
             Ty::Num => format!("{}.5", self.pick(4)),
         }
     }
@@ -1262,20 +1333,20 @@ impl Generator<'_> {
             let value = match ty {
                 Ty::Int | Ty::Num => Value::Ints(
                     (0..count)
-                        .map(|_| if self.chance(10) { None } else { Some(*self.choices.one(INTS)) })
+                        .map(|_| if self.chance(10) { None } else { Some(self.int()) })
                         .collect(),
                 ),
                 Ty::Text => Value::Texts(
                     (0..count)
                         .map(|_| {
                             let null = self.chance(10);
-                            let text = *self.choices.one(TEXTS);
+                            let text = self.text();
                             (!null).then(|| text.to_owned())
                         })
                         .collect(),
                 ),
                 Ty::Uuid => Value::Texts(
-                    (0..count).map(|_| Some((*self.choices.one(UUIDS)).to_owned())).collect(),
+                    (0..count).map(|_| Some(self.uuid().to_owned())).collect(),
                 ),
             };
             let oids: &[u32] = match ty {
@@ -1290,12 +1361,12 @@ impl Generator<'_> {
         let elements: Vec<String> = (0..count)
             .map(|_| match ty {
                 _ if self.chance(8) => "NULL".to_owned(),
-                Ty::Int | Ty::Num => self.choices.one(INTS).to_string(),
+                Ty::Int | Ty::Num => self.int().to_string(),
                 Ty::Text => {
-                    let text = self.choices.one(TEXTS);
+                    let text = self.text();
                     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
                 }
-                Ty::Uuid => (*self.choices.one(UUIDS)).to_owned(),
+                Ty::Uuid => self.uuid().to_owned(),
             })
             .collect();
         let literal = quoted(&format!("{{{}}}", elements.join(",")));
@@ -1327,7 +1398,7 @@ impl Generator<'_> {
         }
         match ty {
             Ty::Int => {
-                let n = *self.choices.one(INTS);
+                let n = self.int();
                 match self.weighted(&[
                     60, 6, 4, 4, 3, 3, 2, 2, 2, 2, 2, 2, 1, 1, 2, 2, 1, 2, 1, 1, 2, 1, 1, 1,
                 ]) {
@@ -1358,7 +1429,7 @@ impl Generator<'_> {
                 }
             }
             Ty::Text => {
-                let text = *self.choices.one(TEXTS);
+                let text = self.text();
                 let plain = quoted(text);
                 match self.weighted(&[60, 5, 5, 4, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2]) {
                     0 => plain,
@@ -1378,7 +1449,7 @@ impl Generator<'_> {
                 }
             }
             Ty::Uuid => {
-                let text = *self.choices.one(UUIDS);
+                let text = self.uuid();
                 match self.weighted(&[50, 10, 8, 8, 8, 4]) {
                     0 => quoted(text),
                     1 => format!("{}::uuid", quoted(text)),
@@ -1390,7 +1461,7 @@ impl Generator<'_> {
             }
             Ty::Num => match self.pick(3) {
                 0 => format!("{}.5", self.pick(4)),
-                1 => self.choices.one(INTS).to_string(),
+                1 => self.int().to_string(),
                 _ => "'1.50'".to_owned(),
             },
         }
@@ -1399,12 +1470,12 @@ impl Generator<'_> {
     fn param_of(&mut self, ty: Ty) -> String {
         let null = self.chance(5);
         let (value, oids): (Value, &[u32]) = match ty {
-            Ty::Int => (Value::Int(*self.choices.one(INTS)), &[0, 20, 23, 21, 1700, 0, 20, 705]),
+            Ty::Int => (Value::Int(self.int()), &[0, 20, 23, 21, 1700, 0, 20, 705]),
             Ty::Text => {
-                (Value::Text((*self.choices.one(TEXTS)).to_owned()), &[0, 25, 1043, 0, 1042, 705])
+                (Value::Text(self.text().to_owned()), &[0, 25, 1043, 0, 1042, 705])
             }
-            Ty::Uuid => (Value::Text((*self.choices.one(UUIDS)).to_owned()), &[0, 2950]),
-            Ty::Num => (Value::Int(*self.choices.one(INTS)), &[0, 1700]),
+            Ty::Uuid => (Value::Text(self.uuid().to_owned()), &[0, 2950]),
+            Ty::Num => (Value::Int(self.int()), &[0, 1700]),
         };
         let oid = *self.choices.one(oids);
         let binary = self.chance(50);

@@ -36,7 +36,23 @@ impl Relation {
     pub(crate) fn short(&self) -> &'static str {
         self.sql.rsplit_once('.').map_or(self.sql, |(_, name)| name)
     }
+
+    /// The sharding key that it is of.
+    pub(crate) fn family(&self) -> usize {
+        match self.sql {
+            "docs" | "notes" | "odd_docs" => 1,
+            "files" | "versions" => 2,
+            "places" | "visits" => 3,
+            "devices" | "readings" => 4,
+            "plans" | "app.plans" | "countries" => REFERENCE,
+            "global_settings" | "archive" | "audit" => 6,
+            _ => 0,
+        }
+    }
 }
+
+/// The family of reference tables.
+pub(crate) const REFERENCE: usize = 5;
 
 use Ty::{Int, Num, Text, Uuid};
 
