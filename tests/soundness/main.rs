@@ -14,7 +14,7 @@ mod generator;
 mod oracle;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -39,6 +39,8 @@ pub(crate) struct Tally {
     invalid: BTreeMap<String, (usize, String)>,
     skipped: usize,
     faults: Vec<String>,
+    /// What the faults are like, so that each is told once.
+    seen: BTreeSet<String>,
 }
 
 fn variable(name: &str, default: u64) -> u64 {
@@ -102,6 +104,9 @@ async fn work(mut world: World, mut seed: u64, deadline: Instant, tally: Shared,
             if let Verdict::Fail(kind, _) = &verdict {
                 let (kind, first) = (*kind, verdict);
                 let text = shrink(&world, &made, mode, kind, first).await;
+                if !tally.lock().unwrap().seen.insert(essence(&text)) {
+                    continue;
+                }
                 let fault =
                     format!("seed {seed}, statement {number}: {kind}: {text}\n{}", world.map_text);
                 println!("{fault}\n");
@@ -188,6 +193,12 @@ async fn shrink(
         Verdict::Fail(_, text) => text,
         other => format!("{other:?}"),
     }
+}
+
+/// A fault without its values.
+fn essence(text: &str) -> String {
+    let lines = text.lines().filter(|line| line.starts_with("  statement"));
+    lines.flat_map(str::chars).filter(|c| !c.is_ascii_digit()).take(120).collect()
 }
 
 fn report(tally: &Tally, seed: u64) {
