@@ -18,7 +18,7 @@ use crate::datum::KeyType;
 use crate::map::{FunctionRule, KeyId, Placement, ShardId, ShardMap, UnlistedTables};
 use crate::sql::ir::{
     Analysis, Assignment, Block, BlockKind, CallKind, ColumnRef, Expr, MergeAction, OnConflict,
-    Scalar, Source, SourceId, SourceKind,
+    Scalar, Source, SourceId, SourceKind, Span,
 };
 
 /// Statements with more range-table entries than this are not looked into: nothing is known of any of
@@ -128,6 +128,8 @@ pub(super) struct Query {
     pub(super) functions: Functions,
     /// The driving occurrence, if the answer is the union of the shards' answers.
     pub(super) many: Result<usize, Construct>,
+    /// Where the literals stood in the text that was compiled.
+    pub(super) literals: Box<[Span]>,
     /// It locks rows (of reference tables too).
     pub(super) locks_rows: bool,
     /// It writes.
@@ -151,6 +153,7 @@ impl Query {
             assignments: Vec::new(),
             functions: functions(analysis, map),
             many: Err(Construct::NotColocated(String::new(), String::new())),
+            literals: analysis.literals.as_slice().into(),
             locks_rows: analysis.locks_rows,
             writes: false,
             taints: false,

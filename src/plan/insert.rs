@@ -209,7 +209,7 @@ impl InsertPlan {
         stored: &Constants<'p>,
         scope: &Resolved<'p>,
         regions: &[Region<'p>],
-        edits: &mut Edits,
+        edits: &mut Edits<'_>,
     ) -> Result<ShardSet, SqlError> {
         if self.updates && scope.key(self.key).is_some() {
             return Err(Refusal::KeyFilter {

@@ -38,7 +38,7 @@ pub(super) fn plan<'p>(
     let free = scope.shard.is_none() && ground.solo.is_none();
     refuse_unplaced(query, free)?;
     refuse_unfiltered(query, scope)?;
-    let mut edits = Edits::default();
+    let mut edits = Edits::new(&query.literals, inputs.literals);
     let constants = Constants::new(inputs);
     let regions = regions(query, ground.map, &constants, scope)?;
     add_filters(query, ground.map, inputs, scope, &regions, &mut edits)?;
@@ -161,7 +161,7 @@ fn add_filters(
     inputs: &Inputs<'_>,
     scope: &Resolved<'_>,
     regions: &[Region<'_>],
-    edits: &mut Edits,
+    edits: &mut Edits<'_>,
 ) -> Result<(), SqlError> {
     if scope.keys.is_empty() {
         return Ok(());

@@ -302,6 +302,15 @@ pub(super) enum Refusal {
         /// The shard in scope.
         scope: String,
     },
+    /// `SET pgmeridian.shard = 'deu'; COPY users FROM STDIN`: rows that are written unseen.
+    UncheckedWrite {
+        /// The command, or that it can't be read.
+        what: String,
+        /// The table.
+        table: String,
+        /// The shard in scope.
+        scope: String,
+    },
     /// A session's key is a filter, and the statement can't be given one.
     KeyFilter {
         /// What can't be filtered.
@@ -366,6 +375,7 @@ impl Refusal {
             | Self::InsertQuery { .. }
             | Self::KeyAssigned { .. }
             | Self::ViewWrite { .. }
+            | Self::UncheckedWrite { .. }
             | Self::KeyFilter { .. }
             | Self::Utility { .. }
             | Self::HiddenCode { .. }
@@ -465,6 +475,9 @@ impl Refusal {
                     "table \"{table}\" lives on shard {home}, but the statement's shard is {scope}"
                 )
             }
+            Self::UncheckedWrite { what, table, scope } => {
+                format!("{what} can't be checked to write to {table} only what belongs to shard {scope}")
+            }
             Self::KeyFilter { what, .. } => {
                 format!("{what} can't be restricted to the session's key")
             }
@@ -541,6 +554,9 @@ impl Refusal {
             Self::WriteElsewhere { .. } => {
                 Some("No row is written where the shard map does not place it.".into())
             }
+            Self::UncheckedWrite { .. } => Some(
+                "Whatever chooses the shard, no row is written where the shard map does not place it.".into(),
+            ),
             Self::KeyFilter { why, .. } => Some((*why).to_owned()),
             Self::Utility { .. } => {
                 Some("It would have to run on each shard, all or nothing, which isn't done yet.".into())
@@ -614,6 +630,9 @@ impl Refusal {
             Self::WriteElsewhere { .. } => Some(
                 "Reset the shard, or list the table as \"reference\" under [tables] if each shard has its own."
                     .into(),
+            ),
+            Self::UncheckedWrite { .. } => Some(
+                "Write the rows with INSERT … VALUES, with their keys as constants or parameters.".into(),
             ),
             Self::KeyFilter { .. } => Some(
                 "Name the table in the statement itself, with its key, or RESET pgmeridian.key.".into(),

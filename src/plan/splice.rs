@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use crate::datum::{KeyType, KeyValue};
 use crate::sql::ir::Span;
+use crate::sql::lexer::Literal;
 
 /// Where a predicate can be added that restricts one occurrence of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +32,44 @@ pub(super) enum Site {
     None(&'static str),
 }
 
-/// Changes to one text.
+/// Changes to one text. Places are given as they were in the text that was compiled, which differs from
+/// this one in its literals.
 #[derive(Debug, Default)]
-pub(super) struct Edits {
+pub(super) struct Edits<'p> {
     edits: Vec<(Span, String)>,
+    compiled: &'p [Span],
+    now: &'p [Literal],
+    /// A place was not found.
+    lost: bool,
 }
 
-impl Edits {
+impl<'p> Edits<'p> {
+    /// No changes yet; where the literals stood when the statement was compiled, and where they stand now.
+    pub(super) fn new(compiled: &'p [Span], now: &'p [Literal]) -> Self {
+        Self { edits: Vec::new(), compiled, now, lost: compiled.len() != now.len() }
+    }
+
+    /// Where a place of the compiled text is now: literals before it may have another length.
+    fn place(&self, at: u32) -> Option<u32> {
+        let length = |span: &Span| i64::from(span.end) - i64::from(span.start);
+        let mut moved = i64::from(at);
+        for (then, now) in self.compiled.iter().zip(self.now) {
+            if then.end > at {
+                // A place within a literal is none.
+                if then.start < at {
+                    return None;
+                }
+                break;
+            }
+            moved += length(&now.span) - length(then);
+        }
+        u32::try_from(moved).ok()
+    }
+
+    fn places(&self, span: Span) -> Option<Span> {
+        Some(Span { start: self.place(span.start)?, end: self.place(span.end)? })
+    }
+
     /// Whether there is nothing to change.
     pub(super) fn is_empty(&self) -> bool {
         self.edits.is_empty()
@@ -54,7 +86,10 @@ impl Edits {
         match site {
             Site::None(why) => Err(why),
             Site::Name { span, alias } => {
-                if self.edits.iter().any(|(other, _)| other == span) {
+                let Some(span) = self.places(*span) else {
+                    return Err("its name was not found in the statement's text");
+                };
+                if self.edits.iter().any(|(other, _)| *other == span) {
                     return Ok(());
                 }
                 let Some(name) = text.get(span.start as usize..span.end as usize) else {
@@ -65,7 +100,7 @@ impl Edits {
                     // Writing to a String can't fail.
                     let _ = write!(new, " AS {}", quoted(alias));
                 }
-                self.edits.push((*span, new));
+                self.edits.push((span, new));
                 Ok(())
             }
             Site::Filter { filter, insert, target } => {
@@ -89,6 +124,11 @@ impl Edits {
 
     /// Puts text in.
     pub(super) fn insert(&mut self, at: u32, text: String) {
+        let Some(at) = self.place(at) else {
+            self.lost = true;
+            self.edits.push((Span::default(), text));
+            return;
+        };
         let span = Span { start: at, end: at };
         if !self.edits.contains(&(span, text.clone())) {
             self.edits.push((span, text));
@@ -97,6 +137,9 @@ impl Edits {
 
     /// The changed text; `None` if the places don't fit the text, which is then not to be sent.
     pub(super) fn apply(mut self, text: &str) -> Option<String> {
+        if self.lost {
+            return None;
+        }
         self.edits.sort_by_key(|(span, _)| (span.start, span.end));
         let mut changed = String::with_capacity(text.len() + 64);
         let mut done = 0;
@@ -129,6 +172,7 @@ pub(super) fn value_sql(ty: KeyType, value: &KeyValue<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sql::lexer::{Limits, Scan, scan};
 
     fn check(text: &str, sites: &[Site], expect: &str) {
         let mut edits = Edits::default();
@@ -167,6 +211,27 @@ mod tests {
             &[Site::Filter { filter: None, insert: 13, target: "t".into() }],
             "DELETE FROM t WHERE \"t\".\"tenant_id\" = '42'::bigint",
         );
+    }
+
+    #[test]
+    fn places_follow_literals_of_other_lengths() {
+        let check = |compiled: &str, now: &str, at: &str, expect: Option<&str>| {
+            let spans = |text: &str| {
+                let mut found = Scan::default();
+                scan(text.as_bytes(), true, &Limits::default(), &mut found).expect("a scan");
+                found.literals.clone()
+            };
+            let then: Vec<Span> = spans(compiled).iter().map(|l| l.span).collect();
+            let literals = spans(now);
+            let mut edits = Edits::new(&then, &literals);
+            edits.insert(compiled.find(at).expect("a place") as u32, "<>".to_owned());
+            assert_eq!(edits.apply(now).as_deref(), expect);
+        };
+        check("a = 'x' AND b", "a = 'much longer' AND b", " AND", Some("a = 'much longer'<> AND b"));
+        check("a = 12345 AND b", "a = 1 AND b", " AND", Some("a = 1<> AND b"));
+        check("a = 12345 AND b", "a = 1 AND b", "12345", Some("a = <>1 AND b"));
+        check("a = 12345 AND b", "a = 1 AND b", "345", None);
+        check("a = 1", "a = 1 AND b = 2", "a", None);
     }
 
     #[test]

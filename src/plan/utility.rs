@@ -36,6 +36,52 @@ pub(super) struct UtilityShape {
     /// All of its tables are reference tables, and there is one.
     reference: bool,
     triggers: bool,
+    /// What it may write unseen, and where that may be written.
+    unseen: Vec<Unseen>,
+}
+
+/// A table that a statement may write to, with rows that can't be checked.
+#[derive(Clone, Debug)]
+struct Unseen {
+    /// How a refusal names it.
+    table: String,
+    /// Where all of its rows live; `None` for a table with a key.
+    home: Option<ShardId>,
+}
+
+/// The tables of these that not every shard may be written to.
+fn unseen(tables: &[std::sync::Arc<Table>], map: &ShardMap) -> Vec<Unseen> {
+    let place = |table: &std::sync::Arc<Table>| {
+        let named = |home| Some(Unseen { table: format!("table \"{}\"", table.name), home });
+        match map.placement(table) {
+            Placement::Reference => None,
+            Placement::Single(shard) => named(Some(shard)),
+            Placement::Unlisted => named(Some(map.default_shard())),
+            Placement::Sharded { .. } | Placement::Lookup { .. } | Placement::Unusable(_) => {
+                named(None)
+            }
+        }
+    };
+    tables.iter().filter_map(place).collect()
+}
+
+/// In a shard's scope nothing may be written unseen that the map may place elsewhere.
+fn check_unseen(
+    unseen: &[Unseen],
+    what: &str,
+    ground: &Ground<'_>,
+    scope: &Resolved<'_>,
+) -> Result<(), SqlError> {
+    let (Some((shard, _)), None) = (scope.shard, ground.solo) else { return Ok(()) };
+    match unseen.iter().find(|unseen| unseen.home != Some(shard)) {
+        Some(unseen) => Err(Refusal::UncheckedWrite {
+            what: what.to_owned(),
+            table: unseen.table.clone(),
+            scope: ground.map.shard_name(shard).to_owned(),
+        }
+        .into()),
+        None => Ok(()),
+    }
 }
 
 impl UtilityShape {
@@ -48,6 +94,13 @@ impl UtilityShape {
             reference: !utility.tables.is_empty()
                 && utility.tables.iter().all(|t| map.placement(t) == Placement::Reference),
             triggers: utility.tables.iter().any(|table| table.has_triggers),
+            unseen: match utility.kind {
+                UtilityKind::CopyFrom | UtilityKind::Prepared => unseen(&utility.tables, map),
+                UtilityKind::TableFromQuery if utility.tag != "CREATE MATERIALIZED VIEW" => {
+                    vec![Unseen { table: "a new table".to_owned(), home: None }]
+                }
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -73,6 +126,7 @@ impl UtilityShape {
             }
             .into());
         }
+        check_unseen(&self.unseen, self.tag, ground, scope)?;
         let (route, rule) = match (scope.shard, ground.solo) {
             (Some((shard, _)), _) => (Route::One(shard), Rule::Scope),
             (None, Some(home)) => (Route::One(home), ground.solo_rule()),
@@ -202,6 +256,8 @@ pub(super) struct OpaqueShape {
     reads_only: bool,
     /// What keeps it from the home shard.
     names: Option<String>,
+    /// What it may write.
+    unseen: Vec<Unseen>,
 }
 
 impl OpaqueShape {
@@ -210,6 +266,7 @@ impl OpaqueShape {
             reason: opaque.reason.clone(),
             reads_only: opaque.reads_only,
             names: obstacle(opaque, map),
+            unseen: if opaque.reads_only { Vec::new() } else { unseen(&opaque.tables, map) },
         }
     }
 
@@ -231,6 +288,7 @@ impl OpaqueShape {
             }
             .into());
         }
+        check_unseen(&self.unseen, "a statement that can't be read", ground, scope)?;
         let home = ground.map.default_shard();
         let (route, rule) = match (scope.shard, ground.solo, &self.names) {
             (Some((shard, _)), ..) => (Route::One(shard), Rule::Scope),

@@ -128,6 +128,9 @@ pub struct Analysis {
     pub locks_rows: bool,
     /// Highest `$n`.
     pub params: u16,
+    /// Where the literals stood in the text that was analysed. Every position here counts in that text; in
+    /// another one of the same shape what follows a literal of another length stands elsewhere.
+    pub literals: Vec<Span>,
 }
 
 /// A function call.

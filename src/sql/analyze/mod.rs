@@ -63,7 +63,20 @@ pub fn analyze(
         Ok(tokens) => tokens,
         Err(fault) => return opaque::unreadable(fault.reason),
     };
-    analyze_tokens(text, &tokens, catalog, names)
+    let mut statement = analyze_tokens(text, &tokens, catalog, names);
+    remember(&mut statement, literals);
+    statement
+}
+
+/// Keeps where the literals stand.
+fn remember(statement: &mut Statement, literals: &[Literal]) {
+    match statement {
+        Statement::Query(analysis) => {
+            analysis.literals = literals.iter().map(|literal| literal.span).collect();
+        }
+        Statement::Explain { inner, .. } => remember(inner, literals),
+        Statement::Utility(_) | Statement::Opaque(_) => {}
+    }
 }
 
 fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names<'_>) -> Statement {
@@ -210,6 +223,7 @@ impl Arena {
             calls: self.calls,
             locks_rows: self.locks_rows,
             params: highest,
+            literals: Vec::new(),
         })
     }
 }

@@ -1,0 +1,227 @@
+//! Soundness: no planned statement misses, doubles or misplaces a row. The oracle is PostgreSQL itself:
+//! generated statements run on one database that holds all rows and, as planned, on databases that hold a
+//! shard's rows each; the answers and the rows after writes must be the same.
+//!
+//! `PGMERIDIAN_SOUNDNESS_SECONDS` is the budget (default 45), `PGMERIDIAN_SOUNDNESS_SEED` a seed to begin
+//! with (printed with each fault), `PGMERIDIAN_SOUNDNESS_FAULTS` how many faults are collected before the
+//! test gives up (default 3), `PGMERIDIAN_SOUNDNESS_REPORT` prints what was refused.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+#![allow(clippy::print_stdout, reason = "a test says what it did")]
+
+mod choices;
+mod generator;
+mod oracle;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use choices::Choices;
+use generator::generate;
+use oracle::{Mode, Shared, Verdict, judge};
+use pgmeridian::demo::cluster::{Cluster, Options};
+use world::{INTS, SHARDS, World};
+
+/// Statements on one map and one set of rows.
+const STATEMENTS_PER_WORLD: u64 = 300;
+/// Tries to make a failing statement simpler.
+const SHRINKS_MAX: usize = 1200;
+
+/// What came out.
+#[derive(Default)]
+pub(crate) struct Tally {
+    statements: usize,
+    kinds: BTreeMap<&'static str, usize>,
+    refused: BTreeMap<String, (usize, String)>,
+    invalid: BTreeMap<String, (usize, String)>,
+    skipped: usize,
+    faults: Vec<String>,
+    /// What the faults are like, so that each is told once.
+    seen: BTreeSet<String>,
+}
+
+fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn every_row_that_matters_is_on_the_route() {
+    let budget = Duration::from_secs(variable("PGMERIDIAN_SOUNDNESS_SECONDS", 45));
+    let seed = variable(
+        "PGMERIDIAN_SOUNDNESS_SEED",
+        std::time::UNIX_EPOCH.elapsed().map_or(1, |now| now.as_millis() as u64) % 1_000_000_000,
+    );
+    let faults_max = variable("PGMERIDIAN_SOUNDNESS_FAULTS", 3) as usize;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(16 << 20)
+        .enable_all()
+        .build()
+        .unwrap();
+    let tally: Shared = Arc::new(Mutex::new(Tally::default()));
+    let deadline = Instant::now() + budget;
+    runtime.block_on(async {
+        let options = Options {
+            settings: vec![("max_connections".to_owned(), "50".to_owned())],
+            ..Options::named("soundness")
+        };
+        let cluster = tokio::task::spawn_blocking(move || Cluster::start(&options)).await;
+        let cluster = cluster.unwrap().unwrap_or_else(|error| panic!("{error}"));
+        let mut workers = Vec::new();
+        for worker in 0..2 {
+            let world = World::create(&cluster, worker).await;
+            let tally = Arc::clone(&tally);
+            let seed = seed + (worker as u64) * 500_000_000;
+            workers.push(tokio::spawn(work(world, seed, deadline, tally, faults_max)));
+        }
+        for worker in workers {
+            worker.await.unwrap();
+        }
+    });
+    let tally = tally.lock().unwrap();
+    report(&tally, seed);
+    let limit = tally.faults.len().min(faults_max);
+    assert!(tally.faults.is_empty(), "{}", tally.faults[..limit].join("\n\n"));
+    assert!(tally.kinds.values().sum::<usize>() > 50, "too few statements were compared");
+}
+
+async fn work(mut world: World, mut seed: u64, deadline: Instant, tally: Shared, faults_max: usize) {
+    loop {
+        world.renew(seed).await;
+        for number in 0..STATEMENTS_PER_WORLD {
+            if Instant::now() > deadline || tally.lock().unwrap().faults.len() >= faults_max {
+                return;
+            }
+            let mut choices = Choices::random(seed.wrapping_mul(1000).wrapping_add(number));
+            let mode = mode(&mut choices);
+            let mut choices = Choices::random(seed.wrapping_mul(1000).wrapping_add(number));
+            let statement = generate(&mut choices);
+            let verdict = judge(&world, &statement, mode).await;
+            let made = choices.made;
+            if let Verdict::Fail(kind, _) = &verdict {
+                let (kind, first) = (*kind, verdict);
+                let text = shrink(&world, &made, mode, kind, first).await;
+                if !tally.lock().unwrap().seen.insert(essence(&text)) {
+                    continue;
+                }
+                let fault =
+                    format!("seed {seed}, statement {number}: {kind}: {text}\n{}", world.map_text);
+                println!("{fault}\n");
+                tally.lock().unwrap().faults.push(fault);
+                continue;
+            }
+            count(&tally, verdict, &statement.sql);
+        }
+        seed += 1;
+    }
+}
+
+fn mode(choices: &mut Choices) -> Mode {
+    match choices.weighted(&[45, 35, 12, 8]) {
+        0 => Mode::Plain,
+        1 => Mode::Cached,
+        2 => Mode::SessionKey(choices.pick(INTS.len())),
+        _ => Mode::SessionShard(choices.pick(SHARDS)),
+    }
+}
+
+fn count(tally: &Shared, verdict: Verdict, sql: &str) {
+    let mut tally = tally.lock().unwrap();
+    tally.statements += 1;
+    match verdict {
+        Verdict::Agree(kind) => *tally.kinds.entry(kind).or_default() += 1,
+        Verdict::Refused(why) => {
+            let words: Vec<&str> = why.split('"').step_by(2).collect();
+            let entry = tally.refused.entry(words.join("…")).or_default();
+            entry.0 += 1;
+            if entry.1.is_empty() || sql.len() < entry.1.len() {
+                entry.1 = sql.to_owned();
+            }
+        }
+        Verdict::Invalid(code) => {
+            let entry = tally.invalid.entry(code).or_default();
+            entry.0 += 1;
+            if entry.1.is_empty() || sql.len() < entry.1.len() {
+                entry.1 = sql.to_owned();
+            }
+        }
+        Verdict::Skipped => tally.skipped += 1,
+        Verdict::Fail(..) => {}
+    }
+}
+
+/// The simplest statement with the same fault that is found in time.
+async fn shrink(
+    world: &World,
+    made: &[u32],
+    mode: Mode,
+    kind: &'static str,
+    first: Verdict,
+) -> String {
+    let mut best = made.to_vec();
+    let mut verdict = first;
+    let mut tries = 0;
+    'again: loop {
+        for list in choices::simpler(&best) {
+            tries += 1;
+            if tries > SHRINKS_MAX {
+                break 'again;
+            }
+            let mut choices = Choices::given(&list);
+            let statement = generate(&mut choices);
+            // What was not asked for is of no use; what was asked for beyond the end is 0.
+            let mut used = choices.made;
+            while used.last() == Some(&0) {
+                used.pop();
+            }
+            if used.len() > best.len() || used == best {
+                continue;
+            }
+            let again = judge(world, &statement, mode).await;
+            if oracle::same_fault(kind, &again) {
+                best = used;
+                verdict = again;
+                continue 'again;
+            }
+        }
+        break;
+    }
+    match verdict {
+        Verdict::Fail(_, text) => text,
+        other => format!("{other:?}"),
+    }
+}
+
+/// A fault without its values.
+fn essence(text: &str) -> String {
+    let lines = text.lines().filter(|line| line.starts_with("  statement"));
+    lines.flat_map(str::chars).filter(|c| !c.is_ascii_digit()).take(120).collect()
+}
+
+fn report(tally: &Tally, seed: u64) {
+    let compared: usize = tally.kinds.values().sum();
+    let refused: usize = tally.refused.values().map(|(n, _)| n).sum();
+    let invalid: usize = tally.invalid.values().map(|(n, _)| n).sum();
+    let mut text = format!(
+        "seed {seed}: {} statements, {compared} compared {:?}, {refused} refused, {invalid} wrong in \
+         PostgreSQL too, {} skipped, {} faults",
+        tally.statements,
+        tally.kinds,
+        tally.skipped,
+        tally.faults.len()
+    );
+    if std::env::var_os("PGMERIDIAN_SOUNDNESS_REPORT").is_some() {
+        let mut rows: Vec<_> = tally.refused.iter().collect();
+        rows.sort_by_key(|(_, (n, _))| std::cmp::Reverse(*n));
+        for (why, (n, sql)) in rows.iter().take(60) {
+            let _ = write!(text, "\n{n:6} {why}\n         {sql}");
+        }
+        for (code, (n, sql)) in &tally.invalid {
+            let _ = write!(text, "\n{n:6} {code}\n         {sql}");
+        }
+    }
+    println!("{text}");
+}
