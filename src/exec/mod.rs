@@ -13,7 +13,7 @@ mod cancel;
 mod extended;
 mod io;
 mod local;
-mod planner;
+pub mod planner;
 mod relay;
 mod scatter;
 mod simple;
@@ -36,7 +36,7 @@ use crate::wire::backend::Severity;
 
 pub use cancel::{CancelKey, CancelSlot, Cancels};
 pub use io::ClientIo;
-pub use worker::{Account, Shared, Worker, check_startup, startup_value};
+pub use worker::{Account, Shared, Worker, check_startup, reading, startup_value};
 
 use local::LastRoute;
 use planner::{Planned, Reading};

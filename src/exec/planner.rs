@@ -27,7 +27,7 @@ const CACHED_SHAPE_BYTES_MAX: usize = 16 * 1024;
 
 /// A statement's shape, analysed and compiled for one world.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     /// Its class.
     pub class: Class,
     /// How it is routed; `None` for what the session answers.
@@ -38,7 +38,7 @@ pub(super) struct Entry {
 
 /// One statement of a query string, with its plan.
 #[derive(Debug)]
-pub(super) struct Planned {
+pub struct Planned {
     /// Its place in the query string.
     pub start: u32,
     /// One past its last byte.
@@ -51,7 +51,7 @@ pub(super) struct Planned {
 
 /// What changes a text's meaning besides the text.
 #[derive(Clone, Debug)]
-pub(super) struct Reading {
+pub struct Reading {
     /// `search_path`, `$user` verbatim.
     pub search_path: Arc<[String]>,
     /// The role.
@@ -107,7 +107,7 @@ type ShapeCache =
     Cache<Key, Arc<Entry>, quick_cache::UnitWeighter, rustc_hash::FxBuildHasher>;
 
 /// Scans and plans for the clients of one thread.
-pub(super) struct Planner {
+pub struct Planner {
     world: u64,
     cache: ShapeCache,
     scan: Scan,
@@ -132,14 +132,14 @@ fn new_cache() -> ShapeCache {
 }
 
 /// How scopes (hint, session) are found for each statement of a string.
-pub(super) trait Scopes {
+pub trait Scopes {
     /// The scope for a statement with this hint text.
     fn scope(&self, world: &World, hint: Option<&str>) -> Result<Scope<'_>, SqlError>;
 }
 
 impl Planner {
     /// Plans every statement of a query string of the simple protocol.
-    pub(super) fn plan_simple(
+    pub fn plan_simple(
         &mut self,
         world: &Arc<World>,
         reading: &Reading,
@@ -190,12 +190,12 @@ impl Planner {
     }
 
     /// The last query string named a table that the catalog does not know.
-    pub(super) fn saw_unknown_table(&self) -> bool {
+    pub fn saw_unknown_table(&self) -> bool {
         self.unknown
     }
 
     /// Reads the one statement of a Parse message. The literals are copied out for later Binds.
-    pub(super) fn prepare(
+    pub fn prepare(
         &mut self,
         world: &Arc<World>,
         reading: &Reading,
@@ -273,7 +273,7 @@ impl Planner {
 
 /// A statement that was read for the extended protocol.
 #[derive(Clone, Debug)]
-pub(super) struct Readied {
+pub struct Readied {
     /// Its place in the Parse message's text.
     pub start: u32,
     /// One past its last byte.
@@ -334,7 +334,7 @@ fn is_shape_alone(entry: &Entry) -> bool {
 }
 
 /// What the session answers or does by itself.
-pub(super) fn is_session_level(class: &Class) -> bool {
+pub fn is_session_level(class: &Class) -> bool {
     matches!(
         class,
         Class::Empty

@@ -139,7 +139,7 @@ pub(super) fn with_registry<R>(f: impl FnOnce(&mut Registry) -> R) -> R {
 }
 
 /// What a session's settings say about reading its statements.
-pub(super) fn reading(session: &Session) -> Reading {
+pub fn reading(session: &Session) -> Reading {
     let settings = session.settings.current();
     let search_path: Vec<String> = match settings.value("search_path") {
         Some(text) => split_identifiers(text),
