@@ -7,6 +7,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 
+pub(crate) mod raw;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
