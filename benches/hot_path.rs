@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![expect(clippy::unwrap_used, reason = "a bench says what is wrong by panicking")]
 
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -67,7 +68,8 @@ fn directory(tenants: u32) -> String {
         "strategy = 'directory'\n[keys.tenant.directory]\notherwise = 'refuse'\n[keys.tenant.directory.entries]\n",
     );
     for tenant in 0..tenants {
-        text.push_str(&format!("{tenant} = '{}'\n", ["a", "b", "c"][tenant as usize % 3]));
+        let shard = ["a", "b", "c"][tenant as usize % 3];
+        writeln!(text, "{tenant} = '{shard}'").unwrap();
     }
     text
 }
@@ -76,7 +78,13 @@ fn settings() -> Reading {
     reading(&Session::default())
 }
 
-fn plan(planner: &mut Planner, world: &Arc<World>, reading: &Reading, sql: &str, out: &mut Vec<Planned>) {
+fn plan(
+    planner: &mut Planner,
+    world: &Arc<World>,
+    reading: &Reading,
+    sql: &str,
+    out: &mut Vec<Planned>,
+) {
     out.clear();
     planner.plan_simple(world, reading, sql.as_bytes(), &NoScope, out).unwrap();
 }
@@ -84,9 +92,7 @@ fn plan(planner: &mut Planner, world: &Arc<World>, reading: &Reading, sql: &str,
 fn planning(c: &mut Criterion) {
     let mut group = c.benchmark_group("planning");
     let reading = settings();
-    for (name, strategy) in
-        [("hash", HASH.to_owned()), ("directory of 1000", directory(1000))]
-    {
+    for (name, strategy) in [("hash", HASH.to_owned()), ("directory of 1000", directory(1000))] {
         let world = world(&strategy);
         for (shape, sql) in [("point SELECT", POINT), ("3-table join", JOIN)] {
             let (mut planner, mut out) = (Planner::default(), Vec::new());
@@ -140,7 +146,9 @@ fn frames(c: &mut Criterion) {
     let mut group = c.benchmark_group("frames");
     let query = message(b'Q', format!("{POINT}\0").as_bytes());
     group.bench_function("cut a query", |b| {
-        b.iter(|| frame::next(black_box(&query), frame::STATEMENT_BYTES_MAX).unwrap().map(|f| f.tag));
+        b.iter(|| {
+            frame::next(black_box(&query), frame::STATEMENT_BYTES_MAX).unwrap().map(|f| f.tag)
+        });
     });
     for rows in [1, 1000] {
         let mut answer = message(b'T', &[0; 60]);

@@ -89,12 +89,21 @@ async fn run(cluster: &Cluster, database: &str, sql: &str) {
 }
 
 async fn serve(cluster: &Cluster, shards: &[&str]) -> Server {
-    let mut map = format!("version = 1\ndatabase = \"{DATABASE}\"\ndefault_shard = \"{}\"\n", shards[0]);
+    let mut map =
+        format!("version = 1\ndatabase = \"{DATABASE}\"\ndefault_shard = \"{}\"\n", shards[0]);
     for (index, name) in shards.iter().enumerate() {
         let url = cluster.database_url(name);
-        let _ = write!(map, "[[shards]]\nid = {}\nname = \"{name}\"\nregion = \"X\"\nurl = \"{url}\"\n", index + 1);
+        let _ = write!(
+            map,
+            "[[shards]]\nid = {}\nname = \"{name}\"\nregion = \"X\"\nurl = \"{url}\"\n",
+            index + 1
+        );
     }
-    let _ = write!(map, "{}shards = {shards:?}\n[tables]\nplans = \"reference\"\n", support::TENANT_BY_HASH);
+    let _ = write!(
+        map,
+        "{}shards = {shards:?}\n[tables]\nplans = \"reference\"\n",
+        support::TENANT_BY_HASH
+    );
     let (map, _) = ShardMap::parse("protocol.toml", &map, &|_| None)
         .unwrap_or_else(|faults| panic!("{}", faults.render(false)));
     let mut config = Config::default();
@@ -119,7 +128,13 @@ impl Others {
     fn new(address: SocketAddr) -> Self {
         let clients = (0..3).map(|n| {
             let mut raw = log_in(address);
-            raw.query(["SET TimeZone TO 'Asia/Tokyo'", "SET search_path TO other, public", "SET DateStyle TO German"][n]);
+            raw.query(
+                [
+                    "SET TimeZone TO 'Asia/Tokyo'",
+                    "SET search_path TO other, public",
+                    "SET DateStyle TO German",
+                ][n],
+            );
             let parse = [b"s1\0SELECT 'from the ", n.to_string().as_bytes(), b"'\0\0\0"].concat();
             raw.send(&support::raw::frame(b'P', &parse));
             raw.send(&support::raw::frame(b'S', b""));
@@ -164,7 +179,12 @@ impl Speaker {
     }
 
     /// Reads until `until` says so; false when nothing more can come.
-    fn read(&mut self, prefix: &str, out: &mut Vec<String>, until: impl Fn(u8, usize) -> bool) -> bool {
+    fn read(
+        &mut self,
+        prefix: &str,
+        out: &mut Vec<String>,
+        until: impl Fn(u8, usize) -> bool,
+    ) -> bool {
         self.flush();
         loop {
             match self.raw.receive_within(Duration::from_secs(5)) {
@@ -253,11 +273,12 @@ fn play(script: &Script, address: SocketAddr, mut others: Option<&mut Others>) -
 }
 
 fn scripts() -> Vec<Script> {
-    let mut files: Vec<_> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/protocol"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "script"))
-        .collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/protocol"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "script"))
+            .collect();
     files.sort();
     let parse = |path: &std::path::PathBuf| {
         let file = path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -317,5 +338,9 @@ async fn the_proxy_answers_as_postgresql_does() {
         }
     }
     let total = failures.len();
-    assert!(total == 0, "{total} of {count} scripts (- PostgreSQL, + the proxy):\n{}", failures.join("\n"));
+    assert!(
+        total == 0,
+        "{total} of {count} scripts (- PostgreSQL, + the proxy):\n{}",
+        failures.join("\n")
+    );
 }

@@ -133,17 +133,25 @@ impl Drop for Server {
 /// A setting that is understood but has no effect yet must not look as if it had.
 fn refuse_unsupported(config: &Config) -> Result<()> {
     if config.listen.tls.is_some() {
-        bail!("[listen] tls is not supported yet\nhint: leave it out, and put TLS in front of the proxy");
+        bail!(
+            "[listen] tls is not supported yet\nhint: leave it out, and put TLS in front of the proxy"
+        );
     }
     if matches!(config.auth.method, AuthMethod::Md5 | AuthMethod::Cert) {
-        bail!("[auth] method \"md5\" and \"cert\" are not supported yet\nhint: use \"scram-sha-256\"");
+        bail!(
+            "[auth] method \"md5\" and \"cert\" are not supported yet\nhint: use \"scram-sha-256\""
+        );
     }
     if config.pool.mode != PoolMode::Transaction {
-        bail!("[pool] mode \"session\" and \"statement\" are not supported yet\nhint: use \"transaction\"");
+        bail!(
+            "[pool] mode \"session\" and \"statement\" are not supported yet\nhint: use \"transaction\""
+        );
     }
     let limits = &config.limits;
     if !limits.query_timeout.is_zero() || !limits.idle_in_transaction_timeout.is_zero() {
-        bail!("[limits] query_timeout and idle_in_transaction_timeout are not supported yet\nhint: set statement_timeout and idle_in_transaction_session_timeout for the role on the shards");
+        bail!(
+            "[limits] query_timeout and idle_in_transaction_timeout are not supported yet\nhint: set statement_timeout and idle_in_transaction_session_timeout for the role on the shards"
+        );
     }
     Ok(())
 }
@@ -171,7 +179,7 @@ fn accounts(
         }
         let home = map.shard(map.default_shard());
         let urls = home.into_iter().chain(map.shards()).map(|shard| &shard.url);
-        let targets: Vec<crate::backend::Target> = urls.map(|url| url.into()).collect();
+        let targets: Vec<crate::backend::Target> = urls.map(std::convert::Into::into).collect();
         users_of(targets.iter().map(|target| (target.user.as_str(), &target.password)))
     } else {
         config.users.clone()
@@ -180,7 +188,7 @@ fn accounts(
         .into_iter()
         .map(|user| {
             let verifier = user.password.as_ref().map(crate::config::Password::verifier);
-            (user.name.clone(), Account { verifier, user })
+            (user.name.clone(), Account { user, verifier })
         })
         .collect())
 }

@@ -17,11 +17,8 @@ pub(super) fn run(words: &Check) -> ExitCode {
         Ok(map) => map,
         Err(code) => return code,
     };
-    let keys: Vec<String> = map
-        .keys()
-        .iter()
-        .map(|key| format!("{} ({})", key.name, key.strategy.name()))
-        .collect();
+    let keys: Vec<String> =
+        map.keys().iter().map(|key| format!("{} ({})", key.name, key.strategy.name())).collect();
     println!(
         "{}: ok: database \"{}\", {} shards, default \"{}\", keys: {}",
         words.map.display(),

@@ -2,7 +2,11 @@
 //!
 //! Data goes to stdout, remarks to stderr. Exit codes: 0 ok, 1 checked and found a difference or a
 //! fault, 2 wrong usage, configuration or map, 70 internal.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where words go to the terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is where words go to the terminal"
+)]
 
 mod check;
 mod route;
@@ -38,7 +42,9 @@ struct Words {
 #[derive(Subcommand)]
 enum Command {
     /// Run the proxy.
-    #[command(after_help = "Example:\n  pgmeridian serve --map shard-maps/directory.toml\n  psql 'postgresql://bot:bot@127.0.0.1:6432/bots'")]
+    #[command(
+        after_help = "Example:\n  pgmeridian serve --map shard-maps/directory.toml\n  psql 'postgresql://bot:bot@127.0.0.1:6432/bots'"
+    )]
     Serve(serve::Serve),
     /// Start scratch PostgreSQL clusters with sample data behind the proxy, to try it out.
     #[command(after_help = "Examples:\n  pgmeridian demo\n  pgmeridian demo --tour")]
@@ -47,7 +53,9 @@ enum Command {
     #[command(after_help = "Example:\n  pgmeridian check shard-maps/directory.toml")]
     Check(check::Check),
     /// Say where a statement would go, and why; offline.
-    #[command(after_help = "Examples:\n  pgmeridian route --map shard-maps/directory.toml 'SELECT * FROM bots WHERE tenant_id = 42'\n  pgmeridian route --map shard-maps/hash.toml --param 42 'SELECT * FROM bots WHERE tenant_id = $1' --format json")]
+    #[command(
+        after_help = "Examples:\n  pgmeridian route --map shard-maps/directory.toml 'SELECT * FROM bots WHERE tenant_id = 42'\n  pgmeridian route --map shard-maps/hash.toml --param 42 'SELECT * FROM bots WHERE tenant_id = $1' --format json"
+    )]
     Route(route::Route),
 }
 
@@ -87,7 +95,11 @@ fn demo(words: &Demo) -> ExitCode {
     match demo::run(&options) {
         Ok(demo::Outcome::Done) => ExitCode::SUCCESS,
         Ok(demo::Outcome::Surprised) => ExitCode::from(FOUND),
-        Err(error @ (demo::DemoError::Usage(_) | demo::DemoError::Map { .. } | demo::DemoError::Faults(_))) => {
+        Err(
+            error @ (demo::DemoError::Usage(_)
+            | demo::DemoError::Map { .. }
+            | demo::DemoError::Faults(_)),
+        ) => {
             eprintln!("error: {error}");
             ExitCode::from(WRONG)
         }

@@ -14,8 +14,8 @@ use crate::map::ShardMap;
 use crate::plan::{Explained, Inputs, Scope, Template, scope};
 use crate::sql::analyze::{self, Names};
 use crate::sql::class::{self, Class};
-use crate::sql::lexer::{self, Limits, Scan};
 use crate::sql::hint;
+use crate::sql::lexer::{self, Limits, Scan};
 
 #[derive(clap::Args)]
 pub(super) struct Route {
@@ -31,7 +31,7 @@ pub(super) struct Route {
     /// The value of $1, $2 … in order.
     #[arg(long = "param", value_name = "V")]
     params: Vec<String>,
-    /// A session setting: pgmeridian.shard, pgmeridian.key, search_path.
+    /// A session setting: pgmeridian.shard, pgmeridian.key, `search_path`.
     #[arg(long = "set", value_name = "NAME=V")]
     settings: Vec<String>,
     /// How to print the route.
@@ -76,9 +76,8 @@ fn explain(words: &Route, map: &ShardMap) -> Result<Explained, SqlError> {
     let catalog = match &words.schema {
         None => Catalog { open: true, ..Catalog::default() },
         Some(path) => {
-            let ddl = std::fs::read_to_string(path).map_err(|error| {
-                usage(format!("{}: {error}", path.display()))
-            })?;
+            let ddl = std::fs::read_to_string(path)
+                .map_err(|error| usage(format!("{}: {error}", path.display())))?;
             Catalog::from_ddl(&ddl)?
         }
     };
@@ -105,10 +104,8 @@ fn explain(words: &Route, map: &ShardMap) -> Result<Explained, SqlError> {
     let [scanned] = scan.statements.as_slice() else {
         return Err(usage("one statement at a time".to_owned()));
     };
-    let text = words
-        .sql
-        .get(scanned.span.start as usize..scanned.span.end as usize)
-        .unwrap_or_default();
+    let text =
+        words.sql.get(scanned.span.start as usize..scanned.span.end as usize).unwrap_or_default();
     if let Some(span) = scanned.hint {
         let hint =
             hint::parse(words.sql.get(span.start as usize..span.end as usize).unwrap_or_default())?;
@@ -133,8 +130,7 @@ fn explain(words: &Route, map: &ShardMap) -> Result<Explained, SqlError> {
         .iter()
         .map(|value| Param { oid: 0, format: WireFormat::Text, value: Some(value.as_bytes()) })
         .collect();
-    let inputs =
-        Inputs { text, literals, params: &params, utf8: true, standard_strings: true };
+    let inputs = Inputs { text, literals, params: &params, utf8: true, standard_strings: true };
     Ok(template.explain(map, &inputs, &scope))
 }
 

@@ -78,9 +78,8 @@ async fn serve(config: Config, map: crate::map::ShardMap, words: &Serve) -> anyh
 
 /// SIGHUP: the map file again, all of it or nothing.
 async fn reload(server: &Server, words: &Serve) {
-    let map = match load_map(&words.map) {
-        Ok(map) => map,
-        Err(_) => return error!("the map has faults; the old one stays"),
+    let Ok(map) = load_map(&words.map) else {
+        return error!("the map has faults; the old one stays");
     };
     if let Err(error) = server.swap_map(map).await {
         error!(%error, "the map was not swapped");

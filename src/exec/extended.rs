@@ -19,8 +19,8 @@ use super::scatter::ScatterBind;
 use super::{Executor, Failure, Gone, worker};
 use crate::datum::{Format, Oid};
 use crate::error::SqlError;
-use crate::observe;
 use crate::map::ShardId;
+use crate::observe;
 use crate::session::responses::StepKind;
 use crate::session::transaction::Transaction;
 use crate::sql::class::Class;
@@ -340,10 +340,8 @@ impl Executor {
             held.pinned |= unit.taints || !unit.effects.is_empty();
         }
         let opened = matches!(self.session.transaction, Transaction::Pending(_)) && unit.executes;
-        if opened {
-            if let Some(held) = self.held.get(at) {
-                self.session.transaction.settle(held.shard, b'T');
-            }
+        if opened && let Some(held) = self.held.get(at) {
+            self.session.transaction.settle(held.shard, b'T');
         }
         for class in &unit.effects {
             self.apply(class, at);
@@ -377,8 +375,7 @@ impl Registry {
             self.known.clear();
         }
         let name = format!("pgmeridian_{}", NEXT.fetch_add(1, Ordering::Relaxed)).into_bytes();
-        let prepared =
-            Arc::new(Prepared { name, sql: sql.to_vec(), oids: oids.to_vec() });
+        let prepared = Arc::new(Prepared { name, sql: sql.to_vec(), oids: oids.to_vec() });
         self.known.insert(key, Arc::clone(&prepared));
         prepared
     }

@@ -337,8 +337,7 @@ impl Executor {
     fn explain_route(&mut self, json: bool, text: &str) -> Result<LocalAnswer, SqlError> {
         let readied =
             worker::with_planner(|p| p.prepare(&self.world, &self.reading, text.as_bytes()))?;
-        let statement =
-            text.get(readied.start as usize..readied.end as usize).unwrap_or_default();
+        let statement = text.get(readied.start as usize..readied.end as usize).unwrap_or_default();
         let scopes = SessionScopes(&self.session);
         let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
         let inputs = self.inputs(&readied, statement, &[]);

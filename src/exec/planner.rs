@@ -103,8 +103,7 @@ impl Equivalent<Key> for KeyRef<'_> {
     }
 }
 
-type ShapeCache =
-    Cache<Key, Arc<Entry>, quick_cache::UnitWeighter, rustc_hash::FxBuildHasher>;
+type ShapeCache = Cache<Key, Arc<Entry>, quick_cache::UnitWeighter, rustc_hash::FxBuildHasher>;
 
 /// Scans and plans for the clients of one thread.
 pub struct Planner {
@@ -117,7 +116,13 @@ pub struct Planner {
 
 impl Default for Planner {
     fn default() -> Self {
-        Self { world: 0, cache: new_cache(), scan: Scan::default(), limits: Limits::default(), unknown: false }
+        Self {
+            world: 0,
+            cache: new_cache(),
+            scan: Scan::default(),
+            limits: Limits::default(),
+            unknown: false,
+        }
     }
 }
 
@@ -249,10 +254,8 @@ impl Planner {
             .get(scanned.shape.start as usize..scanned.shape.end as usize)
             .unwrap_or_default();
         let cached = world.version == self.world;
-        if cached {
-            if let Some(entry) = self.cache.get(&KeyRef { reading: reading.id, shape }) {
-                return Arc::clone(entry);
-            }
+        if cached && let Some(entry) = self.cache.get(&KeyRef { reading: reading.id, shape }) {
+            return Arc::clone(entry);
         }
         let entry = Arc::new(analyse(world, reading, statement, literals(scan, scanned)));
         if cached && shape.len() <= CACHED_SHAPE_BYTES_MAX && is_shape_alone(&entry) {
@@ -289,12 +292,7 @@ pub struct Readied {
     pub hint: Option<Box<str>>,
 }
 
-fn analyse(
-    world: &World,
-    reading: &Reading,
-    text: &str,
-    literals: &[Literal],
-) -> Entry {
+fn analyse(world: &World, reading: &Reading, text: &str, literals: &[Literal]) -> Entry {
     let class = class::classify(text, reading.standard_strings);
     let names = Names { search_path: &reading.search_path, user: &reading.user };
     let statement = match &class {
@@ -304,7 +302,8 @@ fn analyse(
         }
         class => Some(analyze::utility(text, class, &world.catalog, &names)),
     };
-    let template = statement.as_ref().map(|statement| Template::compile(statement, &class, &world.map));
+    let template =
+        statement.as_ref().map(|statement| Template::compile(statement, &class, &world.map));
     let unknown_table = statement.as_ref().is_some_and(names_unknown_table);
     Entry { class, template, unknown_table }
 }

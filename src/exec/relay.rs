@@ -109,15 +109,14 @@ impl Executor {
     }
 
     fn lost_shard(&self, at: usize, why: &str) -> SqlError {
-        let name = self
-            .held
-            .get(at)
-            .map_or("", |held| self.world.map.shard_name(held.shard));
+        let name = self.held.get(at).map_or("", |held| self.world.map.shard_name(held.shard));
         SqlError::new(
             SqlState::CONNECTION_FAILURE,
             format!("shard \"{name}\" was lost while it worked"),
         )
-        .detail(format!("The connection broke: {why}. Whether the statement had an effect is not known."))
+        .detail(format!(
+            "The connection broke: {why}. Whether the statement had an effect is not known."
+        ))
         .hint("Look whether it took effect before you send it again.")
     }
 

@@ -381,9 +381,7 @@ fn poll_one(
         }
         for piece in pieces {
             let result = match piece {
-                Piece::Input(range) => {
-                    io.pass_on(cx, input.get(range).unwrap_or_default())
-                }
+                Piece::Input(range) => io.pass_on(cx, input.get(range).unwrap_or_default()),
                 Piece::Bytes(bytes) => io.pass_on(cx, &bytes),
             };
             if result.is_err() {

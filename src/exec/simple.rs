@@ -90,28 +90,19 @@ impl Executor {
         planned.clear();
         let scopes = local::SessionScopes(&self.session);
         worker::with_planner(|planner| {
-            let result =
-                planner.plan_simple(&self.world, &self.reading, text, &scopes, planned);
+            let result = planner.plan_simple(&self.world, &self.reading, text, &scopes, planned);
             (result, planner.saw_unknown_table())
         })
     }
 
-    async fn run_planned(
-        &mut self,
-        planned: &[Planned],
-        text: &[u8],
-    ) -> Result<(), Failure> {
+    async fn run_planned(&mut self, planned: &[Planned], text: &[u8]) -> Result<(), Failure> {
         match planned {
             [one] => self.run_one(one, text).await,
             many => self.run_string(many, text).await,
         }
     }
 
-    async fn run_one(
-        &mut self,
-        planned: &Planned,
-        query: &[u8],
-    ) -> Result<(), Failure> {
+    async fn run_one(&mut self, planned: &Planned, query: &[u8]) -> Result<(), Failure> {
         let class = &planned.entry.class;
         if matches!(class, Class::Empty) {
             wire::backend::empty_query_response(&mut self.io.outbox);
@@ -195,11 +186,7 @@ impl Executor {
     }
 
     /// Several statements in one string: all of them go to one shard, as they are.
-    async fn run_string(
-        &mut self,
-        planned: &[Planned],
-        text: &[u8],
-    ) -> Result<(), Failure> {
+    async fn run_string(&mut self, planned: &[Planned], text: &[u8]) -> Result<(), Failure> {
         let failed = self.session.transaction.status() == b'E';
         if failed && !planned.first().is_some_and(|p| ends_failure(&p.entry.class)) {
             return Err(aborted().into());
@@ -288,9 +275,9 @@ impl Executor {
         }
         let chained = was_open
             && status != b'I'
-            && classes
-                .iter()
-                .any(|c| matches!(c, Class::Commit { chain: true } | Class::Rollback { chain: true }));
+            && classes.iter().any(|c| {
+                matches!(c, Class::Commit { chain: true } | Class::Rollback { chain: true })
+            });
         if chained && !failed {
             self.session.settings.end(!was_failed);
             self.session.settings.begin();
@@ -310,10 +297,10 @@ impl Executor {
     pub(super) fn apply(&mut self, class: &Class, at: usize) {
         match class {
             Class::Set(set) => {
-                if !self.apply_set(set) {
-                    if let Some(held) = self.held.get_mut(at) {
-                        held.pinned = true;
-                    }
+                if !self.apply_set(set)
+                    && let Some(held) = self.held.get_mut(at)
+                {
+                    held.pinned = true;
                 }
             }
             Class::Reset(Some(name)) => self.session.settings.set(name, None, false),
@@ -348,7 +335,10 @@ impl Executor {
     pub(super) fn defer_setting(&mut self, class: &Class, text: &str) -> bool {
         let settles = matches!(
             class,
-            Class::Set(_) | Class::Reset(_) | Class::SetTransaction { session: false } | Class::SetConstraints
+            Class::Set(_)
+                | Class::Reset(_)
+                | Class::SetTransaction { session: false }
+                | Class::SetConstraints
         );
         let Transaction::Pending(pending) = &mut self.session.transaction else { return false };
         if !settles {
@@ -493,9 +483,23 @@ pub(super) fn is_unsafe_encoding(name: &str) -> bool {
         name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     matches!(
         plain.as_str(),
-        "sjis" | "shiftjis" | "mskanji" | "win932" | "windows932" | "shiftjis2004" | "big5"
-            | "win950" | "windows950" | "gbk" | "win936" | "windows936" | "uhc" | "win949"
-            | "windows949" | "johab" | "gb18030"
+        "sjis"
+            | "shiftjis"
+            | "mskanji"
+            | "win932"
+            | "windows932"
+            | "shiftjis2004"
+            | "big5"
+            | "win950"
+            | "windows950"
+            | "gbk"
+            | "win936"
+            | "windows936"
+            | "uhc"
+            | "win949"
+            | "windows949"
+            | "johab"
+            | "gb18030"
     )
 }
 

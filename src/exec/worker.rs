@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Executor;
 use super::cancel::Cancels;
-use super::planner::{Planner, Reading};
 use super::extended::Registry;
+use super::planner::{Planner, Reading};
 use crate::backend::{Login, Pool, PoolSettings, Pools, ShardPools};
 use crate::config::{Config, User};
 use crate::error::{SqlError, SqlState};
@@ -214,7 +214,7 @@ fn split_identifiers(text: &str) -> Vec<String> {
                 quoted = false;
             }
             c if c.is_whitespace() => {}
-            c => name.extend(if quoted { c.to_string() } else { c.to_lowercase().to_string() }.chars()),
+            c => name.push_str(&if quoted { c.to_string() } else { c.to_lowercase().to_string() }),
         }
     }
     if !name.is_empty() || quoted {
@@ -242,7 +242,8 @@ pub fn startup_value(name: &str, value: &str) -> String {
     if !matches!(name, "search_path" | "datestyle") {
         return quote_literal(value);
     }
-    let parts: Vec<String> = split_identifiers(value).iter().map(|part| quote_literal(part)).collect();
+    let parts: Vec<String> =
+        split_identifiers(value).iter().map(|part| quote_literal(part)).collect();
     if parts.is_empty() { quote_literal("") } else { parts.join(", ") }
 }
 
@@ -267,14 +268,11 @@ impl Executor {
             Err(_) if self.world.catalog_known => Ok(false),
             Err(_) => {
                 let map = &self.world.map;
-                Err(SqlError::new(
-                    SqlState::CANNOT_CONNECT_NOW,
-                    "the schema has not been read yet",
-                )
-                .detail(format!(
-                    "It is read from the default shard \"{}\", which can't be reached.",
-                    map.shard_name(map.default_shard())
-                )))
+                Err(SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the schema has not been read yet")
+                    .detail(format!(
+                        "It is read from the default shard \"{}\", which can't be reached.",
+                        map.shard_name(map.default_shard())
+                    )))
             }
         }
     }
@@ -306,7 +304,8 @@ mod tests {
 
     #[test]
     fn identifier_lists_are_read_as_postgresql_reads_them() {
-        let check = |text: &str, expect: &[&str]| assert_eq!(split_identifiers(text), expect, "{text}");
+        let check =
+            |text: &str, expect: &[&str]| assert_eq!(split_identifiers(text), expect, "{text}");
         check("a, B", &["a", "b"]);
         check("'a, b', \"C\"\"d\"", &["a, b", "C\"d"]);
         check("\"$user\", public", &["$user", "public"]);

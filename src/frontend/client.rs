@@ -36,7 +36,8 @@ pub(super) async fn run(mut executor: Executor) {
     let mut drain = pin!(shared.drain.notified());
     let mut unit = 0;
     loop {
-        let next = match next(executor.io.unread(), unit, shared.config.limits.statement_bytes_max) {
+        let next = match next(executor.io.unread(), unit, shared.config.limits.statement_bytes_max)
+        {
             Ok(next) => next,
             Err(error) => return farewell(executor, &SqlError::from(error)).await,
         };
@@ -46,7 +47,9 @@ pub(super) async fn run(mut executor: Executor) {
                 unit += length;
                 Ok(())
             }
-            Next::Fill if unit > UNIT_BYTES => executor.unit(std::mem::take(&mut unit), false).await,
+            Next::Fill if unit > UNIT_BYTES => {
+                executor.unit(std::mem::take(&mut unit), false).await
+            }
             Next::Fill => {
                 if shared.draining.load(Ordering::Relaxed) && executor.is_idle() {
                     return farewell(executor, &shutting_down()).await;
@@ -68,8 +71,7 @@ pub(super) async fn run(mut executor: Executor) {
             }
             Next::Query { offset, length } => {
                 let before = std::mem::take(&mut unit);
-                let result =
-                    if before > 0 { executor.unit(before, false).await } else { Ok(()) };
+                let result = if before > 0 { executor.unit(before, false).await } else { Ok(()) };
                 match result {
                     Ok(()) => executor.query(offset - before, length).await,
                     gone => gone,
@@ -120,18 +122,13 @@ fn next(unread: &[u8], unit: usize, body_max: u32) -> Result<Next, ProtocolError
             .hint("Call the function with SELECT."),
         },
         other => {
-            return Err(ProtocolError::violation(format!(
-                "invalid frontend message type {other}"
-            )));
+            return Err(ProtocolError::violation(format!("invalid frontend message type {other}")));
         }
     })
 }
 
 fn shutting_down() -> SqlError {
-    SqlError::new(
-        SqlState::ADMIN_SHUTDOWN,
-        "terminating connection due to administrator command",
-    )
+    SqlError::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 }
 
 /// The connection ends with an error.

@@ -225,13 +225,13 @@ async fn scram(worker: &Worker, door: &mut Door, user: &str) -> Result<(), Refus
     let body = door.password_message().await?;
     let view = SaslInitialView::parse(&body)?;
     if view.mechanism != MECHANISM.as_bytes() {
-        let error = ProtocolError::violation("client selected an invalid SASL authentication mechanism");
+        let error =
+            ProtocolError::violation("client selected an invalid SASL authentication mechanism");
         return Err(error.into());
     }
     let exchange = ServerExchange::new(verifier);
-    let (awaiting, challenge) = exchange
-        .first(view.message.unwrap_or_default())
-        .map_err(|error| error.sql_error(user))?;
+    let (awaiting, challenge) =
+        exchange.first(view.message.unwrap_or_default()).map_err(|error| error.sql_error(user))?;
     out.clear();
     wire::backend::authentication_sasl_continue(&mut out, challenge.as_bytes());
     door.socket.write_all(&out).await?;
@@ -266,7 +266,8 @@ fn admit(worker: &Worker, startup: &Startup) -> Result<(), SqlError> {
         )
         .hint("The limit is [listen] clients_max."));
     }
-    if startup.parameter("replication").is_some_and(|value| !matches!(value, "false" | "off" | "0")) {
+    if startup.parameter("replication").is_some_and(|value| !matches!(value, "false" | "off" | "0"))
+    {
         return Err(SqlError::new(
             SqlState::FEATURE_NOT_SUPPORTED,
             "replication connections are not supported",
@@ -339,7 +340,10 @@ fn session(worker: &Worker, startup: &Startup) -> Result<Session, SqlError> {
 }
 
 fn is_utf8(encoding: &str) -> bool {
-    matches!(encoding.trim_matches('\'').to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "unicode")
+    matches!(
+        encoding.trim_matches('\'').to_ascii_lowercase().as_str(),
+        "utf8" | "utf-8" | "unicode"
+    )
 }
 
 /// Parameters, the cancel key, and `ReadyForQuery`.

@@ -99,10 +99,7 @@ impl Store {
     }
 
     /// Must be called with `reading` locked: swaps follow each other.
-    fn swap(
-        &self,
-        next: impl FnOnce(&World, u64) -> (Arc<ShardMap>, Arc<Catalog>),
-    ) -> Arc<World> {
+    fn swap(&self, next: impl FnOnce(&World, u64) -> (Arc<ShardMap>, Arc<Catalog>)) -> Arc<World> {
         let old = self.current();
         let version = old.version + 1;
         let (map, catalog) = next(&old, version);

@@ -345,10 +345,7 @@ mod tests {
     #[test]
     fn an_error_ends_it() {
         let error = message(b'E', b"SERROR\0\0");
-        assert_eq!(
-            join(&[stream(1, &[]), error], 64),
-            Err(Fault::Server(b"SERROR\0\0".to_vec()))
-        );
+        assert_eq!(join(&[stream(1, &[]), error], 64), Err(Fault::Server(b"SERROR\0\0".to_vec())));
     }
 
     #[test]

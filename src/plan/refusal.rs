@@ -476,7 +476,9 @@ impl Refusal {
                 )
             }
             Self::UncheckedWrite { what, table, scope } => {
-                format!("{what} can't be checked to write to {table} only what belongs to shard {scope}")
+                format!(
+                    "{what} can't be checked to write to {table} only what belongs to shard {scope}"
+                )
             }
             Self::KeyFilter { what, .. } => {
                 format!("{what} can't be restricted to the session's key")

@@ -36,7 +36,7 @@ pub(super) enum Site {
 /// this one in its literals.
 #[derive(Debug, Default)]
 pub(super) struct Edits<'p> {
-    edits: Vec<(Span, String)>,
+    splices: Vec<(Span, String)>,
     compiled: &'p [Span],
     now: &'p [Literal],
     /// A place was not found.
@@ -46,7 +46,7 @@ pub(super) struct Edits<'p> {
 impl<'p> Edits<'p> {
     /// No changes yet; where the literals stood when the statement was compiled, and where they stand now.
     pub(super) fn new(compiled: &'p [Span], now: &'p [Literal]) -> Self {
-        Self { edits: Vec::new(), compiled, now, lost: compiled.len() != now.len() }
+        Self { splices: Vec::new(), compiled, now, lost: compiled.len() != now.len() }
     }
 
     /// Where a place of the compiled text is now: literals before it may have another length.
@@ -72,7 +72,7 @@ impl<'p> Edits<'p> {
 
     /// Whether there is nothing to change.
     pub(super) fn is_empty(&self) -> bool {
-        self.edits.is_empty()
+        self.splices.is_empty()
     }
 
     /// Restricts an occurrence to `column = value`. `Err` says why it can't be.
@@ -89,7 +89,7 @@ impl<'p> Edits<'p> {
                 let Some(span) = self.places(*span) else {
                     return Err("its name was not found in the statement's text");
                 };
-                if self.edits.iter().any(|(other, _)| *other == span) {
+                if self.splices.iter().any(|(other, _)| *other == span) {
                     return Ok(());
                 }
                 let Some(name) = text.get(span.start as usize..span.end as usize) else {
@@ -100,22 +100,19 @@ impl<'p> Edits<'p> {
                     // Writing to a String can't fail.
                     let _ = write!(new, " AS {}", quoted(alias));
                 }
-                self.edits.push((span, new));
+                self.splices.push((span, new));
                 Ok(())
             }
             Site::Filter { filter, insert, target } => {
                 let condition = format!("{}.{} = {value}", quoted(target), quoted(column));
-                match filter {
-                    Some(filter) => {
-                        self.insert(filter.start, "(".to_owned());
-                        self.insert(filter.end, format!(") AND ({condition})"));
-                    }
-                    None => {
-                        let rest = text.get(*insert as usize..).unwrap_or_default();
-                        let joined = rest.chars().next().is_some_and(|c| !c.is_ascii_whitespace());
-                        let space = if joined { " " } else { "" };
-                        self.insert(*insert, format!(" WHERE {condition}{space}"));
-                    }
+                if let Some(filter) = filter {
+                    self.insert(filter.start, "(".to_owned());
+                    self.insert(filter.end, format!(") AND ({condition})"));
+                } else {
+                    let rest = text.get(*insert as usize..).unwrap_or_default();
+                    let joined = rest.chars().next().is_some_and(|c| !c.is_ascii_whitespace());
+                    let space = if joined { " " } else { "" };
+                    self.insert(*insert, format!(" WHERE {condition}{space}"));
                 }
                 Ok(())
             }
@@ -126,12 +123,12 @@ impl<'p> Edits<'p> {
     pub(super) fn insert(&mut self, at: u32, text: String) {
         let Some(at) = self.place(at) else {
             self.lost = true;
-            self.edits.push((Span::default(), text));
+            self.splices.push((Span::default(), text));
             return;
         };
         let span = Span { start: at, end: at };
-        if !self.edits.contains(&(span, text.clone())) {
-            self.edits.push((span, text));
+        if !self.splices.contains(&(span, text.clone())) {
+            self.splices.push((span, text));
         }
     }
 
@@ -140,10 +137,10 @@ impl<'p> Edits<'p> {
         if self.lost {
             return None;
         }
-        self.edits.sort_by_key(|(span, _)| (span.start, span.end));
+        self.splices.sort_by_key(|(span, _)| (span.start, span.end));
         let mut changed = String::with_capacity(text.len() + 64);
         let mut done = 0;
-        for (span, new) in &self.edits {
+        for (span, new) in &self.splices {
             changed.push_str(text.get(done..span.start as usize)?);
             changed.push_str(new);
             done = span.end as usize;
@@ -227,7 +224,12 @@ mod tests {
             edits.insert(compiled.find(at).expect("a place") as u32, "<>".to_owned());
             assert_eq!(edits.apply(now).as_deref(), expect);
         };
-        check("a = 'x' AND b", "a = 'much longer' AND b", " AND", Some("a = 'much longer'<> AND b"));
+        check(
+            "a = 'x' AND b",
+            "a = 'much longer' AND b",
+            " AND",
+            Some("a = 'much longer'<> AND b"),
+        );
         check("a = 12345 AND b", "a = 1 AND b", " AND", Some("a = 1<> AND b"));
         check("a = 12345 AND b", "a = 1 AND b", "12345", Some("a = <>1 AND b"));
         check("a = 12345 AND b", "a = 1 AND b", "345", None);

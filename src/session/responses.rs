@@ -361,11 +361,11 @@ fn push_range(out: &mut Vec<Segment>, range: Range<usize>) {
     if range.is_empty() {
         return;
     }
-    if let Some(Segment::Input(last)) = out.last_mut() {
-        if last.end == range.start {
-            last.end = range.end;
-            return;
-        }
+    if let Some(Segment::Input(last)) = out.last_mut()
+        && last.end == range.start
+    {
+        last.end = range.end;
+        return;
     }
     out.push(Segment::Input(range));
 }
@@ -409,8 +409,9 @@ mod tests {
 
     #[test]
     fn a_plain_query_passes_as_one_range() {
-        let stream = [frame(b'T', b"x"), frame(b'D', b"row"), frame(b'C', b"SELECT 1\0"), frame(b'Z', b"I")]
-            .concat();
+        let stream =
+            [frame(b'T', b"x"), frame(b'D', b"row"), frame(b'C', b"SELECT 1\0"), frame(b'Z', b"I")]
+                .concat();
         let mut responses = Responses::default();
         responses.begin(false);
         responses.expect(StepKind::Query, false);
@@ -446,7 +447,8 @@ mod tests {
     #[test]
     fn injections_keep_their_place() {
         let stream =
-            [frame(b'1', b""), frame(b'2', b""), frame(b'C', b"SELECT 0\0"), frame(b'Z', b"I")].concat();
+            [frame(b'1', b""), frame(b'2', b""), frame(b'C', b"SELECT 0\0"), frame(b'Z', b"I")]
+                .concat();
         let (client, _) = run(
             |r| {
                 r.inject(b"A");
@@ -459,8 +461,13 @@ mod tests {
             },
             &stream,
         );
-        let expected =
-            [b"AB".to_vec(), frame(b'2', b""), frame(b'C', b"SELECT 0\0"), b"C".to_vec(), frame(b'Z', b"I")];
+        let expected = [
+            b"AB".to_vec(),
+            frame(b'2', b""),
+            frame(b'C', b"SELECT 0\0"),
+            b"C".to_vec(),
+            frame(b'Z', b"I"),
+        ];
         assert_eq!(client, expected.concat());
     }
 

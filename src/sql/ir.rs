@@ -151,11 +151,11 @@ pub struct Call {
 pub enum CallKind {
     /// Built in, and it depends on its arguments alone.
     Pure,
-    /// Built in, stable or volatile by the clock: now(), `current_timestamp`, `clock_timestamp()` …
+    /// Built in, stable or volatile by the clock: `now()`, `current_timestamp`, `clock_timestamp()` …
     Time,
     /// Built in, stable: it reads settings or the catalog (`current_user`, `to_char`, `pg_typeof` …).
     Stable,
-    /// Built in and volatile without further effect: random(), `gen_random_uuid()`, `pg_sleep()`.
+    /// Built in and volatile without further effect: `random()`, `gen_random_uuid()`, `pg_sleep()`.
     Volatile,
     /// nextval, setval, currval, lastval.
     Sequence,

@@ -69,7 +69,9 @@ fn columns(body: &[u8]) -> String {
 fn value(value: Option<&[u8]>) -> String {
     match value {
         None => "null".to_owned(),
-        Some(long) if long.len() > 200 => format!("<{} bytes, {:016x}>", long.len(), checksum(long)),
+        Some(long) if long.len() > 200 => {
+            format!("<{} bytes, {:016x}>", long.len(), checksum(long))
+        }
         Some(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) if !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') => {
                 format!("{text:?}")

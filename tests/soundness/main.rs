@@ -88,7 +88,13 @@ fn every_row_that_matters_is_on_the_route() {
     assert!(tally.kinds.values().sum::<usize>() > 50, "too few statements were compared");
 }
 
-async fn work(mut world: World, mut seed: u64, deadline: Instant, tally: Shared, faults_max: usize) {
+async fn work(
+    mut world: World,
+    mut seed: u64,
+    deadline: Instant,
+    tally: Shared,
+    faults_max: usize,
+) {
     loop {
         world.renew(seed).await;
         for number in 0..STATEMENTS_PER_WORLD {

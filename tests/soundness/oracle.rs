@@ -104,8 +104,11 @@ impl FromSql<'_> for Raw {
 pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> Verdict {
     let mut bound = Vec::new();
     if !statement.params.is_empty() {
-        let types: Vec<Type> =
-            statement.params.iter().map(|p| Type::from_oid(p.oid).unwrap_or(Type::UNKNOWN)).collect();
+        let types: Vec<Type> = statement
+            .params
+            .iter()
+            .map(|p| Type::from_oid(p.oid).unwrap_or(Type::UNKNOWN))
+            .collect();
         let declared: Vec<Type> = statement
             .params
             .iter()
@@ -167,8 +170,9 @@ pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> V
         Mode::SessionKey(at) => world.map.key_named("tenant").map(|key| (key, INTS[at])),
         _ => None,
     };
-    let before =
-        session_key.map(|(key, value)| world.keep_only(key, &value.to_string())).unwrap_or_default();
+    let before = session_key
+        .map(|(key, value)| world.keep_only(key, &value.to_string()))
+        .unwrap_or_default();
     let writes = plan.writes || statement.writes;
     if writes && shards.len() != 1 {
         return Verdict::Fail("a write on several shards", explain(String::new(), &planned));
@@ -287,9 +291,8 @@ fn compare(
             return Err(difference(index, &expected, &got));
         }
     }
-    let hidden = |rows: &[Stored]| -> Vec<Stored> {
-        rows.iter().filter(|r| !visible(r)).cloned().collect()
-    };
+    let hidden =
+        |rows: &[Stored]| -> Vec<Stored> { rows.iter().filter(|r| !visible(r)).cloned().collect() };
     let (had, has) = (hidden(&world.at_rest[shard]), hidden(after));
     if had == has { Ok(()) } else { Err(difference(shard, &had, &has)) }
 }
@@ -363,7 +366,8 @@ fn twin(sql: &str, found: &Scan) -> Option<(String, Scan)> {
     let mut text = String::new();
     let mut done = 0;
     for (index, literal) in found.literals_of(statement).iter().enumerate() {
-        let (from, to) = ((start + literal.span.start) as usize, (start + literal.span.end) as usize);
+        let (from, to) =
+            ((start + literal.span.start) as usize, (start + literal.span.end) as usize);
         text.push_str(&sql[done..from]);
         match literal.kind {
             LiteralKind::Integer => text.push_str(["7", "12345", "2"][index % 3]),
@@ -404,7 +408,11 @@ async fn in_transaction(
 }
 
 async fn run(client: &Client, sql: &str, bound: &[Bound]) -> Answer {
-    let result = if bound.is_empty() { simple(client, sql).await } else { extended(client, sql, bound).await };
+    let result = if bound.is_empty() {
+        simple(client, sql).await
+    } else {
+        extended(client, sql, bound).await
+    };
     match result {
         Ok(rows) => Answer::Rows(rows),
         Err(error) => {
@@ -445,7 +453,9 @@ async fn extended(
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
     let types: Vec<Type> = bound
         .iter()
-        .map(|b| if b.oid == 0 { unspecified() } else { Type::from_oid(b.oid).unwrap_or(Type::UNKNOWN) })
+        .map(|b| {
+            if b.oid == 0 { unspecified() } else { Type::from_oid(b.oid).unwrap_or(Type::UNKNOWN) }
+        })
         .collect();
     let prepared = client.prepare_typed(sql, &types).await?;
     let params: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|b| b as &(dyn ToSql + Sync)).collect();

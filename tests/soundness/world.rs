@@ -87,10 +87,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
     table("versions", &[("file_id", Uuid), ("n", Int), ("parent", Uuid)]),
     table("tenants", &[("id", Int), ("name", Text), ("plan_id", Int)]),
     table("plans", &[("id", Int), ("name", Text), ("tenant_limit", Int)]),
-    table(
-        "places",
-        &[("region_code", Text), ("tenant_ref", Int), ("id", Int), ("name", Text)],
-    ),
+    table("places", &[("region_code", Text), ("tenant_ref", Int), ("id", Int), ("name", Text)]),
     table("visits", &[("region_code", Text), ("tenant_ref", Int), ("n", Int)]),
     table("devices", &[("device_id", Int), ("model", Text), ("tenant_ref", Int)]),
     table("readings", &[("device_id", Int), ("n", Int), ("value", Num)]),
@@ -114,10 +111,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
         "user_orders",
         &[("tenant_id", Int), ("id", Int), ("name", Text), ("total", Num), ("user_id", Int)],
     ),
-    view(
-        "maybe_orders",
-        &[("tenant_id", Int), ("id", Int), ("order_tenant", Int), ("total", Num)],
-    ),
+    view("maybe_orders", &[("tenant_id", Int), ("id", Int), ("order_tenant", Int), ("total", Num)]),
     view("counted", &[("tenant_id", Int), ("n", Int), ("name", Text)]),
     view("both_keys", &[("tenant_id", Int), ("id", Int)]),
     view("ranked", &[("tenant_id", Int), ("id", Int), ("r", Int)]),
@@ -127,16 +121,8 @@ pub(crate) const RELATIONS: &[Relation] = &[
 ];
 
 /// Names of columns that hold keys.
-pub(crate) const KEYS: &[&str] = &[
-    "tenant_id",
-    "owner",
-    "file_id",
-    "region_code",
-    "tenant_ref",
-    "device_id",
-    "\"Tenant\"",
-    "t",
-];
+pub(crate) const KEYS: &[&str] =
+    &["tenant_id", "owner", "file_id", "region_code", "tenant_ref", "device_id", "\"Tenant\"", "t"];
 
 /// Tables as they are stored, with the columns that hold their key.
 const STORED: &[(&str, &[&str])] = &[
@@ -249,7 +235,10 @@ impl World {
         for (index, (table, _)) in STORED.iter().enumerate() {
             let rows = rows(&mut choices, table);
             for row in rows {
-                let insert = format!("INSERT INTO {table} VALUES ({}) ON CONFLICT DO NOTHING;\n", row.join(", "));
+                let insert = format!(
+                    "INSERT INTO {table} VALUES ({}) ON CONFLICT DO NOTHING;\n",
+                    row.join(", ")
+                );
                 loads[0].push_str(&insert);
                 for shard in self.homes(index, &key_texts(index, &row)) {
                     loads[shard + 1].push_str(&insert);
@@ -480,7 +469,14 @@ fn map(choices: &mut Choices) -> (ShardMap, String) {
     }
     let all = "[\"s0\", \"s1\", \"s2\"]";
     let places: BTreeMap<&str, (&str, &str, &str)> = BTreeMap::from([
-        ("tenant", ("bigint", "columns = [\"tenant_id\"]\ntables = { tenants = \"id\", \"Odd Table\" = \"Tenant\" }", "i")),
+        (
+            "tenant",
+            (
+                "bigint",
+                "columns = [\"tenant_id\"]\ntables = { tenants = \"id\", \"Odd Table\" = \"Tenant\" }",
+                "i",
+            ),
+        ),
         ("device", ("integer", "columns = [\"device_id\"]", "i")),
         ("owner", ("text", "columns = [\"owner\"]", "t")),
         ("file", ("uuid", "columns = [\"file_id\"]", "u")),
@@ -503,9 +499,15 @@ fn map(choices: &mut Choices) -> (ShardMap, String) {
             format!("[keys.{name}.hash]\nalgorithm = \"{word}\"\n{shards}\n")
         };
         let ranges = match kind {
-            "i" => "ranges = [{ to = 1, shard = \"s0\" }, { from = 2, to = 4, shard = \"s1\" }, { from = 5, shard = \"s2\" }]",
-            "t" => "ranges = [{ to = \"Z\", shard = \"s0\" }, { from = \"[\", to = \"b\", shard = \"s1\" }, { from = \"b!\", shard = \"s2\" }]",
-            _ => "ranges = [{ to = \"00000000-0000-0000-0000-000000000001\", shard = \"s0\" }, { from = \"00000000-0000-0000-0000-000000000002\", to = \"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\", shard = \"s1\" }, { from = \"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12\", shard = \"s2\" }]",
+            "i" => {
+                "ranges = [{ to = 1, shard = \"s0\" }, { from = 2, to = 4, shard = \"s1\" }, { from = 5, shard = \"s2\" }]"
+            }
+            "t" => {
+                "ranges = [{ to = \"Z\", shard = \"s0\" }, { from = \"[\", to = \"b\", shard = \"s1\" }, { from = \"b!\", shard = \"s2\" }]"
+            }
+            _ => {
+                "ranges = [{ to = \"00000000-0000-0000-0000-000000000001\", shard = \"s0\" }, { from = \"00000000-0000-0000-0000-000000000002\", to = \"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\", shard = \"s1\" }, { from = \"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12\", shard = \"s2\" }]"
+            }
         };
         match strategy {
             // Texts don't fall into ranges without gaps.

@@ -41,17 +41,15 @@ impl Raw {
     }
 
     /// A connection that is logged in (by trust), and what it was told on the way.
-    pub(crate) fn log_in(
-        address: SocketAddr,
-        parameters: &[(&str, &str)],
-    ) -> (Self, Vec<Message>) {
+    pub(crate) fn log_in(address: SocketAddr, parameters: &[(&str, &str)]) -> (Self, Vec<Message>) {
         let mut raw = Self::dial(address);
         raw.send(&startup(parameters));
         let mut told = Vec::new();
         loop {
             let message = raw.receive().unwrap_or_else(|why| panic!("{why:?} after {told:?}"));
             if message.tag == b'K' {
-                let word = |at: usize| i32::from_be_bytes(message.body[at..at + 4].try_into().unwrap());
+                let word =
+                    |at: usize| i32::from_be_bytes(message.body[at..at + 4].try_into().unwrap());
                 raw.key = (word(0), word(4));
             }
             let last = matches!(message.tag, b'Z' | b'E');
@@ -190,9 +188,14 @@ pub(crate) fn sqlstate(messages: &[Message]) -> String {
 
 /// The values of all rows, as text.
 pub(crate) fn rows(messages: &[Message]) -> Vec<Vec<Option<String>>> {
-    messages.iter().filter(|m| m.tag == b'D').map(|m| values(&m.body)).map(|row| {
-        row.into_iter().map(|v| v.map(|v| String::from_utf8_lossy(&v).into_owned())).collect()
-    }).collect()
+    messages
+        .iter()
+        .filter(|m| m.tag == b'D')
+        .map(|m| values(&m.body))
+        .map(|row| {
+            row.into_iter().map(|v| v.map(|v| String::from_utf8_lossy(&v).into_owned())).collect()
+        })
+        .collect()
 }
 
 /// A `DataRow`'s values.

@@ -101,13 +101,13 @@ impl Executor {
                 match Target::close(body)? {
                     Target::Statement(name) => {
                         self.statements.remove(name);
-                        unit.inject(|out| wire::backend::close_complete(out));
+                        unit.inject(wire::backend::close_complete);
                     }
                     Target::Portal(name) => match self.portals.remove(name) {
                         Some(Portal::Shard) => {
                             unit.ops.push(Op::Raw(raw, StepKind::Close));
                         }
-                        _ => unit.inject(|out| wire::backend::close_complete(out)),
+                        _ => unit.inject(wire::backend::close_complete),
                     },
                 }
                 Ok(())
@@ -133,8 +133,7 @@ impl Executor {
             )
             .into());
         }
-        let readied =
-            worker::with_planner(|p| p.prepare(&self.world, &self.reading, view.sql))?;
+        let readied = worker::with_planner(|p| p.prepare(&self.world, &self.reading, view.sql))?;
         let class = &readied.entry.class;
         if self.session.transaction.status() == b'E'
             && !ends_failure(class)
@@ -149,7 +148,10 @@ impl Executor {
             || is_local(class, &self.world)
             || matches!(
                 class,
-                Class::Set(_) | Class::Reset(_) | Class::SetTransaction { .. } | Class::SetConstraints
+                Class::Set(_)
+                    | Class::Reset(_)
+                    | Class::SetTransaction { .. }
+                    | Class::SetConstraints
             );
         if !local && unit.describe_shard.is_none() {
             let scopes = SessionScopes(&self.session);
@@ -169,7 +171,7 @@ impl Executor {
             local,
         };
         if local {
-            unit.inject(|out| wire::backend::parse_complete(out));
+            unit.inject(wire::backend::parse_complete);
         } else if view.name.is_empty() {
             unit.ops.push(Op::ParseUnnamed(raw));
         } else {
@@ -225,7 +227,7 @@ impl Executor {
             .into_owned();
             let portal = Portal::Local { entry, text };
             self.portals.insert(view.portal.to_vec(), portal);
-            unit.inject(|out| wire::backend::bind_complete(out));
+            unit.inject(wire::backend::bind_complete);
             return Ok(());
         }
         let plan = self.plan_bind(view)?;
@@ -431,7 +433,7 @@ impl Executor {
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
         if matches!(class, Class::Empty) {
-            unit.inject(|out| wire::backend::empty_query_response(out));
+            unit.inject(wire::backend::empty_query_response);
             return Ok(());
         }
         if self.session.transaction.status() == b'E' && !ends_failure(class) {
