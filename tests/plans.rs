@@ -16,6 +16,8 @@
 //!
 //! Flags follow the shards: `taints`, `writes`, `schema`. A refusal is `error SQLSTATE message`.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
