@@ -304,6 +304,7 @@ impl Executor {
         }
         self.held.clear();
         self.cancel.rest();
+        self.temporary = None;
         self.statements.clear();
         self.portals.clear();
         self.session.settings.reset_all();

@@ -104,6 +104,8 @@ pub struct Executor {
     batch: extended::Batch,
     /// The text of a simple query, kept for its capacity.
     text: Vec<u8>,
+    /// Where the session has temporary tables.
+    temporary: Option<ShardId>,
     /// When the statement began; only known while trace is on.
     started: Option<std::time::Instant>,
 }
@@ -132,6 +134,7 @@ impl Executor {
             portals: HashMap::new(),
             batch: extended::Batch::default(),
             text: Vec::new(),
+            temporary: None,
             started: None,
         }
     }
@@ -190,7 +193,7 @@ impl Executor {
 
     /// The one shard that a plan's route and the transaction lead to.
     fn one_shard(&self, plan: &Plan) -> Result<ShardId, SqlError> {
-        let here = self.session.transaction.shard();
+        let here = self.session.transaction.shard().or(self.temporary);
         match (&plan.route, here) {
             (Route::One(shard), None) => Ok(*shard),
             (Route::One(shard), Some(here)) if *shard == here => Ok(here),
@@ -208,6 +211,18 @@ impl Executor {
 
     fn other_shard(&self, wanted: ShardId, here: ShardId) -> SqlError {
         let name = |shard: ShardId| self.world.map.shard_name(shard);
+        if self.session.transaction.shard().is_none() {
+            return SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                format!(
+                    "this statement belongs to shard \"{}\", the session has temporary tables on shard \"{}\"",
+                    name(wanted),
+                    name(here)
+                ),
+            )
+            .detail("A temporary table may hide a table of the same name, and it is on one shard only.")
+            .hint("DISCARD ALL drops the session's temporary tables.");
+        }
         SqlError::new(
             SqlState::FEATURE_NOT_SUPPORTED,
             format!(
@@ -252,19 +267,36 @@ impl Executor {
     /// session's settings. The index is into `held`.
     async fn acquire(&mut self, shard: ShardId) -> Result<usize, SqlError> {
         if let Some(at) = self.held.iter().position(|held| held.shard == shard) {
+            self.apply_settings(at).await?;
             return Ok(at);
         }
         let leased = self.pools.pool(&self.worker, &self.world, shard)?.lease().await;
-        let mut lease = leased.map_err(|error| self.shard_error(shard, &error))?;
-        let wanted = self.session.settings.committed();
-        if lease.settings_id != wanted.id() {
-            let sql = wanted.replay();
-            lease.simple_query(&sql).await.map_err(|error| self.shard_error(shard, &error))?;
-            lease.settings_id = wanted.id();
-        }
+        let lease = leased.map_err(|error| self.shard_error(shard, &error))?;
         self.cancel.working(shard, lease.pid(), lease.secret_word());
         self.held.push(Held { shard, lease, pinned: false });
-        Ok(self.held.len() - 1)
+        let at = self.held.len() - 1;
+        if let Err(error) = self.apply_settings(at).await {
+            self.lose(at);
+            return Err(error);
+        }
+        Ok(at)
+    }
+
+    /// Tells a connection the session's settings, if it has others. Within a transaction it has been told.
+    async fn apply_settings(&mut self, at: usize) -> Result<(), SqlError> {
+        let wanted = self.session.settings.committed();
+        let Some(held) = self.held.get_mut(at) else { return Ok(()) };
+        if held.lease.settings_id == wanted.id() || held.lease.tx_status() != b'I' {
+            return Ok(());
+        }
+        let (shard, sql) = (held.shard, wanted.replay());
+        match held.lease.simple_query(&sql).await {
+            Ok(_) => {
+                held.lease.settings_id = wanted.id();
+                Ok(())
+            }
+            Err(error) => Err(self.shard_error(shard, &error)),
+        }
     }
 
     fn shard_error(&self, shard: ShardId, error: &BackendError) -> SqlError {
@@ -274,10 +306,13 @@ impl Executor {
     /// Lets go of a connection whose work is done; it stays if it is pinned or in a transaction.
     fn settle(&mut self, at: usize) {
         let Some(held) = self.held.get_mut(at) else { return };
-        if held.pinned || held.lease.tx_status() != b'I' {
+        if held.lease.tx_status() != b'I' || self.batch.is_open() {
             return;
         }
         held.lease.settings_id = self.session.settings.committed().id();
+        if held.pinned {
+            return;
+        }
         let held = self.held.swap_remove(at);
         if self.cancel.rest() {
             // A cancel request is under way to this connection: it must not hit the next client.

@@ -34,6 +34,8 @@ pub struct Entry {
     pub template: Option<Template>,
     /// It names a table that the catalog does not know.
     pub unknown_table: bool,
+    /// It calls currval or lastval, which speak of the connection's own past.
+    pub reads_sequence_state: bool,
 }
 
 /// One statement of a query string, with its plan.
@@ -257,7 +259,7 @@ impl Planner {
         if cached && let Some(entry) = self.cache.get(&KeyRef { reading: reading.id, shape }) {
             return Arc::clone(entry);
         }
-        let entry = Arc::new(analyse(world, reading, statement, literals(scan, scanned)));
+        let entry = Arc::new(analyse(world, reading, statement, shape, literals(scan, scanned)));
         if cached && shape.len() <= CACHED_SHAPE_BYTES_MAX && is_shape_alone(&entry) {
             self.cache.insert(Key { reading: reading.id, shape: shape.into() }, Arc::clone(&entry));
         }
@@ -292,7 +294,13 @@ pub struct Readied {
     pub hint: Option<Box<str>>,
 }
 
-fn analyse(world: &World, reading: &Reading, text: &str, literals: &[Literal]) -> Entry {
+fn analyse(
+    world: &World,
+    reading: &Reading,
+    text: &str,
+    shape: &[u8],
+    literals: &[Literal],
+) -> Entry {
     let class = class::classify(text, reading.standard_strings);
     let names = Names { search_path: &reading.search_path, user: &reading.user };
     let statement = match &class {
@@ -305,7 +313,10 @@ fn analyse(world: &World, reading: &Reading, text: &str, literals: &[Literal]) -
     let template =
         statement.as_ref().map(|statement| Template::compile(statement, &class, &world.map));
     let unknown_table = statement.as_ref().is_some_and(names_unknown_table);
-    Entry { class, template, unknown_table }
+    let reads_sequence_state = shape
+        .split(|c| !c.is_ascii_alphanumeric() && *c != b'_')
+        .any(|word| word.eq_ignore_ascii_case(b"currval") || word.eq_ignore_ascii_case(b"lastval"));
+    Entry { class, template, unknown_table, reads_sequence_state }
 }
 
 fn names_unknown_table(statement: &Statement) -> bool {

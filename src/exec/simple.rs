@@ -1,6 +1,6 @@
 //! The simple query protocol: one Query message, one or several statements.
 
-use super::planner::Planned;
+use super::planner::{Entry, Planned};
 use super::{Executor, Failure, Gone, local, worker};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
@@ -137,6 +137,7 @@ impl Executor {
         let Some(plan) = &planned.plan else {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan").into());
         };
+        self.refuse_session_state(&planned.entry)?;
         if plan.answer == Answer::Stream {
             self.last_route.note(plan, &self.world);
             return self.scatter_query(plan, &text).await;
@@ -185,6 +186,24 @@ impl Executor {
         }
     }
 
+    /// What would show this client another one's state, or lose what is meant for it.
+    pub(super) fn refuse_session_state(&self, entry: &Entry) -> Result<(), SqlError> {
+        if entry.reads_sequence_state && !self.held.iter().any(|held| held.pinned) {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "currval and lastval are not supported on a pooled connection",
+            )
+            .detail("They speak of the connection's last nextval, which may have been another client's.")
+            .hint("Use INSERT … RETURNING, or call nextval in this session first."));
+        }
+        if matches!(entry.class, Class::Listen) {
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "LISTEN is not supported")
+                .detail("Notifications are not passed on to pooled clients.")
+                .hint("Listen on a connection to the shard itself."));
+        }
+        Ok(())
+    }
+
     /// Several statements in one string: all of them go to one shard, as they are.
     async fn run_string(&mut self, planned: &[Planned], text: &[u8]) -> Result<(), Failure> {
         let failed = self.session.transaction.status() == b'E';
@@ -213,6 +232,7 @@ impl Executor {
                 .hint("Send it by itself.")
                 .into());
             }
+            self.refuse_session_state(&one.entry)?;
             let Some(plan) = &one.plan else { continue };
             let shard = match plan.route {
                 Route::Any | Route::Nowhere => None,
@@ -308,6 +328,9 @@ impl Executor {
             Class::Savepoint(name) => self.session.settings.savepoint(name),
             Class::Release(name) => self.session.settings.release(name),
             Class::RollbackTo(name) => self.session.settings.rollback_to(name),
+            Class::Definition { temporary: true, .. } => {
+                self.temporary = self.held.get(at).map(|held| held.shard);
+            }
             _ => {}
         }
     }

@@ -219,6 +219,8 @@ impl Executor {
             return Err(aborted().into());
         }
         let entry = Arc::clone(&statement.readied.entry);
+        self.refuse_session_state(&entry)?;
+        let statement = self.statement(view.statement)?;
         if statement.local {
             let (start, end) = (statement.readied.start, statement.readied.end);
             let text = String::from_utf8_lossy(
@@ -242,6 +244,9 @@ impl Executor {
                 return Err(self.other_pipeline(shard, other).into());
             }
             unit.shard = Some(shard);
+        }
+        if matches!(entry.class, Class::Definition { temporary: true, .. }) {
+            unit.effects.push(entry.class.clone());
         }
         unit.taints |= plan.taints;
         unit.changes_schema |= plan.changes_schema;
