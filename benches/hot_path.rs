@@ -73,7 +73,7 @@ fn directory(tenants: u32) -> String {
 }
 
 fn settings() -> Reading {
-    reading(&Session::default())
+    reading(&Session::default(), &world(HASH))
 }
 
 fn plan(planner: &mut Planner, world: &Arc<World>, reading: &Reading, sql: &str, out: &mut Vec<Planned>) {

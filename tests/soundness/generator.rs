@@ -956,7 +956,12 @@ impl Generator<'_> {
                         let row: Vec<String> = types
                             .iter()
                             .map(|ty| {
-                                if self.chance(4) { "DEFAULT".to_owned() } else { self.constant(*ty) }
+                                match self.weighted(&[92, 4, 4]) {
+                                    0 => self.constant(*ty),
+                                    1 => "DEFAULT".to_owned(),
+                                    // Assignments cast more than comparisons do.
+                                    _ => self.stranger(),
+                                }
                             })
                             .collect();
                         format!("({})", row.join(", "))
@@ -964,7 +969,15 @@ impl Generator<'_> {
                     .collect();
                 format!("VALUES {}", rows.join(", "))
             }
-            _ => self.query(&types, false),
+            _ => {
+                let mut types = types;
+                if self.chance(6)
+                    && let Some(ty) = types.first_mut()
+                {
+                    *ty = *self.choices.one(&[Ty::Int, Ty::Text, Ty::Uuid, Ty::Num]);
+                }
+                self.query(&types, false)
+            }
         };
         let unique: Option<&str> = match relation.sql {
             "users" | "orders" => Some("tenant_id, id"),
@@ -1350,8 +1363,8 @@ impl Generator<'_> {
                 ),
             };
             let oids: &[u32] = match ty {
-                Ty::Int | Ty::Num => &[0, 1016, 1007, 1005],
-                Ty::Text => &[0, 1009, 1015],
+                Ty::Int | Ty::Num => &[0, 1016, 1007, 1005, 1231, 1022],
+                Ty::Text => &[0, 1009, 1015, 1014, 1003],
                 Ty::Uuid => &[0, 2951],
             };
             let oid = *self.choices.one(oids);
@@ -1467,12 +1480,18 @@ impl Generator<'_> {
         }
     }
 
+    /// A constant of any type.
+    fn stranger(&mut self) -> String {
+        let ty = *self.choices.one(&[Ty::Int, Ty::Text, Ty::Uuid, Ty::Num]);
+        if self.chance(50) { self.typed(ty) } else { self.constant(ty) }
+    }
+
     fn param_of(&mut self, ty: Ty) -> String {
         let null = self.chance(5);
         let (value, oids): (Value, &[u32]) = match ty {
-            Ty::Int => (Value::Int(self.int()), &[0, 20, 23, 21, 1700, 0, 20, 705]),
+            Ty::Int => (Value::Int(self.int()), &[0, 20, 23, 21, 1700, 0, 20, 705, 701, 26]),
             Ty::Text => {
-                (Value::Text(self.text().to_owned()), &[0, 25, 1043, 0, 1042, 705])
+                (Value::Text(self.text().to_owned()), &[0, 25, 1043, 0, 1042, 705, 19])
             }
             Ty::Uuid => (Value::Text(self.uuid().to_owned()), &[0, 2950]),
             Ty::Num => (Value::Int(self.int()), &[0, 1700]),
