@@ -75,7 +75,7 @@ fn directory(tenants: u32) -> String {
 }
 
 fn settings() -> Reading {
-    reading(&Session::default())
+    reading(&Session::default(), &world(HASH))
 }
 
 fn plan(

@@ -23,9 +23,23 @@ pub struct Catalog {
     /// User-defined functions (everything outside `pg_catalog` and `information_schema`), by schema and
     /// name; overloads are folded together with the strictest of their facts.
     pub functions: FxHashMap<(String, String), Function>,
+    /// What `search_path` is where a session doesn't set it, by how closely it is meant.
+    pub search_paths: Vec<DefaultPath>,
     /// True when nothing is known of the schema (offline `route` without `--schema`): tables that are
     /// not listed are taken to exist, with whatever columns the statement names.
     pub open: bool,
+}
+
+/// A default of `search_path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultPath {
+    /// The greater one wins: 0 the server's, 1 for everyone everywhere, 2 for everyone in this database, 3 a
+    /// role's, 4 a role's in this database (`process_settings` in `postinit.c`).
+    pub rank: u8,
+    /// Whose; `None` for everyone's.
+    pub role: Option<String>,
+    /// The setting's text.
+    pub value: String,
 }
 
 /// How names without a schema are resolved.
@@ -67,6 +81,13 @@ impl Catalog {
             Some(schema) => find(schema),
             None => names.schemas().find_map(find),
         }
+    }
+
+    /// What `search_path` is for a role that doesn't set it; `None` where nobody has changed it.
+    pub fn default_search_path(&self, role: &str) -> Option<&str> {
+        let meant = |path: &&DefaultPath| path.role.as_deref().is_none_or(|r| r == role);
+        let path = self.search_paths.iter().filter(meant).max_by_key(|path| path.rank)?;
+        Some(&path.value)
     }
 
     /// The user-defined functions that a name can mean. Without a schema all schemas of the search path

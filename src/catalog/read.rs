@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Catalog, Column, Function, RelationKind, Table, Volatility};
+use super::{Catalog, Column, DefaultPath, Function, RelationKind, Table, Volatility};
 use crate::error::{SqlError, SqlState};
 
 /// To be run before the others, in the same transaction.
@@ -52,10 +52,46 @@ FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespa
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
 ORDER BY 1, 2";
 
+/// One row per default of `search_path`: rank (see [`DefaultPath`]), role, value. To be run before
+/// [`READ_SETTINGS`].
+pub const READ_SEARCH_PATHS: &str = "\
+SELECT '0', NULL::text, s.reset_val
+FROM pg_catalog.pg_settings s
+WHERE s.name = 'search_path'
+  AND s.source NOT IN ('global', 'database', 'user', 'database user', 'client', 'session')
+UNION ALL
+SELECT (1 + (d.setdatabase <> 0)::int + 2 * (d.setrole <> 0)::int)::text, r.rolname::text,
+       pg_catalog.substr(c.setting, 13)
+FROM pg_catalog.pg_db_role_setting d
+CROSS JOIN LATERAL pg_catalog.unnest(d.setconfig) AS c (setting)
+LEFT JOIN pg_catalog.pg_roles r ON r.oid = d.setrole
+WHERE pg_catalog.starts_with(c.setting, 'search_path=')
+  AND (d.setrole = 0 OR r.oid IS NOT NULL)
+  AND (d.setdatabase = 0
+       OR d.setdatabase = (SELECT b.oid FROM pg_catalog.pg_database b
+                           WHERE b.datname = pg_catalog.current_database()))";
+
 /// A row as text; `None` is NULL.
 pub type Row = Vec<Option<String>>;
 
 impl Catalog {
+    /// Adds the defaults of `search_path`, from the rows of [`READ_SEARCH_PATHS`].
+    #[must_use]
+    pub fn with_search_paths(mut self, rows: &[Row]) -> Self {
+        self.search_paths = rows
+            .iter()
+            .filter_map(|row| match row.as_slice() {
+                [Some(rank), role, Some(value)] => Some(DefaultPath {
+                    rank: rank.parse().ok()?,
+                    role: role.clone(),
+                    value: value.clone(),
+                }),
+                _ => None,
+            })
+            .collect();
+        self
+    }
+
     /// The catalog that the rows of the three queries describe.
     ///
     /// # Errors
@@ -174,6 +210,22 @@ mod tests {
 
     fn row(values: &[Option<&str>]) -> Row {
         values.iter().map(|v| v.map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn the_closest_search_path_counts() {
+        let rows = [
+            row(&[Some("0"), None, Some("\"$user\", public")]),
+            row(&[Some("2"), None, Some("shop")]),
+            row(&[Some("3"), Some("app"), Some("app, public")]),
+            row(&[Some("4"), Some("other"), Some("other")]),
+        ];
+        let catalog = Catalog::default().with_search_paths(&rows);
+        let check = |role, expect| assert_eq!(catalog.default_search_path(role), Some(expect));
+        check("app", "app, public");
+        check("other", "other");
+        check("bot", "shop");
+        assert_eq!(Catalog::default().default_search_path("bot"), None);
     }
 
     #[test]

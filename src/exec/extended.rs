@@ -22,6 +22,7 @@ use crate::error::SqlError;
 use crate::map::ShardId;
 use crate::observe;
 use crate::session::responses::StepKind;
+use crate::session::settings::SessionSettings;
 use crate::session::transaction::Transaction;
 use crate::sql::class::Class;
 use crate::wire;
@@ -124,6 +125,8 @@ pub(super) struct Unit {
     taints: bool,
     changes_schema: bool,
     effects: Vec<Class>,
+    /// The settings once the effects have come, if there are any.
+    after: Option<SessionSettings>,
     scatter: Option<ScatterBind>,
     unnamed_parsed: bool,
     /// The client's names of the statements that are described, in order.
@@ -346,7 +349,7 @@ impl Executor {
         for class in &unit.effects {
             self.apply(class, at);
         }
-        self.reading = worker::reading_if_changed(&self.session, &self.reading);
+        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
     }
 }
 

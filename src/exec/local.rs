@@ -312,7 +312,7 @@ impl Executor {
         self.session.key = None;
         self.session.region = None;
         self.session.trace = false;
-        self.reading = worker::reading_if_changed(&self.session, &self.reading);
+        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
         Ok(())
     }
 

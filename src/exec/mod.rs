@@ -114,7 +114,7 @@ impl Executor {
     /// A client that has logged in.
     pub fn new(worker: Arc<Worker>, io: ClientIo, session: Session, cancel: CancelSlot) -> Self {
         let world = worker.shared.store.current();
-        let reading = worker::reading(&session);
+        let reading = worker::reading(&session, &world);
         let pools = worker::ClientPools::new(&session.user, &worker.shared);
         Self {
             worker,
@@ -163,6 +163,7 @@ impl Executor {
             && self.worker.shared.store.version() != self.world.version
         {
             self.world = self.worker.shared.store.current();
+            self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
         }
     }
 

@@ -66,6 +66,8 @@ pub struct Reading {
     pub id: u64,
     /// The settings it was made of.
     pub settings: u64,
+    /// The world whose defaults it was made of.
+    pub world: u64,
 }
 
 struct Key {

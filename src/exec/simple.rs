@@ -6,7 +6,7 @@ use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::plan::{Answer, Plan, Route};
 use crate::session::responses::StepKind;
-use crate::session::settings::quote_literal;
+use crate::session::settings::{SessionSettings, quote_literal};
 use crate::session::transaction::{Pending, Transaction};
 use crate::sql::class::{Class, SetCommand, SetValue};
 use crate::wire;
@@ -219,6 +219,7 @@ impl Executor {
             .into());
         }
         let mut route = Route::Any;
+        let mut after = self.session.settings.clone();
         let (mut taints, mut changes_schema, mut rewritten) = (false, false, false);
         for one in planned {
             let text = statement_text(one, text);
@@ -233,6 +234,10 @@ impl Executor {
                 .into());
             }
             self.refuse_session_state(&one.entry)?;
+            if one.plan.is_some() && !matches!(one.entry.class, Class::Set(_) | Class::Reset(_)) {
+                self.refuse_other_reading(&after)?;
+            }
+            foresee(&mut after, &one.entry.class);
             let Some(plan) = &one.plan else { continue };
             let shard = match plan.route {
                 Route::Any | Route::Nowhere => None,
@@ -273,6 +278,23 @@ impl Executor {
         Ok(())
     }
 
+    /// Statements are read as the settings say that hold when the first of them is sent; `after` are those
+    /// that hold by then.
+    pub(super) fn refuse_other_reading(&self, after: &SessionSettings) -> Result<(), SqlError> {
+        let changed = |name: &&&str| {
+            after.current().value(name) != self.session.settings.current().value(name)
+        };
+        match READING_SETTINGS.iter().find(changed) {
+            None => Ok(()),
+            Some(name) => Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                format!("a change of {name} and a statement after it can't be sent together"),
+            )
+            .detail("What the statement means would have to be known before the change is made.")
+            .hint(format!("Send the change of {name} by itself."))),
+        }
+    }
+
     /// After an exchange: what the shard's last word and the statements' success mean for the session.
     pub(super) fn finish(&mut self, at: usize, taints: bool, schema: bool, classes: &[Class]) {
         let Some(shard) = self.held.get(at).map(|held| held.shard) else { return };
@@ -309,7 +331,7 @@ impl Executor {
         if let Some(held) = self.held.get_mut(at) {
             held.pinned |= taints;
         }
-        self.reading = worker::reading_if_changed(&self.session, &self.reading);
+        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
         self.settle(at);
     }
 
@@ -376,7 +398,7 @@ impl Executor {
             Class::Reset(None) => self.session.settings.reset_all(),
             _ => {}
         }
-        self.reading = worker::reading_if_changed(&self.session, &self.reading);
+        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
         true
     }
 
@@ -439,7 +461,7 @@ impl Executor {
                 } else {
                     Transaction::Idle
                 };
-                self.reading = worker::reading_if_changed(&self.session, &self.reading);
+                self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
                 Ok(Control::Answered(if failed { "ROLLBACK" } else { tag }))
             }
         }
@@ -569,6 +591,38 @@ fn rewritten_string(planned: &[Planned], query: &[u8]) -> String {
         }
     }
     sql
+}
+
+/// Settings that decide what a statement's text means.
+const READING_SETTINGS: [&str; 5] = [
+    "search_path",
+    "role",
+    "session_authorization",
+    "standard_conforming_strings",
+    "client_encoding",
+];
+
+/// What a statement will have made of the settings, if it succeeds.
+pub(super) fn foresee(settings: &mut SessionSettings, class: &Class) {
+    match class {
+        Class::Set(set) => {
+            let value = match &set.value {
+                SetValue::Default => None,
+                SetValue::One(value) => Some(quote_literal(value)),
+                SetValue::Raw(text) => Some(text.clone()),
+            };
+            settings.set(&set.name, value.as_deref(), set.local);
+        }
+        Class::Reset(Some(name)) => settings.set(name, None, false),
+        Class::Reset(None) => settings.reset_all(),
+        Class::Begin(_) => settings.begin(),
+        Class::Commit { .. } => settings.end(true),
+        Class::Rollback { .. } => settings.end(false),
+        Class::Savepoint(name) => settings.savepoint(name),
+        Class::Release(name) => settings.release(name),
+        Class::RollbackTo(name) => settings.rollback_to(name),
+        _ => {}
+    }
 }
 
 /// Transaction statements that the session follows itself.

@@ -139,16 +139,22 @@ pub(super) fn with_registry<R>(f: impl FnOnce(&mut Registry) -> R) -> R {
 }
 
 /// What a session's settings say about reading its statements.
-pub fn reading(session: &Session) -> Reading {
+pub fn reading(session: &Session, world: &World) -> Reading {
     let settings = session.settings.current();
     let search_path: Vec<String> = match settings.value("search_path") {
         Some(text) => split_identifiers(text),
-        None => vec!["$user".to_owned(), "public".to_owned()],
+        None => match world.catalog.default_search_path(&session.user) {
+            Some(text) => split_identifiers(text),
+            None => vec!["$user".to_owned(), "public".to_owned()],
+        },
     };
-    let user = match settings.value("role") {
-        Some(role) => split_identifiers(role).pop().unwrap_or_else(|| session.user.clone()),
-        None => session.user.clone(),
+    let named = |setting: &str| {
+        settings.value(setting).and_then(|role| split_identifiers(role).pop())
     };
+    let user = named("role")
+        .filter(|role| role != "none")
+        .or_else(|| named("session_authorization"))
+        .unwrap_or_else(|| session.user.clone());
     let is = |name: &str, wanted: &[&str]| {
         settings.value(name).is_none_or(|value| {
             let value = value.trim_matches('\'').to_ascii_lowercase();
@@ -163,6 +169,7 @@ pub fn reading(session: &Session) -> Reading {
         standard_strings,
         utf8: is("client_encoding", &["utf8", "utf-8", "unicode"]),
         settings: settings.id(),
+        world: world.version,
     }
 }
 
@@ -183,9 +190,10 @@ fn reading_id(search_path: &[String], user: &str, standard_strings: bool) -> u64
         .or_insert_with(|| NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The same, if the settings are others than those `old` was made of.
-pub(super) fn reading_if_changed(session: &Session, old: &Reading) -> Reading {
-    if session.settings.current().id() == old.settings { old.clone() } else { reading(session) }
+/// The same, if the settings are others than those `old` was made of, or their defaults may be.
+pub(super) fn reading_if_changed(session: &Session, world: &World, old: &Reading) -> Reading {
+    let same = session.settings.current().id() == old.settings && world.version == old.world;
+    if same { old.clone() } else { reading(session, world) }
 }
 
 /// A list of identifiers or string literals, as `SET search_path TO` takes it.
@@ -263,6 +271,8 @@ impl Executor {
             Ok(world) => {
                 let newer = world.version != seen;
                 self.world = world;
+                self.reading =
+                    reading_if_changed(&self.session, &self.world, &self.reading);
                 Ok(newer)
             }
             Err(_) if self.world.catalog_known => Ok(false),

@@ -3,7 +3,9 @@
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::catalog::Catalog;
-use crate::catalog::read::{READ_COLUMNS, READ_FUNCTIONS, READ_RELATIONS, READ_SETTINGS, Row};
+use crate::catalog::read::{
+    READ_COLUMNS, READ_FUNCTIONS, READ_RELATIONS, READ_SEARCH_PATHS, READ_SETTINGS, Row,
+};
 use crate::map::{ConnectionTarget, Host};
 
 /// How long a shard may take to be reached for its schema.
@@ -48,6 +50,7 @@ pub async fn read_catalog(target: &ConnectionTarget) -> Result<Catalog, ReadErro
 }
 
 async fn read(client: &tokio_postgres::Client) -> Result<Catalog, ReadError> {
+    let search_paths = rows(client, READ_SEARCH_PATHS).await?;
     client
         .batch_execute(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {READ_SETTINGS}"))
         .await?;
@@ -55,7 +58,7 @@ async fn read(client: &tokio_postgres::Client) -> Result<Catalog, ReadError> {
     let columns = rows(client, READ_COLUMNS).await?;
     let functions = rows(client, READ_FUNCTIONS).await?;
     client.batch_execute("COMMIT").await?;
-    Ok(Catalog::from_rows(&relations, &columns, &functions)?)
+    Ok(Catalog::from_rows(&relations, &columns, &functions)?.with_search_paths(&search_paths))
 }
 
 async fn rows(

@@ -18,7 +18,7 @@ use crate::datum::KeyType;
 use crate::map::{FunctionRule, KeyId, Placement, ShardId, ShardMap, UnlistedTables};
 use crate::sql::ir::{
     Analysis, Assignment, Block, BlockKind, CallKind, ColumnRef, Expr, MergeAction, OnConflict,
-    Scalar, Source, SourceId, SourceKind, Span,
+    Scalar, SettingCall, Source, SourceId, SourceKind, Span,
 };
 
 /// Statements with more range-table entries than this are not looked into: nothing is known of any of
@@ -128,6 +128,8 @@ pub(super) struct Query {
     pub(super) functions: Functions,
     /// The driving occurrence, if the answer is the union of the shards' answers.
     pub(super) many: Result<usize, Construct>,
+    /// What it sets by `set_config`.
+    pub(super) settings: Box<[SettingCall]>,
     /// Where the literals stood in the text that was compiled.
     pub(super) literals: Box<[Span]>,
     /// It locks rows (of reference tables too).
@@ -153,7 +155,8 @@ impl Query {
             assignments: Vec::new(),
             functions: functions(analysis, map),
             many: Err(Construct::NotColocated(String::new(), String::new())),
-            literals: analysis.literals.as_slice().into(),
+            settings: analysis.settings.as_slice().into(),
+            literals: analysis.literals.iter().map(|literal| literal.span).collect(),
             locks_rows: analysis.locks_rows,
             writes: false,
             taints: false,

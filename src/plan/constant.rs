@@ -26,6 +26,17 @@ pub(super) enum Use {
     Store,
 }
 
+/// A constant's own type, beside a key's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OwnType {
+    /// Of the key's family.
+    Key,
+    /// It has none.
+    Untyped,
+    /// Another one.
+    Other,
+}
+
 /// The constants of one execution.
 #[derive(Clone, Copy)]
 pub(super) struct Constants<'a> {
@@ -97,6 +108,65 @@ impl<'a> Constants<'a> {
             }
         }
         Ok(decoded)
+    }
+
+    /// Whether constants that stand in one list can be read one by one. The list has one type, which
+    /// PostgreSQL finds by looking at all of them (`select_common_type`): what has none of its own (a
+    /// quoted literal, an undeclared parameter) is read as that one.
+    pub(super) fn alike(&self, ty: KeyType, scalars: &[Scalar]) -> bool {
+        let mut untyped = false;
+        let mut others = false;
+        for scalar in scalars {
+            match self.own_type(ty, scalar) {
+                OwnType::Key => {}
+                OwnType::Untyped => untyped = true,
+                OwnType::Other => others = true,
+            }
+        }
+        !(untyped && others)
+    }
+
+    fn own_type(&self, ty: KeyType, scalar: &Scalar) -> OwnType {
+        let of_oid = |oid| match KeyType::from_oid(oid) {
+            Some(own) if own.same_family(ty) => OwnType::Key,
+            _ => OwnType::Other,
+        };
+        match scalar {
+            Scalar::Null => OwnType::Key,
+            Scalar::Literal(slot) | Scalar::Negative(slot) => {
+                match self.inputs.literals.get(usize::from(*slot)).map(|literal| literal.kind) {
+                    Some(LiteralKind::Integer) if ty.is_integer() => OwnType::Key,
+                    Some(LiteralKind::Integer | LiteralKind::Decimal) | None => OwnType::Other,
+                    Some(
+                        LiteralKind::String
+                        | LiteralKind::EscapeString
+                        | LiteralKind::DollarString
+                        | LiteralKind::Other,
+                    ) => OwnType::Untyped,
+                }
+            }
+            Scalar::Param(n) => match self.inputs.params.get(usize::from(*n)).map(|p| p.oid) {
+                None | Some(0 | oid::UNKNOWN) => OwnType::Untyped,
+                Some(declared) => of_oid(declared),
+            },
+            Scalar::Cast(_, to) => of_oid(*to),
+        }
+    }
+
+    /// The text that a constant is, if it is one.
+    pub(super) fn text(&self, scalar: &Scalar) -> Option<Cow<'a, str>> {
+        match scalar {
+            Scalar::Literal(slot) => match self.literal_text(*slot)? {
+                (LiteralKind::Integer | LiteralKind::Decimal | LiteralKind::Other, _) => None,
+                (_, text) => Some(text),
+            },
+            Scalar::Param(n) => {
+                let bytes = self.inputs.params.get(usize::from(*n))?.value?;
+                std::str::from_utf8(bytes).ok().map(Cow::Borrowed)
+            }
+            Scalar::Cast(inner, oid::TEXT | oid::VARCHAR) => self.text(inner),
+            Scalar::Negative(_) | Scalar::Null | Scalar::Cast(..) => None,
+        }
     }
 
     fn decode(&self, ty: KeyType, scalar: &Scalar) -> Result<Decoded<'a>, SqlError> {
@@ -210,7 +280,8 @@ impl<'a> Constants<'a> {
             same if same == to => KeyValue::from_param(ty, param),
             oid::TEXT | oid::VARCHAR => {
                 let param = Param { oid: to, format: Format::Text, value: Some(bytes) };
-                KeyValue::from_param(ty, &param)
+                // The server casts it where it comes to it, which may be never.
+                Ok(KeyValue::from_param(ty, &param).unwrap_or(Decoded::Unknown))
             }
             declared => match (KeyType::from_oid(declared), KeyType::from_oid(to)) {
                 (Some(a), Some(b)) if a.same_family(b) => KeyValue::from_param(ty, param),

@@ -31,6 +31,7 @@ use crate::sql::ir::{
     Analysis, Block, BlockId, BlockKind, ColumnRef, Expr, FromTree, InsertRows, JoinKind, Pred,
     Scalar, Select, SetOperation, SourceId, SourceKind, SubqueryPlace,
 };
+use crate::sql::lexer::LiteralKind;
 
 /// Sub-selects nested deeper than this are not looked into (analysis is bounded by the parser's own
 /// limit; this one keeps the walk's stack small).
@@ -692,6 +693,45 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Whether the branches of a set operation have literals in this output that are all written as
+    /// integers, or all quoted.
+    fn written_alike(&self, block: BlockId, output: u16) -> bool {
+        let mut kinds = Vec::new();
+        self.written(block, output, 0, &mut kinds);
+        let first = kinds.first().copied().flatten();
+        first.is_some() && kinds.iter().all(|kind| *kind == first)
+    }
+
+    /// How each branch's constant is written: as an integer, or quoted; `None` for anything else.
+    fn written(&self, id: BlockId, output: u16, depth: u32, kinds: &mut Vec<Option<bool>>) {
+        let Some(block) = self.analysis.blocks.get(id as usize).filter(|_| depth < NESTING_MAX)
+        else {
+            kinds.push(None);
+            return;
+        };
+        let of_expr = |expr: Option<&Expr>| match expr {
+            Some(Expr::Scalar(Scalar::Literal(slot) | Scalar::Negative(slot))) => {
+                match self.analysis.literals.get(usize::from(*slot))?.kind {
+                    LiteralKind::Integer => Some(true),
+                    LiteralKind::String | LiteralKind::EscapeString | LiteralKind::DollarString => {
+                        Some(false)
+                    }
+                    LiteralKind::Decimal | LiteralKind::Other => None,
+                }
+            }
+            _ => None,
+        };
+        let index = usize::from(output);
+        match &block.kind {
+            BlockKind::SetOperation(set) => {
+                self.written(set.left, output, depth + 1, kinds);
+                self.written(set.right, output, depth + 1, kinds);
+            }
+            BlockKind::Values(rows) => kinds.extend(rows.iter().map(|row| of_expr(row.get(index)))),
+            _ => kinds.push(of_expr(block.output.get(index).map(|o| &o.expr))),
+        }
+    }
+
     fn output_family(&self, block: BlockId, output: u16) -> Family {
         self.output_family_within(block, output, 0)
     }
@@ -713,10 +753,17 @@ impl<'a> Facts<'a> {
                 .map(|row| of_expr(row.get(index)))
                 .reduce(common)
                 .unwrap_or(Family::Other),
-            BlockKind::SetOperation(set) => common(
-                self.output_family_within(set.left, output, depth + 1),
-                self.output_family_within(set.right, output, depth + 1),
-            ),
+            BlockKind::SetOperation(set) => {
+                let left = self.output_family_within(set.left, output, depth + 1);
+                let right = self.output_family_within(set.right, output, depth + 1);
+                match (left, right) {
+                    // Constants are read as the type of both sides.
+                    (Family::Open, Family::Open) if !self.written_alike(id, output) => {
+                        Family::Other
+                    }
+                    sides => common(sides.0, sides.1),
+                }
+            }
             _ => of_expr(block.output.get(index).map(|o| &o.expr)),
         }
     }

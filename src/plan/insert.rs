@@ -256,7 +256,8 @@ impl InsertPlan {
     ) -> Result<ShardSet, SqlError> {
         let unknown =
             || Refusal::InsertQuery { table: self.table.name.clone(), column: self.column(0) };
-        if region.is_empty() || !region.is_named() {
+        let whole = |part| region.is_stored_whole(part, self.type_name(part));
+        if region.is_empty() || !region.is_named() || !(0..self.columns.len()).all(whole) {
             return Err(unknown().into());
         }
         if let Some(key) = scope.key(self.key)

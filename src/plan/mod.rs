@@ -363,6 +363,7 @@ impl Fast {
             || functions.homely;
         let more = !query.inserts.is_empty()
             || !query.fixed.is_empty()
+            || !query.settings.is_empty()
             || !query.unplaced.is_empty()
             || !query.assignments.is_empty()
             || query.reference_written.is_some()

@@ -230,6 +230,11 @@ pub(super) enum Refusal {
         /// The function.
         name: String,
     },
+    /// `SELECT set_config('search_path', 'app', false)`: it changes what later statements mean.
+    SettingFunction {
+        /// The setting, if it is known.
+        name: Option<String>,
+    },
     /// `UPDATE users SET active = false`: rows of several shards.
     CrossShardWrite {
         /// UPDATE, DELETE, MERGE.
@@ -368,6 +373,7 @@ impl Refusal {
             | Self::HomeFunction { .. }
             | Self::AllFunction { .. }
             | Self::ReadingFunction { .. }
+            | Self::SettingFunction { .. }
             | Self::CrossShardWrite { .. }
             | Self::CrossShardInsert { .. }
             | Self::ReferenceWrite { .. }
@@ -475,6 +481,12 @@ impl Refusal {
                     "table \"{table}\" lives on shard {home}, but the statement's shard is {scope}"
                 )
             }
+            Self::SettingFunction { name: Some(name) } => {
+                format!("set_config of {name} is not supported")
+            }
+            Self::SettingFunction { name: None } => {
+                "set_config of a setting whose name is not a constant is not supported".into()
+            }
             Self::UncheckedWrite { what, table, scope } => {
                 format!(
                     "{what} can't be checked to write to {table} only what belongs to shard {scope}"
@@ -556,6 +568,9 @@ impl Refusal {
             Self::WriteElsewhere { .. } => {
                 Some("No row is written where the shard map does not place it.".into())
             }
+            Self::SettingFunction { .. } => Some(
+                "Where later statements go may depend on it, and only SET is followed.".into(),
+            ),
             Self::UncheckedWrite { .. } => Some(
                 "Whatever chooses the shard, no row is written where the shard map does not place it.".into(),
             ),
@@ -633,6 +648,7 @@ impl Refusal {
                 "Reset the shard, or list the table as \"reference\" under [tables] if each shard has its own."
                     .into(),
             ),
+            Self::SettingFunction { .. } => Some("Use SET or SET LOCAL.".into()),
             Self::UncheckedWrite { .. } => Some(
                 "Write the rows with INSERT … VALUES, with their keys as constants or parameters.".into(),
             ),

@@ -111,6 +111,9 @@ impl Restrict {
                 Ok(Region::of_part(types.len(), *part, Domain::Values(found)))
             }
             Self::In(part, scalars) => {
+                if !constants.alike(type_of(types, *part), scalars) {
+                    return Ok(Region::everything(types.len()));
+                }
                 let mut found = SmallVec::new();
                 for scalar in scalars {
                     match constants.key(type_of(types, *part), scalar)? {
@@ -360,6 +363,16 @@ impl<'a> Region<'a> {
     /// Whether nothing is said of the key.
     pub(super) fn is_open(&self) -> bool {
         self.boxes.iter().any(|one| one.iter().all(|domain| matches!(domain, Domain::Any)))
+    }
+
+    /// Whether a column of this type stores every value that is named for this part as it stands.
+    pub(super) fn is_stored_whole(&self, part: usize, type_name: &str) -> bool {
+        self.boxes.iter().filter_map(|one| one.get(part)).all(|domain| match domain {
+            Domain::Values(values) => {
+                values.iter().all(|value| value.clone().stored_as(type_name) == *value)
+            }
+            Domain::Any | Domain::Range(..) => false,
+        })
     }
 
     /// The one value that every key has in this part, if there is one.

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use crate::catalog::{Table, Volatility};
 use crate::datum::Oid;
+use crate::sql::lexer::Literal;
 
 /// Index of a block in [`Analysis::blocks`].
 pub type BlockId = u32;
@@ -124,13 +125,15 @@ pub struct Analysis {
     pub sources: Vec<Source>,
     /// Every function call, at any depth.
     pub calls: Vec<Call>,
+    /// Every call of `set_config`.
+    pub settings: Vec<SettingCall>,
     /// `FOR UPDATE`, `FOR SHARE` … anywhere.
     pub locks_rows: bool,
     /// Highest `$n`.
     pub params: u16,
     /// Where the literals stood in the text that was analysed. Every position here counts in that text; in
     /// another one of the same shape what follows a literal of another length stands elsewhere.
-    pub literals: Vec<Span>,
+    pub literals: Vec<Literal>,
 }
 
 /// A function call.
@@ -144,6 +147,15 @@ pub struct Call {
     pub span: Span,
     /// The block it is evaluated in.
     pub block: BlockId,
+}
+
+/// `set_config(name, value, …)`, as far as its arguments are constants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettingCall {
+    /// The setting's name.
+    pub name: Option<Scalar>,
+    /// Its value.
+    pub value: Option<Scalar>,
 }
 
 /// What is known of a called function.

@@ -54,7 +54,10 @@ enum Answer {
 /// A parameter as it is bound.
 #[derive(Clone, Debug)]
 struct Bound {
+    /// The declared type.
     oid: u32,
+    /// The type that the planner knows.
+    described: u32,
     format: Format,
     bytes: Option<Vec<u8>>,
 }
@@ -117,8 +120,16 @@ pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> V
             .collect();
         match world.plain.prepare_typed(&statement.sql, &declared).await {
             Ok(prepared) => {
-                for (parameter, ty) in statement.params.iter().zip(prepared.params()) {
-                    bound.push(bind(parameter, ty));
+                for (n, (parameter, ty)) in statement.params.iter().zip(prepared.params()).enumerate()
+                {
+                    let mut one = bind(parameter, ty);
+                    // What stands in several places is read as what a shard described.
+                    let name = format!("${}", n + 1);
+                    let places = statement.sql.split(&name).skip(1);
+                    let repeated =
+                        places.filter(|p| !p.starts_with(|c: char| c.is_ascii_digit())).count() > 1;
+                    one.described = if repeated && one.oid == 0 { ty.oid() } else { one.oid };
+                    bound.push(one);
                 }
             }
             Err(error) => return Verdict::Invalid(code(&error).0),
@@ -344,7 +355,7 @@ fn plan(world: &World, sql: &str, bound: &[Bound], mode: Mode) -> Result<Plan, S
     let template = Template::compile(&analysed, &class, &world.map);
     let params: Vec<Param<'_>> = bound
         .iter()
-        .map(|b| Param { oid: b.oid, format: b.format, value: b.bytes.as_deref() })
+        .map(|b| Param { oid: b.described, format: b.format, value: b.bytes.as_deref() })
         .collect();
     let mut scope = Scope::default();
     match mode {
@@ -487,9 +498,9 @@ fn bind(parameter: &Parameter, ty: &Type) -> Bound {
         (value, oid) => binary_of(value, oid),
     };
     match (binary, text) {
-        (_, None) => Bound { oid, format: Format::Text, bytes: None },
-        (Some(bytes), _) => Bound { oid, format: Format::Binary, bytes: Some(bytes) },
-        (None, Some(text)) => Bound { oid, format: Format::Text, bytes: Some(text.into_bytes()) },
+        (_, None) => Bound { oid, described: oid, format: Format::Text, bytes: None },
+        (Some(bytes), _) => Bound { oid, described: oid, format: Format::Binary, bytes: Some(bytes) },
+        (None, Some(text)) => Bound { oid, described: oid, format: Format::Text, bytes: Some(text.into_bytes()) },
     }
 }
 
@@ -516,7 +527,7 @@ fn text_of(value: &Value) -> Option<String> {
 fn binary_of(value: &Value, oid: u32) -> Option<Vec<u8>> {
     match (value, oid) {
         (Value::Int(n), _) => integer(*n, oid),
-        (Value::Text(text), 25 | 1043 | 1042) => Some(text.clone().into_bytes()),
+        (Value::Text(text), 25 | 1043 | 1042 | 19) => Some(text.clone().into_bytes()),
         (Value::Text(text), 2950) => uuid(text),
         (Value::Ints(list), 1016 | 1007 | 1005) => {
             let element = match oid {
@@ -562,6 +573,8 @@ fn integer(n: i64, oid: u32) -> Option<Vec<u8>> {
         20 => n.to_be_bytes().to_vec(),
         23 => i32::try_from(n).ok()?.to_be_bytes().to_vec(),
         21 => i16::try_from(n).ok()?.to_be_bytes().to_vec(),
+        26 => u32::try_from(n).ok()?.to_be_bytes().to_vec(),
+        701 => (n as f64).to_be_bytes().to_vec(),
         1700 => {
             let mut bytes = Vec::new();
             let digits: i16 = i16::from(n != 0);

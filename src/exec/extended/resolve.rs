@@ -11,7 +11,9 @@ use crate::error::{SqlError, SqlState};
 use crate::exec::local::{LocalAnswer, SessionScopes, is_local};
 use crate::exec::planner::{Readied, Scopes, is_session_level};
 use crate::exec::scatter::ScatterBind;
-use crate::exec::simple::{Control, aborted, ends_failure, is_control, refuse_unsafe_encoding};
+use crate::exec::simple::{
+    Control, aborted, ends_failure, foresee, is_control, refuse_unsafe_encoding,
+};
 use crate::exec::{Executor, Gone, worker};
 use crate::plan::{Answer, Plan, Route};
 use crate::session::responses::StepKind;
@@ -153,6 +155,9 @@ impl Executor {
                     | Class::SetTransaction { .. }
                     | Class::SetConstraints
             );
+        if let (false, Some(after)) = (local, &unit.after) {
+            self.refuse_other_reading(after)?;
+        }
         if !local && unit.describe_shard.is_none() {
             let scopes = SessionScopes(&self.session);
             let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
@@ -231,6 +236,9 @@ impl Executor {
             self.portals.insert(view.portal.to_vec(), portal);
             unit.inject(wire::backend::bind_complete);
             return Ok(());
+        }
+        if let Some(after) = &unit.after {
+            self.refuse_other_reading(after)?;
         }
         let plan = self.plan_bind(view)?;
         self.last_route.note(&plan, &self.world);
@@ -476,12 +484,12 @@ impl Executor {
         Ok(())
     }
 
-    #[expect(clippy::unused_self, reason = "reads as one of the executor's verbs")]
     fn run(&mut self, unit: &mut Unit, sql: String, class: &Class) {
         unit.executes = true;
         // The server's unnamed statement is then this one.
         unit.unnamed_parsed = false;
         unit.effects.push(class.clone());
+        foresee(unit.after.get_or_insert_with(|| self.session.settings.clone()), class);
         unit.ops.push(Op::Run(sql));
     }
 

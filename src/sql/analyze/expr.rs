@@ -6,7 +6,7 @@ use sqlparser::ast::{
 };
 
 use super::super::functions::{self, Called};
-use super::super::ir::{BlockId, Call, CallKind, Expr as IrExpr, Span, Subquery, SubqueryPlace};
+use super::super::ir::{BlockId, Call, CallKind, Expr as IrExpr, SettingCall, Span, Subquery, SubqueryPlace};
 use super::super::parse;
 use super::scope::{Outside, Resolved};
 use super::{Lowered, Lowering, foreign, unsupported};
@@ -323,6 +323,9 @@ impl<'t> Lowering<'t, '_> {
         }
         let called = self.function_name(&function.name)?;
         let aggregates = called.aggregate && function.over.is_none();
+        if called.kind == CallKind::Setting {
+            self.setting(&function.args);
+        }
         let outer_refs = std::mem::take(&mut self.aggregate_refs);
         self.arguments(&function.args)?;
         for item in &function.within_group {
@@ -343,6 +346,21 @@ impl<'t> Lowering<'t, '_> {
         match &function.over {
             Some(WindowType::WindowSpec(spec)) => self.window(spec),
             Some(WindowType::NamedWindow(_)) | None => Ok(()),
+        }
+    }
+
+    /// Records what a `set_config` sets. (`setseed` has no name that could matter.)
+    fn setting(&mut self, arguments: &FunctionArguments) {
+        let constant = |n: usize| match arguments {
+            FunctionArguments::List(list) => match list.args.get(n) {
+                Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => self.scalar(expr),
+                _ => None,
+            },
+            FunctionArguments::None | FunctionArguments::Subquery(_) => None,
+        };
+        if matches!(arguments, FunctionArguments::List(list) if list.args.len() > 1) {
+            let call = SettingCall { name: constant(0), value: constant(1) };
+            self.arena.settings.push(call);
         }
     }
 

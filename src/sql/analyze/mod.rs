@@ -28,7 +28,7 @@ use sqlparser::ast;
 
 use super::class::Class;
 use super::ir::{
-    Analysis, Block, BlockId, BlockKind, Call, Source, SourceId, SourceKind, Span, Statement,
+    Analysis, Block, BlockId, BlockKind, Call, SettingCall, Source, SourceId, SourceKind, Span, Statement,
     Utility, UtilityKind,
 };
 use super::lexer::Literal;
@@ -72,7 +72,7 @@ pub fn analyze(
 fn remember(statement: &mut Statement, literals: &[Literal]) {
     match statement {
         Statement::Query(analysis) => {
-            analysis.literals = literals.iter().map(|literal| literal.span).collect();
+            analysis.literals = literals.to_vec();
         }
         Statement::Explain { inner, .. } => remember(inner, literals),
         Statement::Utility(_) | Statement::Opaque(_) => {}
@@ -191,6 +191,7 @@ struct Arena {
     blocks: Vec<Block>,
     sources: Vec<Source>,
     calls: Vec<Call>,
+    settings: Vec<SettingCall>,
     locks_rows: bool,
     open: FxHashMap<(String, String), OpenTable>,
     open_sources: Vec<(SourceId, (String, String))>,
@@ -221,6 +222,7 @@ impl Arena {
             blocks: self.blocks,
             sources: self.sources,
             calls: self.calls,
+            settings: self.settings,
             locks_rows: self.locks_rows,
             params: highest,
             literals: Vec::new(),

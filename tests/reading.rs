@@ -1,0 +1,93 @@
+//! What a name means is decided by settings: nothing may be routed by a meaning that it no longer has.
+
+mod support;
+
+use support::{Proxy, Shards, said};
+
+const TABLES: &str = "
+    CREATE TABLE users (tenant_id bigint NOT NULL, name text);
+    CREATE SCHEMA app;
+    CREATE TABLE app.users (id bigint, tenant_id bigint NOT NULL, name text);
+    CREATE SCHEMA other;
+    CREATE TABLE other.users (name text);";
+
+/// In `public` and `app` sharded by tenant, in `other` on one shard.
+const REST: &str = "[tables]\n\"other.users\" = { shard = \"deu\" }\n[functions]\n";
+
+async fn three() -> (Shards, Proxy) {
+    let shards = Shards::databases(3);
+    shards.run_on_all(TABLES).await;
+    for (index, name) in shards.names().enumerate() {
+        let direct = shards.direct(name).await;
+        for tenant in (0..30).filter(|tenant| tenant % 3 == index) {
+            let rows = format!(
+                "INSERT INTO users VALUES ({tenant}, 'public'); INSERT INTO app.users VALUES (1, {tenant}, 'app')"
+            );
+            direct.batch_execute(&rows).await.unwrap();
+        }
+        if name == "deu" {
+            direct.batch_execute("INSERT INTO other.users VALUES ('other')").await.unwrap();
+        }
+    }
+    let proxy = Proxy::start(&shards, &shards.map_by_hash(REST)).await;
+    (shards, proxy)
+}
+
+async fn names(client: &tokio_postgres::Client, sql: &str) -> Result<Vec<String>, String> {
+    let messages = client.simple_query(sql).await.map_err(|error| said(&error).0)?;
+    Ok(messages
+        .iter()
+        .filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get("name").map(str::to_owned),
+            _ => None,
+        })
+        .collect())
+}
+
+#[tokio::test]
+async fn settings_that_change_meaning_are_followed_or_refused() {
+    let (_shards, proxy) = three().await;
+    let client = proxy.connect().await;
+    let other = vec!["other".to_owned()];
+    client.batch_execute("SET search_path = other").await.unwrap();
+    assert_eq!(names(&client, "SELECT name FROM users").await.unwrap(), other);
+    client.batch_execute("RESET search_path").await.unwrap();
+    assert_eq!(names(&client, "SELECT name FROM users").await.unwrap().len(), 30);
+    // In one string the second statement would be read by the first one's past.
+    let together = "SET search_path = other; SELECT name FROM users";
+    assert_eq!(names(&client, together).await, Err("0A000".to_owned()));
+    assert_eq!(names(&client, "SELECT name FROM users").await.unwrap().len(), 30);
+    let undone = "BEGIN; SET LOCAL search_path = other; COMMIT; SELECT name FROM users WHERE tenant_id = 4";
+    assert_eq!(names(&client, undone).await.unwrap(), ["public"]);
+    let same = "SET work_mem = '1MB'; SELECT name FROM users WHERE tenant_id = 4";
+    assert_eq!(names(&client, same).await.unwrap(), ["public"]);
+    // A function that sets is not followed.
+    let check = async |sql: &str, expect: &str| {
+        let error = client.batch_execute(sql).await.expect_err(sql);
+        assert_eq!(said(&error).0, expect, "{sql}: {error:?}");
+    };
+    check("SELECT set_config('search_path', 'other', false)", "0A000").await;
+    check("SELECT set_config('SEARCH_PATH', 'other', false)", "0A000").await;
+    check("SELECT set_config(lower('X'), 'other', false)", "0A000").await;
+    check("SELECT set_config('pgmeridian.key', '4', false)", "0A000").await;
+    client.batch_execute("SELECT set_config('work_mem', '1MB', false)").await.unwrap();
+    client.batch_execute("SELECT pg_catalog.set_config('search_path', '', true)").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_role_has_a_search_path_of_its_own() {
+    let (shards, proxy) = three().await;
+    shards.run_on_all("ALTER ROLE CURRENT_USER IN DATABASE \"usa-east\" SET search_path = app").await;
+    shards.run_on_all("ALTER ROLE CURRENT_USER SET search_path = app, public").await;
+    drop(proxy);
+    let proxy = Proxy::start(&shards, &shards.map_by_hash(REST)).await;
+    let client = proxy.connect().await;
+    let rows = names(&client, "SELECT id, name FROM users WHERE tenant_id = 4").await.unwrap();
+    assert_eq!(rows, ["app"]);
+    // Its first column is another one than in schema public.
+    client.batch_execute("INSERT INTO users VALUES (7, 5, 'new')").await.unwrap();
+    let rows = names(&client, "SELECT name FROM users WHERE id = 7").await.unwrap();
+    assert_eq!(rows, ["new"]);
+    let found = shards.direct("deu").await.query("SELECT id FROM app.users WHERE id = 7", &[]).await;
+    assert_eq!(found.unwrap().len(), 1, "tenant 5 is of deu");
+}
