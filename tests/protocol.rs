@@ -43,6 +43,8 @@ const SCHEMA: &str = "
 
 /// What every script finds in the tables.
 const ROWS: &str = "
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle';
     TRUNCATE tenants, items, plans;
     INSERT INTO tenants SELECT n, 'tenant ' || n FROM generate_series(1, 6) n WHERE true;
     INSERT INTO items SELECT t, i, 'item ' || i, t + i / 4.0

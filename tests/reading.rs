@@ -57,7 +57,8 @@ async fn settings_that_change_meaning_are_followed_or_refused() {
     let together = "SET search_path = other; SELECT name FROM users";
     assert_eq!(names(&client, together).await, Err("0A000".to_owned()));
     assert_eq!(names(&client, "SELECT name FROM users").await.unwrap().len(), 30);
-    let undone = "BEGIN; SET LOCAL search_path = other; COMMIT; SELECT name FROM users WHERE tenant_id = 4";
+    let undone =
+        "BEGIN; SET LOCAL search_path = other; COMMIT; SELECT name FROM users WHERE tenant_id = 4";
     assert_eq!(names(&client, undone).await.unwrap(), ["public"]);
     let same = "SET work_mem = '1MB'; SELECT name FROM users WHERE tenant_id = 4";
     assert_eq!(names(&client, same).await.unwrap(), ["public"]);
@@ -77,7 +78,9 @@ async fn settings_that_change_meaning_are_followed_or_refused() {
 #[tokio::test]
 async fn a_role_has_a_search_path_of_its_own() {
     let (shards, proxy) = three().await;
-    shards.run_on_all("ALTER ROLE CURRENT_USER IN DATABASE \"usa-east\" SET search_path = app").await;
+    shards
+        .run_on_all("ALTER ROLE CURRENT_USER IN DATABASE \"usa-east\" SET search_path = app")
+        .await;
     shards.run_on_all("ALTER ROLE CURRENT_USER SET search_path = app, public").await;
     drop(proxy);
     let proxy = Proxy::start(&shards, &shards.map_by_hash(REST)).await;
@@ -88,6 +91,7 @@ async fn a_role_has_a_search_path_of_its_own() {
     client.batch_execute("INSERT INTO users VALUES (7, 5, 'new')").await.unwrap();
     let rows = names(&client, "SELECT name FROM users WHERE id = 7").await.unwrap();
     assert_eq!(rows, ["new"]);
-    let found = shards.direct("deu").await.query("SELECT id FROM app.users WHERE id = 7", &[]).await;
+    let found =
+        shards.direct("deu").await.query("SELECT id FROM app.users WHERE id = 7", &[]).await;
     assert_eq!(found.unwrap().len(), 1, "tenant 5 is of deu");
 }

@@ -13,7 +13,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
+use self::assemble::ParsedList;
 use super::planner::{Entry, Readied};
 use super::scatter::ScatterBind;
 use super::{Executor, Failure, Gone, worker};
@@ -59,7 +61,10 @@ pub(super) struct ClientStatement {
 /// A client's portal.
 pub(super) enum Portal {
     /// On a shard.
-    Shard,
+    Shard {
+        /// COPY … FROM STDIN: its Execute waits for data.
+        copies: bool,
+    },
     /// Ours.
     Local { entry: Arc<Entry>, text: String },
     /// Over several shards, to be run by its Execute.
@@ -71,10 +76,16 @@ pub(super) enum Portal {
 pub(super) struct Batch {
     /// An error was reported: everything up to Sync is skipped.
     skipping: bool,
-    /// Messages went to this shard since the last Sync.
+    /// Something was bound or executed on this shard since the last Sync.
     open_on: Option<ShardId>,
     /// The error was ours and the shard does not know of it.
     ours: bool,
+    /// In a transaction block, as far as the messages went.
+    block: Option<bool>,
+    taints: bool,
+    changes_schema: bool,
+    /// Statements that were carried out and concern the session.
+    effects: Vec<Class>,
     /// The unit's bytes, kept for their capacity.
     buffer: Vec<u8>,
 }
@@ -83,6 +94,21 @@ impl Batch {
     /// Messages were sent that no Sync has followed yet.
     pub(super) fn is_open(&self) -> bool {
         self.open_on.is_some()
+    }
+
+    /// The shard that they went to.
+    pub(super) fn open_on(&self) -> Option<ShardId> {
+        self.open_on
+    }
+
+    /// Everything up to Sync is skipped.
+    pub(super) fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// Takes what it has done to the session.
+    pub(super) fn take_effects(&mut self) -> Vec<Class> {
+        std::mem::take(&mut self.effects)
     }
 }
 
@@ -122,11 +148,20 @@ pub(super) struct Unit {
     describe_shard: Option<ShardId>,
     /// Something is executed or bound, not only parsed and described.
     executes: bool,
+    /// An Execute that waits for the client's data.
+    copies: bool,
+    /// The transaction is failed, as far as the messages were read.
+    failed: bool,
+    /// In a transaction block, as far as the messages were read.
+    block: bool,
+    /// Executes so far.
+    executions: u32,
     taints: bool,
     changes_schema: bool,
-    effects: Vec<Class>,
     /// The settings once the effects have come, if there are any.
     after: Option<SessionSettings>,
+    /// What concerns the session, and how many Executes came before it.
+    effects: Vec<(u32, Class)>,
     scatter: Option<ScatterBind>,
     unnamed_parsed: bool,
     /// The client's names of the statements that are described, in order.
@@ -191,7 +226,7 @@ impl Executor {
         if self.batch.open_on.is_none() {
             self.follow_world();
         }
-        let mut unit = Unit::default();
+        let mut unit = self.empty_unit();
         if !self.batch.skipping {
             self.resolve_unit(bytes, &mut unit).await?;
         }
@@ -218,9 +253,22 @@ impl Executor {
         }
     }
 
-    /// An error of ours ended the unit early.
+    fn empty_unit(&self) -> Unit {
+        Unit {
+            failed: self.session.transaction.status() == b'E',
+            block: self.batch.block.unwrap_or_else(|| self.session.transaction.is_open()),
+            ..Unit::default()
+        }
+    }
+
+    /// An error ended the unit early.
     fn after_failure(&mut self, sync: bool) {
-        self.batch = Batch { skipping: !sync, buffer: Vec::new(), ..Batch::default() };
+        let open = self.batch.open_on;
+        self.batch = Batch { skipping: !sync, ..Batch::default() };
+        if let Some(at) = self.held.iter().position(|held| Some(held.shard) == open) {
+            // What came before in the pipeline must not stay.
+            self.lose(at);
+        }
         if sync {
             self.ready();
         }
@@ -236,6 +284,7 @@ impl Executor {
         if let Some(error) = unit.error {
             self.report(&error);
             self.batch.skipping = true;
+            self.batch.ours |= self.batch.is_open();
         }
         if sync {
             self.batch.skipping = false;
@@ -257,69 +306,143 @@ impl Executor {
     }
 
     async fn run_on_shard(&mut self, unit: Unit, bytes: &[u8], sync: bool) -> Result<(), Failure> {
-        let shard = self.unit_shard(&unit);
-        let at = self.acquire(shard).await?;
-        // Parsing alone does not bring a transaction to a shard.
-        let aside = !unit.executes && matches!(self.session.transaction, Transaction::Pending(_));
-        let explicit = self.session.transaction.is_open() && !aside;
-        let hold = self.session.trace || aside || unit.error.is_some() || self.batch.ours;
+        if !(unit.copies && sync) {
+            return self.run_unit_on_shard(unit, bytes, sync).await;
+        }
+        // While a shard takes COPY data it ignores Sync. The client sends another one behind the data.
+        self.run_unit_on_shard(unit, bytes, false).await?;
+        if self.responses.copied() {
+            return Ok(());
+        }
+        let rest = self.empty_unit();
+        self.run_unit_on_shard(rest, &[], true).await
+    }
+
+    async fn run_unit_on_shard(
+        &mut self,
+        unit: Unit,
+        bytes: &[u8],
+        sync: bool,
+    ) -> Result<(), Failure> {
+        let ours = self.batch.ours || unit.error.is_some();
+        // Parsing and describing is no part of a transaction: the shard gets a Sync in any case, and what
+        // follows may go elsewhere.
+        let aside = !unit.executes && !self.batch.is_open();
+        let pending = matches!(self.session.transaction, Transaction::Pending(_));
+        let hold = self.session.trace || ours || !sync || (aside && pending);
+        let course = Course { sync, aside, ours, hold };
+        let mut parsed = None;
+        match self.send_unit(&unit, bytes, &course, &mut parsed).await {
+            Ok(at) => {
+                self.note_parsed(at, parsed.as_deref().unwrap_or_default());
+                self.note_types(&unit.described);
+                self.finish_unit(at, unit, &course);
+                Ok(())
+            }
+            Err(failure) => {
+                self.forget_parsed(&unit, parsed.as_deref());
+                Err(failure)
+            }
+        }
+    }
+
+    /// Sends what the unit asks of its shard and relays the answers.
+    async fn send_unit(
+        &mut self,
+        unit: &Unit,
+        bytes: &[u8],
+        course: &Course,
+        parsed: &mut Option<ParsedList>,
+    ) -> Result<usize, Failure> {
+        let at = self.acquire(self.unit_shard(unit)).await?;
         self.request.clear();
-        self.responses.begin(hold);
-        if !aside {
+        self.responses.begin(course.hold);
+        if !course.aside {
             self.open_transaction(at).await?;
         }
-        let parsed = self.assemble(at, &unit.ops, bytes);
-        let ours = self.batch.ours || unit.error.is_some();
+        *parsed = Some(self.assemble(at, &unit.ops, bytes));
         if let Some(error) = &unit.error {
             let mut message = Vec::new();
             wire::backend::error(&mut message, error, Severity::Error);
             self.responses.inject(&message);
             observe::refused(error.code);
         }
-        if !sync {
+        if !course.sync && !course.aside {
             wire::frontend::flush_into(&mut self.request);
-        } else if ours && !explicit {
-            // The shard does not know that the implicit transaction has failed.
-            wire::frontend::query_into(&mut self.request, b"ROLLBACK");
-            self.responses.expect(StepKind::Abort, true);
         } else {
+            if course.ours && !course.aside && !unit.block {
+                self.roll_back();
+            }
             wire::frontend::sync_into(&mut self.request);
             self.responses.expect(StepKind::Sync, false);
         }
         self.exchange(at).await?;
-        self.note_parsed(at, &parsed);
-        self.note_types(&unit.described);
-        if !sync {
-            self.batch.open_on = Some(shard);
-            self.batch.skipping = self.responses.failed() || unit.error.is_some();
-            self.batch.ours |= unit.error.is_some() && !self.responses.failed();
-            self.pending_effects(at, &unit);
-            return Ok(());
+        Ok(at)
+    }
+
+    /// The shard does not know that the implicit transaction has failed. (In the extended protocol: if it
+    /// has failed there too, it skips this, and a Query would be skipped without an answer.)
+    fn roll_back(&mut self) {
+        let request = &mut self.request;
+        wire::frontend::parse_into(request, b"", b"ROLLBACK", [].into_iter());
+        wire::frontend::bind_text_into(request, b"", &[], crate::datum::Format::Text);
+        wire::frontend::execute_into(request, b"", 0);
+        for kind in [StepKind::Parse, StepKind::Bind, StepKind::Execute] {
+            self.responses.expect(kind, true);
         }
-        self.batch = Batch { buffer: Vec::new(), ..Batch::default() };
-        if aside {
-            if self.responses.failed() || ours {
-                self.session.transaction.fail();
+    }
+
+    /// What the answers mean for the session.
+    fn finish_unit(&mut self, at: usize, unit: Unit, course: &Course) {
+        let failed = self.responses.failed();
+        let done = if failed { self.responses.commands() } else { u32::MAX };
+        let effects = unit.effects.into_iter().filter(|(before, _)| *before < done);
+        self.batch.effects.extend(effects.map(|(_, class)| class));
+        self.batch.taints |= unit.taints;
+        self.batch.changes_schema |= unit.changes_schema;
+        let pending = matches!(self.session.transaction, Transaction::Pending(_));
+        let shard = self.held.get(at).map(|held| held.shard);
+        if !course.sync && !course.aside {
+            self.batch.open_on = shard;
+            self.batch.block = Some(unit.block);
+            self.batch.skipping = failed || course.ours;
+            self.batch.ours = course.ours && !failed;
+            if let (true, Some(shard)) = (pending, shard) {
+                self.session.transaction.settle(shard, b'T');
             }
+            return;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let failed = failed || course.ours || batch.skipping;
+        if course.aside && pending {
             self.settle(at);
-        } else {
-            self.finish(at, unit.taints, unit.changes_schema, &unit.effects);
-            if ours {
+            if failed {
                 self.session.transaction.fail();
             }
+        } else {
+            let effects: SmallVec<[&Class; 4]> = batch.effects.iter().collect();
+            self.finish(at, batch.taints, batch.changes_schema, &effects, failed);
+            if course.ours {
+                self.session.transaction.fail();
+            }
+        }
+        if !course.sync {
+            self.batch.skipping = failed;
+            return;
         }
         if !self.session.transaction.is_open() {
             self.portals.clear();
         }
-        if hold {
+        if course.hold {
             if self.session.trace {
                 self.trace_notice();
             }
             self.ready();
         }
-        Ok(())
     }
+}
 
+impl Executor {
     /// What a shard said of statements' parameters: from now on they are read as what they are.
     fn note_types(&mut self, described: &[Vec<u8>]) {
         for (name, body) in described.iter().zip(self.responses.descriptions()) {
@@ -330,32 +453,25 @@ impl Executor {
             }
         }
     }
+}
 
-    /// Effects of statements whose Sync has not come yet.
-    fn pending_effects(&mut self, at: usize, unit: &Unit) {
-        if self.responses.failed() {
-            return;
-        }
-        self.session.schema_changed |= unit.changes_schema;
-        // A SET within an implicit transaction may still be undone by a later error: its connection
-        // is kept from others.
-        if let Some(held) = self.held.get_mut(at) {
-            held.pinned |= unit.taints || !unit.effects.is_empty();
-        }
-        let opened = matches!(self.session.transaction, Transaction::Pending(_)) && unit.executes;
-        if opened && let Some(held) = self.held.get(at) {
-            self.session.transaction.settle(held.shard, b'T');
-        }
-        for class in &unit.effects {
-            self.apply(class, at);
-        }
-        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
-    }
+/// How a unit is carried out.
+struct Course {
+    /// It ends with Sync: the client is told `ReadyForQuery`.
+    sync: bool,
+    /// It only parses and describes.
+    aside: bool,
+    /// It has failed by an error of ours, now or before.
+    ours: bool,
+    /// The shard's `ReadyForQuery` is kept back.
+    hold: bool,
 }
 
 /// Texts that have a name of ours, per thread.
 pub(super) struct Registry {
-    known: FxHashMap<(Vec<u8>, Vec<Oid>), Arc<Prepared>>,
+    known: FxHashMap<(u64, Vec<u8>, Vec<Oid>), Arc<Prepared>>,
+    /// The world that the names were given in.
+    world: u64,
 }
 
 /// Most texts that keep their name; past it the table starts over, and texts get new names.
@@ -363,23 +479,51 @@ const REGISTERED_MAX: usize = 20_000;
 
 impl Registry {
     pub(super) fn new() -> Self {
-        Self { known: FxHashMap::default() }
+        Self { known: FxHashMap::default(), world: 0 }
     }
 
-    /// The one name for a text with these parameter types.
-    fn prepared(&mut self, sql: &[u8], oids: &[Oid]) -> Arc<Prepared> {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let key = (sql.to_vec(), oids.to_vec());
+    /// The one name for a text with these parameter types, read in this way. When the schema has changed,
+    /// a text gets a new name: a connection's statement by the old one may be of another shape.
+    fn prepared(&mut self, world: u64, reading: u64, sql: &[u8], oids: &[Oid]) -> Arc<Prepared> {
+        let key = (reading, sql.to_vec(), oids.to_vec());
+        if world > self.world {
+            self.known.clear();
+            self.world = world;
+        }
         if let Some(known) = self.known.get(&key) {
             return Arc::clone(known);
         }
         if self.known.len() >= REGISTERED_MAX {
             self.known.clear();
         }
-        let name = format!("pgmeridian_{}", NEXT.fetch_add(1, Ordering::Relaxed)).into_bytes();
-        let prepared = Arc::new(Prepared { name, sql: sql.to_vec(), oids: oids.to_vec() });
+        let prepared = Arc::new(Prepared::named(sql, oids));
         self.known.insert(key, Arc::clone(&prepared));
         prepared
+    }
+
+    /// A connection has refused a statement as out of date: all texts get new names.
+    fn forget(&mut self) {
+        self.known.clear();
+    }
+}
+
+impl Prepared {
+    fn named(sql: &[u8], oids: &[Oid]) -> Self {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let name = format!("pgmeridian_{}", NEXT.fetch_add(1, Ordering::Relaxed)).into_bytes();
+        Self { name, sql: sql.to_vec(), oids: oids.to_vec() }
+    }
+}
+
+impl Executor {
+    /// The name of ours for a text. On a connection with state of its own (a temporary table hides
+    /// another) a text may mean something else: there it gets a name of its own.
+    fn name_text(&self, sql: &[u8], oids: &[Oid]) -> Arc<Prepared> {
+        if self.held.iter().any(|held| held.pinned) {
+            return Arc::new(Prepared::named(sql, oids));
+        }
+        let (world, reading) = (self.world.version, self.reading.id);
+        worker::with_registry(|registry| registry.prepared(world, reading, sql, oids))
     }
 }

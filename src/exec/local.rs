@@ -312,6 +312,8 @@ impl Executor {
         self.session.key = None;
         self.session.region = None;
         self.session.trace = false;
+        let greeted = std::sync::Arc::clone(&self.greeted);
+        self.tell(&greeted);
         self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
         Ok(())
     }

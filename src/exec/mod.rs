@@ -102,6 +102,9 @@ pub struct Executor {
     statements: HashMap<Vec<u8>, extended::ClientStatement>,
     portals: HashMap<Vec<u8>, extended::Portal>,
     batch: extended::Batch,
+    /// Parameters as the client was last told, and as it was told when it logged in.
+    told: Arc<Vec<(String, String)>>,
+    greeted: Arc<Vec<(String, String)>>,
     /// The text of a simple query, kept for its capacity.
     text: Vec<u8>,
     /// Where the session has temporary tables.
@@ -133,6 +136,8 @@ impl Executor {
             statements: HashMap::new(),
             portals: HashMap::new(),
             batch: extended::Batch::default(),
+            told: Arc::default(),
+            greeted: Arc::default(),
             text: Vec::new(),
             temporary: None,
             started: None,
@@ -187,14 +192,10 @@ impl Executor {
         wire::backend::command_complete(&mut self.io.outbox, tag);
     }
 
-    fn warn(&mut self, code: SqlState, message: &str) {
-        let notice = SqlError::new(code, message);
-        wire::backend::notice(&mut self.io.outbox, &notice, Severity::Warning);
-    }
-
     /// The one shard that a plan's route and the transaction lead to.
     fn one_shard(&self, plan: &Plan) -> Result<ShardId, SqlError> {
-        let here = self.session.transaction.shard().or(self.temporary);
+        let busy = self.session.transaction.shard().or(self.batch.open_on());
+        let here = busy.or(self.temporary);
         match (&plan.route, here) {
             (Route::One(shard), None) => Ok(*shard),
             (Route::One(shard), Some(here)) if *shard == here => Ok(here),
@@ -212,7 +213,7 @@ impl Executor {
 
     fn other_shard(&self, wanted: ShardId, here: ShardId) -> SqlError {
         let name = |shard: ShardId| self.world.map.shard_name(shard);
-        if self.session.transaction.shard().is_none() {
+        if self.session.transaction.shard().is_none() && !self.batch.is_open() {
             return SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 format!(
@@ -261,7 +262,30 @@ impl Executor {
         let at = self.acquire(shard).await?;
         let found = self.held.get(at).map(|held| held.lease.parameters().to_vec());
         self.settle(at);
-        Ok(found.unwrap_or_default())
+        self.greeted = Arc::new(found.unwrap_or_default());
+        self.told = Arc::clone(&self.greeted);
+        Ok(self.greeted.to_vec())
+    }
+
+    /// Tells the client of parameters that are not as it believes.
+    fn tell(&mut self, parameters: &[(String, String)]) {
+        for (name, value) in parameters {
+            let known = self.told.iter().position(|(own, _)| own == name);
+            if known.is_some_and(|at| self.told.get(at).is_some_and(|(_, own)| own == value)) {
+                continue;
+            }
+            wire::backend::parameter_status(&mut self.io.outbox, name, value);
+            self.note_told(name, value);
+        }
+    }
+
+    /// The client has been told of a parameter.
+    fn note_told(&mut self, name: &str, value: &str) {
+        let told = Arc::make_mut(&mut self.told);
+        match told.iter_mut().find(|(own, _)| own == name) {
+            Some((_, own)) => value.clone_into(own),
+            None => told.push((name.to_owned(), value.to_owned())),
+        }
     }
 
     /// A connection to a shard: the one that is held, or one from the pool that has been told the
@@ -294,6 +318,10 @@ impl Executor {
         match held.lease.simple_query(&sql).await {
             Ok(_) => {
                 held.lease.settings_id = wanted.id();
+                if !self.told.is_empty() {
+                    let parameters = held.lease.parameters().to_vec();
+                    self.tell(&parameters);
+                }
                 Ok(())
             }
             Err(error) => Err(self.shard_error(shard, &error)),

@@ -60,6 +60,10 @@ impl Executor {
                 if broken_off {
                     return Err(Failure::Gone(Gone::Protocol));
                 }
+                if self.responses.failed() {
+                    // It said itself why it went.
+                    return Err(Failure::Shown);
+                }
                 Err(Failure::Error(error))
             }
         }
@@ -74,9 +78,13 @@ impl Executor {
         } else {
             connection.expect_ready(boundaries);
         }
-        send(connection, &self.request).await?;
+        let mut sending = Sending::new(&self.request);
         loop {
             let stop = poll_fn(|cx| {
+                // A shard that does not take bytes may wait for its answers to be taken first.
+                if let Poll::Ready(Err(broken)) = sending.poll(cx, connection) {
+                    return Poll::Ready(Err(broken));
+                }
                 poll_relay(cx, connection, &mut self.io, &mut self.responses, &mut self.segments)
             })
             .await?;
@@ -88,6 +96,8 @@ impl Executor {
                 }
             }
         }
+        // After an early error the shard still has to read what it skips.
+        poll_fn(|cx| sending.poll(cx, connection)).await?;
         for _ in 0..boundaries {
             connection.ready(self.responses.status());
         }
@@ -98,12 +108,19 @@ impl Executor {
         if self.responses.parameters().is_empty() {
             return;
         }
-        if let Some(held) = self.held.get_mut(at) {
-            for (name, value) in self.responses.parameters() {
-                held.lease.note_parameter(
-                    &String::from_utf8_lossy(name),
-                    &String::from_utf8_lossy(value),
-                );
+        let reported: Vec<(String, String)> = self
+            .responses
+            .parameters()
+            .iter()
+            .map(|(name, value)| {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                (text(name), text(value))
+            })
+            .collect();
+        for (name, value) in reported {
+            self.note_told(&name, &value);
+            if let Some(held) = self.held.get_mut(at) {
+                held.lease.note_parameter(&name, &value);
             }
         }
     }
@@ -133,18 +150,29 @@ impl Executor {
     }
 }
 
-async fn send(connection: &mut Connection, bytes: &[u8]) -> Result<(), Broken> {
-    let mut sent = 0;
-    poll_fn(|cx| {
-        while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
-            match ready!(connection.poll_write(cx, rest)) {
+/// Bytes on their way to a shard.
+struct Sending<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Sending<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+    ) -> Poll<Result<(), Broken>> {
+        while !self.rest.is_empty() {
+            match ready!(connection.poll_write(cx, self.rest)) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(Broken::Shard("it does not take bytes"))),
-                Ok(n) => sent += n,
+                Ok(n) => self.rest = self.rest.get(n..).unwrap_or_default(),
             }
         }
         Poll::Ready(Ok(()))
-    })
-    .await
+    }
 }
 
 /// One turn: while the client takes what comes, no byte is copied.
@@ -212,18 +240,37 @@ async fn copy_in(
     responses: &mut Responses,
     segments: &mut Vec<Segment>,
 ) -> Result<(), Broken> {
+    let extended = responses.in_execute();
     client.flush().await.map_err(|_| Broken::Client)?;
     let mut chunk = Vec::new();
     loop {
         let ended = take_copy_frames(client, &mut chunk).map_err(|()| Broken::Client)?;
-        if !chunk.is_empty() {
-            send(connection, &chunk).await?;
-            chunk.clear();
+        if ended && extended {
+            // Nothing else makes the shard say that it is done: it ignored the Sync that came before.
+            wire::frontend::flush_into(&mut chunk);
         }
+        let mut sending = Sending::new(&chunk);
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(result) = sending.poll(cx, connection) {
+                    return Poll::Ready(result);
+                }
+                // It may wait for its notices to be taken.
+                if client.poll_flush(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                ready!(poll_shard(cx, connection, client, responses, segments))?;
+            }
+        })
+        .await?;
+        chunk.clear();
         if ended {
             return Ok(());
         }
         let shard_spoke = poll_fn(|cx| {
+            if let Poll::Ready(Err(_)) = client.poll_flush(cx) {
+                return Poll::Ready(Err(Broken::Client));
+            }
             if let Poll::Ready(result) = client.poll_fill(cx) {
                 return Poll::Ready(match result {
                     Ok(true) => Ok(false),
@@ -241,20 +288,20 @@ async fn copy_in(
     }
 }
 
-/// Moves whole COPY frames to `chunk`; true when the last one was among them.
+/// Moves whole COPY frames to `chunk`; true when the last one was among them, or one that does not belong
+/// there: the shard will say so.
 fn take_copy_frames(client: &mut ClientIo, chunk: &mut Vec<u8>) -> Result<bool, ()> {
     loop {
         let frame = wire::frame::next(client.unread(), wire::frame::STATEMENT_BYTES_MAX);
         let Some(frame) = frame.map_err(|_| ())? else { return Ok(false) };
         let (length, kind) = (frame.raw.len(), frame.tag);
         match kind {
-            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => chunk.extend_from_slice(frame.raw),
-            // Flush and Sync have no meaning in copy-in mode of a simple query (manual, "COPY Operations").
+            // Flush and Sync have no meaning in copy-in mode (manual, "COPY Operations").
             tag::FLUSH | tag::SYNC => {}
-            _ => return Err(()),
+            _ => chunk.extend_from_slice(frame.raw),
         }
         client.consume(length);
-        if matches!(kind, tag::COPY_DONE | tag::COPY_FAIL) {
+        if !matches!(kind, tag::COPY_DATA | tag::FLUSH | tag::SYNC) {
             return Ok(true);
         }
     }

@@ -78,7 +78,7 @@ enum Trouble {
 impl Executor {
     /// A simple Query over several shards.
     pub(super) async fn scatter_query(&mut self, plan: &Plan, text: &str) -> Result<(), Failure> {
-        if self.session.transaction.is_open() {
+        if self.session.transaction.is_open() || self.batch.is_open() {
             self.one_shard(plan)?;
         }
         let mut request = Vec::new();

@@ -10,6 +10,7 @@ use crate::session::settings::{SessionSettings, quote_literal};
 use crate::session::transaction::{Pending, Transaction};
 use crate::sql::class::{Class, SetCommand, SetValue};
 use crate::wire;
+use crate::wire::backend::Severity;
 
 /// PostgreSQL's own words (`exec_simple_query`).
 pub(super) fn aborted() -> SqlError {
@@ -23,6 +24,8 @@ pub(super) fn aborted() -> SqlError {
 pub(super) enum Control {
     /// Nothing: the client can be told this command tag.
     Answered(&'static str),
+    /// The same, with a warning before it.
+    Warned(SqlError, &'static str),
     /// This must be said to the transaction's shard.
     Forward(ShardId, String),
 }
@@ -35,6 +38,12 @@ impl Executor {
     ///
     /// The client is gone.
     pub async fn query(&mut self, offset: usize, length: usize) -> Result<(), Gone> {
+        if self.batch.is_skipping() {
+            // As in PostgreSQL: behind an error everything is skipped up to Sync, queries too.
+            self.io.consume(offset + length + 1);
+            return Ok(());
+        }
+        let batch = self.begin_query();
         self.follow_world();
         self.note_start();
         let mut text = std::mem::take(&mut self.text);
@@ -47,6 +56,9 @@ impl Executor {
             Ok(()) => self.run_planned(&planned, &text).await,
             Err(error) => Err(error.into()),
         };
+        if let Some(shard) = batch {
+            self.end_batch(shard, result.is_err());
+        }
         planned.clear();
         self.planned = planned;
         if text.capacity() <= 4 * 1024 {
@@ -63,6 +75,35 @@ impl Executor {
         }
         self.after_schema_change().await;
         Ok(())
+    }
+
+    /// A simple query takes the unnamed statement and portal away. If it stands in an unfinished pipeline,
+    /// that becomes part of its transaction: the pipeline's shard is returned.
+    fn begin_query(&mut self) -> Option<ShardId> {
+        if !self.statements.is_empty() {
+            self.statements.remove(&b""[..]);
+        }
+        if !self.portals.is_empty() {
+            self.portals.remove(&b""[..]);
+        }
+        let shard = self.batch.open_on()?;
+        let effects = self.batch.take_effects();
+        if let Some(at) = self.held.iter().position(|held| held.shard == shard) {
+            effects.iter().for_each(|class| self.apply(class, at));
+            if let Some(held) = self.held.get_mut(at) {
+                held.pinned |= !effects.is_empty();
+            }
+        }
+        Some(shard)
+    }
+
+    /// The query has ended the pipeline; if it failed before it reached the shard, what came before it
+    /// must not stay.
+    fn end_batch(&mut self, shard: ShardId, failed: bool) {
+        self.batch = super::extended::Batch::default();
+        if failed && let Some(at) = self.held.iter().position(|held| held.shard == shard) {
+            self.lose(at);
+        }
     }
 
     /// Plans the query string; when it names a table that the catalog does not know, the catalog may be
@@ -113,14 +154,31 @@ impl Executor {
             return Err(aborted().into());
         }
         let text = statement_text(planned, query);
+        if self.batch.is_open() && local::is_local(class, &self.world) {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "a command of pgmeridian cannot stand in an unfinished pipeline",
+            )
+            .hint("Send a Sync before it.")
+            .into());
+        }
         if let Some(answer) = self.answer_locally(class, &text)? {
             answer.simple(&mut self.io.outbox);
             self.ready();
             return Ok(());
         }
+        if let (true, Some(shard)) = (is_control(class), self.batch.open_on()) {
+            return self.forward(shard, &text, class).await;
+        }
         if is_control(class) {
             return match self.control(class, &text)? {
                 Control::Answered(tag) => {
+                    self.complete(tag);
+                    self.ready();
+                    Ok(())
+                }
+                Control::Warned(warning, tag) => {
+                    wire::backend::notice(&mut self.io.outbox, &warning, Severity::Warning);
                     self.complete(tag);
                     self.ready();
                     Ok(())
@@ -152,7 +210,7 @@ impl Executor {
         }
         self.responses.expect(StepKind::Query, false);
         self.exchange(at).await?;
-        self.finish(at, plan.taints, plan.changes_schema, std::slice::from_ref(class));
+        self.finish_one(at, plan.taints, plan.changes_schema, class);
         self.close_trace();
         Ok(())
     }
@@ -168,12 +226,11 @@ impl Executor {
     async fn forward(&mut self, shard: ShardId, sql: &str, class: &Class) -> Result<(), Failure> {
         let at = self.acquire(shard).await?;
         self.last_route.note_one(shard, &self.world);
-        self.request.clear();
-        self.responses.begin(self.session.trace);
+        self.start(at).await?;
         wire::frontend::query_into(&mut self.request, sql.as_bytes());
         self.responses.expect(StepKind::Query, false);
         self.exchange(at).await?;
-        self.finish(at, false, false, std::slice::from_ref(class));
+        self.finish_one(at, false, false, class);
         self.close_trace();
         Ok(())
     }
@@ -268,12 +325,10 @@ impl Executor {
         }
         self.responses.expect(StepKind::Query, false);
         self.exchange(at).await?;
-        let classes: Vec<Class> = planned.iter().map(|p| p.entry.class.clone()).collect();
-        let sets = classes.iter().any(|c| matches!(c, Class::Set(_) | Class::Reset(_)));
-        let controls = classes.iter().any(is_control);
-        // Which of the SETs survived an error or an inner ROLLBACK can't be told from outside.
-        let unsure = sets && (self.responses.failed() || controls);
-        self.finish(at, taints || unsure, changes_schema, &classes);
+        let failed = self.responses.failed();
+        let done = if failed { self.responses.commands() as usize } else { planned.len() };
+        let effects: Vec<&Class> = planned.iter().take(done).map(|p| &p.entry.class).collect();
+        self.finish(at, taints, changes_schema, &effects, failed);
         self.close_trace();
         Ok(())
     }
@@ -295,34 +350,29 @@ impl Executor {
         }
     }
 
-    /// After an exchange: what the shard's last word and the statements' success mean for the session.
-    pub(super) fn finish(&mut self, at: usize, taints: bool, schema: bool, classes: &[Class]) {
-        let Some(shard) = self.held.get(at).map(|held| held.shard) else { return };
+    /// [`Self::finish`] for one statement.
+    fn finish_one(&mut self, at: usize, taints: bool, schema: bool, class: &Class) {
         let failed = self.responses.failed();
+        let effects: &[&Class] = if failed { &[] } else { &[class] };
+        self.finish(at, taints, schema, effects, failed);
+    }
+
+    /// After an exchange: what the shard's last word and the statements that were carried out (up to an
+    /// error) mean for the session.
+    pub(super) fn finish(
+        &mut self,
+        at: usize,
+        taints: bool,
+        schema: bool,
+        effects: &[&Class],
+        failed: bool,
+    ) {
+        let Some(shard) = self.held.get(at).map(|held| held.shard) else { return };
         let status = self.responses.status();
-        let (was_open, was_failed) =
-            (self.session.transaction.is_open(), self.session.transaction.status() == b'E');
-        if !was_open && status != b'I' {
-            self.session.settings.begin();
-        }
-        if !failed {
-            for class in classes {
-                self.apply(class, at);
-            }
-        }
+        let was_open = self.session.transaction.is_open();
+        self.follow(at, effects, failed, status);
         if was_open && status == b'I' {
-            let rolled_back = classes.iter().any(|c| matches!(c, Class::Rollback { .. }));
-            self.session.settings.end(!failed && !was_failed && !rolled_back);
             self.portals.clear();
-        }
-        let chained = was_open
-            && status != b'I'
-            && classes.iter().any(|c| {
-                matches!(c, Class::Commit { chain: true } | Class::Rollback { chain: true })
-            });
-        if chained && !failed {
-            self.session.settings.end(!was_failed);
-            self.session.settings.begin();
         }
         if was_open || status != b'I' {
             self.session.transaction.settle(shard, status);
@@ -333,6 +383,54 @@ impl Executor {
         }
         self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
         self.settle(at);
+    }
+
+    /// Follows the settings through statements, the transactions among them and their end. Those that no
+    /// BEGIN precedes are one implicit transaction: an error undoes them.
+    fn follow(&mut self, at: usize, effects: &[&Class], failed: bool, status: u8) {
+        let mut open = self.session.transaction.is_open();
+        let mut aborted = self.session.transaction.status() == b'E';
+        let several = failed || effects.len() > 1;
+        let mut before = (several && !open).then(|| self.session.settings.clone());
+        for class in effects {
+            let settings = &mut self.session.settings;
+            match class {
+                Class::Begin(_) if open => {}
+                Class::Begin(_) => {
+                    match before.take() {
+                        Some(before) => settings.begin_within(&before),
+                        None => settings.begin(),
+                    }
+                    open = true;
+                }
+                Class::Commit { chain } | Class::Rollback { chain } => {
+                    let commit = matches!(class, Class::Commit { .. });
+                    if open {
+                        settings.end(commit && !aborted);
+                    } else if let (false, Some(before)) = (commit, before.take()) {
+                        *settings = before;
+                    }
+                    aborted = false;
+                    open &= *chain;
+                    if open {
+                        settings.begin();
+                    }
+                    before = (several && !open).then(|| settings.clone());
+                }
+                class => {
+                    aborted &= !matches!(class, Class::RollbackTo(_));
+                    self.apply(class, at);
+                }
+            }
+        }
+        if let (true, false, Some(before)) = (failed, open, before) {
+            self.session.settings = before;
+        }
+        match (open, status == b'I') {
+            (true, true) => self.session.settings.end(!failed),
+            (false, false) => self.session.settings.begin(),
+            _ => {}
+        }
     }
 
     /// What a successful statement means for the settings.
@@ -353,6 +451,18 @@ impl Executor {
             Class::Definition { temporary: true, .. } => {
                 self.temporary = self.held.get(at).map(|held| held.shard);
             }
+            // Not said again by a name and a value: the connection stays.
+            Class::SetTransaction { session: true } => {
+                if let Some(held) = self.held.get_mut(at) {
+                    held.pinned = true;
+                }
+            }
+            // The names that we have given went with the client's own.
+            Class::Deallocate(None) => {
+                if let Some(held) = self.held.get_mut(at) {
+                    held.lease.prepared.clear();
+                }
+            }
             _ => {}
         }
     }
@@ -362,7 +472,7 @@ impl Executor {
         if set.name.starts_with("transaction_") {
             return true;
         }
-        if set.local && !self.session.transaction.is_open() {
+        if set.local && !self.session.settings.in_block() {
             return true;
         }
         match &set.value {
@@ -386,7 +496,8 @@ impl Executor {
                 | Class::SetConstraints
         );
         let Transaction::Pending(pending) = &mut self.session.transaction else { return false };
-        if !settles {
+        // Where only one shard can be meant, it can be asked at once.
+        if !settles || self.world.map.shards().len() == 1 {
             return false;
         }
         pending.push(text);
@@ -406,17 +517,18 @@ impl Executor {
     pub(super) fn control(&mut self, class: &Class, text: &str) -> Result<Control, SqlError> {
         match class {
             Class::Begin(modes) => {
+                let start = text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start"));
+                let tag = if start { "START TRANSACTION" } else { "BEGIN" };
                 if self.session.transaction.is_open() {
-                    self.warn(
+                    let warning = SqlError::new(
                         SqlState::ACTIVE_SQL_TRANSACTION,
                         "there is already a transaction in progress",
                     );
-                } else {
-                    self.session.transaction = Transaction::Pending(Pending::new(*modes));
-                    self.session.settings.begin();
+                    return Ok(Control::Warned(warning, tag));
                 }
-                let start = text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start"));
-                Ok(Control::Answered(if start { "START TRANSACTION" } else { "BEGIN" }))
+                self.session.transaction = Transaction::Pending(Pending::new(*modes));
+                self.session.settings.begin();
+                Ok(Control::Answered(tag))
             }
             Class::Commit { chain } => self.end_transaction(true, *chain, text),
             Class::Rollback { chain } => self.end_transaction(false, *chain, text),
@@ -440,16 +552,27 @@ impl Executor {
                 format!("{tag} AND CHAIN can only be used in transaction blocks"),
             )),
             Transaction::Idle => {
-                self.warn(
+                let warning = SqlError::new(
                     SqlState::NO_ACTIVE_SQL_TRANSACTION,
                     "there is no transaction in progress",
                 );
-                Ok(Control::Answered(tag))
+                Ok(Control::Warned(warning, tag))
             }
             Transaction::Active { shard, .. } => Ok(Control::Forward(*shard, text.to_owned())),
             Transaction::Failed { shard: Some(shard), .. } => {
                 let sql = if chain { "ROLLBACK AND CHAIN" } else { "ROLLBACK" };
                 Ok(Control::Forward(*shard, sql.to_owned()))
+            }
+            // The settings are a shard's to accept, even if no statement needed one.
+            Transaction::Pending(pending) if commit && pending.has_settings() => {
+                Ok(Control::Forward(self.world.map.default_shard(), text.to_owned()))
+            }
+            Transaction::Failed { shard: None, pending } if chain && pending.is_lost() => {
+                Err(SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "AND CHAIN is not supported after the transaction's shard was lost",
+                )
+                .hint("Send ROLLBACK, then BEGIN."))
             }
             Transaction::Pending(pending) | Transaction::Failed { shard: None, pending } => {
                 let failed = matches!(self.session.transaction, Transaction::Failed { .. });
@@ -461,7 +584,8 @@ impl Executor {
                 } else {
                     Transaction::Idle
                 };
-                self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+                self.reading =
+                    worker::reading_if_changed(&self.session, &self.world, &self.reading);
                 Ok(Control::Answered(if failed { "ROLLBACK" } else { tag }))
             }
         }

@@ -148,9 +148,8 @@ pub fn reading(session: &Session, world: &World) -> Reading {
             None => vec!["$user".to_owned(), "public".to_owned()],
         },
     };
-    let named = |setting: &str| {
-        settings.value(setting).and_then(|role| split_identifiers(role).pop())
-    };
+    let named =
+        |setting: &str| settings.value(setting).and_then(|role| split_identifiers(role).pop());
     let user = named("role")
         .filter(|role| role != "none")
         .or_else(|| named("session_authorization"))
@@ -271,8 +270,7 @@ impl Executor {
             Ok(world) => {
                 let newer = world.version != seen;
                 self.world = world;
-                self.reading =
-                    reading_if_changed(&self.session, &self.world, &self.reading);
+                self.reading = reading_if_changed(&self.session, &self.world, &self.reading);
                 Ok(newer)
             }
             Err(_) if self.world.catalog_known => Ok(false),

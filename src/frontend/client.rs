@@ -22,6 +22,8 @@ enum Next {
     Query { offset: usize, length: usize },
     /// It belongs to the unit.
     Keep(usize),
+    /// It means nothing here.
+    Skip(usize),
     /// It ends the unit.
     Unit { length: usize, sync: bool },
     /// The client says good-bye.
@@ -45,6 +47,10 @@ pub(super) async fn run(mut executor: Executor) {
             Next::Terminate => return,
             Next::Keep(length) => {
                 unit += length;
+                Ok(())
+            }
+            Next::Skip(length) => {
+                executor.io.consume(length);
                 Ok(())
             }
             Next::Fill if unit > UNIT_BYTES => {
@@ -111,8 +117,12 @@ fn next(unread: &[u8], unit: usize, body_max: u32) -> Result<Next, ProtocolError
         tag::SYNC => Next::Unit { length: unit + length, sync: true },
         tag::FLUSH => Next::Unit { length: unit + length, sync: false },
         tag::TERMINATE => Next::Terminate,
-        // What is left of a COPY that has failed is skipped, as in PostgreSQL.
-        tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => Next::Keep(length),
+        // It may be for a COPY that the unit begins; what is left of one that has failed is skipped, as in
+        // PostgreSQL.
+        tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL if unit == 0 => Next::Skip(length),
+        tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {
+            Next::Unit { length: unit, sync: false }
+        }
         tag::FUNCTION_CALL => Next::Refuse {
             length,
             error: SqlError::new(

@@ -39,14 +39,12 @@ pub enum StepKind {
     Sync,
     /// Query: `ReadyForQuery`.
     Query,
-    /// A Query of ours whose failure does not matter (ROLLBACK behind an error).
-    Abort,
 }
 
 impl StepKind {
     /// It ends with `ReadyForQuery`, errors do not skip it.
     fn is_boundary(self) -> bool {
-        matches!(self, Self::Sync | Self::Query | Self::Abort)
+        matches!(self, Self::Sync | Self::Query)
     }
 }
 
@@ -91,7 +89,9 @@ pub struct Responses {
     hold_ready: bool,
     failed: bool,
     copy_in: bool,
+    copied: bool,
     completed: u32,
+    commands: u32,
     status: u8,
     error: Vec<u8>,
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
@@ -107,7 +107,9 @@ impl Responses {
         self.hold_ready = hold_ready;
         self.failed = false;
         self.copy_in = false;
+        self.copied = false;
         self.completed = 0;
+        self.commands = 0;
         self.status = b'I';
         self.error.clear();
         self.parameters.clear();
@@ -164,9 +166,24 @@ impl Responses {
         self.completed
     }
 
+    /// How many statements of the client were carried out: command tags, empty ones, suspended portals.
+    pub fn commands(&self) -> u32 {
+        self.commands
+    }
+
+    /// What is answered next was asked by Execute: if it is COPY, no Sync ends it.
+    pub fn in_execute(&self) -> bool {
+        matches!(self.queue.front(), Some(Entry::Step(Step { kind: StepKind::Execute, .. })))
+    }
+
     /// The shard waits for COPY data; asking clears it.
     pub fn take_copy_in(&mut self) -> bool {
         std::mem::take(&mut self.copy_in)
+    }
+
+    /// COPY data was asked for.
+    pub fn copied(&self) -> bool {
+        self.copied
     }
 
     /// Parameters that were reported since [`Self::begin`].
@@ -274,9 +291,8 @@ impl Responses {
         };
         let hidden = step.is_none_or(|s| s.hidden);
         self.forward = match tag {
-            b'S' => true,
+            b'S' | b'E' => true,
             b'A' => false,
-            b'E' => step.is_none_or(|s| s.kind != StepKind::Abort),
             b'Z' => !hidden && !self.hold_ready,
             _ => !hidden,
         };
@@ -296,6 +312,7 @@ impl Responses {
             return Ok(());
         };
         let kind = step.kind;
+        let hidden = step.hidden;
         match tag {
             b'Z' => {
                 self.status = *self.captured.first().ok_or(Malformed)?;
@@ -303,15 +320,17 @@ impl Responses {
             b'S' => self.note_parameter(),
             b't' => self.descriptions.push(std::mem::take(&mut self.captured)),
             b'E' => {
-                if kind != StepKind::Abort {
-                    self.note_error();
-                    if !kind.is_boundary() {
-                        self.skip_to_boundary();
-                    }
+                self.note_error();
+                if !kind.is_boundary() {
+                    self.skip_to_boundary();
                 }
                 return Ok(());
             }
-            b'G' | b'W' => self.copy_in = true,
+            b'G' | b'W' => {
+                self.copy_in = true;
+                self.copied = true;
+            }
+            b'C' | b'I' | b's' if !hidden => self.commands += 1,
             _ => {}
         }
         let complete = match kind {
@@ -320,7 +339,7 @@ impl Responses {
             StepKind::Close => tag == b'3',
             StepKind::DescribeStatement | StepKind::DescribePortal => matches!(tag, b'T' | b'n'),
             StepKind::Execute => matches!(tag, b'C' | b'I' | b's'),
-            StepKind::Sync | StepKind::Query | StepKind::Abort => tag == b'Z',
+            StepKind::Sync | StepKind::Query => tag == b'Z',
         };
         if complete {
             self.queue.pop_front();

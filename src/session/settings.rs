@@ -191,6 +191,18 @@ impl SessionSettings {
         self.savepoints.clear();
     }
 
+    /// A transaction block begins within an implicit transaction that began with `before`: ROLLBACK
+    /// undoes that too.
+    pub fn begin_within(&mut self, before: &Self) {
+        self.at_begin = Some(before.session.clone());
+        self.savepoints.clear();
+    }
+
+    /// In a transaction block.
+    pub fn in_block(&self) -> bool {
+        self.at_begin.is_some()
+    }
+
     /// The transaction block ended.
     pub fn end(&mut self, committed: bool) {
         let before = self.at_begin.take();

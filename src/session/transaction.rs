@@ -105,6 +105,17 @@ impl Pending {
         sql
     }
 
+    /// Something in it outlives the transaction if that is committed: a setting.
+    pub fn has_settings(&self) -> bool {
+        let savepoint = |sql: &String| sql.starts_with("SAVEPOINT") || sql.starts_with("RELEASE");
+        !self.prelude.iter().all(savepoint)
+    }
+
+    /// Nothing is known of it but that it is to be ended: the shard it was on is lost.
+    pub fn is_lost(&self) -> bool {
+        self.begin.is_empty()
+    }
+
     /// It is BEGIN alone.
     pub fn is_plain(&self) -> bool {
         self.prelude.is_empty()

@@ -39,7 +39,12 @@ pub(crate) fn show(message: &Message) -> String {
 fn fields(message: &Message) -> String {
     let mut line = field(message, b'S');
     for code in b"VCMDHPpqWstcdn" {
-        let value = field(message, *code);
+        let mut value = field(message, *code);
+        // A statement that a client calls s1 has a name of the proxy's on the shard.
+        if let Some((before, after)) = value.split_once("prepared statement \"pgmeridian_") {
+            let after = after.trim_start_matches(|c: char| c.is_ascii_digit());
+            value = format!("{before}prepared statement \"s1{after}");
+        }
         if !value.is_empty() && !(*code == b'V' && value == line) {
             let _ = write!(line, " {}={value:?}", char::from(*code));
         }

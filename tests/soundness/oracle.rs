@@ -120,7 +120,8 @@ pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> V
             .collect();
         match world.plain.prepare_typed(&statement.sql, &declared).await {
             Ok(prepared) => {
-                for (n, (parameter, ty)) in statement.params.iter().zip(prepared.params()).enumerate()
+                for (n, (parameter, ty)) in
+                    statement.params.iter().zip(prepared.params()).enumerate()
                 {
                     let mut one = bind(parameter, ty);
                     // What stands in several places is read as what a shard described.
@@ -499,8 +500,12 @@ fn bind(parameter: &Parameter, ty: &Type) -> Bound {
     };
     match (binary, text) {
         (_, None) => Bound { oid, described: oid, format: Format::Text, bytes: None },
-        (Some(bytes), _) => Bound { oid, described: oid, format: Format::Binary, bytes: Some(bytes) },
-        (None, Some(text)) => Bound { oid, described: oid, format: Format::Text, bytes: Some(text.into_bytes()) },
+        (Some(bytes), _) => {
+            Bound { oid, described: oid, format: Format::Binary, bytes: Some(bytes) }
+        }
+        (None, Some(text)) => {
+            Bound { oid, described: oid, format: Format::Text, bytes: Some(text.into_bytes()) }
+        }
     }
 }
 

@@ -156,7 +156,8 @@ const STORED: &[(&str, &[&str])] = &[
 /// Key values; the first ones are common.
 pub(crate) const INTS: &[i64] = &[1, 2, 3, 1, 2, 4, 5, 6, 7, 8, 0, -1, 100];
 pub(crate) const TEXTS: &[&str] = &[
-    "ann", "bob", "eve", "Ann", "ann ", "zoë", "o'x", "", "a\\b", "USA", "DEU", "FRA", "usa", "ann  ", "1", "5",
+    "ann", "bob", "eve", "Ann", "ann ", "zoë", "o'x", "", "a\\b", "USA", "DEU", "FRA", "usa",
+    "ann  ", "1", "5",
 ];
 pub(crate) const UUIDS: &[&str] = &[
     "00000000-0000-0000-0000-000000000001",

@@ -2,29 +2,38 @@
 
 use std::sync::Arc;
 
-use super::{Op, Prepared, Which};
-use crate::exec::Executor;
+use smallvec::SmallVec;
+
+use super::{Op, Prepared, Unit, Which};
+use crate::exec::{Executor, worker};
 use crate::session::responses::StepKind;
 use crate::wire::frontend;
 
 /// A statement that was parsed in this unit: the step that says whether it worked.
 pub(super) struct Parsed {
     step: u32,
-    prepared: Arc<Prepared>,
+    /// `None` for the unnamed one.
+    prepared: Option<Arc<Prepared>>,
     /// The client's own name, if it was the client's Parse.
     client: Option<Vec<u8>>,
 }
 
+/// The statements that a unit parses.
+pub(super) type ParsedList = SmallVec<[Parsed; 2]>;
+
 impl Executor {
     /// Appends the ops to the request and the expected answers.
-    pub(super) fn assemble(&mut self, at: usize, ops: &[Op], bytes: &[u8]) -> Vec<Parsed> {
-        let mut parsed = Vec::new();
+    pub(super) fn assemble(&mut self, at: usize, ops: &[Op], bytes: &[u8]) -> ParsedList {
+        let mut parsed = ParsedList::new();
         // A pipelined BEGIN is a step of its own.
         let mut step = u32::from(!self.request.is_empty());
         for op in ops {
             match op {
                 Op::Inject(own) => self.responses.inject(own),
-                Op::ParseUnnamed(raw) => self.raw(bytes, raw, StepKind::Parse, &mut step),
+                Op::ParseUnnamed(raw) => {
+                    parsed.push(Parsed { step, prepared: None, client: Some(Vec::new()) });
+                    self.raw(bytes, raw, StepKind::Parse, &mut step);
+                }
                 Op::ParseNamed { client, prepared } => {
                     self.parse(at, prepared, Some(client), &mut step, &mut parsed);
                 }
@@ -86,7 +95,7 @@ impl Executor {
         prepared: &Arc<Prepared>,
         client: Option<&Vec<u8>>,
         step: &mut u32,
-        parsed: &mut Vec<Parsed>,
+        parsed: &mut ParsedList,
     ) {
         let Some(held) = self.held.get_mut(at) else { return };
         if held.lease.prepared.generation(&prepared.name).is_some() {
@@ -110,7 +119,7 @@ impl Executor {
         );
         parsed.push(Parsed {
             step: *step,
-            prepared: Arc::clone(prepared),
+            prepared: Some(Arc::clone(prepared)),
             client: client.cloned(),
         });
         self.step(StepKind::Parse, client.is_none(), step);
@@ -121,14 +130,45 @@ impl Executor {
         if !self.responses.failed() {
             return;
         }
+        if is_out_of_date(self.responses.error()) {
+            worker::with_registry(super::Registry::forget);
+        }
         let completed = self.responses.completed();
         for one in parsed.iter().filter(|one| one.step >= completed) {
-            if let Some(held) = self.held.get_mut(at) {
-                held.lease.prepared.remove(&one.prepared.name);
+            if let (Some(held), Some(prepared)) = (self.held.get_mut(at), &one.prepared) {
+                held.lease.prepared.remove(&prepared.name);
             }
             if let Some(name) = &one.client {
                 self.statements.remove(name);
             }
         }
     }
+
+    /// The exchange has failed (`parsed` if it had begun): what was not answered left no statement.
+    pub(super) fn forget_parsed(&mut self, unit: &Unit, parsed: Option<&[Parsed]>) {
+        if let Some(parsed) = parsed {
+            let completed = self.responses.completed();
+            for one in parsed.iter().filter(|one| one.step >= completed) {
+                if let Some(name) = &one.client {
+                    self.statements.remove(name);
+                }
+            }
+            return;
+        }
+        for op in &unit.ops {
+            match op {
+                Op::ParseNamed { client, .. } => self.statements.remove(client),
+                Op::ParseUnnamed(_) => self.statements.remove(&b""[..]),
+                _ => None,
+            };
+        }
+    }
+}
+
+/// A prepared statement's result has another shape since the schema has changed (`RevalidateCachedQuery` in
+/// `plancache.c`).
+fn is_out_of_date(error: &[u8]) -> bool {
+    let mut fields = error.split(|byte| *byte == 0);
+    fields.clone().any(|field| field == b"C0A000")
+        && fields.any(|field| field == b"RRevalidateCachedQuery")
 }

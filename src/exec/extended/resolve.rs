@@ -63,15 +63,10 @@ impl Executor {
                     unit.error = Some(error);
                     return Ok(());
                 }
-                Err(Obstacle::Protocol(error)) if error.code != SqlState::PROTOCOL_VIOLATION => {
+                // The next message is found all the same.
+                Err(Obstacle::Protocol(error)) => {
                     unit.error = Some(SqlError::new(error.code, error.message));
                     return Ok(());
-                }
-                Err(Obstacle::Protocol(error)) => {
-                    let error = SqlError::new(error.code, error.message);
-                    let severity = wire::backend::Severity::Fatal;
-                    wire::backend::error(&mut self.io.outbox, &error, severity);
-                    return Err(Gone::Protocol);
                 }
             }
         }
@@ -106,7 +101,7 @@ impl Executor {
                         unit.inject(wire::backend::close_complete);
                     }
                     Target::Portal(name) => match self.portals.remove(name) {
-                        Some(Portal::Shard) => {
+                        Some(Portal::Shard { .. }) => {
                             unit.ops.push(Op::Raw(raw, StepKind::Close));
                         }
                         _ => unit.inject(wire::backend::close_complete),
@@ -125,7 +120,9 @@ impl Executor {
         unit: &mut Unit,
         refreshed: bool,
     ) -> Result<(), Obstacle> {
-        if !view.name.is_empty() && self.statements.contains_key(view.name) {
+        if view.name.is_empty() {
+            self.statements.remove(view.name);
+        } else if self.statements.contains_key(view.name) {
             return Err(SqlError::new(
                 SqlState::DUPLICATE_PREPARED_STATEMENT,
                 format!(
@@ -137,10 +134,7 @@ impl Executor {
         }
         let readied = worker::with_planner(|p| p.prepare(&self.world, &self.reading, view.sql))?;
         let class = &readied.entry.class;
-        if self.session.transaction.status() == b'E'
-            && !ends_failure(class)
-            && !matches!(class, Class::Empty)
-        {
+        if unit.failed && !ends_failure(class) && !matches!(class, Class::Empty) {
             return Err(aborted().into());
         }
         if (readied.entry.unknown_table || !self.world.catalog_known) && !refreshed {
@@ -180,7 +174,7 @@ impl Executor {
         } else if view.name.is_empty() {
             unit.ops.push(Op::ParseUnnamed(raw));
         } else {
-            let prepared = worker::with_registry(|r| r.prepared(&statement.sql, &statement.oids));
+            let prepared = self.name_text(&statement.sql, &statement.oids);
             statement.prepared = Some(Arc::clone(&prepared));
             unit.ops.push(Op::ParseNamed { client: view.name.to_vec(), prepared });
         }
@@ -217,13 +211,13 @@ impl Executor {
         raw: Range<usize>,
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
-        let failed = self.session.transaction.status() == b'E';
         let statement = self.statement(view.statement)?;
         let class = &statement.readied.entry.class;
-        if failed && !ends_failure(class) && !matches!(class, Class::Empty) {
+        if unit.failed && !ends_failure(class) && !matches!(class, Class::Empty) {
             return Err(aborted().into());
         }
         let entry = Arc::clone(&statement.readied.entry);
+        let copies = matches!(class, Class::Copy { from: true, client: true, .. });
         self.refuse_session_state(&entry)?;
         let statement = self.statement(view.statement)?;
         if statement.local {
@@ -254,14 +248,14 @@ impl Executor {
             unit.shard = Some(shard);
         }
         if matches!(entry.class, Class::Definition { temporary: true, .. }) {
-            unit.effects.push(entry.class.clone());
+            unit.effects.push((unit.executions, entry.class.clone()));
         }
         unit.taints |= plan.taints;
         unit.changes_schema |= plan.changes_schema;
         unit.executes = true;
         let which = self.which(view.statement, plan.rewritten.as_deref(), unit)?;
         unit.ops.push(Op::Bind { raw, which });
-        self.portals.insert(view.portal.to_vec(), Portal::Shard);
+        self.portals.insert(view.portal.to_vec(), Portal::Shard { copies });
         Ok(())
     }
 
@@ -301,18 +295,20 @@ impl Executor {
         unit: &Unit,
     ) -> Result<Which, SqlError> {
         let statement = self.statement(name)?;
-        if let Some(sql) = rewritten {
-            let prepared = worker::with_registry(|r| r.prepared(sql.as_bytes(), &statement.oids));
+        let known = match rewritten {
+            Some(_) => None,
+            None if name.is_empty() && unit.unnamed_parsed => return Ok(Which::Unnamed),
+            None => statement.prepared.clone(),
+        };
+        if let Some(prepared) = known {
             return Ok(Which::Prepared(prepared));
         }
-        if name.is_empty() && unit.unnamed_parsed {
-            return Ok(Which::Unnamed);
+        let Some(statement) = self.statements.get(name) else { return Ok(Which::Unnamed) };
+        let sql = rewritten.map_or(statement.sql.as_slice(), str::as_bytes);
+        let prepared = self.name_text(sql, &statement.oids);
+        if rewritten.is_none() {
+            self.statement(name)?.prepared = Some(Arc::clone(&prepared));
         }
-        let prepared = match &statement.prepared {
-            Some(prepared) => Arc::clone(prepared),
-            None => worker::with_registry(|r| r.prepared(&statement.sql, &statement.oids)),
-        };
-        statement.prepared = Some(Arc::clone(&prepared));
         Ok(Which::Prepared(prepared))
     }
 
@@ -386,7 +382,7 @@ impl Executor {
     ) -> Result<(), Obstacle> {
         match self.portals.get(name) {
             None => Err(no_portal(name).into()),
-            Some(Portal::Shard) => {
+            Some(Portal::Shard { .. }) => {
                 unit.ops.push(Op::Raw(raw, StepKind::DescribePortal));
                 Ok(())
             }
@@ -413,8 +409,10 @@ impl Executor {
     ) -> Result<(), Obstacle> {
         match self.portals.get_mut(view.portal) {
             None => Err(no_portal(view.portal).into()),
-            Some(Portal::Shard) => {
+            Some(Portal::Shard { copies }) => {
                 unit.executes = true;
+                unit.executions += 1;
+                unit.copies |= *copies;
                 unit.ops.push(Op::Raw(raw, StepKind::Execute));
                 Ok(())
             }
@@ -449,19 +447,34 @@ impl Executor {
             unit.inject(wire::backend::empty_query_response);
             return Ok(());
         }
-        if self.session.transaction.status() == b'E' && !ends_failure(class) {
+        if unit.failed && !ends_failure(class) {
             return Err(aborted().into());
+        }
+        let busy = unit.executes || self.batch.is_open();
+        if busy && is_local(class, &self.world) && matches!(class, Class::DiscardAll) {
+            return Err(SqlError::new(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                "DISCARD ALL cannot run inside a pipeline",
+            )
+            .into());
         }
         if let Some(answer) = self.answer_locally(class, text)? {
             unit.inject(|out| answer.execute(out));
             return Ok(());
         }
         refuse_unsafe_encoding(class)?;
-        let busy = unit.executes || self.batch.open_on.is_some();
-        if is_control(class) && !(busy && matches!(class, Class::Begin(_))) {
+        // Behind statements that a shard has yet to be sent, their order matters: it goes there too.
+        if is_control(class) && !busy {
             match self.control(class, text)? {
+                Control::Warned(warning, tag) => unit.inject(|out| {
+                    let severity = wire::backend::Severity::Warning;
+                    wire::backend::notice(out, &warning, severity);
+                    wire::backend::command_complete(out, tag);
+                }),
                 Control::Answered(tag) => {
                     unit.inject(|out| wire::backend::command_complete(out, tag));
+                    unit.failed = self.session.transaction.status() == b'E';
+                    unit.block = self.session.transaction.is_open();
                 }
                 Control::Forward(shard, sql) => {
                     let other = unit.shard.filter(|other| *other != shard);
@@ -485,10 +498,20 @@ impl Executor {
     }
 
     fn run(&mut self, unit: &mut Unit, sql: String, class: &Class) {
+        match class {
+            Class::Begin(_) => unit.block = true,
+            Class::Commit { chain } | Class::Rollback { chain } => {
+                unit.block &= *chain;
+                unit.failed = false;
+            }
+            Class::RollbackTo(_) => unit.failed = false,
+            _ => {}
+        }
         unit.executes = true;
         // The server's unnamed statement is then this one.
         unit.unnamed_parsed = false;
-        unit.effects.push(class.clone());
+        unit.effects.push((unit.executions, class.clone()));
+        unit.executions += 1;
         foresee(unit.after.get_or_insert_with(|| self.session.settings.clone()), class);
         unit.ops.push(Op::Run(sql));
     }

@@ -6,7 +6,9 @@ use sqlparser::ast::{
 };
 
 use super::super::functions::{self, Called};
-use super::super::ir::{BlockId, Call, CallKind, Expr as IrExpr, SettingCall, Span, Subquery, SubqueryPlace};
+use super::super::ir::{
+    BlockId, Call, CallKind, Expr as IrExpr, SettingCall, Span, Subquery, SubqueryPlace,
+};
 use super::super::parse;
 use super::scope::{Outside, Resolved};
 use super::{Lowered, Lowering, foreign, unsupported};

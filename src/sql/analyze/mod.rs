@@ -28,8 +28,8 @@ use sqlparser::ast;
 
 use super::class::Class;
 use super::ir::{
-    Analysis, Block, BlockId, BlockKind, Call, SettingCall, Source, SourceId, SourceKind, Span, Statement,
-    Utility, UtilityKind,
+    Analysis, Block, BlockId, BlockKind, Call, SettingCall, Source, SourceId, SourceKind, Span,
+    Statement, Utility, UtilityKind,
 };
 use super::lexer::Literal;
 use super::parse;
