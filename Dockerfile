@@ -28,8 +28,7 @@ LABEL org.opencontainers.image.title="pgmeridian" \
 COPY --from=build /src/target/release/pgmeridian /usr/local/bin/pgmeridian
 USER nonroot
 WORKDIR /etc/pgmeridian
-# 6432: PostgreSQL protocol. 9632: metrics, health, reload.
-EXPOSE 6432 9632
+EXPOSE 6432
 # SIGTERM drains: no new clients, what runs may finish.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/pgmeridian", "serve"]
