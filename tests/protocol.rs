@@ -4,7 +4,11 @@
 //! Each script of `tests/protocol/*.script` is said to PostgreSQL and to the proxy (one shard, two
 //! connections in its pool, other clients between any two steps, so that no connection stays where it
 //! was); the answers must be equal to the last field. Scripts for three shards say what they expect.
-//! `SCRIPT=words` runs only scripts whose file or title contains them and shows the answers.
+//! `SCRIPT=words` runs only scripts whose file or title contains them and shows the answers; `EXPECT=1`
+//! writes the answers of the three shards to `expected.script` in the tests' temporary directory, `target/tmp`, to be read before they are believed.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+#![allow(clippy::print_stdout, reason = "a script that is asked for is shown")]
 
 mod support;
 
@@ -109,7 +113,7 @@ async fn serve(cluster: &Cluster, shards: &[&str]) -> Server {
     let (map, _) = ShardMap::parse("protocol.toml", &map, &|_| None)
         .unwrap_or_else(|faults| panic!("{}", faults.render(false)));
     let mut config = Config::default();
-    config.listen.address = "127.0.0.1:0".to_owned();
+    "127.0.0.1:0".clone_into(&mut config.listen.address);
     config.auth.method = AuthMethod::Trust;
     config.pool.size = 2;
     config.pool.reserve = 0;
@@ -237,7 +241,9 @@ fn play(script: &Script, address: SocketAddr, mut others: Option<&mut Others>) -
                 true
             }
             Step::Read => speaker.read(&prefix, &mut out, |_, boundaries| boundaries == 0),
-            Step::Await(tag) => speaker.read(&prefix, &mut out, |t, _| t == *tag || t == b'E'),
+            Step::Await(tag) => {
+                speaker.read(&prefix, &mut out, |t, _| t == *tag || (t == b'E' && *tag != b'Z'))
+            }
             Step::Forget => {
                 speaker.boundaries = 0;
                 true
@@ -329,6 +335,16 @@ async fn the_proxy_answers_as_postgresql_does() {
             Some(expect) => expect.clone(),
             None => play(&script, direct, None),
         };
+        if script.expect.is_some() && std::env::var_os("EXPECT").is_some() {
+            let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/expected.script");
+            let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
+            let text = found.join("\n").replace("\n\n", "\n");
+            std::io::Write::write_all(
+                &mut file,
+                format!("=== {}\n{text}\n", script.title).as_bytes(),
+            )
+            .unwrap();
+        }
         if only.is_some() {
             println!("=== {name}\n{}", found.join("\n"));
         }

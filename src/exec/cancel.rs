@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use dashmap::DashMap;
 
@@ -23,12 +24,27 @@ pub struct CancelKey {
 /// `MARKED | shard (16 bits) | backend pid (32 bits)`, 0 when no backend works.
 const MARKED: u64 = 1 << 63;
 const WORKING: u64 = 1 << 62;
+/// More backends work, see [`Slot::others`].
+const SEVERAL: u64 = 1 << 61;
 
 #[derive(Debug, Default)]
 struct Slot {
     working: AtomicU64,
     /// The backend's secret, valid while `working` says so; protocol 3.0 keys are four bytes.
     secret: AtomicI32,
+    /// The other backends of a statement over several shards.
+    others: Mutex<Vec<Backend>>,
+}
+
+/// A backend that works for a client: its shard, process number and secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Its shard.
+    pub shard: ShardId,
+    /// Its process number.
+    pub pid: i32,
+    /// Its secret.
+    pub secret: i32,
 }
 
 /// All clients that can be cancelled.
@@ -57,20 +73,11 @@ impl Cancels {
         CancelSlot { key, slot, cancels: Arc::clone(self) }
     }
 
-    /// Which backend to cancel for a key: its shard, pid and secret. The connection is marked, so that
-    /// its client closes it when done.
-    pub fn mark(&self, key: CancelKey) -> Option<(ShardId, i32, [u8; 4])> {
-        let slot = Arc::clone(self.clients.get(&key)?.value());
-        let working = slot.working.load(Ordering::Acquire);
-        if working & WORKING == 0 {
-            return None;
-        }
-        let secret = slot.secret.load(Ordering::Acquire);
-        slot.working
-            .compare_exchange(working, working | MARKED, Ordering::AcqRel, Ordering::Relaxed)
-            .ok()?;
-        let shard = ShardId((working >> 32) as u16);
-        Some((shard, working as u32 as i32, secret.to_be_bytes()))
+    /// Which backends to cancel for a key. The connections are marked, so that their client closes them
+    /// when done.
+    pub fn mark(&self, key: CancelKey) -> Vec<Backend> {
+        let slot = self.clients.get(&key).map(|slot| Arc::clone(slot.value()));
+        slot.and_then(|slot| slot.mark()).unwrap_or_default()
     }
 
     /// How many clients there are.
@@ -84,6 +91,26 @@ impl Cancels {
     }
 }
 
+impl Slot {
+    fn mark(&self) -> Option<Vec<Backend>> {
+        let working = self.working.load(Ordering::Acquire);
+        if working & WORKING == 0 {
+            return None;
+        }
+        let secret = self.secret.load(Ordering::Acquire);
+        let mut backends = Vec::new();
+        if working & SEVERAL != 0 {
+            backends.clone_from(&self.others.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        self.working
+            .compare_exchange(working, working | MARKED, Ordering::AcqRel, Ordering::Relaxed)
+            .ok()?;
+        let shard = ShardId((working >> 32) as u16);
+        backends.push(Backend { shard, pid: working as u32 as i32, secret });
+        Some(backends)
+    }
+}
+
 impl CancelSlot {
     /// The key that the client is given.
     pub fn key(&self) -> CancelKey {
@@ -94,6 +121,15 @@ impl CancelSlot {
     pub(super) fn working(&self, shard: ShardId, pid: i32, secret: i32) {
         self.slot.secret.store(secret, Ordering::Release);
         let word = WORKING | (u64::from(shard.0) << 32) | u64::from(pid as u32);
+        self.slot.working.store(word, Ordering::Release);
+    }
+
+    /// These backends work for this client from now on.
+    pub(super) fn working_all(&self, mut backends: Vec<Backend>) {
+        let Some(last) = backends.pop() else { return };
+        *self.slot.others.lock().unwrap_or_else(PoisonError::into_inner) = backends;
+        self.slot.secret.store(last.secret, Ordering::Release);
+        let word = WORKING | SEVERAL | (u64::from(last.shard.0) << 32) | u64::from(last.pid as u32);
         self.slot.working.store(word, Ordering::Release);
     }
 
@@ -117,13 +153,18 @@ mod tests {
     fn a_cancel_finds_the_backend_and_marks_it() {
         let cancels = Arc::new(Cancels::default());
         let slot = cancels.register();
-        assert_eq!(cancels.mark(slot.key()), None);
+        assert_eq!(cancels.mark(slot.key()), []);
         slot.working(ShardId(3), 4711, 9);
-        assert_eq!(cancels.mark(slot.key()), Some((ShardId(3), 4711, [0, 0, 0, 9])));
+        let first = Backend { shard: ShardId(3), pid: 4711, secret: 9 };
+        assert_eq!(cancels.mark(slot.key()), [first]);
         assert!(slot.rest());
         assert!(!slot.rest());
         let wrong = CancelKey { secret: slot.key().secret.wrapping_add(1), ..slot.key() };
-        assert_eq!(cancels.mark(wrong), None);
+        assert_eq!(cancels.mark(wrong), []);
+        let second = Backend { shard: ShardId(1), pid: 5, secret: 6 };
+        slot.working_all(vec![first, second]);
+        assert_eq!(cancels.mark(slot.key()), [first, second]);
+        assert!(slot.rest());
         drop(slot);
         assert!(cancels.is_empty());
     }

@@ -82,6 +82,8 @@ pub(super) struct Batch {
     ours: bool,
     /// In a transaction block, as far as the messages went.
     block: Option<bool>,
+    /// The settings once the effects have come, if there are any.
+    after: Option<SessionSettings>,
     taints: bool,
     changes_schema: bool,
     /// Statements that were carried out and concern the session.
@@ -256,6 +258,7 @@ impl Executor {
     fn empty_unit(&self) -> Unit {
         Unit {
             failed: self.session.transaction.status() == b'E',
+            after: self.batch.after.clone(),
             block: self.batch.block.unwrap_or_else(|| self.session.transaction.is_open()),
             ..Unit::default()
         }
@@ -396,6 +399,7 @@ impl Executor {
     fn finish_unit(&mut self, at: usize, unit: Unit, course: &Course) {
         let failed = self.responses.failed();
         let done = if failed { self.responses.commands() } else { u32::MAX };
+        let (block, after) = (unit.block, unit.after);
         let effects = unit.effects.into_iter().filter(|(before, _)| *before < done);
         self.batch.effects.extend(effects.map(|(_, class)| class));
         self.batch.taints |= unit.taints;
@@ -404,7 +408,8 @@ impl Executor {
         let shard = self.held.get(at).map(|held| held.shard);
         if !course.sync && !course.aside {
             self.batch.open_on = shard;
-            self.batch.block = Some(unit.block);
+            self.batch.block = Some(block);
+            self.batch.after = after;
             self.batch.skipping = failed || course.ours;
             self.batch.ours = course.ours && !failed;
             if let (true, Some(shard)) = (pending, shard) {

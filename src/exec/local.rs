@@ -312,8 +312,7 @@ impl Executor {
         self.session.key = None;
         self.session.region = None;
         self.session.trace = false;
-        let greeted = std::sync::Arc::clone(&self.greeted);
-        self.tell(&greeted);
+        self.tell_again = true;
         self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
         Ok(())
     }

@@ -34,7 +34,7 @@ use crate::session::transaction::Transaction;
 use crate::wire;
 use crate::wire::backend::Severity;
 
-pub use cancel::{CancelKey, CancelSlot, Cancels};
+pub use cancel::{Backend, CancelKey, CancelSlot, Cancels};
 pub use io::ClientIo;
 pub use worker::{Account, Shared, Worker, check_startup, reading, startup_value};
 
@@ -105,6 +105,10 @@ pub struct Executor {
     /// Parameters as the client was last told, and as it was told when it logged in.
     told: Arc<Vec<(String, String)>>,
     greeted: Arc<Vec<(String, String)>>,
+    /// The parameters are as they were at the start, which the client has yet to be told.
+    tell_again: bool,
+    /// A connection was lost that carried state of this session.
+    state_lost: bool,
     /// The text of a simple query, kept for its capacity.
     text: Vec<u8>,
     /// Where the session has temporary tables.
@@ -138,6 +142,8 @@ impl Executor {
             batch: extended::Batch::default(),
             told: Arc::default(),
             greeted: Arc::default(),
+            tell_again: false,
+            state_lost: false,
             text: Vec::new(),
             temporary: None,
             started: None,
@@ -147,6 +153,19 @@ impl Executor {
     /// What all threads share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.worker.shared
+    }
+
+    /// The connection that carried state of this session (temporary tables, locks, settings that can't be
+    /// said again) is lost: the session can't go on as if nothing had happened.
+    pub fn lost_state(&self) -> Option<SqlError> {
+        self.state_lost.then(|| {
+            SqlError::new(
+                SqlState::CONNECTION_FAILURE,
+                "the session's state was lost with its shard's connection",
+            )
+            .detail("It carried temporary tables, locks or settings that can't be made again.")
+            .hint("Connect again.")
+        })
     }
 
     /// The client is between statements, outside a transaction.
@@ -184,6 +203,7 @@ impl Executor {
     }
 
     fn ready(&mut self) {
+        self.tell_greeted();
         let status = self.session.transaction.status();
         wire::backend::ready_for_query(&mut self.io.outbox, status);
     }
@@ -279,6 +299,14 @@ impl Executor {
         }
     }
 
+    /// After DISCARD ALL.
+    fn tell_greeted(&mut self) {
+        if std::mem::take(&mut self.tell_again) {
+            let greeted = Arc::clone(&self.greeted);
+            self.tell(&greeted);
+        }
+    }
+
     /// The client has been told of a parameter.
     fn note_told(&mut self, name: &str, value: &str) {
         let told = Arc::make_mut(&mut self.told);
@@ -295,6 +323,7 @@ impl Executor {
             self.apply_settings(at).await?;
             return Ok(at);
         }
+        self.tell_greeted();
         let leased = self.pools.pool(&self.worker, &self.world, shard)?.lease().await;
         let lease = leased.map_err(|error| self.shard_error(shard, &error))?;
         self.cancel.working(shard, lease.pid(), lease.secret_word());
@@ -357,6 +386,7 @@ impl Executor {
             return;
         }
         let held = self.held.swap_remove(at);
+        self.state_lost |= held.pinned;
         self.cancel.rest();
         if self.session.transaction.shard() == Some(held.shard)
             || matches!(self.session.transaction, Transaction::Pending(_))

@@ -61,8 +61,14 @@ impl Executor {
                     return Err(Failure::Gone(Gone::Protocol));
                 }
                 if self.responses.failed() {
-                    // It said itself why it went.
-                    return Err(Failure::Shown);
+                    // It said itself why it went; if it was the client's fault, so does the client.
+                    let violation =
+                        self.responses.error().windows(6).any(|field| field == b"C08P01");
+                    return Err(if violation {
+                        Failure::Gone(Gone::Protocol)
+                    } else {
+                        Failure::Shown
+                    });
                 }
                 Err(Failure::Error(error))
             }

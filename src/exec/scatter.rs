@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
 use super::io::{ClientIo, with_read_buffer};
-use super::{Executor, Failure, Gone, Held, extended};
+use super::{Backend, Executor, Failure, Gone, Held, extended};
 use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
@@ -149,6 +149,12 @@ impl Executor {
             };
             asked.push(self.held.swap_remove(at));
         }
+        let backend = |held: &Held| Backend {
+            shard: held.shard,
+            pid: held.lease.pid(),
+            secret: held.lease.secret_word(),
+        };
+        self.cancel.working_all(asked.iter().map(backend).collect());
         let mut concat = Concat::new(asked.len());
         match self.gather(&mut asked, request, &mut concat, describe).await {
             Ok(()) => {
@@ -280,7 +286,12 @@ impl Executor {
     }
 
     fn put_back(&mut self, asked: Vec<Held>) {
+        let marked = self.cancel.rest();
         for held in asked {
+            if marked && !held.pinned {
+                // A cancel request is under way to it: it must not hit the next client.
+                continue;
+            }
             self.held.push(held);
             self.settle(self.held.len() - 1);
         }
@@ -290,6 +301,7 @@ impl Executor {
     fn stop(&mut self, asked: Vec<Held>) {
         self.cancel.rest();
         for held in asked {
+            self.state_lost |= held.pinned;
             let key = held.lease.cancel_key();
             drop(held);
             tokio::spawn(async move {

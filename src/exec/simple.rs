@@ -89,7 +89,9 @@ impl Executor {
         let shard = self.batch.open_on()?;
         let effects = self.batch.take_effects();
         if let Some(at) = self.held.iter().position(|held| held.shard == shard) {
-            effects.iter().for_each(|class| self.apply(class, at));
+            for class in &effects {
+                self.apply(class, at);
+            }
             if let Some(held) = self.held.get_mut(at) {
                 held.pinned |= !effects.is_empty();
             }
@@ -101,8 +103,10 @@ impl Executor {
     /// must not stay.
     fn end_batch(&mut self, shard: ShardId, failed: bool) {
         self.batch = super::extended::Batch::default();
-        if failed && let Some(at) = self.held.iter().position(|held| held.shard == shard) {
-            self.lose(at);
+        match self.held.iter().position(|held| held.shard == shard) {
+            Some(at) if failed => self.lose(at),
+            Some(at) => self.settle(at),
+            None => {}
         }
     }
 
@@ -336,6 +340,9 @@ impl Executor {
     /// Statements are read as the settings say that hold when the first of them is sent; `after` are those
     /// that hold by then.
     pub(super) fn refuse_other_reading(&self, after: &SessionSettings) -> Result<(), SqlError> {
+        if self.world.map.shards().len() == 1 {
+            return Ok(());
+        }
         let changed = |name: &&&str| {
             after.current().value(name) != self.session.settings.current().value(name)
         };

@@ -93,7 +93,11 @@ pub(super) async fn run(mut executor: Executor) {
             }
         };
         match result {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some(error) = executor.lost_state() {
+                    return farewell(executor, &error).await;
+                }
+            }
             Err(Gone::Client) => return,
             Err(Gone::Protocol) => {
                 executor.io.shutdown().await;

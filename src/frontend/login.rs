@@ -14,7 +14,7 @@ use tracing::{debug, info};
 
 use crate::config::AuthMethod;
 use crate::error::{SqlError, SqlState};
-use crate::exec::{CancelKey, ClientIo, Executor, Worker, check_startup, startup_value};
+use crate::exec::{Backend, CancelKey, ClientIo, Executor, Worker, check_startup, startup_value};
 use crate::observe::METRICS;
 use crate::session::Session;
 use crate::session::settings::{SessionSettings, Settings};
@@ -164,13 +164,15 @@ async fn enter(
 async fn cancel(worker: &Worker, pid: i32, secret: &[u8]) {
     let Some(word) = secret.first_chunk::<4>().filter(|_| secret.len() == 4) else { return };
     let key = CancelKey { pid, secret: i32::from_be_bytes(*word) };
-    let Some((shard, pid, secret)) = worker.shared.cancels.mark(key) else { return };
     let map = &worker.shared.store.current().map;
-    let Some(shard) = map.shards().get(usize::from(shard.0)) else { return };
-    METRICS.cancels.fetch_add(1, Ordering::Relaxed);
-    let target = (&shard.url).into();
-    if let Err(error) = crate::backend::cancel(&target, pid, &secret, CANCEL_TIMEOUT).await {
-        debug!(%error, shard = shard.name, "a cancel request did not reach the shard");
+    for Backend { shard, pid, secret } in worker.shared.cancels.mark(key) {
+        let Some(shard) = map.shards().get(usize::from(shard.0)) else { continue };
+        METRICS.cancels.fetch_add(1, Ordering::Relaxed);
+        let target = (&shard.url).into();
+        let secret = secret.to_be_bytes();
+        if let Err(error) = crate::backend::cancel(&target, pid, &secret, CANCEL_TIMEOUT).await {
+            debug!(%error, shard = shard.name, "a cancel request did not reach the shard");
+        }
     }
 }
 

@@ -131,7 +131,9 @@ fn message(word: &str, rest: &str) -> Option<Vec<u8>> {
             }
             let mut body = [text(&own(&name)), text(&sql)].concat();
             body.extend_from_slice(&(oids.len() as u16).to_be_bytes());
-            oids.iter().for_each(|oid| body.extend_from_slice(&oid.to_be_bytes()));
+            for oid in oids {
+                body.extend_from_slice(&oid.to_be_bytes());
+            }
             frame(b'P', &body)
         }
         "Bind" => bind(rest),
@@ -174,7 +176,9 @@ fn bind(rest: &str) -> Vec<u8> {
     };
     let put = |body: &mut Vec<u8>, formats: &[u16]| {
         body.extend_from_slice(&(formats.len() as u16).to_be_bytes());
-        formats.iter().for_each(|format| body.extend_from_slice(&format.to_be_bytes()));
+        for format in formats {
+            body.extend_from_slice(&format.to_be_bytes());
+        }
     };
     put(&mut body, &formats("f"));
     let values: Vec<Option<Vec<u8>>> = words

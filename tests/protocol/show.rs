@@ -45,7 +45,8 @@ fn fields(message: &Message) -> String {
             let after = after.trim_start_matches(|c: char| c.is_ascii_digit());
             value = format!("{before}prepared statement \"s1{after}");
         }
-        if !value.is_empty() && !(*code == b'V' && value == line) {
+        let again = *code == b'V' && value == line;
+        if !value.is_empty() && !again {
             let _ = write!(line, " {}={value:?}", char::from(*code));
         }
     }

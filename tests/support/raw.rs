@@ -88,7 +88,7 @@ impl Raw {
                 return Err(Silence::Hang);
             }
             self.socket.set_read_timeout(Some(left)).unwrap();
-            let mut buffer = [0; 65536];
+            let mut buffer = vec![0; 65536];
             match self.socket.read(&mut buffer) {
                 Ok(0) => return Err(Silence::End),
                 Ok(n) => self.input.extend_from_slice(&buffer[..n]),
