@@ -103,6 +103,8 @@ pub(super) struct Functions {
     pub(super) reads: Option<String>,
     /// Sequences and advisory locks live on the home shard unless rows say otherwise.
     pub(super) homely: bool,
+    /// `currval`, `lastval`.
+    pub(super) session_state: bool,
     /// They may leave something on the connection.
     pub(super) taint: bool,
 }
@@ -130,8 +132,8 @@ pub(super) struct Query {
     pub(super) many: Result<usize, Construct>,
     /// What it sets by `set_config`.
     pub(super) settings: Box<[SettingCall]>,
-    /// Where the literals stood in the text that was compiled.
-    pub(super) literals: Box<[Span]>,
+    /// Where the tokens stood in the text that was compiled.
+    pub(super) tokens: Box<[Span]>,
     /// It locks rows (of reference tables too).
     pub(super) locks_rows: bool,
     /// It writes.
@@ -156,7 +158,7 @@ impl Query {
             functions: functions(analysis, map),
             many: Err(Construct::NotColocated(String::new(), String::new())),
             settings: analysis.settings.as_slice().into(),
-            literals: analysis.literals.iter().map(|literal| literal.span).collect(),
+            tokens: analysis.tokens.as_slice().into(),
             locks_rows: analysis.locks_rows,
             writes: false,
             taints: false,
@@ -353,6 +355,7 @@ fn functions(analysis: &Analysis, map: &ShardMap) -> Functions {
         match call.kind {
             CallKind::Pure | CallKind::Time | CallKind::Stable | CallKind::Volatile => {}
             CallKind::Sequence => {
+                found.session_state |= call.name.ends_with("currval") || call.name.ends_with("lastval");
                 found.homely = true;
                 found.taint = true;
             }

@@ -110,6 +110,8 @@ pub struct Opaque {
     /// The first keyword says that it only reads (SELECT, VALUES, TABLE, SHOW, EXPLAIN without ANALYZE)
     /// and no word in it is INSERT, UPDATE, DELETE, MERGE, INTO or a user-defined function.
     pub reads_only: bool,
+    /// `currval` or `lastval` stands in it.
+    pub session_state: bool,
     /// Identifiers followed by `(` that are not known built-in functions.
     pub unknown_functions: Vec<String>,
 }
@@ -131,8 +133,10 @@ pub struct Analysis {
     pub locks_rows: bool,
     /// Highest `$n`.
     pub params: u16,
-    /// Where the literals stood in the text that was analysed. Every position here counts in that text; in
-    /// another one of the same shape what follows a literal of another length stands elsewhere.
+    /// The tokens of the text that was analysed. Every position here counts in that text; in another one of
+    /// the same shape literals and blanks have other lengths, and only a token's number is the same.
+    pub tokens: Vec<Span>,
+    /// The literals of the text that was analysed, by slot.
     pub literals: Vec<Literal>,
 }
 
