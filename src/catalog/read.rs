@@ -145,12 +145,21 @@ impl Catalog {
             .collect();
         let mut catalog = Self::default();
         for row in relations {
-            let [Some(oid), Some(schema), Some(name), Some(kind), definition, triggers, key, parents] =
-                row.as_slice()
+            let [
+                Some(oid),
+                Some(schema),
+                Some(name),
+                Some(kind),
+                definition,
+                triggers,
+                key,
+                parents,
+            ] = row.as_slice()
             else {
                 return Err(malformed("relations"));
             };
-            let key_of = |oid: &str| named.get(oid).map(|(s, n)| ((*s).to_owned(), (*n).to_owned()));
+            let key_of =
+                |oid: &str| named.get(oid).map(|(s, n)| ((*s).to_owned(), (*n).to_owned()));
             let parents = parents.as_deref().unwrap_or_default().split_ascii_whitespace();
             let columns = columns_of.remove(oid.as_str()).unwrap_or_default();
             let table = Table {

@@ -211,21 +211,6 @@ impl Executor {
         }
     }
 
-    /// `currval` and `lastval` mean this client's own last `nextval`: on a connection that others use too
-    /// that is only so within the transaction, or once the connection is kept for this client.
-    fn refuse_strange_state(&self, plan: &Plan, shard: ShardId) -> Result<(), SqlError> {
-        let kept = || self.held.iter().any(|held| held.shard == shard && held.pinned);
-        if !plan.session_state || self.session.transaction.shard().is_some() || kept() {
-            return Ok(());
-        }
-        Err(SqlError::new(
-            SqlState::FEATURE_NOT_SUPPORTED,
-            "currval and lastval outside a transaction are not supported",
-        )
-        .detail("Clients share connections, so the value could be another client's.")
-        .hint("Use INSERT … RETURNING, or ask in the transaction that called nextval."))
-    }
-
     fn other_shard(&self, wanted: ShardId, here: ShardId) -> SqlError {
         let name = |shard: ShardId| self.world.map.shard_name(shard);
         if self.session.transaction.shard().is_none() && !self.batch.is_open() {

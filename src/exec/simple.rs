@@ -201,7 +201,6 @@ impl Executor {
             return self.scatter_query(plan, &text).await;
         }
         let shard = self.one_shard(plan)?;
-        self.refuse_strange_state(plan, shard)?;
         self.last_route.note(plan, &self.world);
         let at = self.acquire(shard).await?;
         self.start(at).await?;
@@ -312,7 +311,6 @@ impl Executor {
             rewritten: None,
             taints,
             writes: true,
-            session_state: false,
             changes_schema,
         };
         let shard = self.one_shard(&plan)?;

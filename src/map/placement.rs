@@ -68,13 +68,12 @@ impl ShardMap {
     /// What reads the table reads its partitions and children too: why they can't be read as one.
     fn stray_heir(&self, table: &Table, rule: Option<&TableRule>) -> Option<String> {
         let is_key = |name: &String| self.keys.iter().any(|key| key.columns.contains(name));
-        let stray = table.heirs.iter().find(|heir| {
-            match (self.rule(&heir.schema, &heir.name), rule) {
+        let stray =
+            table.heirs.iter().find(|heir| match (self.rule(&heir.schema, &heir.name), rule) {
                 (Some(own), rule) => rule != Some(own),
                 (None, Some(_)) => false,
                 (None, None) => heir.more_columns.iter().any(is_key),
-            }
-        })?;
+            })?;
         Some(format!(
             "its rows are also in \"{}\", which inherits from it and is placed by another rule",
             stray.name

@@ -103,8 +103,6 @@ pub(super) struct Functions {
     pub(super) reads: Option<String>,
     /// Sequences and advisory locks live on the home shard unless rows say otherwise.
     pub(super) homely: bool,
-    /// `currval`, `lastval`.
-    pub(super) session_state: bool,
     /// They may leave something on the connection.
     pub(super) taint: bool,
 }
@@ -355,7 +353,6 @@ fn functions(analysis: &Analysis, map: &ShardMap) -> Functions {
         match call.kind {
             CallKind::Pure | CallKind::Time | CallKind::Stable | CallKind::Volatile => {}
             CallKind::Sequence => {
-                found.session_state |= call.name.ends_with("currval") || call.name.ends_with("lastval");
                 found.homely = true;
                 found.taint = true;
             }

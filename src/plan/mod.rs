@@ -94,8 +94,6 @@ pub struct Plan {
     pub taints: bool,
     /// It may change data or schema: never run twice.
     pub writes: bool,
-    /// Its answer depends on what the client did before on the same connection (`currval`, `lastval`).
-    pub session_state: bool,
     /// It may have changed the schema: the catalog is read again.
     pub changes_schema: bool,
 }
@@ -331,7 +329,6 @@ fn query_plan(query: &Query, route: Route) -> Plan {
         rewritten: None,
         taints: query.taints,
         writes: query.writes,
-        session_state: query.functions.session_state,
         changes_schema: false,
     }
 }
@@ -363,8 +360,7 @@ impl Fast {
             || functions.home.is_some()
             || functions.all.is_some()
             || functions.reads.is_some()
-            || functions.homely
-            || functions.session_state;
+            || functions.homely;
         let more = !query.inserts.is_empty()
             || !query.fixed.is_empty()
             || !query.settings.is_empty()
@@ -404,7 +400,6 @@ impl Fast {
             rewritten: None,
             taints: self.taints,
             writes: self.writes,
-            session_state: false,
             changes_schema: false,
         }))
     }

@@ -76,7 +76,6 @@ pub(super) fn plan<'p>(
         rewritten,
         taints: query.taints,
         writes: query.writes,
-        session_state: query.functions.session_state,
         changes_schema: false,
     };
     Ok((plan, rule))

@@ -37,7 +37,7 @@ pub(super) enum Site {
 /// this one in its literals and blanks: they are found again by the token that starts or ends there.
 #[derive(Debug, Default)]
 pub(super) struct Edits<'p> {
-    edits: Vec<(Span, String)>,
+    splices: Vec<(Span, String)>,
     compiled: &'p [Span],
     text: &'p str,
     literals: &'p [Literal],
@@ -79,7 +79,7 @@ impl<'p> Edits<'p> {
 
     /// Whether there is nothing to change.
     pub(super) fn is_empty(&self) -> bool {
-        self.edits.is_empty()
+        self.splices.is_empty()
     }
 
     /// Restricts an occurrence to `column = value`. `Err` says why it can't be.
@@ -95,7 +95,7 @@ impl<'p> Edits<'p> {
                 let Some(span) = self.places(*span) else {
                     return Err("its name was not found in the statement's text");
                 };
-                if self.edits.iter().any(|(other, _)| *other == span) {
+                if self.splices.iter().any(|(other, _)| *other == span) {
                     return Ok(());
                 }
                 let Some(name) = self.text.get(span.start as usize..span.end as usize) else {
@@ -106,7 +106,7 @@ impl<'p> Edits<'p> {
                     // Writing to a String can't fail.
                     let _ = write!(new, " AS {}", quoted(alias));
                 }
-                self.edits.push((span, new));
+                self.splices.push((span, new));
                 Ok(())
             }
             Site::Filter { filter, insert, target } => {
@@ -144,12 +144,12 @@ impl<'p> Edits<'p> {
     fn insert_at(&mut self, place: Option<u32>, text: String) {
         let Some(at) = place else {
             self.lost = true;
-            self.edits.push((Span::default(), text));
+            self.splices.push((Span::default(), text));
             return;
         };
         let span = Span { start: at, end: at };
-        if !self.edits.contains(&(span, text.clone())) {
-            self.edits.push((span, text));
+        if !self.splices.contains(&(span, text.clone())) {
+            self.splices.push((span, text));
         }
     }
 
@@ -159,10 +159,10 @@ impl<'p> Edits<'p> {
         if self.lost {
             return None;
         }
-        self.edits.sort_by_key(|(span, _)| (span.start, span.end));
+        self.splices.sort_by_key(|(span, _)| (span.start, span.end));
         let mut changed = String::with_capacity(text.len() + 64);
         let mut done = 0;
-        for (span, new) in &self.edits {
+        for (span, new) in &self.splices {
             changed.push_str(text.get(done..span.start as usize)?);
             changed.push_str(new);
             done = span.end as usize;
@@ -254,12 +254,22 @@ mod tests {
             edits.insert(compiled.find(at).expect("a place") as u32, "<>".to_owned());
             assert_eq!(edits.apply().as_deref(), expect);
         };
-        check("a = 'x' AND b", "a = 'much longer' AND b", " AND", Some("a = 'much longer'<> AND b"));
+        check(
+            "a = 'x' AND b",
+            "a = 'much longer' AND b",
+            " AND",
+            Some("a = 'much longer'<> AND b"),
+        );
         check("a = 12345 AND b", "a = 1 AND b", " AND", Some("a = 1<> AND b"));
         check("a = 12345 AND b", "a = 1 AND b", "12345", Some("a = <>1 AND b"));
         check("a = 12345 AND b", "a = 1 AND b", "345", None);
         check("a = 1", "a = 1 AND b = 2", "a", None);
-        check("a = 1 AND b", "a  /* AND */ =\n1 AND   b", " AND", Some("a  /* AND */ =\n1<> AND   b"));
+        check(
+            "a = 1 AND b",
+            "a  /* AND */ =\n1 AND   b",
+            " AND",
+            Some("a  /* AND */ =\n1<> AND   b"),
+        );
         check("(a -- one\n)", "(a /**/ )", ")", Some("(a /**/ <>)"));
     }
 

@@ -218,7 +218,6 @@ impl UtilityShape {
                 kind,
                 UtilityKind::Set | UtilityKind::Show | UtilityKind::Discard | UtilityKind::CopyTo
             ) || self.of_query,
-            session_state: false,
             changes_schema: matches!(
                 kind,
                 UtilityKind::Definition
@@ -258,7 +257,6 @@ pub(super) struct OpaqueShape {
     /// What keeps it from the home shard.
     names: Option<String>,
     /// It may call `currval` or `lastval`.
-    session_state: bool,
     /// What it may write.
     unseen: Vec<Unseen>,
 }
@@ -269,7 +267,6 @@ impl OpaqueShape {
             reason: opaque.reason.clone(),
             reads_only: opaque.reads_only,
             names: obstacle(opaque, map),
-            session_state: opaque.session_state,
             unseen: if opaque.reads_only { Vec::new() } else { unseen(&opaque.tables, map) },
         }
     }
@@ -309,7 +306,6 @@ impl OpaqueShape {
             rewritten: None,
             taints: true,
             writes: !self.reads_only,
-            session_state: self.session_state,
             changes_schema: false,
         };
         Ok((plan, rule))

@@ -110,8 +110,6 @@ pub struct Opaque {
     /// The first keyword says that it only reads (SELECT, VALUES, TABLE, SHOW, EXPLAIN without ANALYZE)
     /// and no word in it is INSERT, UPDATE, DELETE, MERGE, INTO or a user-defined function.
     pub reads_only: bool,
-    /// `currval` or `lastval` stands in it.
-    pub session_state: bool,
     /// Identifiers followed by `(` that are not known built-in functions.
     pub unknown_functions: Vec<String>,
 }

@@ -145,9 +145,16 @@ impl Generator<'_> {
         for rel in self.frames.last()? {
             for column in &rel.columns {
                 let key = KEYS.contains(&column.name.as_str())
-                    || rel.columns.len() == 3 && column.name == "id" && rel.columns[2].name == "plan_id";
+                    || rel.columns.len() == 3
+                        && column.name == "id"
+                        && rel.columns[2].name == "plan_id";
                 if key {
-                    terms.push(format!("{}.{} = {}", rel.alias, column.name, self.favourite(column.ty)));
+                    terms.push(format!(
+                        "{}.{} = {}",
+                        rel.alias,
+                        column.name,
+                        self.favourite(column.ty)
+                    ));
                 }
             }
         }
@@ -214,8 +221,7 @@ impl Generator<'_> {
     /// A query without parentheses around it.
     fn query(&mut self, types: &[Ty], top: bool) -> String {
         let kept = self.ctes.len();
-        let with =
-            if self.spend() && self.chance(14) { self.with() } else { String::new() };
+        let with = if self.spend() && self.chance(14) { self.with() } else { String::new() };
         let body = self.body(types);
         self.ctes.truncate(kept);
         let _ = top;
@@ -244,8 +250,7 @@ impl Generator<'_> {
                 .collect();
             let list: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
             let rel = Rel { alias: name.clone(), columns: columns.clone() };
-            let materialized =
-                *self.choices.one(&["", "", "MATERIALIZED ", "NOT MATERIALIZED "]);
+            let materialized = *self.choices.one(&["", "", "MATERIALIZED ", "NOT MATERIALIZED "]);
             let frames = std::mem::take(&mut self.frames);
             let query = if recursive && self.chance(60) {
                 self.recursive(&types, &rel)
@@ -490,8 +495,11 @@ impl Generator<'_> {
     }
 
     fn aggregate(&mut self, ty: Ty) -> String {
-        let filter =
-            if self.chance(10) { format!(" FILTER (WHERE {})", self.pred()) } else { String::new() };
+        let filter = if self.chance(10) {
+            format!(" FILTER (WHERE {})", self.pred())
+        } else {
+            String::new()
+        };
         match ty {
             Ty::Int => match self.pick(5) {
                 0 => format!("count(*){filter}"),
@@ -802,8 +810,10 @@ impl Generator<'_> {
                     if a.ty != b.ty {
                         continue;
                     }
-                    let pair =
-                        (format!("{}.{}", last.alias, a.name), format!("{}.{}", other.alias, b.name));
+                    let pair = (
+                        format!("{}.{}", last.alias, a.name),
+                        format!("{}.{}", other.alias, b.name),
+                    );
                     let key = |c: &Column| KEYS.contains(&c.name.as_str());
                     // Keys are joined more often than others.
                     let times = if key(a) && key(b) { 12 } else { 1 };
@@ -873,7 +883,8 @@ impl Generator<'_> {
         let mut sets = Vec::new();
         let count = 1 + self.pick(2);
         for _ in 0..count {
-            let (name, ty) = relation.columns[relation.columns.len() - 1 - self.pick(relation.columns.len())];
+            let (name, ty) =
+                relation.columns[relation.columns.len() - 1 - self.pick(relation.columns.len())];
             if sets.iter().any(|s: &String| s.starts_with(&format!("{name} "))) {
                 continue;
             }
@@ -1053,17 +1064,16 @@ impl Generator<'_> {
                 .filter(|r| r.alias != rel.alias)
                 .collect();
             self.frames.push(source_only);
-            let values: Vec<String> = relation
-                .columns
-                .iter()
-                .map(|(_, ty)| {
-                    if self.chance(60) { self.constant(*ty) } else { self.column_or_const(*ty) }
-                })
-                .collect();
-            clauses.push_str(&format!(
-                " WHEN NOT MATCHED THEN INSERT VALUES ({})",
-                values.join(", ")
-            ));
+            let values: Vec<String> =
+                relation
+                    .columns
+                    .iter()
+                    .map(|(_, ty)| {
+                        if self.chance(60) { self.constant(*ty) } else { self.column_or_const(*ty) }
+                    })
+                    .collect();
+            clauses
+                .push_str(&format!(" WHEN NOT MATCHED THEN INSERT VALUES ({})", values.join(", ")));
         }
         self.frames.pop();
         format!("MERGE INTO {sql} USING {source} ON {on}{clauses}")
@@ -1090,11 +1100,18 @@ impl Generator<'_> {
                 1 => format!("{} IS TRUE", self.pred_in_parentheses()),
                 2 => format!("{} IS NOT TRUE", self.pred_in_parentheses()),
                 3 => format!("{} IS UNKNOWN", self.pred_in_parentheses()),
-                4 => format!("CASE WHEN {} THEN {} ELSE {} END", self.pred(), self.pred(), self.pred()),
+                4 => format!(
+                    "CASE WHEN {} THEN {} ELSE {} END",
+                    self.pred(),
+                    self.pred(),
+                    self.pred()
+                ),
                 5 => format!("{} = true", self.pred_in_parentheses()),
                 _ => format!("{} <> {}", self.pred_in_parentheses(), self.pred_in_parentheses()),
             },
-            7 => (*self.choices.one(&["true", "false", "NULL", "1 = 1", "NULL::boolean"])).to_owned(),
+            7 => {
+                (*self.choices.one(&["true", "false", "NULL", "1 = 1", "NULL::boolean"])).to_owned()
+            }
             8 => self.exists(),
             _ => self.in_query(),
         }
@@ -1123,7 +1140,11 @@ impl Generator<'_> {
     fn key_equality(&mut self) -> String {
         let Some((column, ty)) = self.key_column() else { return "true".to_owned() };
         let constant = self.constant(ty);
-        if self.chance(8) { format!("{constant} = {column}") } else { format!("{column} = {constant}") }
+        if self.chance(8) {
+            format!("{constant} = {column}")
+        } else {
+            format!("{column} = {constant}")
+        }
     }
 
     fn atom(&mut self) -> String {
@@ -1233,11 +1254,7 @@ impl Generator<'_> {
     }
 
     fn sub_query(&mut self, types: &[Ty]) -> String {
-        if self.spend() {
-            self.query(types, false)
-        } else {
-            self.select(types, false)
-        }
+        if self.spend() { self.query(types, false) } else { self.select(types, false) }
     }
 
     fn exists(&mut self) -> String {
@@ -1329,7 +1346,8 @@ impl Generator<'_> {
                 self.frames.push(Vec::new());
                 let (from, _) = self.from();
                 let filter = self.filter();
-                let output = if self.chance(80) { self.aggregate(ty) } else { self.column_or_const(ty) };
+                let output =
+                    if self.chance(80) { self.aggregate(ty) } else { self.column_or_const(ty) };
                 self.frames.pop();
                 format!("(SELECT {output} FROM {from} WHERE {filter})")
             }
@@ -1377,9 +1395,9 @@ impl Generator<'_> {
                         })
                         .collect(),
                 ),
-                Ty::Uuid => Value::Texts(
-                    (0..count).map(|_| Some(self.uuid().to_owned())).collect(),
-                ),
+                Ty::Uuid => {
+                    Value::Texts((0..count).map(|_| Some(self.uuid().to_owned())).collect())
+                }
             };
             let oids: &[u32] = match ty {
                 Ty::Int | Ty::Num => &[0, 1016, 1007, 1005, 1231, 1022],
@@ -1403,7 +1421,9 @@ impl Generator<'_> {
             .collect();
         let literal = quoted(&format!("{{{}}}", elements.join(",")));
         let cast = match ty {
-            Ty::Int => *self.choices.one(&["", "::bigint[]", "::int[]", "::smallint[]", "::numeric[]"]),
+            Ty::Int => {
+                *self.choices.one(&["", "::bigint[]", "::int[]", "::smallint[]", "::numeric[]"])
+            }
             Ty::Text => *self.choices.one(&["", "::text[]", "::varchar[]"]),
             Ty::Uuid => *self.choices.one(&["", "::uuid[]"]),
             Ty::Num => "",
@@ -1509,9 +1529,7 @@ impl Generator<'_> {
         let null = self.chance(5);
         let (value, oids): (Value, &[u32]) = match ty {
             Ty::Int => (Value::Int(self.int()), &[0, 20, 23, 21, 1700, 0, 20, 705, 701, 26]),
-            Ty::Text => {
-                (Value::Text(self.text().to_owned()), &[0, 25, 1043, 0, 1042, 705, 19])
-            }
+            Ty::Text => (Value::Text(self.text().to_owned()), &[0, 25, 1043, 0, 1042, 705, 19]),
             Ty::Uuid => (Value::Text(self.uuid().to_owned()), &[0, 2950]),
             Ty::Num => (Value::Int(self.int()), &[0, 1700]),
         };

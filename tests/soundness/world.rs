@@ -87,10 +87,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
     table("versions", &[("file_id", Uuid), ("n", Int), ("parent", Uuid)]),
     table("tenants", &[("id", Int), ("name", Text), ("plan_id", Int)]),
     table("plans", &[("id", Int), ("name", Text), ("tenant_limit", Int)]),
-    table(
-        "places",
-        &[("region_code", Text), ("tenant_ref", Int), ("id", Int), ("name", Text)],
-    ),
+    table("places", &[("region_code", Text), ("tenant_ref", Int), ("id", Int), ("name", Text)]),
     table("visits", &[("region_code", Text), ("tenant_ref", Int), ("n", Int)]),
     table("devices", &[("device_id", Int), ("model", Text), ("tenant_ref", Int)]),
     table("readings", &[("device_id", Int), ("n", Int), ("value", Num)]),
@@ -117,10 +114,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
         "user_orders",
         &[("tenant_id", Int), ("id", Int), ("name", Text), ("total", Num), ("user_id", Int)],
     ),
-    view(
-        "maybe_orders",
-        &[("tenant_id", Int), ("id", Int), ("order_tenant", Int), ("total", Num)],
-    ),
+    view("maybe_orders", &[("tenant_id", Int), ("id", Int), ("order_tenant", Int), ("total", Num)]),
     view("counted", &[("tenant_id", Int), ("n", Int), ("name", Text)]),
     view("both_keys", &[("tenant_id", Int), ("id", Int)]),
     view("ranked", &[("tenant_id", Int), ("id", Int), ("r", Int)]),
@@ -176,7 +170,8 @@ const STORED: &[(&str, &[&str])] = &[
 /// Key values; the first ones are common.
 pub(crate) const INTS: &[i64] = &[1, 2, 3, 1, 2, 4, 5, 6, 7, 8, 0, -1, 100];
 pub(crate) const TEXTS: &[&str] = &[
-    "ann", "bob", "eve", "Ann", "ann ", "zoë", "o'x", "", "a\\b", "USA", "DEU", "FRA", "usa", "ann  ", "1", "5",
+    "ann", "bob", "eve", "Ann", "ann ", "zoë", "o'x", "", "a\\b", "USA", "DEU", "FRA", "usa",
+    "ann  ", "1", "5",
 ];
 pub(crate) const UUIDS: &[&str] = &[
     "00000000-0000-0000-0000-000000000001",
@@ -256,7 +251,10 @@ impl World {
         for (index, (table, _)) in STORED.iter().enumerate() {
             let rows = rows(&mut choices, table);
             for row in rows {
-                let insert = format!("INSERT INTO {table} VALUES ({}) ON CONFLICT DO NOTHING;\n", row.join(", "));
+                let insert = format!(
+                    "INSERT INTO {table} VALUES ({}) ON CONFLICT DO NOTHING;\n",
+                    row.join(", ")
+                );
                 loads[0].push_str(&insert);
                 for shard in self.homes(index, &key_texts(index, &row)) {
                     loads[shard + 1].push_str(&insert);
@@ -419,7 +417,9 @@ fn rows(choices: &mut Choices, table: &str) -> Vec<Vec<String>> {
         "public.global_settings" => vec![("t", true), ("t", false), ("i", false)],
         "public.archive" => vec![("i", false), ("i", false), ("t", false)],
         "public.audit" => vec![("i", false), ("t", false)],
-        "public.events_a" | "public.events_b" | "public.logs_a" | "public.logs_b_a" => vec![("i", true), ("k", true), ("i", false)],
+        "public.events_a" | "public.events_b" | "public.logs_a" | "public.logs_b_a" => {
+            vec![("i", true), ("k", true), ("i", false)]
+        }
         "public.items" => vec![("i", true), ("t", false)],
         "public.special_items" => vec![("i", true), ("t", false), ("i", false)],
         other => panic!("no rows for {other}"),
@@ -492,7 +492,14 @@ fn map(choices: &mut Choices) -> (ShardMap, String) {
     }
     let all = "[\"s0\", \"s1\", \"s2\"]";
     let places: BTreeMap<&str, (&str, &str, &str)> = BTreeMap::from([
-        ("tenant", ("bigint", "columns = [\"tenant_id\"]\ntables = { tenants = \"id\", \"Odd Table\" = \"Tenant\", logs = \"tid\" }", "i")),
+        (
+            "tenant",
+            (
+                "bigint",
+                "columns = [\"tenant_id\"]\ntables = { tenants = \"id\", \"Odd Table\" = \"Tenant\", logs = \"tid\" }",
+                "i",
+            ),
+        ),
         ("device", ("integer", "columns = [\"device_id\"]", "i")),
         ("owner", ("text", "columns = [\"owner\"]", "t")),
         ("file", ("uuid", "columns = [\"file_id\"]", "u")),
@@ -515,9 +522,15 @@ fn map(choices: &mut Choices) -> (ShardMap, String) {
             format!("[keys.{name}.hash]\nalgorithm = \"{word}\"\n{shards}\n")
         };
         let ranges = match kind {
-            "i" => "ranges = [{ to = 1, shard = \"s0\" }, { from = 2, to = 4, shard = \"s1\" }, { from = 5, shard = \"s2\" }]",
-            "t" => "ranges = [{ to = \"Z\", shard = \"s0\" }, { from = \"[\", to = \"b\", shard = \"s1\" }, { from = \"b!\", shard = \"s2\" }]",
-            _ => "ranges = [{ to = \"00000000-0000-0000-0000-000000000001\", shard = \"s0\" }, { from = \"00000000-0000-0000-0000-000000000002\", to = \"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\", shard = \"s1\" }, { from = \"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12\", shard = \"s2\" }]",
+            "i" => {
+                "ranges = [{ to = 1, shard = \"s0\" }, { from = 2, to = 4, shard = \"s1\" }, { from = 5, shard = \"s2\" }]"
+            }
+            "t" => {
+                "ranges = [{ to = \"Z\", shard = \"s0\" }, { from = \"[\", to = \"b\", shard = \"s1\" }, { from = \"b!\", shard = \"s2\" }]"
+            }
+            _ => {
+                "ranges = [{ to = \"00000000-0000-0000-0000-000000000001\", shard = \"s0\" }, { from = \"00000000-0000-0000-0000-000000000002\", to = \"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\", shard = \"s1\" }, { from = \"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12\", shard = \"s2\" }]"
+            }
         };
         match strategy {
             // Texts don't fall into ranges without gaps.

@@ -19,7 +19,6 @@ pub(super) fn unreadable(reason: &str) -> Statement {
         reason: reason.to_owned(),
         tables: Vec::new(),
         reads_only: false,
-        session_state: false,
         unknown_functions: vec![reason.to_owned()],
     })
 }
@@ -36,10 +35,6 @@ pub(super) fn opaque(
     Opaque {
         reason,
         tables: tables(text, tokens, catalog, names),
-        session_state: tokens
-            .iter()
-            .filter_map(|t| t.name(text))
-            .any(|name| matches!(name.as_str(), "currval" | "lastval")),
         reads_only: reads_only(text, tokens) && unknown_functions.is_empty(),
         unknown_functions,
     }
