@@ -76,6 +76,26 @@ async fn settings_that_change_meaning_are_followed_or_refused() {
 }
 
 #[tokio::test]
+async fn sequences_are_asked_where_they_were_advanced() {
+    let (shards, proxy) = three().await;
+    shards.run_on_all("CREATE SEQUENCE s").await;
+    let mut client = proxy.connect().await;
+    for sql in
+        ["SELECT currval('s')", "SELECT lastval()", "INSERT INTO other.users SELECT lastval()"]
+    {
+        let error = client.simple_query(sql).await.expect_err(sql);
+        assert_eq!(said(&error).0, "0A000", "{sql}: {error:?}");
+        assert_eq!(said(&client.query(sql, &[]).await.expect_err(sql)).0, "0A000", "{sql}");
+    }
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("INSERT INTO users VALUES (4, nextval('s')::text)", &[]).await.unwrap();
+    let row =
+        transaction.query_one("SELECT currval('s') FROM users WHERE tenant_id = 4 LIMIT 1", &[]);
+    assert_eq!(row.await.unwrap().get::<_, i64>(0), 1);
+    transaction.commit().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_role_has_a_search_path_of_its_own() {
     let (shards, proxy) = three().await;
     shards

@@ -174,6 +174,21 @@ pub struct Table {
     pub has_triggers: bool,
     /// False when the columns are not known (see [`Catalog::open`]).
     pub columns_known: bool,
+    /// Schema and name of the tables that it is a partition or a child of, nearest first.
+    pub parents: Vec<(String, String)>,
+    /// Its partitions and children, at any depth: their rows are read through it.
+    pub heirs: Vec<Heir>,
+}
+
+/// A partition or a child of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heir {
+    /// Schema name.
+    pub schema: String,
+    /// Relation name.
+    pub name: String,
+    /// Names of the columns that its parent doesn't have.
+    pub more_columns: Vec<String>,
 }
 
 /// A column of a relation.

@@ -10,20 +10,27 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Catalog, Column, DefaultPath, Function, RelationKind, Table, Volatility};
+use super::{Catalog, Column, DefaultPath, Function, Heir, RelationKind, Table, Volatility};
 use crate::error::{SqlError, SqlState};
 
 /// To be run before the others, in the same transaction.
 pub const READ_SETTINGS: &str = "SET LOCAL search_path = ''";
 
 /// One row per relation: OID, schema, name, `relkind`, view definition, whether it has user triggers or
-/// rules (a view's own `_RETURN` rule aside), primary key as attribute numbers separated by blanks.
+/// rules (a view's own `_RETURN` rule aside), primary key as attribute numbers separated by blanks, OIDs of
+/// the tables that it is a partition or a child of, nearest first, separated by blanks.
 pub const READ_RELATIONS: &str = "\
 SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
        CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END,
        (EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
         OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'))::text,
-       (SELECT i.indkey::text FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+       (SELECT i.indkey::text FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
+       (WITH RECURSIVE up (parent, depth) AS (
+          SELECT h.inhparent, 1 FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid
+          UNION
+          SELECT h.inhparent, up.depth + 1 FROM up
+          JOIN pg_catalog.pg_inherits h ON h.inhrelid = up.parent)
+        SELECT pg_catalog.string_agg(up.parent::text, ' ' ORDER BY up.depth, up.parent) FROM up)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
@@ -127,13 +134,33 @@ impl Catalog {
             };
             columns_of.entry(relation).or_default().push((number, column));
         }
+        let named: FxHashMap<&str, (&str, &str)> = relations
+            .iter()
+            .filter_map(|row| match row.as_slice() {
+                [Some(oid), Some(schema), Some(name), ..] => {
+                    Some((oid.as_str(), (schema.as_str(), name.as_str())))
+                }
+                _ => None,
+            })
+            .collect();
         let mut catalog = Self::default();
         for row in relations {
-            let [Some(oid), Some(schema), Some(name), Some(kind), definition, triggers, key] =
-                row.as_slice()
+            let [
+                Some(oid),
+                Some(schema),
+                Some(name),
+                Some(kind),
+                definition,
+                triggers,
+                key,
+                parents,
+            ] = row.as_slice()
             else {
                 return Err(malformed("relations"));
             };
+            let key_of =
+                |oid: &str| named.get(oid).map(|(s, n)| ((*s).to_owned(), (*n).to_owned()));
+            let parents = parents.as_deref().unwrap_or_default().split_ascii_whitespace();
             let columns = columns_of.remove(oid.as_str()).unwrap_or_default();
             let table = Table {
                 schema: schema.clone(),
@@ -144,9 +171,12 @@ impl Catalog {
                 view_definition: definition.clone(),
                 has_triggers: truth(triggers.as_deref()),
                 columns_known: true,
+                parents: parents.filter_map(key_of).collect(),
+                heirs: Vec::new(),
             };
             catalog.tables.insert((schema.clone(), name.clone()), Arc::new(table));
         }
+        catalog.add_heirs();
         for row in functions {
             let [Some(schema), Some(name), Some(volatility), aggregate, returns_set] =
                 row.as_slice()
@@ -162,6 +192,32 @@ impl Catalog {
             *known = known.strictest(function);
         }
         Ok(catalog)
+    }
+}
+
+impl Catalog {
+    /// Tells tables of their partitions and children.
+    pub(crate) fn add_heirs(&mut self) {
+        let mut heirs: Vec<((String, String), Heir)> = Vec::new();
+        for table in self.tables.values() {
+            for key in &table.parents {
+                let Some(parent) = self.tables.get(key) else { continue };
+                let more = table.columns.iter().filter(|c| parent.column(&c.name).is_none());
+                let heir = Heir {
+                    schema: table.schema.clone(),
+                    name: table.name.clone(),
+                    more_columns: more.map(|c| c.name.clone()).collect(),
+                };
+                heirs.push((key.clone(), heir));
+            }
+        }
+        for (key, heir) in heirs {
+            if let Some(parent) = self.tables.get_mut(&key).and_then(Arc::get_mut)
+                && !parent.heirs.contains(&heir)
+            {
+                parent.heirs.push(heir);
+            }
+        }
     }
 }
 
@@ -239,6 +295,7 @@ mod tests {
                 None,
                 Some("true"),
                 Some("3 1"),
+                None,
             ]),
             row(&[
                 Some("2"),
@@ -248,6 +305,7 @@ mod tests {
                 Some(" SELECT 1;"),
                 Some("f"),
                 None,
+                Some("1"),
             ]),
         ];
         let column = |relation, number, name, oid, not_null| {

@@ -213,7 +213,7 @@ pub struct LookupSource {
 }
 
 /// What `[tables]` (and `keys.x.tables`) says of a table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TableRule {
     Reference,
     Single(ShardId),

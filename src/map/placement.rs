@@ -45,9 +45,43 @@ impl ShardMap {
     /// What the map says of a table. Where the table's columns aren't known, those that the statement
     /// names are taken to be there; a listed key column that it doesn't name is [`UNNAMED_COLUMN`].
     pub fn placement(&self, table: &Table) -> Placement<'_> {
-        if let Some(rule) = self.tables.get(&format!("{}.{}", table.schema, table.name)) {
-            return self.by_rule(table, rule);
+        let (rule, placement) = self.own_placement(table);
+        match self.stray_heir(table, rule) {
+            Some(why) => Placement::Unusable(why),
+            None => placement,
         }
+    }
+
+    fn rule(&self, schema: &str, name: &str) -> Option<&TableRule> {
+        self.tables.get(&format!("{schema}.{name}"))
+    }
+
+    /// Where the rows of the table itself are, and the rule that says so. A partition that is not listed
+    /// follows its parent.
+    fn own_placement(&self, table: &Table) -> (Option<&TableRule>, Placement<'_>) {
+        let listed = self.rule(&table.schema, &table.name);
+        let parents = || table.parents.iter().find_map(|(schema, name)| self.rule(schema, name));
+        let rule = listed.or_else(parents);
+        (rule, rule.map_or_else(|| self.by_columns(table), |rule| self.by_rule(table, rule)))
+    }
+
+    /// What reads the table reads its partitions and children too: why they can't be read as one.
+    fn stray_heir(&self, table: &Table, rule: Option<&TableRule>) -> Option<String> {
+        let is_key = |name: &String| self.keys.iter().any(|key| key.columns.contains(name));
+        let stray =
+            table.heirs.iter().find(|heir| match (self.rule(&heir.schema, &heir.name), rule) {
+                (Some(own), rule) => rule != Some(own),
+                (None, Some(_)) => false,
+                (None, None) => heir.more_columns.iter().any(is_key),
+            })?;
+        Some(format!(
+            "its rows are also in \"{}\", which inherits from it and is placed by another rule",
+            stray.name
+        ))
+    }
+
+    /// By the names of its columns.
+    fn by_columns(&self, table: &Table) -> Placement<'_> {
         if table.kind == RelationKind::Sequence {
             return Placement::Unlisted;
         }

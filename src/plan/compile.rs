@@ -130,8 +130,8 @@ pub(super) struct Query {
     pub(super) many: Result<usize, Construct>,
     /// What it sets by `set_config`.
     pub(super) settings: Box<[SettingCall]>,
-    /// Where the literals stood in the text that was compiled.
-    pub(super) literals: Box<[Span]>,
+    /// Where the tokens stood in the text that was compiled.
+    pub(super) tokens: Box<[Span]>,
     /// It locks rows (of reference tables too).
     pub(super) locks_rows: bool,
     /// It writes.
@@ -156,7 +156,7 @@ impl Query {
             functions: functions(analysis, map),
             many: Err(Construct::NotColocated(String::new(), String::new())),
             settings: analysis.settings.as_slice().into(),
-            literals: analysis.literals.iter().map(|literal| literal.span).collect(),
+            tokens: analysis.tokens.as_slice().into(),
             locks_rows: analysis.locks_rows,
             writes: false,
             taints: false,

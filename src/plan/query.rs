@@ -39,7 +39,7 @@ pub(super) fn plan<'p>(
     refuse_unplaced(query, free)?;
     refuse_unfiltered(query, scope)?;
     refuse_settings(query, ground.map, &Constants::new(inputs))?;
-    let mut edits = Edits::new(&query.literals, inputs.literals);
+    let mut edits = Edits::new(&query.tokens, inputs.text, inputs.literals);
     let constants = Constants::new(inputs);
     let regions = regions(query, ground.map, &constants, scope)?;
     add_filters(query, ground.map, inputs, scope, &regions, &mut edits)?;
@@ -68,7 +68,7 @@ pub(super) fn plan<'p>(
             what: "the statement".to_owned(),
             why: "Its text could not be changed at the places that analysis found.",
         };
-        Some(edits.apply(inputs.text).ok_or_else(unfit)?)
+        Some(edits.apply().ok_or_else(unfit)?)
     };
     let plan = Plan {
         route,
@@ -223,7 +223,7 @@ fn add_filters(
         let ty =
             map.key(occurrence.key).map_or(crate::datum::KeyType::Text, crate::map::Key::key_type);
         let value = value_sql(ty, key.value);
-        edits.restrict(inputs.text, &occurrence.site, &column.name, &value).map_err(refuse)?;
+        edits.restrict(&occurrence.site, &column.name, &value).map_err(refuse)?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use crate::datum::{KeyType, KeyValue};
 use crate::sql::ir::Span;
 use crate::sql::lexer::Literal;
+use crate::sql::tokens::{Token, tokenize};
 
 /// Where a predicate can be added that restricts one occurrence of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,41 +34,47 @@ pub(super) enum Site {
 }
 
 /// Changes to one text. Places are given as they were in the text that was compiled, which differs from
-/// this one in its literals.
+/// this one in its literals and blanks: they are found again by the token that starts or ends there.
 #[derive(Debug, Default)]
 pub(super) struct Edits<'p> {
     splices: Vec<(Span, String)>,
     compiled: &'p [Span],
-    now: &'p [Literal],
+    text: &'p str,
+    literals: &'p [Literal],
+    /// This text's tokens, read when the first place is looked for.
+    tokens: Option<Vec<Token>>,
     /// A place was not found.
     lost: bool,
 }
 
 impl<'p> Edits<'p> {
-    /// No changes yet; where the literals stood when the statement was compiled, and where they stand now.
-    pub(super) fn new(compiled: &'p [Span], now: &'p [Literal]) -> Self {
-        Self { splices: Vec::new(), compiled, now, lost: compiled.len() != now.len() }
+    /// No changes yet: the tokens of the text that was compiled, this text and its literals.
+    pub(super) fn new(compiled: &'p [Span], text: &'p str, literals: &'p [Literal]) -> Self {
+        Self { compiled, text, literals, ..Self::default() }
     }
 
-    /// Where a place of the compiled text is now: literals before it may have another length.
-    fn place(&self, at: u32) -> Option<u32> {
-        let length = |span: &Span| i64::from(span.end) - i64::from(span.start);
-        let mut moved = i64::from(at);
-        for (then, now) in self.compiled.iter().zip(self.now) {
-            if then.end > at {
-                // A place within a literal is none.
-                if then.start < at {
-                    return None;
-                }
-                break;
-            }
-            moved += length(&now.span) - length(then);
-        }
-        u32::try_from(moved).ok()
+    /// This text's token at the place of one of the compiled text's.
+    fn token(&mut self, index: usize) -> Option<Token> {
+        let tokens = self
+            .tokens
+            .get_or_insert_with(|| tokenize(self.text, Some(self.literals)).unwrap_or_default());
+        if tokens.len() == self.compiled.len() { tokens.get(index).copied() } else { None }
     }
 
-    fn places(&self, span: Span) -> Option<Span> {
-        Some(Span { start: self.place(span.start)?, end: self.place(span.end)? })
+    /// Where the token is now that started here.
+    fn starting(&mut self, at: u32) -> Option<u32> {
+        let index = self.compiled.binary_search_by_key(&at, |span| span.start).ok()?;
+        self.token(index).map(|token| token.start)
+    }
+
+    /// Where the token is now that ended here.
+    fn ending(&mut self, at: u32) -> Option<u32> {
+        let index = self.compiled.binary_search_by_key(&at, |span| span.end).ok()?;
+        self.token(index).map(|token| token.end)
+    }
+
+    fn places(&mut self, span: Span) -> Option<Span> {
+        Some(Span { start: self.starting(span.start)?, end: self.ending(span.end)? })
     }
 
     /// Whether there is nothing to change.
@@ -78,7 +85,6 @@ impl<'p> Edits<'p> {
     /// Restricts an occurrence to `column = value`. `Err` says why it can't be.
     pub(super) fn restrict(
         &mut self,
-        text: &str,
         site: &Site,
         column: &str,
         value: &str,
@@ -92,7 +98,7 @@ impl<'p> Edits<'p> {
                 if self.splices.iter().any(|(other, _)| *other == span) {
                     return Ok(());
                 }
-                let Some(name) = text.get(span.start as usize..span.end as usize) else {
+                let Some(name) = self.text.get(span.start as usize..span.end as usize) else {
                     return Err("its name was not found in the statement's text");
                 };
                 let mut new = format!("(SELECT * FROM {name} WHERE {} = {value})", quoted(column));
@@ -105,23 +111,38 @@ impl<'p> Edits<'p> {
             }
             Site::Filter { filter, insert, target } => {
                 let condition = format!("{}.{} = {value}", quoted(target), quoted(column));
-                if let Some(filter) = filter {
-                    self.insert(filter.start, "(".to_owned());
-                    self.insert(filter.end, format!(") AND ({condition})"));
-                } else {
-                    let rest = text.get(*insert as usize..).unwrap_or_default();
-                    let joined = rest.chars().next().is_some_and(|c| !c.is_ascii_whitespace());
-                    let space = if joined { " " } else { "" };
-                    self.insert(*insert, format!(" WHERE {condition}{space}"));
+                match filter {
+                    Some(filter) => {
+                        self.insert_before(filter.start, "(".to_owned());
+                        self.insert(filter.end, format!(") AND ({condition})"));
+                    }
+                    None => {
+                        let place = self.ending(*insert).or_else(|| self.starting(*insert));
+                        let after = place.and_then(|at| self.text.as_bytes().get(at as usize));
+                        let joined = after.is_some_and(|c| !c.is_ascii_whitespace());
+                        let space = if joined { " " } else { "" };
+                        self.insert_at(place, format!(" WHERE {condition}{space}"));
+                    }
                 }
                 Ok(())
             }
         }
     }
 
-    /// Puts text in.
+    /// Puts text in before the token that starts there.
+    fn insert_before(&mut self, at: u32, text: String) {
+        let place = self.starting(at);
+        self.insert_at(place, text);
+    }
+
+    /// Puts text in after the token that ends there, or else before the one that starts there.
     pub(super) fn insert(&mut self, at: u32, text: String) {
-        let Some(at) = self.place(at) else {
+        let place = self.ending(at).or_else(|| self.starting(at));
+        self.insert_at(place, text);
+    }
+
+    fn insert_at(&mut self, place: Option<u32>, text: String) {
+        let Some(at) = place else {
             self.lost = true;
             self.splices.push((Span::default(), text));
             return;
@@ -133,7 +154,8 @@ impl<'p> Edits<'p> {
     }
 
     /// The changed text; `None` if the places don't fit the text, which is then not to be sent.
-    pub(super) fn apply(mut self, text: &str) -> Option<String> {
+    pub(super) fn apply(mut self) -> Option<String> {
+        let text = self.text;
         if self.lost {
             return None;
         }
@@ -171,12 +193,25 @@ mod tests {
     use super::*;
     use crate::sql::lexer::{Limits, Scan, scan};
 
+    fn literals(text: &str) -> Vec<Literal> {
+        let mut found = Scan::default();
+        scan(text.as_bytes(), true, &Limits::default(), &mut found).expect("a scan");
+        found.literals
+    }
+
+    fn tokens(text: &str, literals: &[Literal]) -> Vec<Span> {
+        let tokens = tokenize(text, Some(literals)).expect("tokens");
+        tokens.iter().map(|token| Span { start: token.start, end: token.end }).collect()
+    }
+
     fn check(text: &str, sites: &[Site], expect: &str) {
-        let mut edits = Edits::default();
+        let literals = literals(text);
+        let compiled = tokens(text, &literals);
+        let mut edits = Edits::new(&compiled, text, &literals);
         for site in sites {
-            edits.restrict(text, site, "tenant_id", "'42'::bigint").expect("a site");
+            edits.restrict(site, "tenant_id", "'42'::bigint").expect("a site");
         }
-        assert_eq!(edits.apply(text).as_deref(), Some(expect));
+        assert_eq!(edits.apply().as_deref(), Some(expect));
     }
 
     fn at(text: &str, part: &str) -> Span {
@@ -211,18 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn places_follow_literals_of_other_lengths() {
+    fn places_follow_literals_and_blanks_of_other_lengths() {
         let check = |compiled: &str, now: &str, at: &str, expect: Option<&str>| {
-            let spans = |text: &str| {
-                let mut found = Scan::default();
-                scan(text.as_bytes(), true, &Limits::default(), &mut found).expect("a scan");
-                found.literals.clone()
-            };
-            let then: Vec<Span> = spans(compiled).iter().map(|l| l.span).collect();
-            let literals = spans(now);
-            let mut edits = Edits::new(&then, &literals);
+            let then = tokens(compiled, &literals(compiled));
+            let literals = literals(now);
+            let mut edits = Edits::new(&then, now, &literals);
             edits.insert(compiled.find(at).expect("a place") as u32, "<>".to_owned());
-            assert_eq!(edits.apply(now).as_deref(), expect);
+            assert_eq!(edits.apply().as_deref(), expect);
         };
         check(
             "a = 'x' AND b",
@@ -234,6 +264,13 @@ mod tests {
         check("a = 12345 AND b", "a = 1 AND b", "12345", Some("a = <>1 AND b"));
         check("a = 12345 AND b", "a = 1 AND b", "345", None);
         check("a = 1", "a = 1 AND b = 2", "a", None);
+        check(
+            "a = 1 AND b",
+            "a  /* AND */ =\n1 AND   b",
+            " AND",
+            Some("a  /* AND */ =\n1<> AND   b"),
+        );
+        check("(a -- one\n)", "(a /**/ )", ")", Some("(a /**/ <>)"));
     }
 
     #[test]

@@ -256,6 +256,7 @@ pub(super) struct OpaqueShape {
     reads_only: bool,
     /// What keeps it from the home shard.
     names: Option<String>,
+    /// It may call `currval` or `lastval`.
     /// What it may write.
     unseen: Vec<Unseen>,
 }

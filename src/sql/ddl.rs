@@ -34,6 +34,7 @@ impl Catalog {
             }
         }
         statement(&mut catalog, sql, tokens.get(start..).unwrap_or_default());
+        catalog.add_heirs();
         Ok(catalog)
     }
 }
@@ -84,6 +85,8 @@ fn table(schema: String, name: String, kind: RelationKind, columns: Vec<Column>)
         view_definition: None,
         has_triggers: false,
         columns_known: true,
+        parents: Vec::new(),
+        heirs: Vec::new(),
     }
 }
 
@@ -95,6 +98,8 @@ fn create_table(catalog: &mut Catalog, reader: &mut Reader<'_>) {
         if let Some(parent) = parent {
             let mut made = table(schema, name, RelationKind::Table, parent.columns.clone());
             made.primary_key.clone_from(&parent.primary_key);
+            made.parents.push((parent.schema.clone(), parent.name.clone()));
+            made.parents.extend(parent.parents.iter().cloned());
             insert(catalog, made);
         }
         return;
@@ -132,6 +137,8 @@ fn alter_table(catalog: &mut Catalog, reader: &mut Reader<'_>) {
         view_definition: known.view_definition.clone(),
         has_triggers: known.has_triggers,
         columns_known: known.columns_known,
+        parents: known.parents.clone(),
+        heirs: known.heirs.clone(),
     };
     for mut action in reader.rest().items() {
         if action.words(&["drop"]) {

@@ -131,8 +131,10 @@ pub struct Analysis {
     pub locks_rows: bool,
     /// Highest `$n`.
     pub params: u16,
-    /// Where the literals stood in the text that was analysed. Every position here counts in that text; in
-    /// another one of the same shape what follows a literal of another length stands elsewhere.
+    /// The tokens of the text that was analysed. Every position here counts in that text; in another one of
+    /// the same shape literals and blanks have other lengths, and only a token's number is the same.
+    pub tokens: Vec<Span>,
+    /// The literals of the text that was analysed, by slot.
     pub literals: Vec<Literal>,
 }
 

@@ -21,4 +21,4 @@ pub mod lexer;
 pub mod literal;
 mod parse;
 pub mod token;
-mod tokens;
+pub(crate) mod tokens;

@@ -174,7 +174,10 @@ impl Translator<'_> {
                 Some(i + 1)
             }
             "asymmetric" if i > 0 && self.word_at(i - 1, "between") => Some(i + 1),
-            "overriding" if self.word_at(i + 2, "value") => Some(i + 3),
+            // With USER VALUE the server replaces what is written, which can't be seen here.
+            "overriding" if self.word_at(i + 1, "system") && self.word_at(i + 2, "value") => {
+                Some(i + 3)
+            }
             "isnull" => {
                 self.push_word("IS", token);
                 self.push_word("NULL", token);
@@ -337,9 +340,14 @@ const TYPE_WORDS: &[&str] = &[
     "uuid",
 ];
 
+/// Key words of PostgreSQL that are names wherever they stand in a query, and that the parser would take
+/// for something else (`FROM t global JOIN …`).
+const NAME_WORDS: &[&str] = &["global"];
+
 fn word(raw: &str) -> ParserToken {
     let lower = fold(raw);
-    if is_keyword(&lower) || TYPE_WORDS.contains(&lower.as_str()) {
+    let known = is_keyword(&lower) && !NAME_WORDS.contains(&lower.as_str());
+    if known || TYPE_WORDS.contains(&lower.as_str()) {
         return ParserToken::make_word(raw, None);
     }
     ParserToken::Word(Word {

@@ -71,7 +71,8 @@ impl Token {
         match self.kind {
             TokenKind::Word => Some(fold(raw)),
             TokenKind::Quoted => {
-                raw.get(1..raw.len().saturating_sub(1)).map(|s| s.replace("\"\"", "\""))
+                let inner = raw.get(1..raw.len().saturating_sub(1));
+                inner.map(|s| clipped(s.replace("\"\"", "\"")))
             }
             TokenKind::UnicodeQuoted
             | TokenKind::Number(_)
@@ -86,7 +87,20 @@ impl Token {
 /// An unquoted identifier in the case in which PostgreSQL stores it: ASCII letters only are folded, as
 /// in every multi-byte encoding (`downcase_identifier`).
 pub(crate) fn fold(raw: &str) -> String {
-    raw.to_ascii_lowercase()
+    clipped(raw.to_ascii_lowercase())
+}
+
+/// PostgreSQL's `NAMEDATALEN` without the terminating zero.
+const NAME_BYTES_MAX: usize = 63;
+
+/// A name as the server keeps it: what is longer is cut off at a character (`truncate_identifier`).
+fn clipped(mut name: String) -> String {
+    let mut end = NAME_BYTES_MAX;
+    while !name.is_char_boundary(end) && end < name.len() {
+        end -= 1;
+    }
+    name.truncate(end);
+    name
 }
 
 /// Reads all tokens of `text`. `literals` are the lexer's, in text order; `None` reads them here.

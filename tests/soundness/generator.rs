@@ -4,6 +4,7 @@
 //! ordered aggregates) they are in a total order, up to equal rows.
 
 use crate::choices::Choices;
+use crate::words::WORDS;
 use crate::world::{INTS, KEYS, RELATIONS, Relation, TEXTS, Ty, UUIDS};
 
 /// What a parameter's value is, before it has a type.
@@ -416,7 +417,17 @@ impl Generator<'_> {
                 if !outer_join && self.chance(2) {
                     locks = *self.choices.one(&[" FOR UPDATE", " FOR SHARE", " FOR KEY SHARE"]);
                 }
-                let outputs = types.iter().map(|ty| self.expr(*ty)).collect();
+                let outputs = types
+                    .iter()
+                    .map(|ty| {
+                        let sql = self.expr(*ty);
+                        match self.weighted(&[88, 7, 5]) {
+                            0 => sql,
+                            1 => format!("{sql} AS {}", self.choices.one(WORDS)),
+                            _ => format!("{sql} {}", self.choices.one(WORDS)),
+                        }
+                    })
+                    .collect();
                 (String::new(), outputs, String::new())
             }
         };
@@ -634,7 +645,11 @@ impl Generator<'_> {
     /// An alias that nothing in the innermost frame or before it has.
     fn alias(&mut self, before: &Frame) -> String {
         let pool = ["a", "b", "u", "o", "users", "orders", "\"A b\"", "x", "tenant_id"];
-        let alias = (*self.choices.one(&pool)).to_owned();
+        let alias = if self.chance(25) {
+            (*self.choices.one(WORDS)).to_owned()
+        } else {
+            (*self.choices.one(&pool)).to_owned()
+        };
         let taken = |rel: &Rel| rel.alias == alias;
         let frame = self.frames.last();
         if before.iter().any(taken) || frame.is_some_and(|f| f.iter().any(taken)) {
@@ -858,7 +873,8 @@ impl Generator<'_> {
     }
 
     fn pred_in_parentheses(&mut self) -> String {
-        format!("({})", self.pred())
+        // Without them the rest may bind otherwise, which is PostgreSQL's to say.
+        if self.chance(12) { self.pred() } else { format!("({})", self.pred()) }
     }
 
     fn update(&mut self) -> String {
@@ -1072,23 +1088,26 @@ impl Generator<'_> {
         match self.weighted(&[40, 16, 9, 6, 22, 8, 5, 4, 10, 8]) {
             0 => self.key_equality(),
             1 => format!("{} AND {}", self.pred_in_parentheses(), self.pred_in_parentheses()),
-            2 => format!("({} OR {})", self.pred(), self.pred()),
-            3 => format!("NOT ({})", self.pred()),
+            2 => {
+                let (a, b) = (self.pred(), self.pred());
+                if self.chance(12) { format!("{a} OR {b}") } else { format!("({a} OR {b})") }
+            }
+            3 => format!("NOT {}", self.pred_in_parentheses()),
             4 => self.atom(),
             5 => self.row_comparison(),
             6 => match self.pick(7) {
                 0 => format!("coalesce({}, false)", self.pred()),
-                1 => format!("({}) IS TRUE", self.pred()),
-                2 => format!("({}) IS NOT TRUE", self.pred()),
-                3 => format!("({}) IS UNKNOWN", self.pred()),
+                1 => format!("{} IS TRUE", self.pred_in_parentheses()),
+                2 => format!("{} IS NOT TRUE", self.pred_in_parentheses()),
+                3 => format!("{} IS UNKNOWN", self.pred_in_parentheses()),
                 4 => format!(
                     "CASE WHEN {} THEN {} ELSE {} END",
                     self.pred(),
                     self.pred(),
                     self.pred()
                 ),
-                5 => format!("({}) = true", self.pred()),
-                _ => format!("({}) <> ({})", self.pred(), self.pred()),
+                5 => format!("{} = true", self.pred_in_parentheses()),
+                _ => format!("{} <> {}", self.pred_in_parentheses(), self.pred_in_parentheses()),
             },
             7 => {
                 (*self.choices.one(&["true", "false", "NULL", "1 = 1", "NULL::boolean"])).to_owned()

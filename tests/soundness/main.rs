@@ -12,6 +12,7 @@
 mod choices;
 mod generator;
 mod oracle;
+mod words;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -391,6 +391,7 @@ fn twin(sql: &str, found: &Scan) -> Option<(String, Scan)> {
         done = to;
     }
     text.push_str(&sql[done..]);
+    let text = text.replace(" WHERE ", "\n  WHERE /* AND */ ").replace(" FROM ", "   FROM ");
     let mut other = Scan::default();
     scan(text.as_bytes(), true, &Limits::default(), &mut other).ok()?;
     let same = other.shape_of(other.statements.first()?) == found.shape_of(statement);

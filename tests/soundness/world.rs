@@ -98,6 +98,9 @@ pub(crate) const RELATIONS: &[Relation] = &[
     table("audit", &[("id", Int), ("what", Text)]),
     table("events", &[("tenant_id", Int), ("kind", Int), ("n", Int)]),
     table("events_a", &[("tenant_id", Int), ("kind", Int), ("n", Int)]),
+    table("logs", &[("tid", Int), ("kind", Int), ("n", Int)]),
+    table("logs_b_a", &[("tid", Int), ("kind", Int), ("n", Int)]),
+    table("logs_a", &[("tid", Int), ("kind", Int), ("n", Int)]),
     table("items", &[("tenant_id", Int), ("label", Text)]),
     table("special_items", &[("tenant_id", Int), ("label", Text), ("extra", Int)]),
     table("app.users", USER),
@@ -121,8 +124,17 @@ pub(crate) const RELATIONS: &[Relation] = &[
 ];
 
 /// Names of columns that hold keys.
-pub(crate) const KEYS: &[&str] =
-    &["tenant_id", "owner", "file_id", "region_code", "tenant_ref", "device_id", "\"Tenant\"", "t"];
+pub(crate) const KEYS: &[&str] = &[
+    "tenant_id",
+    "owner",
+    "file_id",
+    "region_code",
+    "tenant_ref",
+    "device_id",
+    "\"Tenant\"",
+    "t",
+    "tid",
+];
 
 /// Tables as they are stored, with the columns that hold their key.
 const STORED: &[(&str, &[&str])] = &[
@@ -147,6 +159,8 @@ const STORED: &[(&str, &[&str])] = &[
     ("public.audit", &[]),
     ("public.events_a", &["tenant_id"]),
     ("public.events_b", &["tenant_id"]),
+    ("public.logs_a", &["tid"]),
+    ("public.logs_b_a", &["tid"]),
     ("public.items", &["tenant_id"]),
     ("public.special_items", &["tenant_id"]),
     ("app.users", &["tenant_id"]),
@@ -393,7 +407,7 @@ fn rows(choices: &mut Choices, table: &str) -> Vec<Vec<String>> {
         "public.devices" => vec![("i", true), ("t", false), ("i", false)],
         "public.readings" => vec![("i", true), ("i", false), ("n", false)],
         "public.docs" => vec![("t", true), ("t", false), ("i", true)],
-        "public.notes" => vec![("t", true), ("t", false), ("i", false)],
+        "public.notes" => vec![("4", true), ("t", false), ("i", false)],
         "public.files" => vec![("u", true), ("t", false), ("i", false)],
         "public.versions" => vec![("u", true), ("i", false), ("u", false)],
         "public.places" => vec![("t", true), ("i", true), ("i", false), ("t", false)],
@@ -403,12 +417,14 @@ fn rows(choices: &mut Choices, table: &str) -> Vec<Vec<String>> {
         "public.global_settings" => vec![("t", true), ("t", false), ("i", false)],
         "public.archive" => vec![("i", false), ("i", false), ("t", false)],
         "public.audit" => vec![("i", false), ("t", false)],
-        "public.events_a" | "public.events_b" => vec![("i", true), ("k", true), ("i", false)],
+        "public.events_a" | "public.events_b" | "public.logs_a" | "public.logs_b_a" => {
+            vec![("i", true), ("k", true), ("i", false)]
+        }
         "public.items" => vec![("i", true), ("t", false)],
         "public.special_items" => vec![("i", true), ("t", false), ("i", false)],
         other => panic!("no rows for {other}"),
     };
-    if table == "public.events_b" {
+    if matches!(table, "public.events_b" | "public.logs_b_a") {
         kinds[1].0 = "K";
     }
     let mut rows: Vec<Vec<String>> = Vec::new();
@@ -425,6 +441,11 @@ fn rows(choices: &mut Choices, table: &str) -> Vec<Vec<String>> {
                 "k" => choices.pick(2).to_string(),
                 "K" => (2 + choices.pick(2)).to_string(),
                 "t" => format!("'{}'", choices.one(TEXTS).replace('\'', "''")),
+                // As character varying(4) stores it.
+                "4" => {
+                    let text: String = choices.one(TEXTS).chars().take(4).collect();
+                    format!("'{}'", text.replace('\'', "''"))
+                }
                 _ => format!("'{}'", choices.one(UUIDS)),
             });
         }
@@ -475,7 +496,7 @@ fn map(choices: &mut Choices) -> (ShardMap, String) {
             "tenant",
             (
                 "bigint",
-                "columns = [\"tenant_id\"]\ntables = { tenants = \"id\", \"Odd Table\" = \"Tenant\" }",
+                "columns = [\"tenant_id\"]\ntables = { tenants = \"id\", \"Odd Table\" = \"Tenant\", logs = \"tid\" }",
                 "i",
             ),
         ),

@@ -1,7 +1,7 @@
 //! What a map says of tables.
 
 use super::*;
-use crate::catalog::{Column, RelationKind, Table};
+use crate::catalog::{Column, Heir, RelationKind, Table};
 use crate::datum::oid;
 
 const MAP: &str = "
@@ -78,6 +78,8 @@ fn table(name: &str, columns: &str) -> Table {
         view_definition: None,
         has_triggers: false,
         columns_known: true,
+        parents: Vec::new(),
+        heirs: Vec::new(),
     }
 }
 
@@ -90,6 +92,36 @@ fn show(placement: &Placement<'_>) -> String {
         Placement::Unlisted => "unlisted".to_owned(),
         Placement::Unusable(why) => format!("unusable: {why}"),
     }
+}
+
+#[test]
+fn partitions_follow_their_parents() {
+    let map = map(MAP);
+    let parents = |names: &[&str]| {
+        names.iter().map(|n| ("public".to_owned(), (*n).to_owned())).collect::<Vec<_>>()
+    };
+    let check = |name: &str, columns: &str, of: &[&str], expect: &str| {
+        let table = Table { parents: parents(of), ..table(name, columns) };
+        assert_eq!(show(&map.placement(&table)), expect, "{name} {columns} {of:?}");
+    };
+    check("old_events_1", "id owner", &["old_events"], "key 0 [1]");
+    check("old_events_1_1", "owner id", &["old_events_1", "old_events"], "key 0 [0]");
+    check("global_settings", "id owner", &["old_events"], "single 2");
+    check("plans_1", "id", &["plans"], "reference");
+    check("free", "id", &["unheard_of"], "unlisted");
+    let check = |name: &str, columns: &str, heir: &str, more: &[&str], expect: &str| {
+        let more_columns = more.iter().map(|c| (*c).to_owned()).collect();
+        let (schema, name_of) = ("public".to_owned(), heir.to_owned());
+        let heirs = vec![Heir { schema, name: name_of, more_columns }];
+        let table = Table { heirs, ..table(name, columns) };
+        let shown = show(&map.placement(&table));
+        assert!(shown.starts_with(expect), "{name} {columns} {heir}: {shown}");
+    };
+    check("old_events", "id owner", "old_events_1", &[], "key 0 [1]");
+    check("old_events", "id owner", "plans", &[], "unusable: its rows are also in \"plans\"");
+    check("free", "id", "owned", &["tenant_id"], "unusable: its rows are also in \"owned\"");
+    check("free", "id", "owned", &["x"], "unlisted");
+    check("users", "tenant_id", "special_users", &["x"], "key 0 [0]");
 }
 
 #[test]

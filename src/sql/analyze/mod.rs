@@ -64,17 +64,19 @@ pub fn analyze(
         Err(fault) => return opaque::unreadable(fault.reason),
     };
     let mut statement = analyze_tokens(text, &tokens, catalog, names);
-    remember(&mut statement, literals);
+    remember(&mut statement, literals, &tokens);
     statement
 }
 
-/// Keeps where the literals stand.
-fn remember(statement: &mut Statement, literals: &[Literal]) {
+/// Keeps where the tokens stand.
+fn remember(statement: &mut Statement, literals: &[Literal], tokens: &[Token]) {
     match statement {
         Statement::Query(analysis) => {
             analysis.literals = literals.to_vec();
+            let span = |token: &Token| Span { start: token.start, end: token.end };
+            analysis.tokens = tokens.iter().map(span).collect();
         }
-        Statement::Explain { inner, .. } => remember(inner, literals),
+        Statement::Explain { inner, .. } => remember(inner, literals, tokens),
         Statement::Utility(_) | Statement::Opaque(_) => {}
     }
 }
@@ -226,6 +228,7 @@ impl Arena {
             locks_rows: self.locks_rows,
             params: highest,
             literals: Vec::new(),
+            tokens: Vec::new(),
         })
     }
 }
@@ -240,6 +243,8 @@ fn open_table((schema, name): (String, String), columns: Vec<String>) -> Table {
         view_definition: None,
         has_triggers: false,
         columns_known: false,
+        parents: Vec::new(),
+        heirs: Vec::new(),
     }
 }
 

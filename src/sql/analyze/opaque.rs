@@ -179,6 +179,8 @@ fn open_tables(text: &str, tokens: &[Token]) -> Vec<Arc<Table>> {
             view_definition: None,
             has_triggers: false,
             columns_known: false,
+            parents: Vec::new(),
+            heirs: Vec::new(),
         })
     };
     names.iter().map(table).collect()
