@@ -12,6 +12,8 @@
 mod choices;
 mod generator;
 mod oracle;
+#[path = "../support/mod.rs"]
+mod support;
 mod words;
 mod world;
 
@@ -21,11 +23,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use choices::Choices;
-use generator::generate;
-use oracle::{Mode, Shared, Verdict, judge};
+use generator::{Generated, generate};
+use oracle::{Mode, Shared, Verdict, judge, through};
 use pgmeridian::demo::cluster::{Cluster, Options};
+use support::{Proxy, Shards};
 use world::{INTS, SHARDS, World};
 
+/// Faults through the proxy, after which it is given up.
+const FAULTS_MAX: usize = 5;
 /// Statements on one map and one set of rows.
 const STATEMENTS_PER_WORLD: u64 = 300;
 /// Tries to make a failing statement simpler.
@@ -48,13 +53,15 @@ fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+fn first_seed() -> u64 {
+    let now = std::time::UNIX_EPOCH.elapsed().map_or(1, |now| now.as_millis() as u64);
+    variable("PGMERIDIAN_SOUNDNESS_SEED", now % 1_000_000_000)
+}
+
 #[test]
 fn every_row_that_matters_is_on_the_route() {
     let budget = Duration::from_secs(variable("PGMERIDIAN_SOUNDNESS_SECONDS", 45));
-    let seed = variable(
-        "PGMERIDIAN_SOUNDNESS_SEED",
-        std::time::UNIX_EPOCH.elapsed().map_or(1, |now| now.as_millis() as u64) % 1_000_000_000,
-    );
+    let seed = first_seed();
     let faults_max = variable("PGMERIDIAN_SOUNDNESS_FAULTS", 3) as usize;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -89,6 +96,64 @@ fn every_row_that_matters_is_on_the_route() {
     assert!(tally.kinds.values().sum::<usize>() > 50, "too few statements were compared");
 }
 
+/// What a statement is held against.
+struct Oracle<'w> {
+    world: &'w World,
+    mode: Mode,
+    /// Through the proxy itself, instead of as planned.
+    proxy: Option<&'w tokio_postgres::Client>,
+}
+
+impl Oracle<'_> {
+    async fn judge(&self, statement: &Generated) -> Verdict {
+        match self.proxy {
+            Some(proxy) => through(self.world, proxy, statement).await,
+            None => judge(self.world, statement, self.mode).await,
+        }
+    }
+}
+
+/// The same through the whole proxy, with its caches, in both protocols.
+#[tokio::test]
+async fn the_proxy_answers_as_one_server_would() {
+    let deadline =
+        Instant::now() + Duration::from_secs(variable("PGMERIDIAN_SOUNDNESS_PROXY_SECONDS", 10));
+    let mut seed = first_seed();
+    let shards = Shards::databases(1);
+    let tally: Shared = Arc::new(Mutex::new(Tally::default()));
+    let mut world = World::create(shards.first(), 0).await;
+    'worlds: loop {
+        world.renew(seed).await;
+        let proxy = Proxy::start(&shards, &world.map_text).await;
+        let client = world::connect(&proxy.url()).await;
+        client.batch_execute(&world.set_search_path()).await.unwrap();
+        for number in 0..STATEMENTS_PER_WORLD * 4 {
+            if Instant::now() > deadline || tally.lock().unwrap().faults.len() >= FAULTS_MAX {
+                break 'worlds;
+            }
+            let mut choices = Choices::random(seed.wrapping_mul(7919).wrapping_add(number));
+            let statement = generate(&mut choices);
+            let oracle = Oracle { world: &world, mode: Mode::Plain, proxy: Some(&client) };
+            let verdict = oracle.judge(&statement).await;
+            if let Verdict::Fail(kind, _) = &verdict {
+                let (kind, first) = (*kind, verdict);
+                let text = shrink(&oracle, &choices.made, kind, first).await;
+                if tally.lock().unwrap().seen.insert(essence(&text)) {
+                    let fault = format!("seed {seed}, {kind}: {text}\n{}", world.map_text);
+                    println!("{fault}\n");
+                    tally.lock().unwrap().faults.push(fault);
+                }
+                continue;
+            }
+            count(&tally, verdict, &statement.sql);
+        }
+        seed += 1;
+    }
+    let tally = tally.lock().unwrap();
+    report(&tally, seed);
+    assert!(tally.faults.is_empty(), "{}", tally.faults.join("\n\n"));
+}
+
 async fn work(
     mut world: World,
     mut seed: u64,
@@ -102,15 +167,16 @@ async fn work(
             if Instant::now() > deadline || tally.lock().unwrap().faults.len() >= faults_max {
                 return;
             }
-            let mut choices = Choices::random(seed.wrapping_mul(1000).wrapping_add(number));
-            let mode = mode(&mut choices);
-            let mut choices = Choices::random(seed.wrapping_mul(1000).wrapping_add(number));
+            let number_of = seed.wrapping_mul(1000).wrapping_add(number);
+            let mode = mode(&mut Choices::random(!number_of));
+            let mut choices = Choices::random(number_of);
             let statement = generate(&mut choices);
-            let verdict = judge(&world, &statement, mode).await;
+            let oracle = Oracle { world: &world, mode, proxy: None };
+            let verdict = oracle.judge(&statement).await;
             let made = choices.made;
             if let Verdict::Fail(kind, _) = &verdict {
                 let (kind, first) = (*kind, verdict);
-                let text = shrink(&world, &made, mode, kind, first).await;
+                let text = shrink(&oracle, &made, kind, first).await;
                 if !tally.lock().unwrap().seen.insert(essence(&text)) {
                     continue;
                 }
@@ -162,9 +228,8 @@ fn count(tally: &Shared, verdict: Verdict, sql: &str) {
 
 /// The simplest statement with the same fault that is found in time.
 async fn shrink(
-    world: &World,
+    oracle: &Oracle<'_>,
     made: &[u32],
-    mode: Mode,
     kind: &'static str,
     first: Verdict,
 ) -> String {
@@ -187,7 +252,7 @@ async fn shrink(
             if used.len() > best.len() || used == best {
                 continue;
             }
-            let again = judge(world, &statement, mode).await;
+            let again = oracle.judge(&statement).await;
             if oracle::same_fault(kind, &again) {
                 best = used;
                 verdict = again;

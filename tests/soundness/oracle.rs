@@ -107,17 +107,7 @@ impl FromSql<'_> for Raw {
 pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> Verdict {
     let mut bound = Vec::new();
     if !statement.params.is_empty() {
-        let types: Vec<Type> = statement
-            .params
-            .iter()
-            .map(|p| Type::from_oid(p.oid).unwrap_or(Type::UNKNOWN))
-            .collect();
-        let declared: Vec<Type> = statement
-            .params
-            .iter()
-            .zip(&types)
-            .map(|(p, ty)| if p.oid == 0 { unspecified() } else { ty.clone() })
-            .collect();
+        let declared: Vec<Type> = statement.params.iter().map(|p| type_of(p.oid)).collect();
         match world.plain.prepare_typed(&statement.sql, &declared).await {
             Ok(prepared) => {
                 for (n, (parameter, ty)) in
@@ -250,6 +240,67 @@ pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> V
                 Ok(()) => Verdict::Agree("written"),
                 Err(why) => Verdict::Fail("other rows were written", explain(why, &planned)),
             }
+        }
+    }
+}
+
+/// Runs a statement on the plain database and through the proxy, and compares.
+pub(crate) async fn through(world: &World, proxy: &Client, statement: &Generated) -> Verdict {
+    let mut bound = Vec::new();
+    if !statement.params.is_empty() {
+        let declared: Vec<Type> = statement.params.iter().map(|p| type_of(p.oid)).collect();
+        match world.plain.prepare_typed(&statement.sql, &declared).await {
+            Ok(prepared) => {
+                let parameters = statement.params.iter().zip(prepared.params());
+                bound.extend(parameters.map(|(parameter, ty)| bind(parameter, ty)));
+            }
+            Err(error) => return Verdict::Invalid(code(&error).0),
+        }
+    }
+    let run_on = async |client: &Client| {
+        if statement.writes {
+            in_transaction(client, &statement.sql, &bound, "", false).await.0
+        } else {
+            run(client, &statement.sql, &bound).await
+        }
+    };
+    let expected = run_on(&world.plain).await;
+    let got = run_on(proxy).await;
+    let explain = |why: String| {
+        format!(
+            "{why}\n  statement: {}\n  parameters: {bound:?}\n  search_path: {:?}",
+            statement.sql, world.search_path
+        )
+    };
+    match (expected, got) {
+        (Answer::Error(code, _), _) | (_, Answer::Error(code, _)) if code == "57014" => {
+            Verdict::Skipped
+        }
+        (_, Answer::Error(code, message)) if ["0A000", "22023", "23502"].contains(&code.as_str()) => {
+            Verdict::Refused(format!("{code} {message}"))
+        }
+        (Answer::Error(..), Answer::Error(..)) => Verdict::Invalid(String::new()),
+        (Answer::Error(code, _), Answer::Rows(_)) | (Answer::Rows(_), Answer::Error(code, _))
+            if code.starts_with("22") || code == "21000" =>
+        {
+            Verdict::Skipped
+        }
+        (Answer::Error(code, message), Answer::Rows(_)) => Verdict::Fail(
+            "no error through the proxy where PostgreSQL has one",
+            explain(format!("{code} {message}")),
+        ),
+        (Answer::Rows(_), Answer::Error(code, message)) => Verdict::Fail(
+            "an error through the proxy where PostgreSQL has none",
+            explain(format!("{code} {message}")),
+        ),
+        (Answer::Rows(mut expected), Answer::Rows(mut got)) => {
+            expected.sort();
+            got.sort();
+            if expected == got {
+                return Verdict::Agree("through the proxy");
+            }
+            let rows = format!("expected: {}\n  got: {}", shown(&expected), shown(&got));
+            Verdict::Fail("another answer through the proxy", explain(rows))
         }
     }
 }
@@ -398,6 +449,10 @@ fn twin(sql: &str, found: &Scan) -> Option<(String, Scan)> {
     same.then_some((text, other))
 }
 
+fn type_of(oid: u32) -> Type {
+    if oid == 0 { unspecified() } else { Type::from_oid(oid).unwrap_or(Type::UNKNOWN) }
+}
+
 fn unspecified() -> Type {
     Type::new("unspecified".to_owned(), 0, tokio_postgres::types::Kind::Simple, String::new())
 }
@@ -464,12 +519,7 @@ async fn extended(
     sql: &str,
     bound: &[Bound],
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
-    let types: Vec<Type> = bound
-        .iter()
-        .map(|b| {
-            if b.oid == 0 { unspecified() } else { Type::from_oid(b.oid).unwrap_or(Type::UNKNOWN) }
-        })
-        .collect();
+    let types: Vec<Type> = bound.iter().map(|b| type_of(b.oid)).collect();
     let prepared = client.prepare_typed(sql, &types).await?;
     let params: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|b| b as &(dyn ToSql + Sync)).collect();
     let rows = client.query(&prepared, &params).await?;

@@ -193,6 +193,7 @@ pub(crate) struct World {
     pub(crate) map: ShardMap,
     pub(crate) map_text: String,
     pub(crate) catalog: Catalog,
+    urls: Vec<String>,
     pub(crate) search_path: Vec<String>,
     pub(crate) plain: Client,
     pub(crate) shards: Vec<Client>,
@@ -204,9 +205,9 @@ pub(crate) struct World {
 impl World {
     /// Databases `plain{n}` and `shard{n}_{i}` of a cluster, with the schema and nothing else.
     pub(crate) async fn create(cluster: &Cluster, n: usize) -> Self {
-        let admin = connect(&cluster.url()).await;
         let superuser = cluster.connect("postgres").await.expect("the superuser");
         let mut clients = Vec::new();
+        let mut urls = Vec::new();
         for index in 0..=SHARDS {
             let name =
                 if index == 0 { format!("plain{n}") } else { format!("shard{n}_{}", index - 1) };
@@ -215,19 +216,22 @@ impl World {
                 .batch_execute(&format!("CREATE DATABASE {name} OWNER {owner}"))
                 .await
                 .expect("a database");
-            let client = connect(&cluster.database_url(&name)).await;
+            let url = cluster.database_url(&name);
+            let client = connect(&url).await;
+            urls.push(url);
             client.batch_execute(SCHEMA).await.expect("the schema");
             client.batch_execute("SET statement_timeout = '4s'").await.expect("a setting");
             clients.push(client);
         }
-        drop(admin);
         let plain = clients.remove(0);
+        urls.remove(0);
         let catalog = read_catalog(&plain).await;
-        let (map, map_text) = map(&mut Choices::given(&[]));
+        let (map, map_text) = map(&mut Choices::given(&[]), &urls);
         Self {
             map,
             map_text,
             catalog,
+            urls,
             search_path: Vec::new(),
             plain,
             shards: clients,
@@ -239,12 +243,11 @@ impl World {
     /// Another map, other rows.
     pub(crate) async fn renew(&mut self, seed: u64) {
         let mut choices = Choices::random(seed);
-        (self.map, self.map_text) = map(&mut choices);
+        (self.map, self.map_text) = map(&mut choices, &self.urls);
         let paths: [&[&str]; 4] =
             [&["public"], &["$user", "public"], &["app", "public"], &["public", "app"]];
         self.search_path = choices.one(&paths).iter().map(|s| (*s).to_owned()).collect();
-        let path: Vec<String> = self.search_path.iter().map(|s| format!("\"{s}\"")).collect();
-        let mut load = format!("SET search_path = {};", path.join(", "));
+        let mut load = self.set_search_path();
         let tables: Vec<&str> = STORED.iter().map(|(table, _)| *table).collect();
         let _ = writeln!(load, "TRUNCATE {};", tables.join(", "));
         let mut loads = vec![load; SHARDS + 1];
@@ -278,6 +281,12 @@ impl World {
             let expected = self.placed_on(&self.plain_at_rest, shard);
             assert_eq!(*rows, expected, "rows were not loaded where the map places them");
         }
+    }
+
+    /// The statement that sets the search path.
+    pub(crate) fn set_search_path(&self) -> String {
+        let path: Vec<String> = self.search_path.iter().map(|s| format!("\"{s}\"")).collect();
+        format!("SET search_path = {};", path.join(", "))
     }
 
     /// The shards on which a row lives.
@@ -368,7 +377,7 @@ pub(crate) fn describe(row: &Stored) -> String {
     format!("{} {}", STORED[row.table].0, row.row)
 }
 
-async fn connect(url: &str) -> Client {
+pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
     tokio::spawn(connection);
     client
@@ -476,18 +485,17 @@ fn key_texts(table: usize, row: &[String]) -> Vec<Option<String>> {
     at.iter().map(|i| Some(row[*i].trim_matches('\'').replace("''", "'"))).collect()
 }
 
-const URL: &str = "postgresql://bot:bot@127.0.0.1:1/bots";
-
 /// A map, and its text.
-fn map(choices: &mut Choices) -> (ShardMap, String) {
+fn map(choices: &mut Choices, urls: &[String]) -> (ShardMap, String) {
     let mut text = String::from("version = 1\ndatabase = \"bots\"\ndefault_shard = \"");
     let default = choices.pick(SHARDS);
     let _ = write!(text, "s{default}\"\n");
     for index in 0..SHARDS {
         let _ = write!(
             text,
-            "[[shards]]\nid = {}\nname = \"s{index}\"\nregion = \"R{index}\"\nurl = \"{URL}\"\n",
-            index + 1
+            "[[shards]]\nid = {}\nname = \"s{index}\"\nregion = \"R{index}\"\nurl = \"{}\"\n",
+            index + 1,
+            urls[index]
         );
     }
     let all = "[\"s0\", \"s1\", \"s2\"]";

@@ -74,6 +74,11 @@ impl Shards {
         place.map(|(_, url)| url.as_str()).expect("a shard's name")
     }
 
+    /// The first cluster.
+    pub(crate) fn first(&self) -> &Cluster {
+        &self.clusters[0]
+    }
+
     /// The shards' names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.places.iter().map(|(name, _)| *name)
