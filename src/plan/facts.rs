@@ -17,7 +17,7 @@
 //!   input ([`Facts::passes`]); what is said inside holds outside for every row that comes out, except
 //!   where a row comes out of no row (an aggregate without GROUP BY, the empty grouping set).
 //! * A sub-select in an expression inherits what holds for the rows that it is evaluated for.
-//! * `EXISTS` and `= (SELECT …)`, `IN (SELECT …)` as a conjunct name a row that exists, so what is
+//! * `EXISTS` and `IN (SELECT …)` as a conjunct name a row that exists, so what is
 //!   said of that row may be used outside.
 //!
 //! Deliberately absent: predicates under NOT, outer joins' ON for the preserved side, anything about
@@ -460,7 +460,7 @@ impl<'a> Facts<'a> {
                     self.conjuncts(one, from, out);
                 }
             }
-            Pred::InQuery(column, block) | Pred::EqQuery(column, block) => {
+            Pred::InQuery(column, block) => {
                 self.comes_out(*block, &[(*column, 0)], from.unwrap_or(*block), out);
             }
             Pred::Exists(block) => self.comes_out(*block, &[], from.unwrap_or(*block), out),
@@ -617,7 +617,7 @@ impl<'a> Facts<'a> {
             Pred::Range { column, lower, upper } => {
                 on(column, &|p| Restrict::Range(p, lower.clone(), upper.clone()))
             }
-            Pred::InQuery(column, block) | Pred::EqQuery(column, block) => {
+            Pred::InQuery(column, block) => {
                 on(column, &|p| self.one_output(*block, 0, self.family(*column)).on_part(p))
             }
             Pred::True
@@ -785,8 +785,8 @@ fn scalar_family(scalar: &Scalar) -> Family {
     }
 }
 
-/// `column IN (SELECT …)` as conjuncts of WHERE and of inner joins' ON. Not `column = (SELECT …)`: a second
-/// row of that one is an error, which must not go away with the row.
+/// `column IN (SELECT …)` as conjuncts of WHERE and of inner joins' ON. (`column = (SELECT …)` is no fact: a
+/// second row of that one is an error, which must not go away with the row.)
 fn conjunct_queries(filter: &Pred, from: &FromTree) -> Vec<(BlockId, ColumnRef)> {
     let mut found = Vec::new();
     pred_queries(filter, &mut found);

@@ -417,9 +417,6 @@ pub enum Pred {
     EqAny(ColumnRef, Scalar),
     /// `column IN (SELECT …)`, `column = ANY (SELECT …)`: equal to output 0 of one row of the block.
     InQuery(ColumnRef, BlockId),
-    /// `column = (SELECT …)`: the same, but it is an error if the block has a second row, so that no row
-    /// of the block may be taken away.
-    EqQuery(ColumnRef, BlockId),
     /// `EXISTS (SELECT …)`.
     Exists(BlockId),
     /// `lower <= column <= upper`, either bound may be missing.

@@ -227,12 +227,7 @@ fn count(tally: &Shared, verdict: Verdict, sql: &str) {
 }
 
 /// The simplest statement with the same fault that is found in time.
-async fn shrink(
-    oracle: &Oracle<'_>,
-    made: &[u32],
-    kind: &'static str,
-    first: Verdict,
-) -> String {
+async fn shrink(oracle: &Oracle<'_>, made: &[u32], kind: &'static str, first: Verdict) -> String {
     let mut best = made.to_vec();
     let mut verdict = first;
     let mut tries = 0;

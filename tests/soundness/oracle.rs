@@ -276,7 +276,9 @@ pub(crate) async fn through(world: &World, proxy: &Client, statement: &Generated
         (Answer::Error(code, _), _) | (_, Answer::Error(code, _)) if code == "57014" => {
             Verdict::Skipped
         }
-        (_, Answer::Error(code, message)) if ["0A000", "22023", "23502"].contains(&code.as_str()) => {
+        (_, Answer::Error(code, message))
+            if ["0A000", "22023", "23502"].contains(&code.as_str()) =>
+        {
             Verdict::Refused(format!("{code} {message}"))
         }
         (Answer::Error(..), Answer::Error(..)) => Verdict::Invalid(String::new()),

@@ -286,7 +286,6 @@ impl Dump<'_> {
             }
             Pred::EqAny(c, s) => format!("{}=any {}", self.column(*c), scalar(s)),
             Pred::InQuery(c, b) => format!("{} in b{b}", self.column(*c)),
-            Pred::EqQuery(c, b) => format!("{} = b{b}", self.column(*c)),
             Pred::Exists(b) => format!("exists b{b}"),
             Pred::Range { column, lower, upper } => {
                 let bound = |b: &Option<(Scalar, bool)>, strict: &str, loose: &str| {

@@ -133,10 +133,9 @@ impl<'t> Lowering<'t, '_> {
         }
         match (stripped(left), stripped(right)) {
             (column, Expr::Subquery(query)) | (Expr::Subquery(query), column) => {
-                Ok(match self.in_query(column, query)? {
-                    Pred::InQuery(column, block) => Pred::EqQuery(column, block),
-                    other => other,
-                })
+                // That the sub-select has one row only is found out by reading it, for every row outside.
+                self.in_query(column, query)?;
+                Ok(Pred::Unknown)
             }
             _ => {
                 let (l, r) = (self.expr(left)?, self.expr(right)?);
