@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::load_map;
+use super::{FOUND, load_map};
 
 #[derive(clap::Args)]
 pub(super) struct Check {
@@ -15,6 +15,8 @@ pub(super) struct Check {
 pub(super) fn run(words: &Check) -> ExitCode {
     let map = match load_map(&words.map) {
         Ok(map) => map,
+        // Looking for faults and finding some is what it is for; a file that isn't there is wrong usage.
+        Err(_) if words.map.is_file() => return ExitCode::from(FOUND),
         Err(code) => return code,
     };
     let keys: Vec<String> =

@@ -374,6 +374,14 @@ impl Executor {
         if let Some(started) = self.started {
             let _ = write!(message, ", {:.3} ms", started.elapsed().as_secs_f64() * 1e3);
         }
+        for (n, (shard, time)) in self.shard_times.iter().enumerate() {
+            let name = self.world.map.shard_name(*shard);
+            let before = if n == 0 { " (" } else { ", " };
+            let _ = write!(message, "{before}{name} {:.3} ms", time.as_secs_f64() * 1e3);
+        }
+        if !self.shard_times.is_empty() {
+            message.push(')');
+        }
         let notice = SqlError::new(SqlState("00000"), message);
         wire::backend::notice(&mut self.io.outbox, &notice, Severity::Notice);
     }

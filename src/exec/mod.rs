@@ -115,6 +115,8 @@ pub struct Executor {
     temporary: Option<ShardId>,
     /// When the statement began; only known while trace is on.
     started: Option<std::time::Instant>,
+    /// With trace on: when each shard of a statement over several was done, since it began.
+    shard_times: Vec<(ShardId, std::time::Duration)>,
 }
 
 impl Executor {
@@ -147,6 +149,7 @@ impl Executor {
             text: Vec::new(),
             temporary: None,
             started: None,
+            shard_times: Vec::new(),
         }
     }
 
@@ -193,6 +196,7 @@ impl Executor {
 
     fn note_start(&mut self) {
         self.started = self.session.trace.then(std::time::Instant::now);
+        self.shard_times.clear();
     }
 
     /// Tells the client of an error of ours, and fails its transaction.

@@ -229,8 +229,21 @@ impl Executor {
                 let shard = asked.get(at).map_or(ShardId(0), |held| held.shard);
                 return Err(self.trouble(fault, shard));
             }
+            self.note_shard_times(asked, concat);
         }
+        self.note_shard_times(asked, concat);
         Ok(())
+    }
+
+    /// With trace on: which shards are done by now.
+    fn note_shard_times(&mut self, asked: &[Held], concat: &Concat) {
+        let Some(started) = self.started else { return };
+        for (n, held) in asked.iter().enumerate() {
+            let known = self.shard_times.iter().any(|(shard, _)| *shard == held.shard);
+            if concat.is_done(n) && !known {
+                self.shard_times.push((held.shard, started.elapsed()));
+            }
+        }
     }
 
     /// Rows that came early. If the last one is only half there, the rest is read before another shard's.
