@@ -25,7 +25,7 @@ impl Generator<'_> {
     }
 
     pub(super) fn join_tree(&mut self, before: &Frame) -> (String, bool) {
-        let mut sql = self.from_item(before);
+        let mut sql = self.entry(before);
         let mut outer = false;
         let joins = self.weighted(&[55, 30, 12, 3]);
         for _ in 0..joins {
@@ -39,7 +39,7 @@ impl Generator<'_> {
             let item = if self.chance(8) && left > 0 {
                 self.parenthesized_join(before)
             } else {
-                self.from_item(before)
+                self.entry(before)
             };
             if kind == 4 {
                 sql = format!("{sql} CROSS JOIN {item}");
@@ -62,8 +62,8 @@ impl Generator<'_> {
 
     pub(super) fn parenthesized_join(&mut self, before: &Frame) -> String {
         let own = self.frames.last_mut().map(std::mem::take).unwrap_or_default();
-        let left = self.from_item(before);
-        let right = self.from_item(before);
+        let left = self.entry(before);
+        let right = self.entry(before);
         let kind = *self.choices.one(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
         let on = self.join_pred();
         if let Some(frame) = self.frames.last_mut() {
@@ -127,7 +127,7 @@ impl Generator<'_> {
         }
     }
 
-    pub(super) fn from_item(&mut self, before: &Frame) -> String {
+    pub(super) fn entry(&mut self, before: &Frame) -> String {
         let kind = if self.spend() { self.weighted(&[66, 10, 13, 5, 6]) } else { 0 };
         match kind {
             1 if !self.ctes.is_empty() => {
@@ -160,13 +160,11 @@ impl Generator<'_> {
                 };
                 format!("{function} AS {alias}({list})")
             }
-            _ => match self.base_rel_before(true, before) {
-                Some((sql, rel)) => {
-                    self.show(rel);
-                    sql
-                }
-                None => "users".to_owned(),
-            },
+            _ => {
+                let (sql, rel) = self.base_rel_before(true, before);
+                self.show(rel);
+                sql
+            }
         }
     }
 
@@ -190,7 +188,7 @@ impl Generator<'_> {
         let own = self.frames.last_mut().map(std::mem::take).unwrap_or_default();
         let sql = if lateral {
             if let Some(frame) = self.frames.last_mut() {
-                *frame = before.clone();
+                frame.clone_from(before);
                 frame.extend(own.iter().cloned());
             }
             self.query(&types, false)
@@ -208,11 +206,11 @@ impl Generator<'_> {
         format!("{lateral}({sql}) AS {alias}({list})")
     }
 
-    pub(super) fn base_rel(&mut self, views: bool) -> Option<(String, Rel)> {
+    pub(super) fn base_rel(&mut self, views: bool) -> (String, Rel) {
         self.base_rel_before(views, &Vec::new())
     }
 
-    pub(super) fn base_rel_before(&mut self, views: bool, before: &Frame) -> Option<(String, Rel)> {
+    pub(super) fn base_rel_before(&mut self, views: bool, before: &Frame) -> (String, Rel) {
         let relation = self.relation(!views);
         let hidden = self.ctes.iter().any(|c| c.alias == relation.sql);
         let qualified = if relation.sql.contains('.') {
@@ -233,7 +231,7 @@ impl Generator<'_> {
         let collides = before.iter().any(taken)
             || self.frames.last().is_some_and(|frame| frame.iter().any(taken));
         if !collides && self.chance(45) {
-            return Some((format!("{only}{qualified}"), Rel { alias: short, columns }));
+            return (format!("{only}{qualified}"), Rel { alias: short, columns });
         }
         let alias = self.alias(before);
         let word = *self.choices.one(&["", "AS "]);
@@ -246,7 +244,7 @@ impl Generator<'_> {
             let names: Vec<&str> = columns.iter().take(count).map(|c| c.name.as_str()).collect();
             list = format!("({})", names.join(", "));
         }
-        Some((format!("{only}{qualified} {word}{alias}{list}"), Rel { alias, columns }))
+        (format!("{only}{qualified} {word}{alias}{list}"), Rel { alias, columns })
     }
 
     /// A condition of a join: most often an equality of columns of both sides.

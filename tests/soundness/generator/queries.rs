@@ -45,7 +45,7 @@ impl Generator<'_> {
                 self.writes = true;
                 let outer = std::mem::take(&mut self.budget);
                 self.budget = 3;
-                let sql = format!("{} RETURNING {}", self.delete_core().0, self.nulls(&types));
+                let sql = format!("{} RETURNING {}", self.delete_core().0, Self::nulls(&types));
                 self.budget = outer;
                 sql
             } else {
@@ -62,21 +62,21 @@ impl Generator<'_> {
         format!("WITH {recursive}{} ", parts.join(", "))
     }
 
-    pub(super) fn nulls(&mut self, types: &[Ty]) -> String {
-        types.iter().map(|ty| self.typed_null(*ty)).collect::<Vec<_>>().join(", ")
+    pub(super) fn nulls(types: &[Ty]) -> String {
+        types.iter().map(|ty| Self::typed_null(*ty)).collect::<Vec<_>>().join(", ")
     }
 
     pub(super) fn recursive(&mut self, types: &[Ty], rel: &Rel) -> String {
         let first = self.select(types, false);
         self.frames.push(vec![rel.clone()]);
         let table = self.base_rel(false);
-        let joined = match table {
-            Some((sql, other)) if self.chance(70) => {
-                self.frames[0].push(other);
-                let on = self.join_pred();
-                format!("{} JOIN {sql} ON {on}", rel.alias)
-            }
-            _ => rel.alias.clone(),
+        let joined = if self.chance(70) {
+            let (sql, other) = table;
+            self.frames[0].push(other);
+            let on = self.join_pred();
+            format!("{} JOIN {sql} ON {on}", rel.alias)
+        } else {
+            rel.alias.clone()
         };
         let outputs: Vec<String> = types.iter().map(|ty| self.column_or_const(*ty)).collect();
         let filter = self.pred();

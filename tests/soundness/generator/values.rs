@@ -85,7 +85,7 @@ impl Generator<'_> {
         match ty {
             Ty::Int => match self.pick(3) {
                 0 | 1 => self.int().to_string(),
-                _ => self.typed_null(ty),
+                _ => Self::typed_null(ty),
             },
             Ty::Text => format!("{}::text", quoted(self.text())),
             Ty::Uuid => format!("{}::uuid", quoted(self.uuid())),
@@ -93,7 +93,7 @@ impl Generator<'_> {
         }
     }
 
-    pub(super) fn typed_null(&mut self, ty: Ty) -> String {
+    pub(super) fn typed_null(ty: Ty) -> String {
         match ty {
             Ty::Int => "NULL::bigint",
             Ty::Text => "NULL::text",

@@ -78,7 +78,7 @@ impl Generator<'_> {
         let from = if self.spend() && self.chance(25) {
             let before = vec![rel.clone()];
             self.frames.push(Vec::new());
-            let item = self.from_item(&before);
+            let item = self.entry(&before);
             let own = self.frames.pop().unwrap_or_default();
             self.frames[0].extend(own);
             format!(" FROM {item}")
@@ -108,7 +108,7 @@ impl Generator<'_> {
         let using = if self.spend() && self.chance(25) {
             let before = vec![rel.clone()];
             self.frames.push(Vec::new());
-            let item = self.from_item(&before);
+            let item = self.entry(&before);
             let own = self.frames.pop().unwrap_or_default();
             if let Some(frame) = self.frames.last_mut() {
                 frame.extend(own);
@@ -153,36 +153,16 @@ impl Generator<'_> {
             String::new()
         };
         let types: Vec<Ty> = columns.iter().map(|(_, ty)| *ty).collect();
-        let rows = match self.weighted(&[60, 30]) {
-            0 => {
-                let count = 1 + self.weighted(&[70, 20, 10]);
-                let rows: Vec<String> = (0..count)
-                    .map(|_| {
-                        let row: Vec<String> = types
-                            .iter()
-                            .map(|ty| {
-                                match self.weighted(&[92, 4, 4]) {
-                                    0 => self.constant(*ty),
-                                    1 => "DEFAULT".to_owned(),
-                                    // Assignments cast more than comparisons do.
-                                    _ => self.stranger(),
-                                }
-                            })
-                            .collect();
-                        format!("({})", row.join(", "))
-                    })
-                    .collect();
-                format!("VALUES {}", rows.join(", "))
+        let rows = if self.chance(33) {
+            let mut types = types;
+            if self.chance(6)
+                && let Some(ty) = types.first_mut()
+            {
+                *ty = *self.choices.one(&[Ty::Int, Ty::Text, Ty::Uuid, Ty::Num]);
             }
-            _ => {
-                let mut types = types;
-                if self.chance(6)
-                    && let Some(ty) = types.first_mut()
-                {
-                    *ty = *self.choices.one(&[Ty::Int, Ty::Text, Ty::Uuid, Ty::Num]);
-                }
-                self.query(&types, false)
-            }
+            self.query(&types, false)
+        } else {
+            self.rows(&types)
         };
         let unique: Option<&str> = match relation.sql {
             "users" | "orders" => Some("tenant_id, id"),
@@ -208,11 +188,30 @@ impl Generator<'_> {
         format!("INSERT INTO {}{list} {rows}{conflict}{returning}", relation.sql)
     }
 
+    /// VALUES.
+    fn rows(&mut self, types: &[Ty]) -> String {
+        let count = 1 + self.weighted(&[70, 20, 10]);
+        let mut rows = Vec::new();
+        for _ in 0..count {
+            let mut row = Vec::new();
+            for ty in types {
+                row.push(match self.weighted(&[92, 4, 4]) {
+                    0 => self.constant(*ty),
+                    1 => "DEFAULT".to_owned(),
+                    // Assignments cast more than comparisons do.
+                    _ => self.stranger(),
+                });
+            }
+            rows.push(format!("({})", row.join(", ")));
+        }
+        format!("VALUES {}", rows.join(", "))
+    }
+
     pub(super) fn merge(&mut self) -> String {
         let (relation, sql, rel) = self.target();
         self.frames.push(Vec::new());
         let before = vec![rel.clone()];
-        let source = self.from_item(&before);
+        let source = self.entry(&before);
         if let Some(frame) = self.frames.last_mut() {
             frame.push(rel.clone());
         }
