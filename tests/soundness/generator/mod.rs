@@ -139,7 +139,7 @@ impl Generator<'_> {
             _ => {
                 let references: Vec<&'static Relation> =
                     RELATIONS.iter().filter(|r| r.family() == crate::world::REFERENCE).collect();
-                self.choices.one(&references)
+                references[self.pick(references.len())]
             }
         }
     }
