@@ -1,5 +1,7 @@
 //! What a name means is decided by settings: nothing may be routed by a meaning that it no longer has.
 
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+
 mod support;
 
 use support::{Proxy, Shards, said};

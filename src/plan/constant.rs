@@ -134,15 +134,21 @@ impl<'a> Constants<'a> {
         match scalar {
             Scalar::Null => OwnType::Key,
             Scalar::Literal(slot) | Scalar::Negative(slot) => {
-                match self.inputs.literals.get(usize::from(*slot)).map(|literal| literal.kind) {
-                    Some(LiteralKind::Integer) if ty.is_integer() => OwnType::Key,
-                    Some(LiteralKind::Integer | LiteralKind::Decimal) | None => OwnType::Other,
-                    Some(
+                match self.literal_text(*slot) {
+                    // What bigint can't hold is numeric.
+                    Some((LiteralKind::Integer, digits))
+                        if ty.is_integer() && digits.parse::<i64>().is_ok() =>
+                    {
+                        OwnType::Key
+                    }
+                    Some((LiteralKind::Integer | LiteralKind::Decimal, _)) | None => OwnType::Other,
+                    Some((
                         LiteralKind::String
                         | LiteralKind::EscapeString
                         | LiteralKind::DollarString
                         | LiteralKind::Other,
-                    ) => OwnType::Untyped,
+                        _,
+                    )) => OwnType::Untyped,
                 }
             }
             Scalar::Param(n) => match self.inputs.params.get(usize::from(*n)).map(|p| p.oid) {

@@ -111,18 +111,15 @@ impl<'p> Edits<'p> {
             }
             Site::Filter { filter, insert, target } => {
                 let condition = format!("{}.{} = {value}", quoted(target), quoted(column));
-                match filter {
-                    Some(filter) => {
-                        self.insert_before(filter.start, "(".to_owned());
-                        self.insert(filter.end, format!(") AND ({condition})"));
-                    }
-                    None => {
-                        let place = self.ending(*insert).or_else(|| self.starting(*insert));
-                        let after = place.and_then(|at| self.text.as_bytes().get(at as usize));
-                        let joined = after.is_some_and(|c| !c.is_ascii_whitespace());
-                        let space = if joined { " " } else { "" };
-                        self.insert_at(place, format!(" WHERE {condition}{space}"));
-                    }
+                if let Some(filter) = filter {
+                    self.insert_before(filter.start, "(".to_owned());
+                    self.insert(filter.end, format!(") AND ({condition})"));
+                } else {
+                    let place = self.ending(*insert).or_else(|| self.starting(*insert));
+                    let after = place.and_then(|at| self.text.as_bytes().get(at as usize));
+                    let joined = after.is_some_and(|c| !c.is_ascii_whitespace());
+                    let space = if joined { " " } else { "" };
+                    self.insert_at(place, format!(" WHERE {condition}{space}"));
                 }
                 Ok(())
             }

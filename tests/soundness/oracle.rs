@@ -393,7 +393,7 @@ fn plan(world: &World, sql: &str, bound: &[Bound], mode: Mode) -> Result<Plan, S
     let class = classify(text, true);
     let cached = match mode {
         Mode::Cached => true,
-        Mode::SessionKey(_) => sql.len() % 2 == 0,
+        Mode::SessionKey(_) => sql.len().is_multiple_of(2),
         Mode::Plain | Mode::SessionShard(_) => false,
     };
     let twin = if cached { twin(sql, &found) } else { None };

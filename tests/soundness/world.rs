@@ -489,7 +489,7 @@ fn key_texts(table: usize, row: &[String]) -> Vec<Option<String>> {
 fn map(choices: &mut Choices, urls: &[String]) -> (ShardMap, String) {
     let mut text = String::from("version = 1\ndatabase = \"bots\"\ndefault_shard = \"");
     let default = choices.pick(SHARDS);
-    let _ = write!(text, "s{default}\"\n");
+    let _ = writeln!(text, "s{default}\"");
     for index in 0..SHARDS {
         let _ = write!(
             text,
