@@ -151,7 +151,7 @@ impl ShardMap {
         }
         if !table.columns_known && !self.keys.is_empty() {
             return Placement::Unusable(
-                "its columns are not known, so it may have a key column that the statement does \
+                "its columns are not known (offline they come from --schema FILE.sql), so it may have a key column that the statement does \
                  not name"
                     .to_owned(),
             );

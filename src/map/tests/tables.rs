@@ -233,7 +233,7 @@ fn unknown_columns_are_taken_as_the_statement_names_them() {
     check(
         "users",
         "name:?",
-        "unusable: its columns are not known, so it may have a key column that the statement does not \
+        "unusable: its columns are not known (offline they come from --schema FILE.sql), so it may have a key column that the statement does not \
          name",
     );
 }

@@ -1,0 +1,121 @@
+//! The command line, through the binary: words, exit codes, what goes to stdout and what to stderr.
+
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+
+use std::process::{Command, Output};
+
+fn run(words: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_pgmeridian"))
+        .args(words)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+#[test]
+fn check_accepts_the_maps_that_come_along() {
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/shard-maps")).unwrap() {
+        let path = entry.unwrap().path();
+        let (code, out, err) = run(&["check", path.to_str().unwrap()]);
+        assert_eq!(code, 0, "{}: {err}", path.display());
+        assert!(out.contains(": ok: database \"bots\", 3 shards"), "{out}");
+    }
+}
+
+#[test]
+fn check_reports_every_fault_at_once_and_no_secret() {
+    let (code, out, err) = run(&["check", "tests/support/faulty.toml"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    for fault in [
+        "unknown shard \"usa-esat\"",
+        "did you mean shard \"usa-east\"?",
+        "two shards have the id \"1\"",
+        "not a PostgreSQL URL",
+        "unknown field colums",
+        "type can't be \"bigintt\"",
+        "strategy can't be \"hsah\"",
+        "unknown shard \"frankfurt\"",
+        "cross_shard_reads can't be \"maybe\"",
+    ] {
+        assert!(err.contains(fault), "{fault} is missing in\n{err}");
+    }
+    assert_eq!(err.matches("error: ").count(), 8, "{err}");
+    assert!(!err.contains("a-secret"), "{err}");
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    for words in [
+        &["check", "no-such-file.toml"][..],
+        &["route", "--map", "tests/support/faulty.toml", "SELECT 1"],
+        &["route", "--map", "shard-maps/hash.toml", "SELECT 1; SELECT 2"],
+        &["route", "--map", "shard-maps/hash.toml", "--set", "nonsense", "SELECT 1"],
+        &["serve", "--no-such-word"],
+        &["no-such-command"],
+    ] {
+        let (code, out, err) = run(words);
+        assert_eq!((code, out.as_str()), (2, ""), "{words:?}: {err}");
+        assert!(!err.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn route_says_where_and_why() {
+    let (code, out, err) = run(&[
+        "route",
+        "--map",
+        "shard-maps/directory.toml",
+        "SELECT * FROM bots WHERE tenant_id = 42",
+    ]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with("Route: one (relay)\n  Shards: deu\n  Key: tenant = 42"), "{out}");
+}
+
+#[test]
+fn route_as_json_is_the_same_object_as_explain() {
+    let (code, out, _) = run(&[
+        "route",
+        "--map",
+        "shard-maps/hash.toml",
+        "--param",
+        "42",
+        "--format",
+        "json",
+        "SELECT * FROM bots WHERE tenant_id = $1",
+    ]);
+    assert_eq!(code, 0);
+    let route: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(route["kind"], "one");
+    assert_eq!(route["key"]["values"], serde_json::json!(["42"]));
+    assert_eq!(route["key"]["source"], "statement");
+    assert_eq!(route["statements"][0]["sql"], "SELECT * FROM bots WHERE tenant_id = $1");
+    for field in ["answer", "shards", "strategy", "map_version", "merge", "reason"] {
+        assert!(!route[field].is_null(), "{field} is missing in {out}");
+    }
+}
+
+#[test]
+fn a_refusal_is_data_and_exit_code_1() {
+    let (code, out, _) = run(&[
+        "route",
+        "--map",
+        "shard-maps/hash.toml",
+        "--schema",
+        "src/demo/schema.sql",
+        "SELECT count(*) FROM bots",
+    ]);
+    assert_eq!(code, 1);
+    assert!(out.starts_with("Route: refused (0A000)"), "{out}");
+    assert!(out.contains("an aggregate over several shards"), "{out}");
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for command in ["serve", "demo", "check", "route"] {
+        let (code, out, _) = run(&[command, "--help"]);
+        assert_eq!(code, 0);
+        assert!(out.contains("Example"), "{command}: {out}");
+    }
+}
