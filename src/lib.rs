@@ -15,6 +15,7 @@
 //! | [`demo`] | scratch clusters, sample data, the tour | yes |
 //! | [`app`] | the wiring: threads, listeners, signals | yes |
 //! | [`frontend`] | listener, start-up, authentication, the one loop per client | yes |
+//! | [`http`] | health, readiness, metrics | yes |
 //! | [`exec`] | runs a plan on backend connections | yes |
 //! | [`mapstore`] | where the shard map and the catalog come from, and which are current | yes |
 //! | [`backend`] | connections to shards: dial, log in, pool, cancel | yes |
@@ -44,6 +45,7 @@ pub mod demo;
 pub mod error;
 pub mod exec;
 pub mod frontend;
+pub mod http;
 pub mod map;
 pub mod mapstore;
 pub mod merge;

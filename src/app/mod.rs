@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::config::{AuthMethod, Config, PoolMode, User, users_of};
 use crate::exec::{Account, Cancels, Shared, Worker};
 use crate::frontend;
+use crate::http::{self, Health};
 use crate::map::ShardMap;
 use crate::mapstore::Store;
 
@@ -34,6 +35,7 @@ pub struct Server {
     stop: Arc<Notify>,
     threads: Vec<JoinHandle<()>>,
     accepting: Arc<AtomicBool>,
+    http: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Server {
@@ -67,7 +69,23 @@ impl Server {
         let stop = Arc::new(Notify::new());
         let accepting = Arc::new(AtomicBool::new(true));
         let thread = client_thread(Arc::clone(&shared), listener, Arc::clone(&stop))?;
-        Ok(Self { shared, address, stop, threads: vec![thread], accepting })
+        Ok(Self { shared, address, stop, threads: vec![thread], accepting, http: Vec::new() })
+    }
+
+    /// Serves health and metrics too, on this runtime, until the server ends; where.
+    ///
+    /// # Errors
+    ///
+    /// The address can't be listened on.
+    pub async fn serve_http(&mut self, address: &str) -> Result<SocketAddr> {
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .with_context(|| format!("{address} can't be listened on for HTTP"))?;
+        let address = listener.local_addr()?;
+        let health = Health::new(Arc::clone(&self.shared));
+        self.http.push(tokio::spawn(http::watch(Arc::clone(&health))));
+        self.http.push(tokio::spawn(http::serve(health, listener)));
+        Ok(address)
     }
 
     /// Where clients connect.
@@ -115,6 +133,7 @@ impl Server {
         if !self.accepting.swap(false, Ordering::Relaxed) {
             return;
         }
+        self.http.drain(..).for_each(|task| task.abort());
         self.stop.notify_one();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

@@ -22,6 +22,9 @@ pub(super) struct Serve {
     /// Where to listen for clients [default: 127.0.0.1:6432].
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Where to answer health, readiness and metrics [default: 127.0.0.1:9632].
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
 }
 
 pub(super) fn run(words: &Serve) -> ExitCode {
@@ -34,6 +37,9 @@ pub(super) fn run(words: &Serve) -> ExitCode {
     };
     if let Some(listen) = &words.listen {
         config.listen.address.clone_from(listen);
+    }
+    if let Some(http) = &words.http {
+        config.http.address.clone_from(http);
     }
     observe::init_log(&config.log.level, config.log.format == LogFormat::Json);
     let map = match load_map(&words.map) {
@@ -58,7 +64,14 @@ async fn serve(config: Config, map: crate::map::ShardMap, words: &Serve) -> anyh
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let (shards, database) = (map.shards().len(), map.database().to_owned());
-    let server = Server::start(config, map).await?;
+    let http = config.http.address.clone();
+    let mut server = Server::start(config, map).await?;
+    // Whoever did not ask for HTTP by name is not kept from serving because the usual port is taken.
+    match server.serve_http(&http).await {
+        Ok(http) => info!(%http, "health and metrics"),
+        Err(error) if words.http.is_some() => return Err(error),
+        Err(error) => tracing::warn!("no health and metrics: {error:#}"),
+    }
     info!(address = %server.address(), shards, database, "serving");
     loop {
         tokio::select! {

@@ -9,6 +9,7 @@ use crate::datum::Format;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::mapstore::World;
+use crate::observe::{self, RouteKind};
 use crate::plan::{Explained, Inputs, Plan, Route, Scope, scope};
 use crate::session::Session;
 use crate::session::transaction::Transaction;
@@ -125,6 +126,13 @@ pub(super) struct LastRoute {
 
 impl LastRoute {
     pub(super) fn note(&mut self, plan: &Plan, world: &World) {
+        observe::routed(match &plan.route {
+            Route::One(_) => RouteKind::One,
+            Route::Many(_) => RouteKind::Many,
+            Route::All => RouteKind::All,
+            Route::Any => RouteKind::Any,
+            Route::Nowhere => RouteKind::Nowhere,
+        });
         self.route = Some(plan.route.clone());
         self.map_version = world.map.version();
     }

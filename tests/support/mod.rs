@@ -126,6 +126,8 @@ pub(crate) struct Proxy {
     server: Child,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
+    /// Where health and metrics are.
+    pub(crate) http: SocketAddr,
     map: PathBuf,
     log: PathBuf,
 }
@@ -140,13 +142,14 @@ impl Proxy {
     /// The same with a `pgmeridian.toml`, when it is not empty.
     pub(crate) async fn start_with(shards: &Shards, map: &str, config: &str) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+        let http = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let directory = shards.clusters[0].directory();
         let file = |kind: &str| directory.join(format!("{kind}.{}", address.port()));
         let (map_path, log) = (file("map.toml"), file("proxy.log"));
         fs::write(&map_path, map).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgmeridian"));
         command.arg("serve").arg("--map").arg(&map_path);
-        command.args(["--listen", &address.to_string()]);
+        command.args(["--listen", &address.to_string(), "--http", &http.to_string()]);
         if !config.is_empty() {
             let path = file("pgmeridian.toml");
             fs::write(&path, config).unwrap();
@@ -160,7 +163,7 @@ impl Proxy {
             .stderr(output)
             .spawn()
             .unwrap();
-        let mut proxy = Self { server, address, map: map_path, log };
+        let mut proxy = Self { server, address, http, map: map_path, log };
         proxy.wait_until_ready().await;
         proxy
     }
