@@ -513,6 +513,7 @@ async fn simple(client: &Client, sql: &str) -> Result<Vec<Row>, tokio_postgres::
 }
 
 fn sql_reads(sql: &str) -> bool {
+    let sql = sql.to_ascii_uppercase();
     ["SELECT", "VALUES", "(", "WITH"].iter().any(|word| sql.starts_with(word))
 }
 

@@ -86,6 +86,7 @@ pub(crate) fn generate(choices: &mut Choices) -> Generated {
         favourites,
     };
     let sql = generator.statement();
+    let sql = generator.disguise(sql);
     let (params, writes) = (generator.params, generator.writes);
     Generated { sql, params, writes }
 }
@@ -185,6 +186,30 @@ impl Generator<'_> {
     pub(super) fn spend(&mut self) -> bool {
         self.budget -= 1;
         self.budget > 0
+    }
+
+    /// The same statement in another hand: blanks, comments, letters.
+    fn disguise(&mut self, sql: String) -> String {
+        const HANDS: &[(&str, &str)] = &[
+            (" = ", "="),
+            (" = ", " /* it's */ = "),
+            (" = ", "-- it's\n="),
+            (", ", ","),
+            (" AND ", "\nAND -- ; /*\n"),
+            (" FROM ", " /* /* nested */ ' */ FROM\t"),
+            (" WHERE ", "\r\nWHERE\u{c}"),
+            (" ON ", " on--\"\n"),
+            ("SELECT ", "select/**/"),
+        ];
+        match self.weighted(&[80, 12, 4, 4]) {
+            1 => {
+                let (from, to) = *self.choices.one(HANDS);
+                sql.replace(from, to)
+            }
+            2 if !sql.contains('"') => sql.to_lowercase(),
+            3 if !sql.contains('"') && sql.is_ascii() => sql.to_ascii_uppercase(),
+            _ => sql,
+        }
     }
 
     pub(super) fn statement(&mut self) -> String {

@@ -209,7 +209,7 @@ impl Generator<'_> {
             Ty::Text => {
                 let text = self.text();
                 let plain = quoted(text);
-                match self.weighted(&[60, 5, 5, 4, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2]) {
+                match self.weighted(&[60, 5, 5, 4, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2]) {
                     0 => plain,
                     1 => format!("{plain}::text"),
                     2 => format!("{plain}::varchar"),
@@ -223,6 +223,15 @@ impl Generator<'_> {
                     10 => format!("upper({plain})"),
                     11 => format!("U&{}", plain.replace('\\', "\\\\")),
                     12 => format!("{plain}::bpchar"),
+                    13 if text.is_ascii() && text.len() > 1 => {
+                        // One literal over two lines.
+                        let (a, b) = text.split_at(1);
+                        format!("{}\n  {}", quoted(a), quoted(b))
+                    }
+                    14 => format!(
+                        "e'{}'",
+                        text.replace('\\', "\\\\").replace('\'', "''").replace('a', "\\x61")
+                    ),
                     _ => format!("text {plain}"),
                 }
             }
