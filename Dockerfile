@@ -28,9 +28,10 @@ LABEL org.opencontainers.image.title="pgmeridian" \
 COPY --from=build /src/target/release/pgmeridian /usr/local/bin/pgmeridian
 USER nonroot
 WORKDIR /etc/pgmeridian
-EXPOSE 6432
+# 6432: PostgreSQL protocol. 9632: health, readiness, metrics.
+EXPOSE 6432 9632
 # SIGTERM drains: no new clients, what runs may finish.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/pgmeridian", "serve"]
 CMD ["--map", "/etc/pgmeridian/map.toml", "--config", "/etc/pgmeridian/pgmeridian.toml", \
-     "--listen", "0.0.0.0:6432"]
+     "--listen", "0.0.0.0:6432", "--http", "0.0.0.0:9632"]
