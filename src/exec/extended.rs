@@ -19,7 +19,7 @@ use self::assemble::ParsedList;
 use super::planner::{Entry, Readied};
 use super::scatter::ScatterBind;
 use super::{Executor, Failure, Gone, worker};
-use crate::datum::{Format, Oid};
+use crate::datum::{Format, Oid, oid};
 use crate::error::SqlError;
 use crate::map::ShardId;
 use crate::observe;
@@ -172,15 +172,28 @@ pub(super) struct Unit {
 }
 
 impl ClientStatement {
-    /// The type of parameter `n`, for reading a value that came in this format.
-    fn param_type(&self, n: usize, format: Format) -> Oid {
+    /// The type of parameter `n`, for reading this value. One without a type that stands in several places
+    /// has the type that the first of them gives it, which need not be the key's.
+    fn param_type(&self, n: usize, format: Format, value: Option<&[u8]>) -> Oid {
         if let Some(oid) = self.types.get(n) {
             return *oid;
         }
         let declared = self.oids.get(n).copied().unwrap_or(0);
         let repeated = n >= 64 || self.readied.repeated & (1 << n) != 0;
-        if declared == 0 && format == Format::Binary && repeated { UNRESOLVED } else { declared }
+        let untold = matches!(declared, 0 | oid::UNKNOWN);
+        let ambiguous = format == Format::Binary || value.is_some_and(reads_otherwise);
+        if untold && repeated && ambiguous { UNRESOLVED } else { declared }
     }
+}
+
+/// A text that another type of the key's kind reads as something else: `char(n)` without the blanks at
+/// the end, numeric with a fraction.
+fn reads_otherwise(text: &[u8]) -> bool {
+    let fraction = || {
+        let number = std::str::from_utf8(text).ok().map(str::trim);
+        number.is_some_and(|t| t.parse::<i64>().is_err() && t.parse::<f64>().is_ok())
+    };
+    text.ends_with(b" ") || fraction()
 }
 
 impl Unit {

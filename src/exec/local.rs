@@ -315,7 +315,7 @@ impl Executor {
         self.temporary = None;
         self.statements.clear();
         self.portals.clear();
-        self.session.settings.reset_all();
+        self.session.settings.discard();
         self.session.shard = None;
         self.session.key = None;
         self.session.region = None;

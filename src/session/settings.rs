@@ -24,6 +24,9 @@ struct Shared {
     values: Values,
 }
 
+/// Who the session is: set in this order, for the first one undoes the second.
+const IDENTITY: [&str; 2] = ["session_authorization", "role"];
+
 /// Most distinct combinations that are remembered by content. Past it new ones still work, but equal
 /// contents no longer find each other's number. A server sees a handful; a client that sets random
 /// names must not grow the table for ever.
@@ -70,7 +73,10 @@ impl Settings {
     /// The SQL that brings a connection from whatever was set on it to these settings.
     pub fn replay(&self) -> String {
         let mut sql = String::from("RESET SESSION AUTHORIZATION; RESET ALL");
-        for (name, value) in &self.shared.values {
+        let values = &self.shared.values;
+        let identity = IDENTITY.iter().filter_map(|name| values.get_key_value(*name));
+        let others = values.iter().filter(|(name, _)| !IDENTITY.contains(&name.as_str()));
+        for (name, value) in others.chain(identity) {
             sql.push_str("; SET ");
             push_name(&mut sql, name);
             sql.push_str(" TO ");
@@ -166,12 +172,13 @@ impl SessionSettings {
 
     /// `SET name TO value`, or TO DEFAULT with `None`.
     pub fn set(&mut self, name: &str, value: Option<&str>, local: bool) {
-        let apply = |settings: &Settings, startup: &Settings| match value {
-            Some(value) => settings.with(name, value),
-            None => match startup.value(name) {
+        let apply = |settings: &Settings, startup: &Settings| {
+            let settings = match value.or_else(|| startup.value(name)) {
                 Some(value) => settings.with(name, value),
                 None => settings.without(name),
-            },
+            };
+            // Another user begins without a role (`assign_session_authorization`).
+            if name == "session_authorization" { settings.without("role") } else { settings }
         };
         self.current = apply(&self.current, &self.startup);
         if !local {
@@ -179,8 +186,20 @@ impl SessionSettings {
         }
     }
 
-    /// `RESET ALL`.
+    /// `RESET ALL`, which leaves the role alone (`GUC_NO_RESET_ALL`).
     pub fn reset_all(&mut self) {
+        let reset = |settings: &Settings, startup: &Settings| {
+            IDENTITY.iter().fold(startup.clone(), |kept, name| match settings.value(name) {
+                Some(value) => kept.with(name, value),
+                None => kept,
+            })
+        };
+        self.current = reset(&self.current, &self.startup);
+        self.session = reset(&self.session, &self.startup);
+    }
+
+    /// `DISCARD ALL`: the role too.
+    pub fn discard(&mut self) {
         self.current = self.startup.clone();
         self.session = self.startup.clone();
     }
@@ -273,6 +292,25 @@ mod tests {
         s.set("timezone", Some("'CET'"), false);
         s.end(false);
         assert_eq!(s.current().value("timezone"), Some("'UTC'"));
+    }
+
+    #[test]
+    fn the_role_outlives_reset_all() {
+        let mut s = SessionSettings::default();
+        s.set("role", Some("'writer'"), false);
+        s.set("session_authorization", Some("'app'"), false);
+        assert_eq!(s.current().value("role"), None);
+        s.set("role", Some("'reader'"), false);
+        s.set("work_mem", Some("'1MB'"), false);
+        let replay = s.current().replay();
+        let all =
+            "; SET work_mem TO '1MB'; SET session_authorization TO 'app'; SET role TO 'reader'";
+        assert!(replay.ends_with(all), "{replay}");
+        s.reset_all();
+        assert_eq!(s.current().value("role"), Some("'reader'"));
+        assert_eq!(s.current().value("work_mem"), None);
+        s.discard();
+        assert_eq!(s.current().id(), 0);
     }
 
     #[test]

@@ -268,7 +268,7 @@ impl Executor {
             .parameters()
             .enumerate()
             .map(|(n, (format, value))| Param {
-                oid: statement.param_type(n, format),
+                oid: statement.param_type(n, format, value),
                 format,
                 value,
             })
