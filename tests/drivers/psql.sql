@@ -17,8 +17,5 @@ ROLLBACK;
 SELECT id FROM tenants WHERE id IN (1, 2, 3);
 SET pgmeridian.shard = 'deu';
 SELECT current_database(), count(*) FROM tenants;
-PREPARE one (bigint) AS SELECT name FROM tenants WHERE id = $1;
-EXECUTE one (2);
-DEALLOCATE one;
 RESET pgmeridian.shard;
 SHOW server_version;
