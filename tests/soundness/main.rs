@@ -113,7 +113,7 @@ struct Oracle<'w> {
 impl Oracle<'_> {
     async fn judge(&self, statement: &Generated) -> Verdict {
         match self.proxy {
-            Some(proxy) => through(self.world, proxy, statement).await,
+            Some(proxy) => through(self.world, proxy, statement, self.mode).await,
             None => judge(self.world, statement, self.mode).await,
         }
     }
@@ -138,9 +138,11 @@ async fn the_proxy_answers_as_one_server_would() {
             if Instant::now() > deadline || tally.lock().unwrap().faults.len() >= FAULTS_MAX {
                 break 'worlds;
             }
-            let mut choices = Choices::random(seed.wrapping_mul(7919).wrapping_add(number));
+            let number_of = seed.wrapping_mul(7919).wrapping_add(number);
+            let mode = mode(&mut Choices::random(!number_of));
+            let mut choices = Choices::random(number_of);
             let statement = generate(&mut choices);
-            let oracle = Oracle { world: &world, mode: Mode::Plain, proxy: Some(&client) };
+            let oracle = Oracle { world: &world, mode, proxy: Some(&client) };
             let verdict = oracle.judge(&statement).await;
             if let Verdict::Fail(kind, _) = &verdict {
                 let (kind, first) = (*kind, verdict);
