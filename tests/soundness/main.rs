@@ -113,7 +113,7 @@ struct Oracle<'w> {
 impl Oracle<'_> {
     async fn judge(&self, statement: &Generated) -> Verdict {
         match self.proxy {
-            Some(proxy) => through(self.world, proxy, statement).await,
+            Some(proxy) => through(self.world, proxy, statement, self.mode).await,
             None => judge(self.world, statement, self.mode).await,
         }
     }
@@ -122,8 +122,8 @@ impl Oracle<'_> {
 /// The same through the whole proxy, with its caches, in both protocols.
 #[tokio::test]
 async fn the_proxy_answers_as_one_server_would() {
-    let deadline =
-        Instant::now() + Duration::from_secs(variable("PGMERIDIAN_SOUNDNESS_PROXY_SECONDS", 10));
+    let budget = Duration::from_secs(variable("PGMERIDIAN_SOUNDNESS_PROXY_SECONDS", 10));
+    let mut deadline = None;
     let mut seed = first_seed();
     let shards = Shards::databases(1);
     let tally: Shared = Arc::new(Mutex::new(Tally::default()));
@@ -133,13 +133,16 @@ async fn the_proxy_answers_as_one_server_would() {
         let proxy = Proxy::start(&shards, &world.map_text).await;
         let client = world::connect(&proxy.url()).await;
         client.batch_execute(&world.set_search_path()).await.unwrap();
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + budget);
         for number in 0..STATEMENTS_PER_WORLD * 4 {
             if Instant::now() > deadline || tally.lock().unwrap().faults.len() >= FAULTS_MAX {
                 break 'worlds;
             }
-            let mut choices = Choices::random(seed.wrapping_mul(7919).wrapping_add(number));
+            let number_of = seed.wrapping_mul(7919).wrapping_add(number);
+            let mode = mode(&mut Choices::random(!number_of));
+            let mut choices = Choices::random(number_of);
             let statement = generate(&mut choices);
-            let oracle = Oracle { world: &world, mode: Mode::Plain, proxy: Some(&client) };
+            let oracle = Oracle { world: &world, mode, proxy: Some(&client) };
             let verdict = oracle.judge(&statement).await;
             if let Verdict::Fail(kind, _) = &verdict {
                 let (kind, first) = (*kind, verdict);

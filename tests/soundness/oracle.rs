@@ -245,7 +245,12 @@ pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> V
 }
 
 /// Runs a statement on the plain database and through the proxy, and compares.
-pub(crate) async fn through(world: &World, proxy: &Client, statement: &Generated) -> Verdict {
+pub(crate) async fn through(
+    world: &World,
+    proxy: &Client,
+    statement: &Generated,
+    mode: Mode,
+) -> Verdict {
     let mut bound = Vec::new();
     if !statement.params.is_empty() {
         let declared: Vec<Type> = statement.params.iter().map(|p| type_of(p.oid)).collect();
@@ -257,22 +262,38 @@ pub(crate) async fn through(world: &World, proxy: &Client, statement: &Generated
             Err(error) => return Verdict::Invalid(code(&error).0),
         }
     }
-    let run_on = async |client: &Client| {
-        if statement.writes {
-            in_transaction(client, &statement.sql, &bound, "", false).await.0
+    let key = match mode {
+        Mode::SessionKey(at) => {
+            world.map.key_named("tenant").map(|key| (key, INTS[at].to_string()))
+        }
+        Mode::Plain | Mode::Cached | Mode::SessionShard(_) => None,
+    };
+    let before = key.as_ref().map(|(key, value)| world.keep_only(*key, value)).unwrap_or_default();
+    let run_on = async |client: &Client, before: &str| {
+        if statement.writes || !before.is_empty() {
+            in_transaction(client, &statement.sql, &bound, before, false).await.0
         } else {
             run(client, &statement.sql, &bound).await
         }
     };
-    let expected = run_on(&world.plain).await;
-    let got = run_on(proxy).await;
+    let expected = run_on(&world.plain, &before).await;
+    if let Some((_, value)) = &key {
+        proxy.batch_execute(&format!("SET pgmeridian.key = '{value}'")).await.expect("a key");
+    }
+    let got = run_on(proxy, "").await;
+    if key.is_some() {
+        proxy.batch_execute("RESET pgmeridian.key").await.expect("no key");
+    }
     let explain = |why: String| {
         format!(
-            "{why}\n  statement: {}\n  parameters: {bound:?}\n  search_path: {:?}",
+            "{why}\n  statement: {}\n  parameters: {bound:?}\n  mode: {mode:?}\n  search_path: {:?}",
             statement.sql, world.search_path
         )
     };
     match (expected, got) {
+        (Answer::Error(code, _), Answer::Rows(_)) if code == "23502" && key.is_some() => {
+            Verdict::Skipped
+        }
         (Answer::Error(code, _), _) | (_, Answer::Error(code, _)) if code == "57014" => {
             Verdict::Skipped
         }

@@ -48,6 +48,7 @@ impl Generator<'_> {
             sql = match self.common_columns(left) {
                 common if !common.is_empty() && self.chance(18) => {
                     let count = 1 + self.pick(common.len().min(2));
+                    self.merge_columns(&common[..count]);
                     format!("{sql} {word} {item} USING ({})", common[..count].join(", "))
                 }
                 _ if self.chance(3) => format!("{sql} NATURAL {word} {item}"),
@@ -71,6 +72,20 @@ impl Generator<'_> {
             frame.extend(added);
         }
         format!("({left} {kind} {right} ON {on})")
+    }
+
+    /// What USING merges can be named without a qualifier.
+    fn merge_columns(&mut self, names: &[String]) {
+        let Some(frame) = self.frames.last_mut() else { return };
+        let merged: Vec<Column> = frame
+            .iter()
+            .flat_map(|rel| &rel.columns)
+            .filter(|c| names.contains(&c.name))
+            .map(|c| (c.name.clone(), c.clone()))
+            .collect::<std::collections::BTreeMap<_, _>>()
+            .into_values()
+            .collect();
+        frame.insert(0, Rel { alias: String::new(), columns: merged });
     }
 
     /// Names that the last entry has in common with exactly one of the others.
@@ -183,6 +198,9 @@ impl Generator<'_> {
     }
 
     pub(super) fn derived(&mut self, before: &Frame) -> String {
+        if self.chance(30) {
+            return self.derived_by_name(before);
+        }
         let types = self.types();
         let lateral = self.chance(25);
         let own = self.frames.last_mut().map(std::mem::take).unwrap_or_default();
@@ -204,6 +222,27 @@ impl Generator<'_> {
         let (alias, list) = self.listed(before, &types);
         let lateral = if lateral { "LATERAL " } else { "" };
         format!("{lateral}({sql}) AS {alias}({list})")
+    }
+
+    /// A sub-select whose columns have the names that PostgreSQL gives them.
+    fn derived_by_name(&mut self, before: &Frame) -> String {
+        let lateral = self.chance(15);
+        let own = self.frames.last_mut().map(std::mem::take).unwrap_or_default();
+        let hidden = if lateral { None } else { self.frames.pop() };
+        if lateral && let Some(frame) = self.frames.last_mut() {
+            frame.clone_from(before);
+            frame.extend(own.iter().cloned());
+        }
+        let (sql, columns) = self.named();
+        self.frames.extend(hidden);
+        if let Some(frame) = self.frames.last_mut() {
+            *frame = own;
+        }
+        let alias = self.alias(before);
+        let word = if lateral { "LATERAL " } else { "" };
+        let sql = format!("{word}({sql}) AS {alias}");
+        self.show(Rel { alias, columns });
+        sql
     }
 
     pub(super) fn base_rel(&mut self, views: bool) -> (String, Rel) {
@@ -270,10 +309,7 @@ impl Generator<'_> {
                     if a.ty != b.ty {
                         continue;
                     }
-                    let pair = (
-                        format!("{}.{}", last.alias, a.name),
-                        format!("{}.{}", other.alias, b.name),
-                    );
+                    let pair = (last.column(a), other.column(b));
                     let key = |c: &Column| KEYS.contains(&c.name.as_str());
                     // Keys are joined more often than others.
                     let times = if key(a) && key(b) { 12 } else { 1 };

@@ -49,6 +49,17 @@ struct Rel {
     columns: Vec<Column>,
 }
 
+impl Rel {
+    /// A column of it; merged ones (USING) have no qualifier.
+    fn column(&self, column: &Column) -> String {
+        if self.alias.is_empty() {
+            column.name.clone()
+        } else {
+            format!("{}.{}", self.alias, column.name)
+        }
+    }
+}
+
 type Frame = Vec<Rel>;
 
 pub(crate) struct Generator<'c> {
@@ -155,12 +166,7 @@ impl Generator<'_> {
                         && column.name == "id"
                         && rel.columns[2].name == "plan_id";
                 if key {
-                    terms.push(format!(
-                        "{}.{} = {}",
-                        rel.alias,
-                        column.name,
-                        self.favourite(column.ty)
-                    ));
+                    terms.push(format!("{} = {}", rel.column(column), self.favourite(column.ty)));
                 }
             }
         }
@@ -214,6 +220,7 @@ impl Generator<'_> {
 
     pub(super) fn statement(&mut self) -> String {
         match self.weighted(&[60, 9, 8, 12, 5]) {
+            0 if self.chance(8) => self.named().0,
             0 => {
                 let types = self.types();
                 self.query(&types, true)

@@ -52,7 +52,13 @@ impl Generator<'_> {
                     let key = KEYS.contains(&column.name.as_str())
                         || column.name == "id" && rel.columns.len() == 3;
                     let times = if depth == 0 { 6 } else { 1 } * if key { 6 } else { 1 };
-                    let sql = format!("{}.{}", rel.alias, column.name);
+                    let same = frame.iter().flat_map(|r| &r.columns);
+                    let unique = depth == 0 && same.filter(|c| c.name == column.name).count() == 1;
+                    let sql = if unique && rel.alias.len() % 3 == 0 {
+                        column.name.clone()
+                    } else {
+                        rel.column(column)
+                    };
                     found.extend(std::iter::repeat_n((sql, column.ty), times));
                 }
             }
@@ -72,7 +78,7 @@ impl Generator<'_> {
 
     pub(super) fn atom(&mut self) -> String {
         let Some((column, ty)) = self.key_column() else { return "true".to_owned() };
-        match self.pick(19) {
+        match self.pick(20) {
             0 => {
                 let list = self.constants(ty, 3);
                 let not = if self.chance(25) { "NOT " } else { "" };
@@ -131,6 +137,23 @@ impl Generator<'_> {
                 Ty::Text => format!("{column} COLLATE \"C\" = {}", self.constant(ty)),
                 _ => format!("({column}) IN ({})", self.constant(ty)),
             },
+            19 => {
+                let Some(rel) = self.frames.last().and_then(|f| f.first()).cloned() else {
+                    return "true".to_owned();
+                };
+                if rel.alias.is_empty() {
+                    return "true".to_owned();
+                }
+                match self.pick(4) {
+                    0 => format!("{} IS NOT NULL", rel.alias),
+                    1 => format!("{}.* IS NOT NULL", rel.alias),
+                    2 => format!(
+                        "{0}::text <> '' AND ({0}).{1} IS NOT NULL",
+                        rel.alias, rel.columns[0].name
+                    ),
+                    _ => format!("{0} = {0}", rel.alias),
+                }
+            }
             _ => match ty {
                 Ty::Text => {
                     let operator = *self.choices.one(&["~", "~*", "^@", "LIKE", "ILIKE"]);

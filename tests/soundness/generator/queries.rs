@@ -39,6 +39,13 @@ impl Generator<'_> {
             let rel = Rel { alias: name.clone(), columns: columns.clone() };
             let materialized = *self.choices.one(&["", "", "MATERIALIZED ", "NOT MATERIALIZED "]);
             let frames = std::mem::take(&mut self.frames);
+            if !recursive && self.chance(25) {
+                let (query, columns) = self.named();
+                self.frames = frames;
+                parts.push(format!("{name} AS {materialized}({query})"));
+                self.ctes.push(Rel { alias: name, columns });
+                continue;
+            }
             let query = if recursive && self.chance(60) {
                 self.recursive(&types, &rel)
             } else if self.chance(4) {
@@ -60,6 +67,65 @@ impl Generator<'_> {
         }
         let recursive = if recursive { "RECURSIVE " } else { "" };
         format!("WITH {recursive}{} ", parts.join(", "))
+    }
+
+    /// A query with the columns' own names: stars, plain columns, aliases.
+    pub(super) fn named(&mut self) -> (String, Vec<Column>) {
+        self.frames.push(Vec::new());
+        let (from, _) = self.from();
+        let filter =
+            if self.chance(70) { format!(" WHERE {}", self.filter()) } else { String::new() };
+        let frame = self.frames.last().cloned().unwrap_or_default();
+        let rels: Vec<&Rel> = frame.iter().filter(|r| !r.alias.is_empty()).collect();
+        let all = || -> Vec<Column> {
+            let merged = frame.iter().filter(|r| r.alias.is_empty()).flat_map(|r| &r.columns);
+            let merged: Vec<Column> = merged.cloned().collect();
+            let is_merged = |c: &Column| merged.iter().any(|m| m.name == c.name);
+            let rest = rels.iter().flat_map(|r| &r.columns).filter(|c| !is_merged(c));
+            let list: Vec<Column> = merged.iter().chain(rest).cloned().collect();
+            let once = |c: &&Column| list.iter().filter(|o| o.name == c.name).count() == 1;
+            list.iter().filter(once).cloned().collect()
+        };
+        let result = match self.weighted(&[35, 20, 25, 20]) {
+            1 if !rels.is_empty() => {
+                let rel = rels[self.pick(rels.len())];
+                (format!("SELECT {}.* FROM {from}{filter}", rel.alias), rel.columns.clone())
+            }
+            2 | 3 if !rels.is_empty() => {
+                let rel = rels[self.pick(rels.len())].clone();
+                let count = 1 + self.pick(rel.columns.len());
+                let mut columns: Vec<Column> = rel.columns[..count].to_vec();
+                let mut outputs: Vec<String> = columns.iter().map(|c| rel.column(c)).collect();
+                if self.chance(40) {
+                    // An alias that is another column's name, perhaps.
+                    let name =
+                        (*self.choices.one(&["tenant_id", "id", "x", "name", "owner"])).to_owned();
+                    if !columns.iter().any(|c| c.name == name) {
+                        outputs[0] = format!("{} AS {name}", outputs[0]);
+                        columns[0].name = name;
+                    }
+                }
+                let rest = match self.pick(4) {
+                    0 => String::new(),
+                    1 => {
+                        let ordinals: Vec<String> = (1..=count).map(|n| n.to_string()).collect();
+                        format!(" GROUP BY {}", ordinals.join(", "))
+                    }
+                    2 => {
+                        let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+                        format!(" GROUP BY {}", names.join(", "))
+                    }
+                    _ => self.tail(count),
+                };
+                (format!("SELECT {} FROM {from}{filter}{rest}", outputs.join(", ")), columns)
+            }
+            _ => {
+                let distinct = if self.chance(10) { "DISTINCT " } else { "" };
+                (format!("SELECT {distinct}* FROM {from}{filter}"), all())
+            }
+        };
+        self.frames.pop();
+        result
     }
 
     pub(super) fn nulls(types: &[Ty]) -> String {

@@ -15,19 +15,12 @@ impl Generator<'_> {
                 }
                 for column in rel.columns.iter().filter(|c| c.ty == ty) {
                     let times = if depth == 0 { 4 } else { 1 };
-                    let unique = depth == 0
-                        && self
-                            .frames
-                            .iter()
-                            .flatten()
-                            .flat_map(|r| &r.columns)
-                            .filter(|c| c.name == column.name)
-                            .count()
-                            == 1;
+                    let same = frame.iter().flat_map(|r| &r.columns);
+                    let unique = depth == 0 && same.filter(|c| c.name == column.name).count() == 1;
                     let sql = if unique && rel.alias.len() % 2 == 0 {
                         column.name.clone()
                     } else {
-                        format!("{}.{}", rel.alias, column.name)
+                        rel.column(column)
                     };
                     found.extend(std::iter::repeat_n(sql, times));
                 }
