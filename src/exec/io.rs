@@ -18,6 +18,9 @@ const READ_BYTES: usize = 64 * 1024;
 /// Capacity that an idle client's request buffer may keep.
 const IDLE_INBOX_BYTES: usize = 4 * 1024;
 
+/// How long a client that is told good-bye may go on sending.
+const DRAIN_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+
 thread_local! {
     static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
@@ -56,7 +59,7 @@ impl ClientIo {
 
     /// Marks bytes as consumed.
     pub fn consume(&mut self, bytes: usize) {
-        self.read = (self.read + bytes).min(self.inbox.len());
+        self.read = self.read.saturating_add(bytes).min(self.inbox.len());
         if self.read == self.inbox.len() {
             self.read = 0;
             self.inbox.clear();
@@ -129,6 +132,18 @@ impl ClientIo {
         }
         self.outbox.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// Reads and forgets what the client still sends: a socket that is closed with bytes unread takes the
+    /// last words back.
+    pub async fn drain(&mut self) {
+        let forget = async {
+            self.shutdown().await;
+            while let Ok(true) = self.fill().await {
+                self.consume(usize::MAX);
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN_MAX, forget).await;
     }
 
     /// The last words to a client are on their way before the socket closes.

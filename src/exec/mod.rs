@@ -268,6 +268,12 @@ impl Executor {
     ///
     /// No shard can be reached, or the start-up settings are not accepted.
     pub async fn greeting(&mut self) -> Result<Vec<(String, String)>, SqlError> {
+        let (settings, map) = (self.session.settings.committed().id(), self.world.map.version());
+        if let Some(known) = self.worker.greeting(&self.session.user, settings, map) {
+            self.told = Arc::clone(&known);
+            self.greeted = known;
+            return Ok(self.greeted.to_vec());
+        }
         let home = self.world.map.default_shard();
         let mut outcome = self.greeting_of(home).await;
         for n in 0..self.world.map.shards().len() {
@@ -278,6 +284,9 @@ impl Executor {
             if shard != home {
                 outcome = self.greeting_of(shard).await;
             }
+        }
+        if outcome.is_ok() {
+            self.worker.note_greeting(&self.session.user, settings, map, &self.greeted);
         }
         outcome
     }

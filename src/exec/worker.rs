@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Executor;
 use super::cancel::Cancels;
@@ -54,13 +55,57 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// This thread's connections, for the world of that version.
     pools: Mutex<(u64, Arc<Pools>)>,
+    /// What clients were told when they logged in, by user and start-up settings.
+    greetings: Mutex<HashMap<(String, u64), Greeting>>,
 }
+
+/// What a server reports when a client logs in.
+struct Greeting {
+    map: u64,
+    since: Instant,
+    parameters: Arc<Vec<(String, String)>>,
+}
+
+/// How long a greeting is believed: a server may be restarted with other defaults.
+const GREETING_TTL: Duration = Duration::from_secs(10);
+
+/// Most greetings that are remembered.
+const GREETINGS_MAX: usize = 1_000;
 
 impl Worker {
     /// A thread without connections yet.
     pub fn new(shared: Arc<Shared>) -> Self {
         let pools = Mutex::new((0, Arc::new(Pools::new(PoolSettings::from(&shared.config), []))));
-        Self { shared, pools }
+        Self { shared, pools, greetings: Mutex::default() }
+    }
+
+    /// What another client with the same user and start-up settings was told just now.
+    pub(super) fn greeting(
+        &self,
+        user: &str,
+        settings: u64,
+        map: u64,
+    ) -> Option<Arc<Vec<(String, String)>>> {
+        let greetings = self.greetings.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = greetings.get(&(user.to_owned(), settings))?;
+        (known.map == map && known.since.elapsed() < GREETING_TTL)
+            .then(|| Arc::clone(&known.parameters))
+    }
+
+    /// Remembers what a client was told.
+    pub(super) fn note_greeting(
+        &self,
+        user: &str,
+        settings: u64,
+        map: u64,
+        parameters: &Arc<Vec<(String, String)>>,
+    ) {
+        let mut greetings = self.greetings.lock().unwrap_or_else(PoisonError::into_inner);
+        if greetings.len() >= GREETINGS_MAX {
+            greetings.clear();
+        }
+        let greeting = Greeting { map, since: Instant::now(), parameters: Arc::clone(parameters) };
+        greetings.insert((user.to_owned(), settings), greeting);
     }
 
     /// The pools for a world's shards. A newer map gets new ones; what was leased from the old ones ends

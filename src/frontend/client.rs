@@ -41,7 +41,10 @@ pub(super) async fn run(mut executor: Executor) {
         let next = match next(executor.io.unread(), unit, shared.config.limits.statement_bytes_max)
         {
             Ok(next) => next,
-            Err(error) => return farewell(executor, &SqlError::from(error)).await,
+            Err(error) => {
+                wire::backend::error(&mut executor.io.outbox, &error.into(), Severity::Fatal);
+                return executor.io.drain().await;
+            }
         };
         let result = match next {
             Next::Terminate => return,
@@ -108,8 +111,13 @@ pub(super) async fn run(mut executor: Executor) {
 }
 
 fn next(unread: &[u8], unit: usize, body_max: u32) -> Result<Next, ProtocolError> {
-    let Some(frame) = wire::frame::next(unread.get(unit..).unwrap_or_default(), body_max)? else {
-        return Ok(Next::Fill);
+    let rest = unread.get(unit..).unwrap_or_default();
+    let Some(frame) = wire::frame::next(rest, body_max)? else {
+        return match rest.first() {
+            // What is no message's beginning need not be waited for.
+            Some(other) if !is_known(*other) => Err(unknown(*other)),
+            _ => Ok(Next::Fill),
+        };
     };
     let length = frame.raw.len();
     Ok(match frame.tag {
@@ -135,10 +143,16 @@ fn next(unread: &[u8], unit: usize, body_max: u32) -> Result<Next, ProtocolError
             )
             .hint("Call the function with SELECT."),
         },
-        other => {
-            return Err(ProtocolError::violation(format!("invalid frontend message type {other}")));
-        }
+        other => return Err(unknown(other)),
     })
+}
+
+fn is_known(kind: u8) -> bool {
+    b"QPBDECSHXdcfF".contains(&kind)
+}
+
+fn unknown(kind: u8) -> ProtocolError {
+    ProtocolError::violation(format!("invalid frontend message type {kind}"))
 }
 
 fn shutting_down() -> SqlError {

@@ -215,6 +215,11 @@ impl Proxy {
         assert!(sent.unwrap().success());
     }
 
+    /// Its process number.
+    pub(crate) fn id(&self) -> u32 {
+        self.server.id()
+    }
+
     /// Whether the process is there still.
     pub(crate) fn is_running(&mut self) -> bool {
         self.server.try_wait().unwrap().is_none()

@@ -40,6 +40,12 @@ impl Raw {
         Self { socket, input: Vec::new(), key: (0, 0), address }
     }
 
+    /// The same connection again, to read while the other one writes.
+    pub(crate) fn second_hand(&self) -> Self {
+        let socket = self.socket.try_clone().unwrap();
+        Self { socket, input: Vec::new(), key: self.key, address: self.address }
+    }
+
     /// A connection that is logged in (by trust), and what it was told on the way.
     pub(crate) fn log_in(address: SocketAddr, parameters: &[(&str, &str)]) -> (Self, Vec<Message>) {
         let mut raw = Self::dial(address);
