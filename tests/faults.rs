@@ -171,7 +171,8 @@ async fn a_client_that_vanishes_leaves_nothing() {
     let config = format!("{TRUST}[pool]\nsize = 1\nreserve = 0\nwait_timeout = \"10s\"\n");
     let (shards, proxy) = serve(1, &config).await;
     let direct = shards.direct("usa-east").await;
-    let endings: [(&str, &dyn Fn(&mut Raw)); 6] = [
+    type Ending<'a> = (&'a str, &'a dyn Fn(&mut Raw));
+    let endings: [Ending<'_>; 6] = [
         ("in a transaction", &|client| {
             client.query("BEGIN");
             client.query("INSERT INTO tenants VALUES (1, 'x')");
