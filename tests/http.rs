@@ -1,6 +1,6 @@
 //! Health, readiness and metrics, with a shard that goes away and comes back.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
 mod support;
 
