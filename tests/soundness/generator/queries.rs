@@ -273,6 +273,9 @@ impl Generator<'_> {
                 let outputs = types
                     .iter()
                     .map(|ty| {
+                        if *ty == Ty::Int && self.chance(2) {
+                            return "generate_series(1, 2)".to_owned();
+                        }
                         let sql = self.expr(*ty);
                         match self.weighted(&[88, 7, 5]) {
                             0 => sql,
