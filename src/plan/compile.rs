@@ -169,6 +169,7 @@ impl Query {
             let command = targets.iter().find(|(target, _)| *target == id).map(|(_, c)| *c);
             query.add_source(analysis, map, facts.as_ref(), id, source, command);
         }
+        query.add_materialized(analysis, map);
         for block in &analysis.blocks {
             query.add_assignments(analysis, map, block);
         }
@@ -273,6 +274,30 @@ impl Query {
                     role: command.map_or(Role::Read, Role::Write),
                     site: site(analysis, id, source, command),
                 });
+            }
+        }
+    }
+
+    /// A materialized view that the map doesn't list was made of what one shard has: with rows of others in
+    /// it there is no telling what it should hold.
+    fn add_materialized(&mut self, analysis: &Analysis, map: &ShardMap) {
+        let home = map.default_shard();
+        let elsewhere = |table: &Arc<Table>| match map.placement(table) {
+            // Another view stands for the tables beneath it, which are here too.
+            Placement::Reference | Placement::Unlisted => false,
+            Placement::Single(shard) => shard != home,
+            Placement::Sharded { .. } | Placement::Lookup { .. } => true,
+            Placement::Unusable(_) => table.kind == RelationKind::Table,
+        };
+        for (source, tables) in &analysis.materialized {
+            let Some(SourceKind::Table(view)) =
+                analysis.sources.get(*source as usize).map(|source| &source.kind)
+            else {
+                continue;
+            };
+            if map.placement(view) == Placement::Unlisted && tables.iter().any(elsewhere) {
+                let refusal = Refusal::UnlistedTable { table: view.name.clone() };
+                self.unplaced.push(Unplaced { refusal, always: false });
             }
         }
     }

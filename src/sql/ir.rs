@@ -127,6 +127,8 @@ pub struct Analysis {
     pub calls: Vec<Call>,
     /// Every call of `set_config`.
     pub settings: Vec<SettingCall>,
+    /// The materialized views among the sources, with the tables that their rows were once read from.
+    pub materialized: Vec<(SourceId, Vec<Arc<Table>>)>,
     /// `FOR UPDATE`, `FOR SHARE` … anywhere.
     pub locks_rows: bool,
     /// Highest `$n`.

@@ -13,6 +13,7 @@ use super::super::ir::{
 };
 use super::super::parse;
 use super::super::tokens;
+use super::opaque;
 use super::scope::{Columns, Entry, Outside, Visible};
 use super::{Lowered, Lowering, Text, VIEW_DEPTH_MAX, foreign, unsupported};
 use crate::catalog::{Names, RelationKind, Table};
@@ -332,7 +333,14 @@ impl<'t> Lowering<'t, '_> {
                 self.derived_source(view, &names)
             }
             meaning => {
+                let view = match &meaning {
+                    Meaning::Table(found) if found.kind == RelationKind::MaterializedView => {
+                        Some(opaque::beneath(found, self.catalog, &self.names))
+                    }
+                    _ => None,
+                };
                 let (source, entry) = self.table_entry(meaning, table, span, alias)?;
+                self.arena.materialized.extend(view.map(|tables| (source, tables)));
                 let columns = entry.columns.clone();
                 self.scope_mut().entries.push(entry);
                 Ok((source, columns))

@@ -108,6 +108,14 @@ fn qualifier(text: &str, tokens: &[Token], i: usize) -> Option<String> {
     tokens.get(i.checked_sub(2)?)?.name(text)
 }
 
+/// The tables that a materialized view's rows come from, as far as its definition names them.
+pub(super) fn beneath(view: &Arc<Table>, catalog: &Catalog, names: &Names<'_>) -> Vec<Arc<Table>> {
+    let mut found = Found { catalog, names, tables: Vec::new() };
+    found.add_table(view, 0);
+    found.tables.retain(|table| !Arc::ptr_eq(table, view));
+    found.tables
+}
+
 /// Every table that an identifier could mean.
 pub(super) fn tables(
     text: &str,
@@ -148,7 +156,9 @@ impl Found<'_> {
             return;
         }
         self.tables.push(Arc::clone(table));
-        if table.kind != RelationKind::View || depth >= VIEW_DEPTH_MAX {
+        let made_of_others =
+            matches!(table.kind, RelationKind::View | RelationKind::MaterializedView);
+        if !made_of_others || depth >= VIEW_DEPTH_MAX {
             return;
         }
         if let Some(definition) = &table.view_definition

@@ -141,7 +141,7 @@ impl Generator<'_> {
                 let Some(rel) = self.frames.last().and_then(|f| f.first()).cloned() else {
                     return "true".to_owned();
                 };
-                if rel.alias.is_empty() {
+                if rel.alias.is_empty() || rel.columns.is_empty() {
                     return "true".to_owned();
                 }
                 match self.pick(4) {

@@ -76,7 +76,8 @@ impl Generator<'_> {
         let filter =
             if self.chance(70) { format!(" WHERE {}", self.filter()) } else { String::new() };
         let frame = self.frames.last().cloned().unwrap_or_default();
-        let rels: Vec<&Rel> = frame.iter().filter(|r| !r.alias.is_empty()).collect();
+        let rels: Vec<&Rel> =
+            frame.iter().filter(|r| !r.alias.is_empty() && !r.columns.is_empty()).collect();
         let all = || -> Vec<Column> {
             let merged = frame.iter().filter(|r| r.alias.is_empty()).flat_map(|r| &r.columns);
             let merged: Vec<Column> = merged.cloned().collect();
@@ -273,6 +274,9 @@ impl Generator<'_> {
                 let outputs = types
                     .iter()
                     .map(|ty| {
+                        if *ty == Ty::Int && self.chance(2) {
+                            return "generate_series(1, 2)".to_owned();
+                        }
                         let sql = self.expr(*ty);
                         match self.weighted(&[88, 7, 5]) {
                             0 => sql,
