@@ -34,6 +34,54 @@
 //! A statement's way: `frontend` cuts frames → `session` says what they mean → `sql::analyze` (cached
 //! by shape) → `plan` → `exec` on `backend` connections → frames back to the client. Control never
 //! sits in the data path.
+//!
+//! # The pure rooms by example
+//!
+//! Everything up to a plan works without a server:
+//!
+//! ```
+//! use pgmeridian::catalog::Catalog;
+//! use pgmeridian::map::ShardMap;
+//! use pgmeridian::plan::{Inputs, Route, Scope, Template};
+//! use pgmeridian::sql::analyze::{self, Names};
+//! use pgmeridian::sql::class;
+//! use pgmeridian::sql::lexer::{self, Limits, Scan};
+//!
+//! let (map, _warnings) = ShardMap::parse(
+//!     "example",
+//!     r#"
+//!     version = 1
+//!     database = "app"
+//!     default_shard = "east"
+//!     shards = [
+//!         { id = 1, name = "east", url = "postgresql://app@10.0.0.1/app" },
+//!         { id = 2, name = "west", url = "postgresql://app@10.0.0.2/app" },
+//!     ]
+//!     [keys.tenant]
+//!     columns = ["tenant_id"]
+//!     type = "bigint"
+//!     strategy = "hash"
+//!     hash = { algorithm = "modulo", shards = ["east", "west"] }
+//!     "#,
+//!     &|_variable| None,
+//! )
+//! .map_err(|faults| faults.render(false))?;
+//! let catalog = Catalog::from_ddl("CREATE TABLE bills (tenant_id bigint NOT NULL, cents bigint)")
+//!     .map_err(|error| error.to_string())?;
+//!
+//! let text = "SELECT sum(cents) FROM bills WHERE tenant_id = 7";
+//! let mut scan = Scan::default();
+//! lexer::scan(text.as_bytes(), true, &Limits::default(), &mut scan).map_err(|e| e.to_string())?;
+//! let literals = scan.literals_of(&scan.statements[0]);
+//! let class = class::classify(text, true);
+//! let names = Names { search_path: &["public".to_owned()], user: "app" };
+//! let statement = analyze::analyze(text, literals, &catalog, &names);
+//! let template = Template::compile(&statement, &class, &map);
+//! let inputs = Inputs { text, literals, params: &[], utf8: true, standard_strings: true };
+//! let plan = template.plan(&map, &inputs, &Scope::default()).map_err(|e| e.to_string())?;
+//! assert_eq!(plan.route, Route::One(map.shard_named("west").ok_or("no such shard")?));
+//! # Ok::<(), String>(())
+//! ```
 
 pub mod app;
 pub mod backend;
