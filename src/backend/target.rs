@@ -4,65 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::config::Secret;
-
-/// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Host {
-    /// A host name or an address.
-    Tcp(String),
-    /// The directory of a unix socket; the socket's name follows from the port.
-    Unix(PathBuf),
-}
-
-/// libpq's `sslmode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum SslMode {
-    /// Never TLS.
-    Disable,
-    /// TLS only if the server insists.
-    Allow,
-    /// TLS if the server can: libpq's default.
-    #[default]
-    Prefer,
-    /// TLS or nothing.
-    Require,
-    /// TLS with a certificate of a known authority.
-    VerifyCa,
-    /// The same, and for this host.
-    VerifyFull,
-}
-
-impl SslMode {
-    /// Reads libpq's word for it.
-    pub fn parse(word: &str) -> Option<Self> {
-        Some(match word {
-            "disable" => Self::Disable,
-            "allow" => Self::Allow,
-            "prefer" => Self::Prefer,
-            "require" => Self::Require,
-            "verify-ca" => Self::VerifyCa,
-            "verify-full" => Self::VerifyFull,
-            _ => return None,
-        })
-    }
-
-    /// libpq's word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Disable => "disable",
-            Self::Allow => "allow",
-            Self::Prefer => "prefer",
-            Self::Require => "require",
-            Self::VerifyCa => "verify-ca",
-            Self::VerifyFull => "verify-full",
-        }
-    }
-
-    /// It accepts a connection without TLS.
-    pub fn allows_plaintext(self) -> bool {
-        matches!(self, Self::Disable | Self::Allow | Self::Prefer)
-    }
-}
+pub use crate::map::{Host, SslMode};
 
 /// A server, a database on it, and who logs in.
 #[derive(Clone, PartialEq, Eq)]
@@ -117,12 +59,8 @@ impl fmt::Debug for Target {
 
 impl From<&crate::map::ConnectionTarget> for Target {
     fn from(url: &crate::map::ConnectionTarget) -> Self {
-        use crate::map;
         Self {
-            host: match &url.host {
-                map::Host::Tcp(host) => Host::Tcp(host.clone()),
-                map::Host::Unix(directory) => Host::Unix(directory.clone()),
-            },
+            host: url.host.clone(),
             port: url.port,
             user: url.user.clone(),
             password: url
@@ -130,14 +68,7 @@ impl From<&crate::map::ConnectionTarget> for Target {
                 .as_ref()
                 .map_or_else(Secret::default, |password| Secret::new(password.reveal())),
             database: url.dbname.clone(),
-            ssl_mode: match url.sslmode {
-                map::SslMode::Disable => SslMode::Disable,
-                map::SslMode::Allow => SslMode::Allow,
-                map::SslMode::Prefer => SslMode::Prefer,
-                map::SslMode::Require => SslMode::Require,
-                map::SslMode::VerifyCa => SslMode::VerifyCa,
-                map::SslMode::VerifyFull => SslMode::VerifyFull,
-            },
+            ssl_mode: url.sslmode,
             // The others speak to libpq, not to the server.
             options: url
                 .params

@@ -71,6 +71,16 @@ impl SslMode {
         ("verify-ca", Self::VerifyCa),
         ("verify-full", Self::VerifyFull),
     ];
+
+    /// libpq's word for it.
+    pub fn word(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, mode)| *mode == self).map_or("prefer", |(word, _)| word)
+    }
+
+    /// It accepts a connection without TLS.
+    pub fn allows_plaintext(self) -> bool {
+        matches!(self, Self::Disable | Self::Allow | Self::Prefer)
+    }
 }
 
 /// A server, a database, and who connects.
