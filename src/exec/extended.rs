@@ -317,6 +317,7 @@ impl Executor {
             .open_on
             .or(unit.shard)
             .or_else(|| self.session.transaction.shard())
+            .or_else(|| if unit.executes { self.keeper() } else { None })
             .or(unit.describe_shard)
             .unwrap_or_else(|| self.world.map.default_shard())
     }

@@ -225,7 +225,9 @@ impl Executor {
             (Route::One(shard), Some(here)) if *shard == here => Ok(here),
             (Route::One(shard), Some(here)) => Err(self.other_shard(*shard, here)),
             (Route::Any | Route::Nowhere, Some(here)) => Ok(here),
-            (Route::Any | Route::Nowhere, None) => Ok(self.world.map.default_shard()),
+            (Route::Any | Route::Nowhere, None) => {
+                Ok(self.keeper().unwrap_or_else(|| self.world.map.default_shard()))
+            }
             (Route::Many(_) | Route::All, _) => Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "a statement over several shards must stand alone",
@@ -233,6 +235,12 @@ impl Executor {
             .detail("It is part of a transaction, a query string or a pipeline that belongs to one shard.")
             .hint("Send it by itself, outside a transaction block.")),
         }
+    }
+
+    /// The shard whose connection carries this session's state: what may go anywhere goes there.
+    fn keeper(&self) -> Option<ShardId> {
+        let pinned = || self.held.iter().find(|held| held.pinned);
+        self.temporary.or_else(|| pinned().map(|held| held.shard))
     }
 
     fn other_shard(&self, wanted: ShardId, here: ShardId) -> SqlError {

@@ -257,6 +257,13 @@ impl Executor {
             .detail("They speak of the connection's last nextval, which may have been another client's.")
             .hint("Use INSERT … RETURNING, or call nextval in this session first."));
         }
+        let keepers = self.held.iter().filter(|held| held.pinned).count();
+        if matches!(entry.class, Class::Close | Class::Unlisten) && keepers > 1 {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "the session has state on several shards, which only DISCARD ALL ends",
+            ));
+        }
         if matches!(entry.class, Class::Listen) {
             return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "LISTEN is not supported")
                 .detail("Notifications are not passed on to pooled clients.")

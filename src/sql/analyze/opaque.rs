@@ -196,6 +196,15 @@ fn open_tables(text: &str, tokens: &[Token]) -> Vec<Arc<Table>> {
     names.iter().map(table).collect()
 }
 
+fn may_write(text: &str, tokens: &[Token]) -> bool {
+    const WORDS: [&str; 5] = ["insert", "update", "delete", "merge", "into"];
+    tokens.iter().any(|token| WORDS.iter().any(|word| token.is_word(text, word)))
+}
+
+fn ends_with_all(text: &str, tokens: &[Token]) -> bool {
+    tokens.iter().any(|token| token.is_word(text, "all"))
+}
+
 /// Command tag and kind of a utility statement; `None` for classes that are none.
 pub(super) fn utility_kind(
     class: &Class,
@@ -221,12 +230,17 @@ pub(super) fn utility_kind(
         Class::Copy { from: false, .. } => ("COPY", UtilityKind::CopyTo),
         Class::Declare => ("DECLARE CURSOR", UtilityKind::Cursor),
         Class::Fetch => ("FETCH", UtilityKind::Cursor),
+        // Where there is nothing to close it is no harm, and drivers say it to clean up.
+        Class::Close if ends_with_all(text, tokens) => ("CLOSE CURSOR ALL", UtilityKind::Set),
         Class::Close => ("CLOSE CURSOR", UtilityKind::Cursor),
+        Class::Prepare { .. } if !may_write(text, tokens) => ("PREPARE", UtilityKind::Cursor),
         Class::Prepare { .. } => ("PREPARE", UtilityKind::Prepared),
         Class::Execute { .. } => ("EXECUTE", UtilityKind::Prepared),
-        Class::Deallocate(_) => ("DEALLOCATE", UtilityKind::Prepared),
+        // The session knows whether there is anything to forget, and where.
+        Class::Deallocate(_) => ("DEALLOCATE", UtilityKind::Set),
         Class::Listen => ("LISTEN", UtilityKind::Notify),
-        Class::Unlisten => ("UNLISTEN", UtilityKind::Notify),
+        // LISTEN is refused: there is nothing to end.
+        Class::Unlisten => ("UNLISTEN", UtilityKind::Set),
         Class::Notify => ("NOTIFY", UtilityKind::Notify),
         Class::TwoPhase => ("PREPARE TRANSACTION", UtilityKind::TwoPhase),
         Class::DiscardAll => ("DISCARD ALL", UtilityKind::Discard),

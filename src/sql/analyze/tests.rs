@@ -195,7 +195,7 @@ fn utility_statements_name_their_tables() {
     check("vacuum a", "utility VACUUM Maintenance [a]");
     check("do $$ begin delete from a; end $$", "utility DO Do []");
     check("declare x cursor for select * from c", "utility DECLARE CURSOR Cursor [c]");
-    check("prepare p as select * from w", "utility PREPARE Prepared [w b]");
+    check("prepare p as select * from w", "utility PREPARE Cursor [w b]");
     check("listen a", "utility LISTEN Notify [a]");
     check("gibberish a", "opaque [a] []: it is of a kind that is not known here");
 }
