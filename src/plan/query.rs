@@ -437,8 +437,9 @@ fn functions(
     by_rows: bool,
 ) -> Result<(Route, Rule), SqlError> {
     let map = ground.map;
-    if ground.solo.is_some() {
-        return Ok((route, rule));
+    if let Some(home) = ground.solo {
+        // Other shards may not even have the tables.
+        return Ok((Route::One(home), rule));
     }
     let functions = &query.functions;
     let home = map.default_shard();

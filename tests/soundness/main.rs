@@ -132,7 +132,7 @@ async fn the_proxy_answers_as_one_server_would() {
         world.renew(seed).await;
         let proxy = Proxy::start(&shards, &world.map_text).await;
         let client = world::connect(&proxy.url()).await;
-        client.batch_execute(&world.set_search_path()).await.unwrap();
+        client.batch_execute(&world.settings()).await.unwrap();
         let deadline = *deadline.get_or_insert_with(|| Instant::now() + budget);
         for number in 0..STATEMENTS_PER_WORLD * 4 {
             if Instant::now() > deadline || tally.lock().unwrap().faults.len() >= FAULTS_MAX {

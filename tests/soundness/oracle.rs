@@ -129,8 +129,8 @@ pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> V
     let planned = plan(world, &statement.sql, &bound, mode);
     let explain = |why: String, planned: &Result<Plan, SqlError>| {
         format!(
-            "{why}\n  statement: {}\n  parameters: {bound:?}\n  mode: {mode:?}\n  plan: {planned:?}\n  search_path: {:?}",
-            statement.sql, world.search_path
+            "{why}\n  statement: {}\n  parameters: {bound:?}\n  mode: {mode:?}\n  plan: {planned:?}\n  search_path: {:?}, standard strings: {}",
+            statement.sql, world.search_path, world.standard_strings
         )
     };
     let plan = match &planned {
@@ -286,8 +286,8 @@ pub(crate) async fn through(
     }
     let explain = |why: String| {
         format!(
-            "{why}\n  statement: {}\n  parameters: {bound:?}\n  mode: {mode:?}\n  search_path: {:?}",
-            statement.sql, world.search_path
+            "{why}\n  statement: {}\n  parameters: {bound:?}\n  mode: {mode:?}\n  search_path: {:?}, standard strings: {}",
+            statement.sql, world.search_path, world.standard_strings
         )
     };
     match (expected, got) {
@@ -406,18 +406,18 @@ fn shown(rows: &[Row]) -> String {
 
 fn plan(world: &World, sql: &str, bound: &[Bound], mode: Mode) -> Result<Plan, SqlError> {
     let mut found = Scan::default();
-    scan(sql.as_bytes(), true, &Limits::default(), &mut found)?;
+    scan(sql.as_bytes(), world.standard_strings, &Limits::default(), &mut found)?;
     let statement = found.statements.first().expect("a statement").clone();
     let text = &sql[statement.span.start as usize..statement.span.end as usize];
     let literals = found.literals_of(&statement);
     let names = Names { search_path: &world.search_path, user: "bot" };
-    let class = classify(text, true);
+    let class = classify(text, world.standard_strings);
     let cached = match mode {
         Mode::Cached => true,
         Mode::SessionKey(_) => sql.len().is_multiple_of(2),
         Mode::Plain | Mode::SessionShard(_) => false,
     };
-    let twin = if cached { twin(sql, &found) } else { None };
+    let twin = if cached { twin(sql, &found, world.standard_strings) } else { None };
     let analysed = match (&class, &twin) {
         (Class::Query, Some((text, scan))) => {
             let twin = scan.statements.first().expect("a statement");
@@ -441,12 +441,18 @@ fn plan(world: &World, sql: &str, bound: &[Bound], mode: Mode) -> Result<Plan, S
         }
         Mode::SessionShard(shard) => scope.session_shard = Some(ShardId(shard as u16)),
     }
-    let inputs = Inputs { text, literals, params: &params, utf8: true, standard_strings: true };
+    let inputs = Inputs {
+        text,
+        literals,
+        params: &params,
+        utf8: true,
+        standard_strings: world.standard_strings,
+    };
     template.plan(&world.map, &inputs, &scope)
 }
 
 /// Another statement of the same shape: other numbers and strings, of other lengths.
-fn twin(sql: &str, found: &Scan) -> Option<(String, Scan)> {
+fn twin(sql: &str, found: &Scan, standard_strings: bool) -> Option<(String, Scan)> {
     let statement = found.statements.first()?;
     let start = statement.span.start;
     let mut text = String::new();
@@ -467,7 +473,7 @@ fn twin(sql: &str, found: &Scan) -> Option<(String, Scan)> {
     text.push_str(&sql[done..]);
     let text = text.replace(" WHERE ", "\n  WHERE /* AND */ ").replace(" FROM ", "   FROM ");
     let mut other = Scan::default();
-    scan(text.as_bytes(), true, &Limits::default(), &mut other).ok()?;
+    scan(text.as_bytes(), standard_strings, &Limits::default(), &mut other).ok()?;
     let same = other.shape_of(other.statements.first()?) == found.shape_of(statement);
     same.then_some((text, other))
 }

@@ -195,6 +195,8 @@ pub(crate) struct World {
     pub(crate) catalog: Catalog,
     urls: Vec<String>,
     pub(crate) search_path: Vec<String>,
+    /// `standard_conforming_strings`.
+    pub(crate) standard_strings: bool,
     pub(crate) plain: Client,
     pub(crate) shards: Vec<Client>,
     /// What every shard holds at rest.
@@ -233,6 +235,7 @@ impl World {
             catalog,
             urls,
             search_path: Vec::new(),
+            standard_strings: true,
             plain,
             shards: clients,
             at_rest: Vec::new(),
@@ -247,7 +250,8 @@ impl World {
         let paths: [&[&str]; 4] =
             [&["public"], &["$user", "public"], &["app", "public"], &["public", "app"]];
         self.search_path = choices.one(&paths).iter().map(|s| (*s).to_owned()).collect();
-        let mut load = self.set_search_path();
+        self.standard_strings = !choices.chance(15);
+        let mut load = String::new();
         let tables: Vec<&str> = STORED.iter().map(|(table, _)| *table).collect();
         let _ = writeln!(load, "TRUNCATE {};", tables.join(", "));
         let mut loads = vec![load; SHARDS + 1];
@@ -264,12 +268,16 @@ impl World {
                 }
             }
         }
+        let settings = self.settings();
         for load in &mut loads {
             load.push_str("ANALYZE;");
         }
         let clients = std::iter::once(&self.plain).chain(&self.shards);
         for (client, load) in clients.zip(&loads) {
+            // A string is read whole before any of it runs.
+            client.batch_execute("SET standard_conforming_strings = on").await.expect("a setting");
             client.batch_execute(load).await.unwrap_or_else(|e| panic!("{e:?}\n{load}"));
+            client.batch_execute(&settings).await.expect("settings");
         }
         self.plain_at_rest = dump(&self.plain).await;
         self.at_rest.clear();
@@ -283,14 +291,22 @@ impl World {
         }
     }
 
-    /// The statement that sets the search path.
-    pub(crate) fn set_search_path(&self) -> String {
+    /// The statements that make its settings.
+    pub(crate) fn settings(&self) -> String {
         let path: Vec<String> = self.search_path.iter().map(|s| format!("\"{s}\"")).collect();
-        format!("SET search_path = {};", path.join(", "))
+        let strings = if self.standard_strings { "on" } else { "off" };
+        let path = path.join(", ");
+        format!(
+            "SET search_path = {path}; SET standard_conforming_strings = {strings}; \
+             SET escape_string_warning = off;"
+        )
     }
 
     /// The shards on which a row lives.
     pub(crate) fn homes(&self, table: usize, key: &[Option<String>]) -> Vec<usize> {
+        if !self.map.routing() {
+            return vec![usize::from(self.map.default_shard().0)];
+        }
         let name = STORED[table].0;
         let (schema, bare) = name.split_once('.').expect("a qualified name");
         let bare = bare.trim_matches('"');
@@ -490,6 +506,9 @@ fn map(choices: &mut Choices, urls: &[String]) -> (ShardMap, String) {
     let mut text = String::from("version = 1\ndatabase = \"bots\"\ndefault_shard = \"");
     let default = choices.pick(SHARDS);
     let _ = writeln!(text, "s{default}\"");
+    if choices.chance(8) {
+        text.push_str("routing = \"off\"\n");
+    }
     for index in 0..SHARDS {
         let _ = write!(
             text,
