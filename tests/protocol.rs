@@ -59,6 +59,8 @@ struct Servers {
     cluster: Cluster,
     one: Server,
     three: Server,
+    /// A connection to each database.
+    direct: Vec<(&'static str, tokio_postgres::Client)>,
 }
 
 impl Servers {
@@ -67,12 +69,15 @@ impl Servers {
         options.databases = [ONE, SHARDS[0], SHARDS[1], SHARDS[2]].map(str::to_owned).to_vec();
         options.hba = vec![format!("host all {ROLE} 127.0.0.1/32 trust")];
         let cluster = Cluster::start(&options).unwrap();
+        let mut direct = Vec::new();
         for name in std::iter::once(DATABASE).chain([ONE]).chain(SHARDS) {
-            run(&cluster, name, SCHEMA).await;
+            let client = support::connect(&cluster.database_url(name)).await.unwrap();
+            client.batch_execute(SCHEMA).await.unwrap();
+            direct.push((name, client));
         }
         let one = serve(&cluster, &[ONE]).await;
         let three = serve(&cluster, &SHARDS).await;
-        Self { cluster, one, three }
+        Self { cluster, one, three, direct }
     }
 
     /// The tables as every script finds them.
@@ -84,14 +89,10 @@ impl Servers {
                 rows = rows.replacen("WHERE true", &format!("WHERE n % 3 = {shard}"), 1);
                 rows = rows.replacen("WHERE true", &format!("WHERE t % 3 = {shard}"), 1);
             }
-            run(&self.cluster, name, &rows).await;
+            let (_, client) = self.direct.iter().find(|(own, _)| own == name).unwrap();
+            client.batch_execute(&rows).await.unwrap();
         }
     }
-}
-
-async fn run(cluster: &Cluster, database: &str, sql: &str) {
-    let client = support::connect(&cluster.database_url(database)).await.unwrap();
-    client.batch_execute(sql).await.unwrap();
 }
 
 async fn serve(cluster: &Cluster, shards: &[&str]) -> Server {

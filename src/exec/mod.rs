@@ -179,6 +179,12 @@ impl Executor {
     /// Refuses the first `length` bytes of the client's buffer.
     pub fn refuse(&mut self, length: usize, error: &SqlError) {
         self.io.consume(length);
+        if self.batch.is_skipping() {
+            return;
+        }
+        if let Some(shard) = self.batch.open_on() {
+            self.end_batch(shard, true);
+        }
         self.report(error);
         self.ready();
     }

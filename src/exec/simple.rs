@@ -101,7 +101,7 @@ impl Executor {
 
     /// The query has ended the pipeline; if it failed before it reached the shard, what came before it
     /// must not stay.
-    fn end_batch(&mut self, shard: ShardId, failed: bool) {
+    pub(super) fn end_batch(&mut self, shard: ShardId, failed: bool) {
         self.batch = super::extended::Batch::default();
         match self.held.iter().position(|held| held.shard == shard) {
             Some(at) if failed => self.lose(at),

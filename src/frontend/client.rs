@@ -91,8 +91,10 @@ pub(super) async fn run(mut executor: Executor) {
                 executor.unit(length, sync).await
             }
             Next::Refuse { length, error } => {
-                executor.refuse(std::mem::take(&mut unit) + length, &error);
-                Ok(())
+                let before = std::mem::take(&mut unit);
+                let result = if before > 0 { executor.unit(before, false).await } else { Ok(()) };
+                executor.refuse(length, &error);
+                result
             }
         };
         match result {

@@ -45,12 +45,24 @@ fn fields(message: &Message) -> String {
             let after = after.trim_start_matches(|c: char| c.is_ascii_digit());
             value = format!("{before}prepared statement \"s1{after}");
         }
+        if message.tag == b'N' && value.contains(" ms") {
+            value = without_times(&value);
+        }
         let again = *code == b'V' && value == line;
         if !value.is_empty() && !again {
             let _ = write!(line, " {}={value:?}", char::from(*code));
         }
     }
     line
+}
+
+/// How long something took is not to be compared.
+fn without_times(text: &str) -> String {
+    let words = text.split(' ').map(|word| match word.parse::<f64>() {
+        Ok(_) => "…",
+        Err(_) => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Name, whether it is a table's column, its number there, type, size, modifier, format.
