@@ -426,7 +426,7 @@ fn site(analysis: &Analysis, id: SourceId, source: &Source, command: Option<&'st
         return Site::None("MERGE can't be given a predicate");
     }
     if source.only {
-        return Site::None("it is read with ONLY");
+        return Site::None("it is read with ONLY or TABLE");
     }
     // What a view expands to is said to stand where the view's name does.
     let in_view = analysis
