@@ -89,8 +89,17 @@ async fn a_schema_changed_by_others_is_noticed() {
     let limited = "CREATE OR REPLACE VIEW listed AS SELECT name FROM users LIMIT 1";
     shards.run_on_all(limited).await;
     let deadline = Instant::now() + Duration::from_secs(30);
+    shards
+        .run_on_all("CREATE RULE aside AS ON INSERT TO app.users DO INSTEAD INSERT INTO users VALUES (0, 'x')")
+        .await;
     while names(&client, "SELECT name FROM listed").await != Err("0A000".to_owned()) {
         assert!(Instant::now() < deadline, "the view is still what it was");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Between the two changes the schema may have been read once.
+    let insert = "INSERT INTO app.users VALUES (1, 4, 'x')";
+    while names(&client, insert).await != Err("0A000".to_owned()) {
+        assert!(Instant::now() < deadline, "the rule is not known");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

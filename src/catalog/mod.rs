@@ -174,6 +174,8 @@ pub struct Table {
     pub view_definition: Option<String>,
     /// It has user triggers or rules: DML on it runs code that the proxy can't see.
     pub has_triggers: bool,
+    /// It has rules besides a view's own: what is written to it becomes other statements.
+    pub has_rules: bool,
     /// False when the columns are not known (see [`Catalog::open`]).
     pub columns_known: bool,
     /// Schema and name of the tables that it is a partition or a child of, nearest first.

@@ -224,6 +224,10 @@ impl Query {
         };
         if command.is_some() {
             self.taints |= table.has_triggers;
+            if table.has_rules {
+                let refusal = Refusal::RuledWrite { table: table.name.clone() };
+                self.unplaced.push(Unplaced { refusal, always: true });
+            }
             if table.kind == RelationKind::View {
                 self.view_written = Some(table.name.clone());
                 return;
