@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use support::{Proxy, Shards, said};
 
 const TABLES: &str = "
@@ -75,6 +77,31 @@ async fn settings_that_change_meaning_are_followed_or_refused() {
     check("SELECT set_config('pgmeridian.key', '4', false)", "0A000").await;
     client.batch_execute("SELECT set_config('work_mem', '1MB', false)").await.unwrap();
     client.batch_execute("SELECT pg_catalog.set_config('search_path', '', true)").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_changed_by_others_is_noticed() {
+    let (shards, proxy) = three().await;
+    shards.run_on_all("CREATE VIEW listed AS SELECT name FROM users WHERE false").await;
+    let client = proxy.connect().await;
+    assert_eq!(names(&client, "SELECT name FROM listed").await.unwrap().len(), 0);
+    // It would go to all shards still, and give the one row of each.
+    let limited = "CREATE OR REPLACE VIEW listed AS SELECT name FROM users LIMIT 1";
+    shards.run_on_all(limited).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    shards
+        .run_on_all("CREATE RULE aside AS ON INSERT TO app.users DO INSTEAD INSERT INTO users VALUES (0, 'x')")
+        .await;
+    while names(&client, "SELECT name FROM listed").await != Err("0A000".to_owned()) {
+        assert!(Instant::now() < deadline, "the view is still what it was");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Between the two changes the schema may have been read once.
+    let insert = "INSERT INTO app.users VALUES (1, 4, 'x')";
+    while names(&client, insert).await != Err("0A000".to_owned()) {
+        assert!(Instant::now() < deadline, "the rule is not known");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::{AuthMethod, Config, PoolMode, User, users_of};
 use crate::exec::{Account, Cancels, Shared, Worker};
@@ -25,6 +25,10 @@ use crate::mapstore::Store;
 /// Clients that the kernel may hold before they are accepted.
 const BACKLOG: i32 = 1024;
 
+/// How often the schema is compared with what is known of it. Reading it takes some milliseconds of the
+/// default shard's time.
+const SCHEMA_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How often idle connections are looked through, and the schema is tried again while it is unknown.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -35,7 +39,8 @@ pub struct Server {
     stop: Arc<Notify>,
     threads: Vec<JoinHandle<()>>,
     accepting: Arc<AtomicBool>,
-    http: Vec<tokio::task::JoinHandle<()>>,
+    /// On the runtime that started the server, until it ends.
+    tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Server {
@@ -69,7 +74,8 @@ impl Server {
         let stop = Arc::new(Notify::new());
         let accepting = Arc::new(AtomicBool::new(true));
         let thread = client_thread(Arc::clone(&shared), listener, Arc::clone(&stop))?;
-        Ok(Self { shared, address, stop, threads: vec![thread], accepting, http: Vec::new() })
+        let tasks = vec![tokio::spawn(follow_schema(Arc::clone(&shared.store)))];
+        Ok(Self { shared, address, stop, threads: vec![thread], accepting, tasks })
     }
 
     /// Serves health and metrics too, on this runtime, until the server ends; where.
@@ -83,8 +89,8 @@ impl Server {
             .with_context(|| format!("{address} can't be listened on for HTTP"))?;
         let address = listener.local_addr()?;
         let health = Health::new(Arc::clone(&self.shared));
-        self.http.push(tokio::spawn(http::watch(Arc::clone(&health))));
-        self.http.push(tokio::spawn(http::serve(health, listener)));
+        self.tasks.push(tokio::spawn(http::watch(Arc::clone(&health))));
+        self.tasks.push(tokio::spawn(http::serve(health, listener)));
         Ok(address)
     }
 
@@ -133,7 +139,7 @@ impl Server {
         if !self.accepting.swap(false, Ordering::Relaxed) {
             return;
         }
-        self.http.drain(..).for_each(|task| task.abort());
+        self.tasks.drain(..).for_each(|task| task.abort());
         self.stop.notify_one();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
@@ -210,6 +216,19 @@ fn accounts(
             (user.name.clone(), Account { user, verifier })
         })
         .collect())
+}
+
+/// Notices changes of the schema that were not made through this proxy.
+async fn follow_schema(store: Arc<Store>) {
+    loop {
+        tokio::time::sleep(SCHEMA_INTERVAL).await;
+        match store.follow_catalog().await {
+            Ok(true) => info!("the schema has changed and was read again"),
+            Ok(false) => {}
+            // Whoever watches the shards says so louder.
+            Err(error) => debug!(%error, "the schema could not be read"),
+        }
+    }
 }
 
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener> {

@@ -23,6 +23,8 @@ pub struct Catalog {
     /// User-defined functions (everything outside `pg_catalog` and `information_schema`), by schema and
     /// name; overloads are folded together with the strictest of their facts.
     pub functions: FxHashMap<(String, String), Function>,
+    /// Stands for everything that was read: another schema has another one. 0 where nothing was read.
+    pub fingerprint: u64,
     /// What `search_path` is where a session doesn't set it, by how closely it is meant.
     pub search_paths: Vec<DefaultPath>,
     /// True when nothing is known of the schema (offline `route` without `--schema`): tables that are
@@ -172,6 +174,8 @@ pub struct Table {
     pub view_definition: Option<String>,
     /// It has user triggers or rules: DML on it runs code that the proxy can't see.
     pub has_triggers: bool,
+    /// It has rules besides a view's own: what is written to it becomes other statements.
+    pub has_rules: bool,
     /// False when the columns are not known (see [`Catalog::open`]).
     pub columns_known: bool,
     /// Schema and name of the tables that it is a partition or a child of, nearest first.

@@ -18,7 +18,7 @@ pub const READ_SETTINGS: &str = "SET LOCAL search_path = ''";
 
 /// One row per relation: OID, schema, name, `relkind`, view definition, whether it has user triggers or
 /// rules (a view's own `_RETURN` rule aside), primary key as attribute numbers separated by blanks, OIDs of
-/// the tables that it is a partition or a child of, nearest first, separated by blanks.
+/// the tables that it is a partition or a child of, nearest first, separated by blanks, whether it has rules.
 pub const READ_RELATIONS: &str = "\
 SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
        CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END,
@@ -30,7 +30,8 @@ SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
           UNION
           SELECT h.inhparent, up.depth + 1 FROM up
           JOIN pg_catalog.pg_inherits h ON h.inhrelid = up.parent)
-        SELECT pg_catalog.string_agg(up.parent::text, ' ' ORDER BY up.depth, up.parent) FROM up)
+        SELECT pg_catalog.string_agg(up.parent::text, ' ' ORDER BY up.depth, up.parent) FROM up),
+       EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')::text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
@@ -154,6 +155,7 @@ impl Catalog {
                 triggers,
                 key,
                 parents,
+                rules,
             ] = row.as_slice()
             else {
                 return Err(malformed("relations"));
@@ -170,6 +172,7 @@ impl Catalog {
                 columns: columns.into_iter().map(|(_, column)| column).collect(),
                 view_definition: definition.clone(),
                 has_triggers: truth(triggers.as_deref()),
+                has_rules: truth(rules.as_deref()),
                 columns_known: true,
                 parents: parents.filter_map(key_of).collect(),
                 heirs: Vec::new(),
@@ -296,6 +299,7 @@ mod tests {
                 Some("true"),
                 Some("3 1"),
                 None,
+                Some("true"),
             ]),
             row(&[
                 Some("2"),
@@ -306,6 +310,7 @@ mod tests {
                 Some("f"),
                 None,
                 Some("1"),
+                Some("false"),
             ]),
         ];
         let column = |relation, number, name, oid, not_null| {

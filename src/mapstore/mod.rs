@@ -98,6 +98,24 @@ impl Store {
         Ok(self.swap(|old, _| (Arc::clone(&old.map), Arc::new(catalog))))
     }
 
+    /// Looks whether the schema is another one: others change it too, and a table that hides another, a
+    /// view that reads more, a column in another place make no statement fail. True if it was.
+    ///
+    /// # Errors
+    ///
+    /// The default shard could not be asked; the old schema stays.
+    pub async fn follow_catalog(&self) -> Result<bool, ReadError> {
+        let mut reading = self.reading.lock().await;
+        let current = self.current();
+        let catalog = read_default(&current.map).await?;
+        *reading = Some(Instant::now());
+        if current.catalog_known && current.catalog.fingerprint == catalog.fingerprint {
+            return Ok(false);
+        }
+        self.swap(|old, _| (Arc::clone(&old.map), Arc::new(catalog)));
+        Ok(true)
+    }
+
     /// Must be called with `reading` locked: swaps follow each other.
     fn swap(&self, next: impl FnOnce(&World, u64) -> (Arc<ShardMap>, Arc<Catalog>)) -> Arc<World> {
         let old = self.current();

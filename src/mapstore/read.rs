@@ -1,5 +1,7 @@
 //! Reading the schema from a shard, over a control connection.
 
+use std::hash::BuildHasher as _;
+
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::catalog::Catalog;
@@ -58,7 +60,10 @@ async fn read(client: &tokio_postgres::Client) -> Result<Catalog, ReadError> {
     let columns = rows(client, READ_COLUMNS).await?;
     let functions = rows(client, READ_FUNCTIONS).await?;
     client.batch_execute("COMMIT").await?;
-    Ok(Catalog::from_rows(&relations, &columns, &functions)?.with_search_paths(&search_paths))
+    let mut catalog = Catalog::from_rows(&relations, &columns, &functions)?;
+    catalog.fingerprint =
+        rustc_hash::FxBuildHasher.hash_one((&search_paths, &relations, &columns, &functions));
+    Ok(catalog.with_search_paths(&search_paths))
 }
 
 async fn rows(

@@ -224,6 +224,10 @@ impl Query {
         };
         if command.is_some() {
             self.taints |= table.has_triggers;
+            if table.has_rules {
+                let refusal = Refusal::RuledWrite { table: table.name.clone() };
+                self.unplaced.push(Unplaced { refusal, always: true });
+            }
             if table.kind == RelationKind::View {
                 self.view_written = Some(table.name.clone());
                 return;
@@ -426,7 +430,7 @@ fn site(analysis: &Analysis, id: SourceId, source: &Source, command: Option<&'st
         return Site::None("MERGE can't be given a predicate");
     }
     if source.only {
-        return Site::None("it is read with ONLY");
+        return Site::None("it is read with ONLY or TABLE");
     }
     // What a view expands to is said to stand where the view's name does.
     let in_view = analysis

@@ -57,6 +57,8 @@ pub(super) enum Family {
     Uuid,
     /// Not known; the statement would fail if it didn't fit.
     Open,
+    /// That of constants, whose type is what all that stand together have in common.
+    Constant,
     /// Anything else.
     Other,
 }
@@ -74,7 +76,7 @@ impl Family {
     fn fits(self, other: Self) -> bool {
         match (self, other) {
             (Self::Other, _) | (_, Self::Other) => false,
-            (Self::Open, _) | (_, Self::Open) => true,
+            (Self::Open | Self::Constant, _) | (_, Self::Open | Self::Constant) => true,
             (a, b) => a == b,
         }
     }
@@ -605,8 +607,10 @@ impl<'a> Facts<'a> {
     }
 
     fn restrict_pred(&self, pred: &Pred, part: &dyn Fn(ColumnRef) -> Option<u8>) -> Restrict {
-        let on = |column: &ColumnRef, make: &dyn Fn(u8) -> Restrict| {
-            part(*column).map_or(Restrict::Any, make)
+        // What is compared with a column of constants is read as their type, which isn't known here.
+        let on = |column: &ColumnRef, make: &dyn Fn(u8) -> Restrict| match part(*column) {
+            Some(part) if self.family(*column) != Family::Constant => make(part),
+            _ => Restrict::Any,
         };
         match pred {
             Pred::And(all) => Restrict::and(all.iter().map(|p| self.restrict_pred(p, part))),
@@ -758,7 +762,7 @@ impl<'a> Facts<'a> {
                 let right = self.output_family_within(set.right, output, depth + 1);
                 match (left, right) {
                     // Constants are read as the type of both sides.
-                    (Family::Open, Family::Open) if !self.written_alike(id, output) => {
+                    (Family::Constant, Family::Constant) if !self.written_alike(id, output) => {
                         Family::Other
                     }
                     sides => common(sides.0, sides.1),
@@ -772,6 +776,7 @@ impl<'a> Facts<'a> {
 /// The family of two branches: theirs if they agree.
 fn common(a: Family, b: Family) -> Family {
     match (a, b) {
+        (Family::Constant, one) | (one, Family::Constant) => one,
         (Family::Open, one) | (one, Family::Open) => one,
         (a, b) if a == b => a,
         _ => Family::Other,
@@ -781,7 +786,9 @@ fn common(a: Family, b: Family) -> Family {
 fn scalar_family(scalar: &Scalar) -> Family {
     match scalar {
         Scalar::Cast(_, to) => KeyType::from_oid(*to).map_or(Family::Other, Family::of),
-        Scalar::Literal(_) | Scalar::Negative(_) | Scalar::Param(_) | Scalar::Null => Family::Open,
+        Scalar::Literal(_) | Scalar::Negative(_) | Scalar::Param(_) | Scalar::Null => {
+            Family::Constant
+        }
     }
 }
 

@@ -298,6 +298,11 @@ pub(super) enum Refusal {
         /// The view.
         view: String,
     },
+    /// A write to a table with rules (`CREATE RULE … DO INSTEAD …`).
+    RuledWrite {
+        /// The table.
+        table: String,
+    },
     /// A write to a table that has no place on the shard in scope.
     WriteElsewhere {
         /// The table.
@@ -381,6 +386,7 @@ impl Refusal {
             | Self::InsertQuery { .. }
             | Self::KeyAssigned { .. }
             | Self::ViewWrite { .. }
+            | Self::RuledWrite { .. }
             | Self::UncheckedWrite { .. }
             | Self::KeyFilter { .. }
             | Self::Utility { .. }
@@ -473,6 +479,9 @@ impl Refusal {
                     "assignment to sharding key \"{column}\" of table \"{table}\" is not supported"
                 )
             }
+            Self::RuledWrite { table } => {
+                format!("write to table \"{table}\", which has rules, is not supported")
+            }
             Self::ViewWrite { view } => {
                 format!("write to view \"{view}\" on several shards is not supported")
             }
@@ -564,6 +573,9 @@ impl Refusal {
             Self::KeyAssigned { .. } => {
                 Some("A changed key may belong to another shard, and the row would stay behind.".into())
             }
+            Self::RuledWrite { .. } => {
+                Some("Its rules turn the statement into others, which can't be seen.".into())
+            }
             Self::ViewWrite { .. } => Some("Where a view's rows go can't be seen.".into()),
             Self::WriteElsewhere { .. } => {
                 Some("No row is written where the shard map does not place it.".into())
@@ -643,6 +655,9 @@ impl Refusal {
                     .into(),
             ),
             Self::KeyAssigned { .. } => Some("Delete the row and insert it with its new key.".into()),
+            Self::RuledWrite { .. } => {
+                Some("Use a trigger, or partitions, in the place of the rules.".into())
+            }
             Self::ViewWrite { .. } => Some("Write to the table itself.".into()),
             Self::WriteElsewhere { .. } => Some(
                 "Reset the shard, or list the table as \"reference\" under [tables] if each shard has its own."

@@ -202,7 +202,7 @@ pub struct Source {
     pub end: u32,
     /// An alias was written.
     pub aliased: bool,
-    /// `ONLY t` was written.
+    /// `ONLY t` or `TABLE t` was written: a sub-select can't stand there.
     pub only: bool,
     /// The block in whose FROM (or as whose target) it stands.
     pub block: BlockId,

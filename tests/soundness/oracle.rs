@@ -119,7 +119,8 @@ pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> V
                     let places = statement.sql.split(&name).skip(1);
                     let repeated =
                         places.filter(|p| !p.starts_with(|c: char| c.is_ascii_digit())).count() > 1;
-                    one.described = if repeated && one.oid == 0 { ty.oid() } else { one.oid };
+                    let untold = matches!(one.oid, 0 | 705);
+                    one.described = if repeated && untold { ty.oid() } else { one.oid };
                     bound.push(one);
                 }
             }

@@ -77,6 +77,7 @@ fn table(name: &str, columns: &str) -> Table {
         primary_key: Vec::new(),
         view_definition: None,
         has_triggers: false,
+        has_rules: false,
         columns_known: true,
         parents: Vec::new(),
         heirs: Vec::new(),

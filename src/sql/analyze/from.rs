@@ -432,7 +432,7 @@ impl<'t> Lowering<'t, '_> {
         tokens.get(tokens::closing(tokens, text, open)).map_or(name.end, |t| t.end)
     }
 
-    /// ONLY stands before the name at `start`.
+    /// ONLY, or TABLE in the place of SELECT, stands before the name at `start`.
     fn after_only(&self, start: u32) -> bool {
         let Text { sql: text, tokens, view } = self.text;
         let mut before = tokens::index_at(tokens, start);
@@ -443,7 +443,7 @@ impl<'t> Lowering<'t, '_> {
             before -= 1;
             match tokens.get(before) {
                 Some(token) if token.is(text, "(") => {}
-                Some(token) => return token.is_word(text, "only"),
+                Some(token) => return token.is_word(text, "only") || token.is_word(text, "table"),
                 None => return false,
             }
         }

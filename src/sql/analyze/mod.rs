@@ -244,6 +244,7 @@ fn open_table((schema, name): (String, String), columns: Vec<String>) -> Table {
         primary_key: Vec::new(),
         view_definition: None,
         has_triggers: false,
+        has_rules: false,
         columns_known: false,
         parents: Vec::new(),
         heirs: Vec::new(),

@@ -188,6 +188,7 @@ fn open_tables(text: &str, tokens: &[Token]) -> Vec<Arc<Table>> {
             primary_key: Vec::new(),
             view_definition: None,
             has_triggers: false,
+            has_rules: false,
             columns_known: false,
             parents: Vec::new(),
             heirs: Vec::new(),
