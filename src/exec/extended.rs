@@ -82,6 +82,8 @@ pub(super) struct Batch {
     ours: bool,
     /// In a transaction block, as far as the messages went.
     block: Option<bool>,
+    /// In a failed one.
+    failed: Option<bool>,
     /// The settings once the effects have come, if there are any.
     after: Option<SessionSettings>,
     taints: bool,
@@ -270,7 +272,7 @@ impl Executor {
 
     fn empty_unit(&self) -> Unit {
         Unit {
-            failed: self.session.transaction.status() == b'E',
+            failed: self.batch.failed.unwrap_or_else(|| self.session.transaction.status() == b'E'),
             after: self.batch.after.clone(),
             block: self.batch.block.unwrap_or_else(|| self.session.transaction.is_open()),
             ..Unit::default()
@@ -413,7 +415,7 @@ impl Executor {
     fn finish_unit(&mut self, at: usize, unit: Unit, course: &Course) {
         let failed = self.responses.failed();
         let done = if failed { self.responses.commands() } else { u32::MAX };
-        let (block, after) = (unit.block, unit.after);
+        let (block, aborted, after) = (unit.block, unit.failed, unit.after);
         let effects = unit.effects.into_iter().filter(|(before, _)| *before < done);
         self.batch.effects.extend(effects.map(|(_, class)| class));
         self.batch.taints |= unit.taints;
@@ -423,6 +425,7 @@ impl Executor {
         if !course.sync && !course.aside {
             self.batch.open_on = shard;
             self.batch.block = Some(block);
+            self.batch.failed = Some(aborted);
             self.batch.after = after;
             self.batch.skipping = failed || course.ours;
             self.batch.ours = course.ours && !failed;

@@ -8,7 +8,7 @@ use crate::plan::{Answer, Plan, Route};
 use crate::session::responses::StepKind;
 use crate::session::settings::{SessionSettings, quote_literal};
 use crate::session::transaction::{Pending, Transaction};
-use crate::sql::class::{Class, SetCommand, SetValue};
+use crate::sql::class::{Class, SetCommand, SetValue, TransactionModes};
 use crate::wire;
 use crate::wire::backend::Severity;
 
@@ -154,7 +154,10 @@ impl Executor {
             self.ready();
             return Ok(());
         }
-        if self.session.transaction.status() == b'E' && !ends_failure(class) {
+        if self.session.transaction.status() == b'E'
+            && !ends_failure(class)
+            && !(matches!(class, Class::Other) && self.failed_on_shard())
+        {
             return Err(aborted().into());
         }
         let text = statement_text(planned, query);
@@ -272,10 +275,20 @@ impl Executor {
         Ok(())
     }
 
+    /// The shard knows that the transaction has failed, and says what is wrong with a statement that it
+    /// can't even read.
+    fn failed_on_shard(&self) -> bool {
+        matches!(self.session.transaction, Transaction::Active { status: b'E', .. })
+    }
+
     /// Several statements in one string: all of them go to one shard, as they are.
     async fn run_string(&mut self, planned: &[Planned], text: &[u8]) -> Result<(), Failure> {
         let failed = self.session.transaction.status() == b'E';
-        if failed && !planned.first().is_some_and(|p| ends_failure(&p.entry.class)) {
+        let unread = planned.iter().any(|p| matches!(p.entry.class, Class::Other));
+        if failed
+            && !planned.first().is_some_and(|p| ends_failure(&p.entry.class))
+            && !(unread && self.failed_on_shard())
+        {
             return Err(aborted().into());
         }
         if failed && self.session.transaction.shard().is_none() {
@@ -533,6 +546,15 @@ impl Executor {
             Class::Begin(modes) => {
                 let start = text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start"));
                 let tag = if start { "START TRANSACTION" } else { "BEGIN" };
+                if let Transaction::Active { shard, .. } = &self.session.transaction {
+                    // Its modes are applied to the transaction that there is, if that may still be.
+                    return Ok(Control::Forward(*shard, text.to_owned()));
+                }
+                if let (Transaction::Pending(pending), true) =
+                    (&mut self.session.transaction, *modes != TransactionModes::default())
+                {
+                    pending.push(text);
+                }
                 if self.session.transaction.is_open() {
                     let warning = SqlError::new(
                         SqlState::ACTIVE_SQL_TRANSACTION,
