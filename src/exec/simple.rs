@@ -291,7 +291,8 @@ impl Executor {
         {
             return Err(aborted().into());
         }
-        if failed && self.session.transaction.shard().is_none() {
+        // A shard that does not know of the failure would commit.
+        if matches!(self.session.transaction, Transaction::Failed { .. }) {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "the end of a failed transaction must stand alone in its query string",
