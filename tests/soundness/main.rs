@@ -131,18 +131,26 @@ async fn the_proxy_answers_as_one_server_would() {
     'worlds: loop {
         world.renew(seed).await;
         let proxy = Proxy::start(&shards, &world.map_text).await;
-        let client = world::connect(&proxy.url()).await;
+        let mut client = world::connect(&proxy.url()).await;
         client.batch_execute(&world.settings()).await.unwrap();
         let deadline = *deadline.get_or_insert_with(|| Instant::now() + budget);
         for number in 0..STATEMENTS_PER_WORLD * 4 {
             if Instant::now() > deadline || tally.lock().unwrap().faults.len() >= FAULTS_MAX {
                 break 'worlds;
             }
+            if client.is_closed() {
+                // A failure on several shards may cost a session that has a state on one of them.
+                client = world::connect(&proxy.url()).await;
+                client.batch_execute(&world.settings()).await.unwrap();
+            }
             let number_of = seed.wrapping_mul(7919).wrapping_add(number);
             let mode = mode(&mut Choices::random(!number_of));
             let mut choices = Choices::random(number_of);
             let statement = generate(&mut choices);
             let oracle = Oracle { world: &world, mode, proxy: Some(&client) };
+            if std::env::var_os("PGMERIDIAN_SOUNDNESS_TELL").is_some() {
+                println!("{number} {mode:?} {}", statement.sql);
+            }
             let verdict = oracle.judge(&statement).await;
             if let Verdict::Fail(kind, _) = &verdict {
                 let (kind, first) = (*kind, verdict);

@@ -278,12 +278,14 @@ pub(crate) async fn through(
         }
     };
     let expected = run_on(&world.plain, &before).await;
-    if let Some((_, value)) = &key {
-        proxy.batch_execute(&format!("SET pgmeridian.key = '{value}'")).await.expect("a key");
+    if let Some((_, value)) = &key
+        && proxy.batch_execute(&format!("SET pgmeridian.key = '{value}'")).await.is_err()
+    {
+        return Verdict::Skipped;
     }
     let got = run_on(proxy, "").await;
-    if key.is_some() {
-        proxy.batch_execute("RESET pgmeridian.key").await.expect("no key");
+    if key.is_some() && proxy.batch_execute("RESET pgmeridian.key").await.is_err() {
+        return Verdict::Skipped;
     }
     let explain = |why: String| {
         format!(
@@ -495,13 +497,17 @@ async fn in_transaction(
     before: &str,
     dump: bool,
 ) -> (Answer, Option<Vec<Stored>>) {
-    client.batch_execute(&format!("BEGIN; {before}")).await.expect("BEGIN");
+    if client.batch_execute(&format!("BEGIN; {before}")).await.is_err() {
+        return (Answer::Error("57014".to_owned(), "no transaction".to_owned()), None);
+    }
     let answer = run(client, sql, bound).await;
     let after = match &answer {
         Answer::Rows(_) if dump => Some(world::dump(client).await),
         _ => None,
     };
-    client.batch_execute("ROLLBACK").await.expect("ROLLBACK");
+    if client.batch_execute("ROLLBACK").await.is_err() {
+        return (Answer::Error("57014".to_owned(), "no rollback".to_owned()), None);
+    }
     (answer, after)
 }
 
