@@ -189,6 +189,7 @@ impl<'t> Lowering<'t, '_> {
         }
         let entries = scope.entries.get(scope.window..).unwrap_or_default();
         if !entries.is_empty() && SYSTEM_COLUMNS.contains(&name) {
+            self.system_column(name);
             return Some(Resolved::Unclear);
         }
         if entries.iter().any(|e| e.name == name) {
@@ -255,9 +256,20 @@ impl<'t> Lowering<'t, '_> {
                 .add_open_column(id, entry, column)
                 .map_or(Resolved::Unclear, Resolved::Column);
         }
+        if SYSTEM_COLUMNS.contains(&column) {
+            self.system_column(column);
+            return Resolved::Unclear;
+        }
         // `t.f` calls f(t) when t has no column f.
         self.field_call(column);
         Resolved::Unclear
+    }
+
+    /// Records a system column as a call whose value nothing in the row says: another server has another
+    /// one, and two servers have the same.
+    fn system_column(&mut self, name: &str) {
+        let (name, kind) = (name.to_owned(), crate::sql::ir::CallKind::Volatile);
+        self.arena.calls.push(Call { name, kind, span: Span::default(), block: self.block });
     }
 
     /// Records the call that a field selection may be: `row.f` is `f(row)` when the row has no field f.
