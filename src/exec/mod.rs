@@ -10,6 +10,8 @@
 //! fails the transaction.
 
 mod cancel;
+mod control;
+mod effects;
 mod extended;
 mod io;
 mod local;

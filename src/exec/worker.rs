@@ -282,8 +282,8 @@ fn split_identifiers(text: &str) -> Vec<String> {
 ///
 /// 0A000 for a client encoding that can't be read byte by byte.
 pub fn check_startup(name: &str, value: &str) -> Result<(), SqlError> {
-    if name == "client_encoding" && super::simple::is_unsafe_encoding(value) {
-        return Err(super::simple::unsafe_encoding(value));
+    if name == "client_encoding" && super::effects::is_unsafe_encoding(value) {
+        return Err(super::effects::unsafe_encoding(value));
     }
     Ok(())
 }

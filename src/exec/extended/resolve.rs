@@ -8,12 +8,11 @@ use smallvec::SmallVec;
 use super::{ClientStatement, Op, Portal, Unit, Which};
 use crate::datum::{Format, Param};
 use crate::error::{SqlError, SqlState};
+use crate::exec::control::{Control, aborted, ends_failure, is_control};
+use crate::exec::effects::{foresee, refuse_unsafe_encoding};
 use crate::exec::local::{LocalAnswer, SessionScopes, is_local};
 use crate::exec::planner::{Readied, Scopes, is_session_level};
 use crate::exec::scatter::ScatterBind;
-use crate::exec::simple::{
-    Control, aborted, ends_failure, foresee, is_control, refuse_unsafe_encoding,
-};
 use crate::exec::{Executor, Gone, worker};
 use crate::plan::{Answer, Plan, Route};
 use crate::session::responses::StepKind;

@@ -1,0 +1,251 @@
+//! What statements that were carried out mean for the session: its settings, its transaction, what its
+//! connection carries.
+
+use super::{Executor, worker};
+use crate::error::{SqlError, SqlState};
+use crate::session::settings::{SessionSettings, quote_literal};
+use crate::session::transaction::Transaction;
+use crate::sql::class::{Class, SetCommand, SetValue};
+
+impl Executor {
+    /// [`Self::finish`] for one statement.
+    pub(super) fn finish_one(&mut self, at: usize, taints: bool, schema: bool, class: &Class) {
+        let failed = self.responses.failed();
+        let effects: &[&Class] = if failed { &[] } else { &[class] };
+        self.finish(at, taints, schema, effects, failed);
+    }
+
+    /// After an exchange: what the shard's last word and the statements that were carried out (up to an
+    /// error) mean for the session.
+    pub(super) fn finish(
+        &mut self,
+        at: usize,
+        taints: bool,
+        schema: bool,
+        effects: &[&Class],
+        failed: bool,
+    ) {
+        let Some(shard) = self.held.get(at).map(|held| held.shard) else { return };
+        let status = self.responses.status();
+        let was_open = self.session.transaction.is_open();
+        self.follow(at, effects, failed, status);
+        if was_open && status == b'I' {
+            self.portals.clear();
+        }
+        if was_open || status != b'I' {
+            self.session.transaction.settle(shard, status);
+        }
+        self.session.schema_changed |= schema && !failed;
+        if let Some(held) = self.held.get_mut(at) {
+            held.pinned |= taints;
+        }
+        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+        self.settle(at);
+    }
+
+    /// Follows the settings through statements, the transactions among them and their end. Those that no
+    /// BEGIN precedes are one implicit transaction: an error undoes them.
+    fn follow(&mut self, at: usize, effects: &[&Class], failed: bool, status: u8) {
+        let mut open = self.session.transaction.is_open();
+        let mut aborted = self.session.transaction.status() == b'E';
+        let several = failed || effects.len() > 1;
+        let mut before = (several && !open).then(|| self.session.settings.clone());
+        for class in effects {
+            let settings = &mut self.session.settings;
+            match class {
+                Class::Begin(_) if open => {}
+                Class::Begin(_) => {
+                    match before.take() {
+                        Some(before) => settings.begin_within(&before),
+                        None => settings.begin(),
+                    }
+                    open = true;
+                }
+                Class::Commit { chain } | Class::Rollback { chain } => {
+                    let commit = matches!(class, Class::Commit { .. });
+                    if open {
+                        settings.end(commit && !aborted);
+                    } else if let (false, Some(before)) = (commit, before.take()) {
+                        *settings = before;
+                    }
+                    aborted = false;
+                    open &= *chain;
+                    if open {
+                        settings.begin();
+                    }
+                    before = (several && !open).then(|| settings.clone());
+                }
+                class => {
+                    aborted &= !matches!(class, Class::RollbackTo(_));
+                    self.apply(class, at);
+                }
+            }
+        }
+        if let (true, false, Some(before)) = (failed, open, before) {
+            self.session.settings = before;
+        }
+        match (open, status == b'I') {
+            (true, true) => self.session.settings.end(!failed),
+            (false, false) => self.session.settings.begin(),
+            _ => {}
+        }
+    }
+
+    /// What a successful statement means for the settings.
+    pub(super) fn apply(&mut self, class: &Class, at: usize) {
+        match class {
+            Class::Set(set) => {
+                if !self.apply_set(set)
+                    && let Some(held) = self.held.get_mut(at)
+                {
+                    held.pinned = true;
+                }
+            }
+            Class::Reset(Some(name)) => self.session.settings.set(name, None, false),
+            Class::Reset(None) => self.session.settings.reset_all(),
+            Class::Savepoint(name) => self.session.settings.savepoint(name),
+            Class::Release(name) => self.session.settings.release(name),
+            Class::RollbackTo(name) => self.session.settings.rollback_to(name),
+            Class::Definition { temporary: true, .. } => {
+                self.temporary = self.held.get(at).map(|held| held.shard);
+            }
+            // Not said again by a name and a value: the connection stays.
+            Class::SetTransaction { session: true } => {
+                if let Some(held) = self.held.get_mut(at) {
+                    held.pinned = true;
+                }
+            }
+            // The names that we have given went with the client's own.
+            Class::Deallocate(None) => {
+                if let Some(held) = self.held.get_mut(at) {
+                    held.lease.prepared.clear();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Remembers a SET; false if it can't be said again by its name and value alone.
+    fn apply_set(&mut self, set: &SetCommand) -> bool {
+        if set.name.starts_with("transaction_") {
+            return true;
+        }
+        if set.local && !self.session.settings.in_block() {
+            return true;
+        }
+        match &set.value {
+            SetValue::Default => self.session.settings.set(&set.name, None, set.local),
+            SetValue::One(value) => {
+                self.session.settings.set(&set.name, Some(&quote_literal(value)), set.local);
+            }
+            SetValue::Raw(_) if set.name == "timezone" => return false,
+            SetValue::Raw(text) => self.session.settings.set(&set.name, Some(text), set.local),
+        }
+        true
+    }
+
+    /// A setting before the transaction has reached a shard goes along with its BEGIN.
+    pub(super) fn defer_setting(&mut self, class: &Class, text: &str) -> bool {
+        let settles = matches!(
+            class,
+            Class::Set(_)
+                | Class::Reset(_)
+                | Class::SetTransaction { session: false }
+                | Class::SetConstraints
+        );
+        let Transaction::Pending(pending) = &mut self.session.transaction else { return false };
+        // Where only one shard can be meant, it can be asked at once.
+        if !settles || self.world.map.shards().len() == 1 {
+            return false;
+        }
+        pending.push(text);
+        match class {
+            Class::Set(set) => {
+                self.apply_set(&set.clone());
+            }
+            Class::Reset(Some(name)) => self.session.settings.set(name, None, false),
+            Class::Reset(None) => self.session.settings.reset_all(),
+            _ => {}
+        }
+        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+        true
+    }
+}
+
+/// Settings that decide what a statement's text means.
+pub(super) const READING_SETTINGS: [&str; 5] = [
+    "search_path",
+    "role",
+    "session_authorization",
+    "standard_conforming_strings",
+    "client_encoding",
+];
+
+/// What a statement will have made of the settings, if it succeeds.
+pub(super) fn foresee(settings: &mut SessionSettings, class: &Class) {
+    match class {
+        Class::Set(set) => {
+            let value = match &set.value {
+                SetValue::Default => None,
+                SetValue::One(value) => Some(quote_literal(value)),
+                SetValue::Raw(text) => Some(text.clone()),
+            };
+            settings.set(&set.name, value.as_deref(), set.local);
+        }
+        Class::Reset(Some(name)) => settings.set(name, None, false),
+        Class::Reset(None) => settings.reset_all(),
+        Class::Begin(_) => settings.begin(),
+        Class::Commit { .. } => settings.end(true),
+        Class::Rollback { .. } => settings.end(false),
+        Class::Savepoint(name) => settings.savepoint(name),
+        Class::Release(name) => settings.release(name),
+        Class::RollbackTo(name) => settings.rollback_to(name),
+        _ => {}
+    }
+}
+
+/// In these encodings a byte below 0x80 may be a part of a character: quotes and backslashes can't be
+/// found byte by byte, and no statement could be read safely (PostgreSQL manual, "Character Set Support").
+pub(super) fn is_unsafe_encoding(name: &str) -> bool {
+    let plain: String =
+        name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    matches!(
+        plain.as_str(),
+        "sjis"
+            | "shiftjis"
+            | "mskanji"
+            | "win932"
+            | "windows932"
+            | "shiftjis2004"
+            | "big5"
+            | "win950"
+            | "windows950"
+            | "gbk"
+            | "win936"
+            | "windows936"
+            | "uhc"
+            | "win949"
+            | "windows949"
+            | "johab"
+            | "gb18030"
+    )
+}
+
+pub(super) fn unsafe_encoding(name: &str) -> SqlError {
+    SqlError::new(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        format!("client_encoding {name} is not supported"),
+    )
+    .detail("Its characters contain bytes that are also quotes and backslashes, so that statements can't be read safely.")
+    .hint("Use UTF8.")
+}
+
+pub(super) fn refuse_unsafe_encoding(class: &Class) -> Result<(), SqlError> {
+    match class {
+        Class::Set(set) if set.name == "client_encoding" => match worker::plain(&set.value) {
+            Some(name) if is_unsafe_encoding(name) => Err(unsafe_encoding(name)),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
