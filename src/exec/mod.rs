@@ -9,6 +9,7 @@
 //! closed; no statement that may have had an effect is sent twice; an error of ours inside a transaction
 //! fails the transaction.
 
+mod answer;
 mod cancel;
 mod control;
 mod effects;

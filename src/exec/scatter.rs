@@ -4,8 +4,9 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
+use super::answer::Asked;
 use super::io::{ClientIo, with_read_buffer};
-use super::{Backend, Executor, Failure, Gone, Held, extended};
+use super::{Backend, Executor, Failure, Gone, extended};
 use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
@@ -81,6 +82,7 @@ impl Executor {
         if self.session.transaction.is_open() || self.batch.is_open() {
             self.one_shard(plan)?;
         }
+        self.refuse_beside_temporary()?;
         let mut request = Vec::new();
         let sql = plan.rewritten.as_deref().unwrap_or(text);
         wire::frontend::query_into(&mut request, sql.as_bytes());
@@ -90,6 +92,20 @@ impl Executor {
         }
         self.ready();
         Ok(())
+    }
+
+    /// A temporary table may hide one of those that are read, and it is on one shard only.
+    pub(super) fn refuse_beside_temporary(&self) -> Result<(), SqlError> {
+        let Some(here) = self.temporary else { return Ok(()) };
+        Err(SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!(
+                "a statement over several shards, while the session has temporary tables on shard \"{}\"",
+                self.world.map.shard_name(here)
+            ),
+        )
+        .detail("A temporary table may hide a table of the same name, and it is on one shard only.")
+        .hint("DISCARD ALL drops the session's temporary tables."))
     }
 
     /// A unit of the extended protocol that is one statement over several shards.
@@ -138,7 +154,7 @@ impl Executor {
             Route::One(shard) => vec![*shard],
             Route::Any | Route::Nowhere => vec![self.world.map.default_shard()],
         };
-        let mut asked: Vec<Held> = Vec::with_capacity(shards.len());
+        let mut asked: Vec<Asked> = Vec::with_capacity(shards.len());
         for shard in shards {
             let at = match self.acquire(shard).await {
                 Ok(at) => at,
@@ -147,20 +163,17 @@ impl Executor {
                     return Err(error.into());
                 }
             };
-            asked.push(self.held.swap_remove(at));
+            asked.push(Asked::new(self.held.swap_remove(at)));
         }
-        let backend = |held: &Held| Backend {
-            shard: held.shard,
-            pid: held.lease.pid(),
-            secret: held.lease.secret_word(),
+        let backend = |one: &Asked| Backend {
+            shard: one.shard(),
+            pid: one.held.lease.pid(),
+            secret: one.held.lease.secret_word(),
         };
         self.cancel.working_all(asked.iter().map(backend).collect());
         let mut concat = Concat::new(asked.len());
         match self.gather(&mut asked, request, &mut concat, describe).await {
             Ok(()) => {
-                for held in &mut asked {
-                    held.lease.ready(b'I');
-                }
                 self.put_back(asked);
                 if complete {
                     self.complete(&format!("SELECT {}", concat.rows()));
@@ -169,7 +182,11 @@ impl Executor {
             }
             Err(trouble) => {
                 let broken_off = concat.stuck().is_some();
-                self.stop(asked);
+                if matches!(trouble, Trouble::Client) {
+                    self.abandon_all(asked);
+                    return Err(Failure::Gone(Gone::Client));
+                }
+                self.stop(asked).await;
                 match trouble {
                     Trouble::Client => Err(Failure::Gone(Gone::Client)),
                     _ if broken_off => Err(Failure::Gone(Gone::Protocol)),
@@ -188,25 +205,24 @@ impl Executor {
 
     async fn gather(
         &mut self,
-        asked: &mut [Held],
+        asked: &mut [Asked],
         request: &[u8],
         concat: &mut Concat,
         describe: bool,
     ) -> Result<(), Trouble> {
-        for held in asked.iter_mut() {
-            held.lease.expect_ready(1);
-            if held.lease.send_all(request).await.is_err() {
-                return Err(Trouble::Ours(self.lost(held.shard)));
+        for one in asked.iter_mut() {
+            if !one.ask(request).await {
+                return Err(Trouble::Ours(self.lost(one.shard())));
             }
         }
         // What came of a shard before all columns were known.
         let mut early: Vec<Vec<u8>> = vec![Vec::new(); asked.len()];
         let mut head = Vec::new();
-        for (n, held) in asked.iter_mut().enumerate() {
+        for (n, one) in asked.iter_mut().enumerate() {
             while !concat.has_described(n) {
                 let result =
-                    poll_fn(|cx| poll_head(cx, n, held, concat, &mut head, &mut early)).await;
-                result.map_err(|fault| self.trouble(fault, held.shard))?;
+                    poll_fn(|cx| poll_head(cx, n, one, concat, &mut head, &mut early)).await;
+                result.map_err(|fault| self.trouble(fault, one.shard()))?;
             }
         }
         if describe && let Some(body) = concat.description() {
@@ -226,7 +242,7 @@ impl Executor {
             let (io, concat) = (&mut self.io, &mut *concat);
             let result = poll_fn(|cx| poll_rows(cx, turn, asked, concat, io)).await;
             if let Err((at, fault)) = result {
-                let shard = asked.get(at).map_or(ShardId(0), |held| held.shard);
+                let shard = asked.get(at).map_or(ShardId(0), Asked::shard);
                 return Err(self.trouble(fault, shard));
             }
             self.note_shard_times(asked, concat);
@@ -236,12 +252,12 @@ impl Executor {
     }
 
     /// With trace on: which shards are done by now.
-    fn note_shard_times(&mut self, asked: &[Held], concat: &Concat) {
+    fn note_shard_times(&mut self, asked: &[Asked], concat: &Concat) {
         let Some(started) = self.started else { return };
-        for (n, held) in asked.iter().enumerate() {
-            let known = self.shard_times.iter().any(|(shard, _)| *shard == held.shard);
+        for (n, one) in asked.iter().enumerate() {
+            let known = self.shard_times.iter().any(|(shard, _)| *shard == one.shard());
             if concat.is_done(n) && !known {
-                self.shard_times.push((held.shard, started.elapsed()));
+                self.shard_times.push((one.shard(), started.elapsed()));
             }
         }
     }
@@ -252,24 +268,27 @@ impl Executor {
         n: usize,
         bytes: &[u8],
         concat: &mut Concat,
-        asked: &mut [Held],
+        asked: &mut [Asked],
     ) -> Result<(), Trouble> {
-        let shard = asked.get(n).map_or(ShardId(0), |held| held.shard);
+        let shard = asked.get(n).map_or(ShardId(0), Asked::shard);
         let mut pieces = Vec::new();
-        concat
-            .feed(n, bytes, &mut pieces)
-            .map_err(|fault| self.trouble(Cut::Fault(fault), shard))?;
+        let fed = concat.feed(n, bytes, &mut pieces);
         emit(&mut self.io.outbox, bytes, pieces);
+        fed.map_err(|fault| self.trouble(Cut::Fault(fault), shard))?;
         self.io.flush().await.map_err(|_| Trouble::Client)?;
         self.finish_row(concat, asked).await
     }
 
     /// Reads the rest of a row that is half passed on.
-    async fn finish_row(&mut self, concat: &mut Concat, asked: &mut [Held]) -> Result<(), Trouble> {
+    async fn finish_row(
+        &mut self,
+        concat: &mut Concat,
+        asked: &mut [Asked],
+    ) -> Result<(), Trouble> {
         while let Some(n) = concat.stuck() {
             let io = &mut self.io;
             let result = poll_fn(|cx| poll_rows(cx, n, asked, concat, io)).await;
-            let shard = asked.get(n).map_or(ShardId(0), |held| held.shard);
+            let shard = asked.get(n).map_or(ShardId(0), Asked::shard);
             result.map_err(|(_, cut)| self.trouble(cut, shard))?;
         }
         Ok(())
@@ -297,31 +316,6 @@ impl Executor {
             format!("shard \"{}\" was lost while it worked", self.world.map.shard_name(shard)),
         )
     }
-
-    fn put_back(&mut self, asked: Vec<Held>) {
-        let marked = self.cancel.rest();
-        for held in asked {
-            if marked && !held.pinned {
-                // A cancel request is under way to it: it must not hit the next client.
-                continue;
-            }
-            self.held.push(held);
-            self.settle(self.held.len() - 1);
-        }
-    }
-
-    /// The statement has failed: the other shards are told to stop, and no connection is reused.
-    fn stop(&mut self, asked: Vec<Held>) {
-        self.cancel.rest();
-        for held in asked {
-            self.state_lost |= held.pinned;
-            let key = held.lease.cancel_key();
-            drop(held);
-            tokio::spawn(async move {
-                let _ = key.cancel(super::relay::CANCEL_TIMEOUT).await;
-            });
-        }
-    }
 }
 
 /// Why reading stopped.
@@ -336,22 +330,23 @@ enum Cut {
 fn poll_head(
     cx: &mut Context<'_>,
     n: usize,
-    held: &mut Held,
+    one: &mut Asked,
     concat: &mut Concat,
     head: &mut Vec<u8>,
     early: &mut [Vec<u8>],
 ) -> Poll<Result<(), Cut>> {
     with_read_buffer(|buffer| {
-        if ready!(held.lease.poll_read(cx, buffer)).is_err() || buffer.filled().is_empty() {
+        if !ready!(one.poll_read(cx, buffer)) {
             return Poll::Ready(Err(Cut::Lost));
         }
         let input = buffer.filled();
         let mut pieces = Vec::new();
-        let taken = match concat.feed(n, input, &mut pieces) {
+        let fed = concat.feed(n, input, &mut pieces);
+        emit(head, input, pieces);
+        let taken = match fed {
             Ok(taken) => taken,
             Err(fault) => return Poll::Ready(Err(Cut::Fault(fault))),
         };
-        emit(head, input, pieces);
         let rest = input.get(taken..).unwrap_or_default();
         if let Some(early) = early.get_mut(n) {
             early.extend_from_slice(rest);
@@ -364,7 +359,7 @@ fn poll_head(
 fn poll_rows(
     cx: &mut Context<'_>,
     turn: usize,
-    asked: &mut [Held],
+    asked: &mut [Asked],
     concat: &mut Concat,
     io: &mut ClientIo,
 ) -> Poll<Result<(), (usize, Cut)>> {
@@ -377,8 +372,8 @@ fn poll_rows(
         if concat.is_done(n) {
             continue;
         }
-        let Some(held) = asked.get_mut(n) else { continue };
-        match poll_one(cx, n, held, concat, io) {
+        let Some(one) = asked.get_mut(n) else { continue };
+        match poll_one(cx, n, one, concat, io) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(cut)) => return Poll::Ready(Err((n, cut))),
             Poll::Pending if concat.stuck().is_some() => return Poll::Pending,
@@ -391,19 +386,18 @@ fn poll_rows(
 fn poll_one(
     cx: &mut Context<'_>,
     n: usize,
-    held: &mut Held,
+    one: &mut Asked,
     concat: &mut Concat,
     io: &mut ClientIo,
 ) -> Poll<Result<(), Cut>> {
     with_read_buffer(|buffer| {
-        if ready!(held.lease.poll_read(cx, buffer)).is_err() || buffer.filled().is_empty() {
+        if !ready!(one.poll_read(cx, buffer)) {
             return Poll::Ready(Err(Cut::Lost));
         }
         let input = buffer.filled();
         let mut pieces = Vec::new();
-        if let Err(fault) = concat.feed(n, input, &mut pieces) {
-            return Poll::Ready(Err(Cut::Fault(fault)));
-        }
+        let fed = concat.feed(n, input, &mut pieces);
+        // What came before an error goes out before it: it may be the end of a row that has begun.
         for piece in pieces {
             let result = match piece {
                 Piece::Input(range) => io.pass_on(cx, input.get(range).unwrap_or_default()),
@@ -413,7 +407,7 @@ fn poll_one(
                 return Poll::Ready(Err(Cut::Client));
             }
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(fed.map(|_| ()).map_err(Cut::Fault))
     })
 }
 

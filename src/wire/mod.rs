@@ -2,8 +2,8 @@
 //!
 //! [`frame`] cuts frames out of a byte stream; [`startup`] reads the packet that opens a connection;
 //! [`frontend`] views and rewrites what clients send; [`backend`] writes what the proxy itself answers;
-//! [`response`] reads what a shard answers, as far as it must be understood; [`scram`] is the server's
-//! side of SCRAM-SHA-256.
+//! [`response`] reads what a shard answers, as far as it must be understood; [`walk`] only tells where an
+//! answer ends; [`scram`] is the server's side of SCRAM-SHA-256.
 //!
 //! Invariants: no input makes it panic or read past its frame; a view borrows the frame and copies
 //! nothing; whatever is not understood stays bytes and can be forwarded unchanged. It knows no socket,
@@ -19,6 +19,7 @@ pub mod frontend;
 pub mod response;
 pub mod scram;
 pub mod startup;
+pub mod walk;
 
 mod out;
 mod reader;

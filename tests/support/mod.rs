@@ -228,6 +228,12 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "a failed test shows what its proxy said")]
+            {
+                eprintln!("the proxy's log:\n{}", self.log());
+            }
+        }
         let _ = self.server.kill();
         let _ = self.server.wait();
     }

@@ -134,7 +134,10 @@ impl Raw {
                     }
                 }
                 Err(Silence::End) => return answers,
-                Err(Silence::Hang) => panic!("no ReadyForQuery came; before that: {answers:?}"),
+                Err(Silence::Hang) => {
+                    let tags: String = answers.iter().map(|m| char::from(m.tag)).collect();
+                    panic!("no ReadyForQuery came; before that: {tags}, {:?}", answers.last())
+                }
             }
         }
     }

@@ -325,6 +325,7 @@ impl Executor {
         {
             return Err(not_alone().into());
         }
+        self.refuse_beside_temporary()?;
         // What was parsed in this unit is parsed on the shards; the client is told here.
         let mut prefix = Vec::new();
         for op in &unit.ops {
