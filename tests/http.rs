@@ -51,7 +51,10 @@ async fn health_tells_the_truth_about_each_shard() {
     client.query("SELECT * FROM notes WHERE tenant_id = 1", &[]).await.unwrap();
     let (code, metrics) = fetch(&proxy, "/metrics").await;
     assert_eq!(code, 200);
-    assert!(metrics.contains("pgmeridian_statements_total{route=\"one\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("pgmeridian_statements_total{route=\"one\",outcome=\"ok\"} 1"),
+        "{metrics}"
+    );
     assert!(metrics.contains("pgmeridian_shard_up{shard=\"usa-west\"} 1"), "{metrics}");
     assert!(metrics.contains("pgmeridian_clients 1"), "{metrics}");
 

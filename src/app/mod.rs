@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use crate::config::{AuthMethod, Config, PoolMode, User, users_of};
-use crate::exec::{Account, Cancels, Shared, Worker};
+use crate::exec::{Account, Shared, Worker};
 use crate::frontend;
 use crate::http::{self, Health};
 use crate::map::ShardMap;
@@ -54,15 +54,7 @@ impl Server {
         let address = resolve(&config.listen.address)?;
         let accounts = accounts(&config, &map, address)?;
         let store = Arc::new(Store::new(map));
-        let shared = Arc::new(Shared {
-            store,
-            accounts,
-            mock_secret: rand::random(),
-            cancels: Arc::new(Cancels::default()),
-            draining: AtomicBool::new(false),
-            drain: Notify::new(),
-            config,
-        });
+        let shared = Arc::new(Shared::new(store, config, accounts));
         if let Err(error) = shared.store.refresh_catalog(0, true).await {
             warn!(
                 %error,
@@ -255,7 +247,8 @@ fn client_thread(
                 Ok(listener) => listener,
                 Err(error) => return warn!(%error, "the listener is lost"),
             };
-            let worker = Arc::new(Worker::new(shared));
+            let worker = Arc::new(Worker::new(Arc::clone(&shared)));
+            shared.enlist(&worker);
             tokio::spawn(frontend::serve(Arc::clone(&worker), listener));
             let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
             loop {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::books::Entry;
 use super::cancel::CancelKey;
 use super::error::BackendError;
 use super::prepared::Prepared;
@@ -56,6 +57,10 @@ pub struct Connection {
     pub settings_id: u64,
     created: Instant,
     last_used: Instant,
+    /// What operators are told of it; `None` outside of pools.
+    entry: Option<Entry>,
+    /// When the request was sent that is not yet answered.
+    asked: Option<Instant>,
 }
 
 impl Connection {
@@ -77,6 +82,24 @@ impl Connection {
             settings_id: 0,
             created: now,
             last_used: now,
+            entry: None,
+            asked: None,
+        }
+    }
+
+    /// From now on operators are told of it.
+    pub(super) fn enter(&mut self, entry: Entry) {
+        self.entry = Some(entry);
+    }
+
+    pub(super) fn entry(&self) -> Option<&Entry> {
+        self.entry.as_ref()
+    }
+
+    /// The shard answered with an error.
+    pub fn note_error(&self) {
+        if let Some(entry) = &self.entry {
+            entry.failed();
         }
     }
 
@@ -127,6 +150,13 @@ impl Connection {
 
     /// So many `ReadyForQuery` more will come: one for each Query and Sync that is about to be sent.
     pub fn expect_ready(&mut self, count: u32) {
+        if self.awaiting == 0
+            && count > 0
+            && let Some(entry) = &self.entry
+        {
+            entry.begins();
+            self.asked = Some(Instant::now());
+        }
         self.awaiting = self.awaiting.saturating_add(count);
         self.open = self.open && count == 0;
     }
@@ -147,6 +177,11 @@ impl Connection {
         }
         if self.awaiting == 0 {
             self.written = false;
+        }
+        if let Some(entry) = &self.entry {
+            let last = self.awaiting == 0;
+            let took = if last { self.asked.take().map(|asked| asked.elapsed()) } else { None };
+            entry.answered(status, took);
         }
     }
 
@@ -195,7 +230,12 @@ impl Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.inbox.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+            if let (Poll::Ready(Ok(())), Some(entry)) = (&polled, &self.entry) {
+                entry.received(buf.filled().len().saturating_sub(before));
+            }
+            return polled;
         }
         let count = self.inbox.len().min(buf.remaining());
         let taken = self.inbox.split_to(count);
@@ -206,7 +246,11 @@ impl Connection {
     /// Writes what fits, as [`tokio::io::AsyncWrite`] does. See the type's books.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.written = true;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let (Poll::Ready(Ok(count)), Some(entry)) = (&polled, &self.entry) {
+            entry.sent(*count);
+        }
+        polled
     }
 
     /// Writes all of it. See the type's books.
@@ -220,6 +264,9 @@ impl Connection {
     /// Dropped, part of it may be sent; the connection is then not idle and will be closed.
     pub async fn send_all(&mut self, bytes: &[u8]) -> Result<(), BackendError> {
         self.written = true;
+        if let Some(entry) = &self.entry {
+            entry.sent(bytes.len());
+        }
         self.stream.write_all(bytes).await.map_err(BackendError::Lost)
     }
 
@@ -239,7 +286,11 @@ impl Connection {
             self.inbox.clear();
             return Ok(count);
         }
-        read_more(&mut self.stream, buf).await
+        let count = read_more(&mut self.stream, buf).await?;
+        if let Some(entry) = &self.entry {
+            entry.received(count);
+        }
+        Ok(count)
     }
 
     /// Runs statements of our own (settings, catalog reads, health checks) and returns the rows of the

@@ -40,6 +40,10 @@ pub enum BackendError {
     Statement(ServerError),
     /// No connection became free in time.
     WaitTimeout(Duration),
+    /// The shard is paused by an operator, and stayed so for as long as a client waits.
+    Paused(Duration),
+    /// The shard is being drained: an operator has closed it to new work.
+    Draining,
     /// The pool is closed: the map it belonged to is gone, or the proxy stops.
     Closed,
 }
@@ -63,9 +67,12 @@ impl BackendError {
             | Self::Protocol(_)
             | Self::Lost(_)
             | Self::Statement(_) => Side::Shard,
-            Self::Authentication(_) | Self::Tls(_) | Self::WaitTimeout(_) | Self::Closed => {
-                Side::Proxy
-            }
+            Self::Authentication(_)
+            | Self::Tls(_)
+            | Self::WaitTimeout(_)
+            | Self::Paused(_)
+            | Self::Draining
+            | Self::Closed => Side::Proxy,
         }
     }
 
@@ -76,6 +83,8 @@ impl BackendError {
             | Self::ConnectTimeout(_)
             | Self::BreakerOpen
             | Self::WaitTimeout(_)
+            | Self::Paused(_)
+            | Self::Draining
             | Self::Closed => true,
             // Starting up, shutting down, in recovery; no slot left.
             Self::Refused(error) => {
@@ -102,6 +111,8 @@ impl BackendError {
             Self::Lost(_) => "lost",
             Self::Statement(_) => "statement",
             Self::WaitTimeout(_) => "wait_timeout",
+            Self::Paused(_) => "paused",
+            Self::Draining => "draining",
             Self::Closed => "closed",
         }
     }
@@ -153,6 +164,16 @@ impl BackendError {
                 SqlState::TOO_MANY_CONNECTIONS,
                 format!("no connection to shard \"{shard}\" within {limit:?} (pool.wait_timeout)"),
             ),
+            Self::Paused(limit) => SqlError::new(
+                SqlState::TOO_MANY_CONNECTIONS,
+                format!("no connection to shard \"{shard}\" within {limit:?} (pool.wait_timeout)"),
+            )
+            .detail("The shard is paused by an operator."),
+            Self::Draining => SqlError::new(
+                SqlState::CANNOT_CONNECT_NOW,
+                format!("shard \"{shard}\" takes no new work"),
+            )
+            .detail("It is being drained by an operator."),
             Self::Closed => down("Its connections are being closed.".to_owned()),
         }
     }
@@ -171,6 +192,8 @@ impl std::fmt::Display for BackendError {
             Self::Lost(error) => write!(f, "connection lost: {error}"),
             Self::Statement(error) => write!(f, "{error}"),
             Self::WaitTimeout(limit) => write!(f, "no free connection within {limit:?}"),
+            Self::Paused(limit) => write!(f, "paused for longer than {limit:?}"),
+            Self::Draining => f.write_str("being drained"),
             Self::Closed => f.write_str("the pool is closed"),
         }
     }

@@ -11,6 +11,7 @@
 //! Absent: TLS to shards (`sslmode` stronger than `prefer` is refused, never silently plaintext),
 //! Kerberos, replicas, health checks by themselves.
 
+mod books;
 mod breaker;
 mod cancel;
 mod connect;
@@ -21,6 +22,7 @@ mod prepared;
 mod stream;
 mod target;
 
+pub use self::books::{Books, ConnectionBook, Doing, Gate, LATENCY_BOUNDS_US, ShardBook};
 pub use self::cancel::{CancelKey, cancel};
 pub use self::connect::connect;
 pub use self::connection::{Connection, Row};

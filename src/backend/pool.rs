@@ -11,6 +11,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -19,6 +20,7 @@ use deadpool::managed::{
     self, Metrics, Object, PoolConfig, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts,
 };
 
+use super::books::{Books, Gate, ShardBook};
 use super::breaker::Breaker;
 use super::connect::connect;
 use super::connection::Connection;
@@ -103,6 +105,7 @@ impl Login {
 /// The pools of all shards and logins.
 pub struct Pools {
     settings: Arc<PoolSettings>,
+    books: Arc<Books>,
     shards: Vec<Shard>,
     by_login: DashMap<(String, Option<String>), Arc<ShardPools>>,
 }
@@ -111,21 +114,72 @@ struct Shard {
     name: Arc<str>,
     target: Target,
     breaker: Arc<Breaker>,
+    book: Arc<ShardBook>,
 }
 
 impl Pools {
     /// Pools for these shards (name and target, in the order of their [`ShardId`]s). No connection is
     /// made yet.
     pub fn new(settings: PoolSettings, shards: impl IntoIterator<Item = (String, Target)>) -> Self {
+        Self::with_books(settings, Arc::default(), shards)
+    }
+
+    /// The same, with books that others read.
+    pub fn with_books(
+        settings: PoolSettings,
+        books: Arc<Books>,
+        shards: impl IntoIterator<Item = (String, Target)>,
+    ) -> Self {
         let shards = shards
             .into_iter()
             .map(|(name, target)| Shard {
+                book: books.shard(&name),
                 name: name.into(),
                 target,
                 breaker: Arc::new(Breaker::new(settings.breaker)),
             })
             .collect();
-        Self { settings: Arc::new(settings), shards, by_login: DashMap::new() }
+        Self { settings: Arc::new(settings), books, shards, by_login: DashMap::new() }
+    }
+
+    /// Pools for the shards of another map. Shards that are the same there keep their connections and
+    /// their breaker; those of the others are closed, in use ones when their clients are done with them.
+    #[must_use]
+    pub fn succeeded_by(&self, shards: impl IntoIterator<Item = (String, Target)>) -> Self {
+        let settings = PoolSettings::clone(&self.settings);
+        let mut heirs = Self::with_books(settings, Arc::clone(&self.books), shards);
+        let old = |shard: &Shard| {
+            self.shards.iter().position(|o| o.name == shard.name && o.target == shard.target)
+        };
+        let kept: Vec<Option<usize>> = heirs.shards.iter().map(old).collect();
+        for (shard, old) in heirs.shards.iter_mut().zip(&kept) {
+            if let Some(old) = old.and_then(|at| self.shards.get(at)) {
+                shard.breaker = Arc::clone(&old.breaker);
+            }
+        }
+        for known in &self.by_login {
+            let pools = heirs.shards.iter().zip(&kept).map(|(shard, old)| {
+                let old = old.and_then(|at| known.pools.get(at)).map(Arc::clone);
+                old.unwrap_or_else(|| Arc::new(heirs.pool(shard, &known.login)))
+            });
+            let pools = ShardPools { login: known.login.clone(), pools: pools.collect() };
+            heirs.by_login.insert(known.key().clone(), Arc::new(pools));
+            for (at, pool) in known.pools.iter().enumerate() {
+                if !kept.contains(&Some(at)) {
+                    pool.retire();
+                }
+            }
+        }
+        heirs
+    }
+
+    /// Closes what is free of a shard's connections.
+    pub fn close_idle(&self, shard: &str) {
+        for pools in &self.by_login {
+            for pool in pools.pools.iter().filter(|pool| &*pool.shard == shard) {
+                pool.close_idle();
+            }
+        }
     }
 
     /// The pools of one login, made when it is first seen. To be kept by who asks: this locks.
@@ -138,7 +192,7 @@ impl Pools {
         }
         let pools = Arc::new(ShardPools {
             login: login.clone(),
-            pools: self.shards.iter().map(|shard| self.pool(shard, login)).collect(),
+            pools: self.shards.iter().map(|shard| Arc::new(self.pool(shard, login))).collect(),
         });
         // A login whose password has changed gets new pools; what was leased from the old ones ends as
         // it would have.
@@ -152,13 +206,19 @@ impl Pools {
             target: Arc::new(login.target(&shard.target)),
             settings: Arc::clone(&self.settings),
             breaker: Arc::clone(&shard.breaker),
+            books: Arc::clone(&self.books),
+            book: Arc::clone(&shard.book),
+            retired: Arc::default(),
         };
+        let retired = Arc::clone(&manager.retired);
         let reserve = (self.settings.reserve > 0)
             .then(|| build(manager.clone(), self.settings.reserve))
             .flatten();
         Pool {
             shard: Arc::clone(&shard.name),
             wait_timeout: self.settings.wait_timeout,
+            book: Arc::clone(&shard.book),
+            retired,
             main: build(manager, self.settings.size.max(1)),
             reserve,
         }
@@ -207,7 +267,7 @@ impl Pools {
     /// Closes everything that is free and refuses what is asked for from now on.
     pub fn close(&self) {
         for pools in &self.by_login {
-            for part in pools.pools.iter().flat_map(Pool::parts) {
+            for part in pools.pools.iter().flat_map(|pool| pool.parts()) {
                 part.close();
             }
         }
@@ -223,13 +283,13 @@ impl fmt::Debug for Pools {
 /// One login's pools, by shard.
 pub struct ShardPools {
     login: Login,
-    pools: Box<[Pool]>,
+    pools: Box<[Arc<Pool>]>,
 }
 
 impl ShardPools {
     /// The pool of a shard; `None` for one that the map of these pools doesn't have.
     pub fn shard(&self, shard: ShardId) -> Option<&Pool> {
-        self.pools.get(usize::from(shard.0))
+        self.pools.get(usize::from(shard.0)).map(|pool| &**pool)
     }
 
     /// The login.
@@ -240,7 +300,7 @@ impl ShardPools {
 
 impl fmt::Debug for ShardPools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.pools.iter().map(Pool::status)).finish()
+        f.debug_list().entries(self.pools.iter().map(|pool| pool.status())).finish()
     }
 }
 
@@ -248,6 +308,8 @@ impl fmt::Debug for ShardPools {
 pub struct Pool {
     shard: Arc<str>,
     wait_timeout: Duration,
+    book: Arc<ShardBook>,
+    retired: Arc<AtomicBool>,
     main: Option<managed::Pool<Manager>>,
     reserve: Option<managed::Pool<Manager>>,
 }
@@ -288,13 +350,21 @@ impl Pool {
     /// Dropped, it gives up its place in the queue and leaves nothing behind.
     pub async fn lease(&self) -> Result<Lease, BackendError> {
         let main = self.main.as_ref().ok_or(BackendError::Closed)?;
-        match main.timeout_get(&NO_WAIT).await {
-            Ok(object) => return Ok(Lease { object: Some(object) }),
-            Err(PoolError::Timeout(_)) => {}
-            Err(error) => return Err(self.blame(error)),
+        loop {
+            if self.book.gate() != Gate::Open {
+                self.book.pass_gate(self.wait_timeout).await?;
+            }
+            let object = match main.timeout_get(&NO_WAIT).await {
+                Ok(object) => object,
+                Err(PoolError::Timeout(_)) => self.wait(main).await.map_err(|e| self.blame(e))?,
+                Err(error) => return Err(self.blame(error)),
+            };
+            if self.book.gate() == Gate::Open {
+                return Ok(Lease::new(object));
+            }
+            // The gate was closed while it was waited for or made.
+            drop(Object::take(object));
         }
-        let object = self.wait(main).await.map_err(|error| self.blame(error))?;
-        Ok(Lease { object: Some(object) })
     }
 
     /// The queue for the connections of the pool and, half-way, for those of the reserve.
@@ -303,6 +373,16 @@ impl Pool {
         main: &managed::Pool<Manager>,
     ) -> Result<Object<Manager>, PoolError<BackendError>> {
         add(&METRICS.pool_waits, 1);
+        let began = Instant::now();
+        let outcome = self.queue(main).await;
+        self.book.waited(began.elapsed());
+        outcome
+    }
+
+    async fn queue(
+        &self,
+        main: &managed::Pool<Manager>,
+    ) -> Result<Object<Manager>, PoolError<BackendError>> {
         let timeouts = Timeouts { wait: Some(self.wait_timeout), create: None, recycle: None };
         let mut queued = pin!(main.timeout_get(&timeouts));
         let Some(reserve) = &self.reserve else {
@@ -324,6 +404,19 @@ impl Pool {
             PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
                 BackendError::Closed
             }
+        }
+    }
+
+    /// What is free is closed, and what is in use when it would become free.
+    fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        self.close_idle();
+    }
+
+    fn close_idle(&self) {
+        for part in self.parts() {
+            // Dropped, and so closed, outside the pool's lock.
+            drop(part.retain(|_, _| false).removed);
         }
     }
 
@@ -362,6 +455,13 @@ pub struct Lease {
 }
 
 impl Lease {
+    fn new(object: Object<Manager>) -> Self {
+        if let Some(entry) = object.entry() {
+            entry.leased();
+        }
+        Self { object: Some(object) }
+    }
+
     /// Proves that the connection is clean.
     ///
     /// # Errors
@@ -428,9 +528,13 @@ pub struct Idle(Lease);
 impl Idle {
     /// Gives the connection back to its pool.
     pub fn release(mut self) {
-        if let Some(mut object) = self.0.object.take() {
-            object.touch(Instant::now());
+        let Some(mut object) = self.0.object.take() else { return };
+        let now = Instant::now();
+        object.touch(now);
+        if object.entry().is_none_or(|entry| entry.released(now)) {
             drop(object);
+        } else {
+            drop(Object::take(object));
         }
     }
 
@@ -447,6 +551,9 @@ struct Manager {
     target: Arc<Target>,
     settings: Arc<PoolSettings>,
     breaker: Arc<Breaker>,
+    books: Arc<Books>,
+    book: Arc<ShardBook>,
+    retired: Arc<AtomicBool>,
 }
 
 impl managed::Manager for Manager {
@@ -474,7 +581,11 @@ impl managed::Manager for Manager {
                 }
             }
         }
-        made.map(Box::new)
+        let mut connection = made?;
+        let (book, retired) = (Arc::clone(&self.book), Arc::clone(&self.retired));
+        let entry = self.books.open(book, &self.target.user, connection.pid(), retired);
+        connection.enter(entry);
+        Ok(Box::new(connection))
     }
 
     async fn recycle(
@@ -509,6 +620,8 @@ fn is_down(error: &BackendError) -> bool {
         | BackendError::Tls(_)
         | BackendError::Statement(_)
         | BackendError::WaitTimeout(_)
+        | BackendError::Paused(_)
+        | BackendError::Draining
         | BackendError::Closed => false,
     }
 }

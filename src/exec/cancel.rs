@@ -80,6 +80,12 @@ impl Cancels {
         slot.and_then(|slot| slot.mark()).unwrap_or_default()
     }
 
+    /// The backends that a client has now, without marking them.
+    pub fn backends(&self, key: CancelKey) -> Vec<Backend> {
+        let slot = self.clients.get(&key).map(|slot| Arc::clone(slot.value()));
+        slot.map(|slot| slot.backends()).unwrap_or_default()
+    }
+
     /// How many clients there are.
     pub fn len(&self) -> usize {
         self.clients.len()
@@ -94,20 +100,32 @@ impl Cancels {
 impl Slot {
     fn mark(&self) -> Option<Vec<Backend>> {
         let working = self.working.load(Ordering::Acquire);
-        if working & WORKING == 0 {
+        let backends = self.backends_of(working);
+        if backends.is_empty() {
             return None;
-        }
-        let secret = self.secret.load(Ordering::Acquire);
-        let mut backends = Vec::new();
-        if working & SEVERAL != 0 {
-            backends.clone_from(&self.others.lock().unwrap_or_else(PoisonError::into_inner));
         }
         self.working
             .compare_exchange(working, working | MARKED, Ordering::AcqRel, Ordering::Relaxed)
             .ok()?;
+        Some(backends)
+    }
+
+    fn backends(&self) -> Vec<Backend> {
+        self.backends_of(self.working.load(Ordering::Acquire))
+    }
+
+    fn backends_of(&self, working: u64) -> Vec<Backend> {
+        let mut backends = Vec::new();
+        if working & WORKING == 0 {
+            return backends;
+        }
+        let secret = self.secret.load(Ordering::Acquire);
+        if working & SEVERAL != 0 {
+            backends.clone_from(&self.others.lock().unwrap_or_else(PoisonError::into_inner));
+        }
         let shard = ShardId((working >> 32) as u16);
         backends.push(Backend { shard, pid: working as u32 as i32, secret });
-        Some(backends)
+        backends
     }
 }
 

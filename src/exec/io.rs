@@ -11,6 +11,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::observe::{self, METRICS};
+
 /// Size of a thread's read buffer: large enough that a big result costs few system calls, small enough
 /// to stay in the second-level cache.
 const READ_BYTES: usize = 64 * 1024;
@@ -86,6 +88,7 @@ impl ClientIo {
                 self.inbox.drain(..self.read);
                 self.read = 0;
             }
+            observe::add(&METRICS.client_bytes_in, buffer.filled().len() as u64);
             self.inbox.extend_from_slice(buffer.filled());
             Poll::Ready(Ok(!buffer.filled().is_empty()))
         })
@@ -110,6 +113,7 @@ impl ClientIo {
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            observe::add(&METRICS.client_bytes_out, n as u64);
             self.sent += n;
         }
         self.sent = 0;
@@ -125,7 +129,10 @@ impl ClientIo {
         while self.outbox.is_empty() && !bytes.is_empty() {
             match Pin::new(&mut self.socket).poll_write(cx, bytes) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(n)) => bytes = bytes.get(n..).unwrap_or_default(),
+                Poll::Ready(Ok(n)) => {
+                    observe::add(&METRICS.client_bytes_out, n as u64);
+                    bytes = bytes.get(n..).unwrap_or_default();
+                }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => break,
             }

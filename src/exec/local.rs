@@ -56,6 +56,7 @@ impl LocalAnswer {
 
     /// The rows and the tag. (Text and json look the same in both formats.)
     pub(super) fn execute(&self, out: &mut impl Out) {
+        observe::routed(RouteKind::Local);
         for row in &self.rows {
             wire::backend::data_row(out, &[Some(row.as_bytes())]);
         }
@@ -122,19 +123,43 @@ impl SessionScopes<'_> {
 pub(super) struct LastRoute {
     route: Option<Route>,
     map_version: u64,
+    /// How the statement that runs was counted.
+    counted: Option<RouteKind>,
 }
 
 impl LastRoute {
     pub(super) fn note(&mut self, plan: &Plan, world: &World) {
-        observe::routed(match &plan.route {
+        let kind = match &plan.route {
             Route::One(_) => RouteKind::One,
             Route::Many(_) => RouteKind::Many,
             Route::All => RouteKind::All,
             Route::Any => RouteKind::Any,
             Route::Nowhere => RouteKind::Nowhere,
-        });
+        };
+        observe::routed(kind);
+        self.counted = Some(kind);
         self.route = Some(plan.route.clone());
         self.map_version = world.map.version();
+    }
+
+    /// A new statement begins.
+    pub(super) fn begin(&mut self) {
+        self.counted = None;
+    }
+
+    /// The statement that runs has failed on a shard.
+    pub(super) fn note_failure(&self) {
+        if let Some(kind) = self.counted {
+            observe::failed(kind);
+        }
+    }
+
+    /// The proxy reports an error of its own: the statement was refused, or failed on its way.
+    pub(super) fn note_refusal(&self) {
+        match self.counted {
+            Some(kind) => observe::failed(kind),
+            None => observe::routed(RouteKind::Refused),
+        }
     }
 
     pub(super) fn note_one(&mut self, shard: ShardId, world: &World) {

@@ -11,6 +11,7 @@
 
 mod answer;
 mod cancel;
+pub mod clients;
 mod control;
 mod effects;
 mod extended;
@@ -101,6 +102,8 @@ pub struct Executor {
     pools: worker::ClientPools,
     planned: Vec<Planned>,
     cancel: CancelSlot,
+    /// What operators see of it.
+    pub client: clients::Client,
     last_route: LastRoute,
     statements: HashMap<Vec<u8>, extended::ClientStatement>,
     portals: HashMap<Vec<u8>, extended::Portal>,
@@ -124,7 +127,13 @@ pub struct Executor {
 
 impl Executor {
     /// A client that has logged in.
-    pub fn new(worker: Arc<Worker>, io: ClientIo, session: Session, cancel: CancelSlot) -> Self {
+    pub fn new(
+        worker: Arc<Worker>,
+        io: ClientIo,
+        session: Session,
+        cancel: CancelSlot,
+        client: clients::Client,
+    ) -> Self {
         let world = worker.shared.store.current();
         let reading = worker::reading(&session, &world);
         let pools = worker::ClientPools::new(&session.user, &worker.shared);
@@ -141,6 +150,7 @@ impl Executor {
             pools,
             planned: Vec::new(),
             cancel,
+            client,
             last_route: LastRoute::default(),
             statements: HashMap::new(),
             portals: HashMap::new(),
@@ -204,6 +214,7 @@ impl Executor {
     }
 
     fn note_start(&mut self) {
+        self.last_route.begin();
         self.started = self.session.trace.then(std::time::Instant::now);
         self.shard_times.clear();
     }
@@ -211,6 +222,7 @@ impl Executor {
     /// Tells the client of an error of ours, and fails its transaction.
     fn report(&mut self, error: &SqlError) {
         observe::refused(error.code);
+        self.last_route.note_refusal();
         self.session.transaction.fail();
         wire::backend::error(&mut self.io.outbox, error, Severity::Error);
     }

@@ -12,6 +12,7 @@ use quick_cache::unsync::Cache;
 
 use crate::error::{SqlError, SqlState};
 use crate::mapstore::World;
+use crate::observe::{self, METRICS};
 use crate::plan::{Inputs, Plan, Scope, Template};
 use crate::sql::analyze::{self, Names};
 use crate::sql::class::{self, Class};
@@ -259,8 +260,10 @@ impl Planner {
             .unwrap_or_default();
         let cached = world.version == self.world;
         if cached && let Some(entry) = self.cache.get(&KeyRef { reading: reading.id, shape }) {
+            observe::add(&METRICS.analysis_hits, 1);
             return Arc::clone(entry);
         }
+        observe::add(&METRICS.analysis_misses, 1);
         let entry = Arc::new(analyse(world, reading, statement, shape, literals(scan, scanned)));
         if cached && shape.len() <= CACHED_SHAPE_BYTES_MAX && is_shape_alone(&entry) {
             self.cache.insert(Key { reading: reading.id, shape: shape.into() }, Arc::clone(&entry));

@@ -11,6 +11,7 @@ use super::io::{ClientIo, with_read_buffer};
 use super::{Executor, Failure, Gone};
 use crate::backend::Connection;
 use crate::error::{SqlError, SqlState};
+use crate::observe;
 use crate::session::responses::{Responses, Segment};
 use crate::wire::{self, frontend::tag};
 
@@ -47,6 +48,9 @@ impl Executor {
         match result {
             Ok(()) => {
                 self.note_parameters(at);
+                if self.responses.failed() {
+                    self.note_shard_error(at);
+                }
                 Ok(())
             }
             Err(Broken::Client) => {
@@ -128,6 +132,15 @@ impl Executor {
             if let Some(held) = self.held.get_mut(at) {
                 held.lease.note_parameter(&name, &value);
             }
+        }
+    }
+
+    /// The shard answered with an error.
+    pub(super) fn note_shard_error(&self, at: usize) {
+        observe::add(&observe::METRICS.shard_errors, 1);
+        self.last_route.note_failure();
+        if let Some(held) = self.held.get(at) {
+            held.lease.note_error();
         }
     }
 

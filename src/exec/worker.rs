@@ -3,14 +3,15 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::Executor;
 use super::cancel::Cancels;
+use super::clients::Clients;
 use super::extended::Registry;
 use super::planner::{Planner, Reading};
-use crate::backend::{Login, Pool, PoolSettings, Pools, ShardPools};
+use crate::backend::{Books, Login, Pool, PoolSettings, Pools, ShardPools};
 use crate::config::{Config, User};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
@@ -42,8 +43,49 @@ pub struct Shared {
     pub cancels: Arc<Cancels>,
     /// Set when the process is asked to end.
     pub draining: AtomicBool,
-    /// Wakes the clients that wait while it is.
+    /// Wakes the clients that wait, to look whether the process ends or they are to go.
     pub drain: tokio::sync::Notify,
+    /// Wakes whoever can end the process.
+    pub shutdown: tokio::sync::Notify,
+    /// Who is connected.
+    pub clients: Arc<Clients>,
+    /// What is known of shards and connections.
+    pub books: Arc<Books>,
+    workers: Mutex<Vec<Weak<Worker>>>,
+}
+
+impl Shared {
+    /// What threads will share, who have no clients yet.
+    pub fn new(store: Arc<Store>, config: Config, accounts: HashMap<String, Account>) -> Self {
+        Self {
+            store,
+            accounts,
+            config,
+            mock_secret: rand::random(),
+            cancels: Arc::default(),
+            draining: AtomicBool::new(false),
+            drain: tokio::sync::Notify::new(),
+            shutdown: tokio::sync::Notify::new(),
+            clients: Arc::default(),
+            books: Arc::default(),
+            workers: Mutex::default(),
+        }
+    }
+
+    /// Remembers a thread's part, for commands that concern all threads.
+    pub fn enlist(&self, worker: &Arc<Worker>) {
+        self.lock_workers().push(Arc::downgrade(worker));
+    }
+
+    /// The pools of every thread.
+    pub fn pools(&self) -> Vec<Arc<Pools>> {
+        let workers = self.lock_workers();
+        workers.iter().filter_map(Weak::upgrade).map(|worker| worker.current_pools()).collect()
+    }
+
+    fn lock_workers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Worker>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Most ways of reading that are remembered; numbers are never used twice, so forgetting is safe.
@@ -75,7 +117,9 @@ const GREETINGS_MAX: usize = 1_000;
 impl Worker {
     /// A thread without connections yet.
     pub fn new(shared: Arc<Shared>) -> Self {
-        let pools = Mutex::new((0, Arc::new(Pools::new(PoolSettings::from(&shared.config), []))));
+        let settings = PoolSettings::from(&shared.config);
+        let pools = Pools::with_books(settings, Arc::clone(&shared.books), []);
+        let pools = Mutex::new((0, Arc::new(pools)));
         Self { shared, pools, greetings: Mutex::default() }
     }
 
@@ -108,27 +152,34 @@ impl Worker {
         greetings.insert((user.to_owned(), settings), greeting);
     }
 
-    /// The pools for a world's shards. A newer map gets new ones; what was leased from the old ones ends
-    /// as it would have.
+    fn current_pools(&self) -> Arc<Pools> {
+        Arc::clone(&self.pools.lock().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    /// The pools for a world's shards. With a newer map, shards that have changed get new ones; what was
+    /// leased from the old ones ends as it would have.
     fn pools_for(&self, world: &World) -> Arc<Pools> {
         let version = world.map.version();
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if pools.0 != version {
             let shards = world.map.shards().iter();
             let targets = shards.map(|shard| (shard.name.clone(), (&shard.url).into()));
-            let fresh = Pools::new(PoolSettings::from(&self.shared.config), targets);
             if version < pools.0 {
-                return Arc::new(fresh);
+                let settings = PoolSettings::from(&self.shared.config);
+                let books = Arc::clone(&self.shared.books);
+                return Arc::new(Pools::with_books(settings, books, targets));
             }
-            *pools = (version, Arc::new(fresh));
+            let heirs = pools.1.succeeded_by(targets);
+            *pools = (version, Arc::new(heirs));
         }
         Arc::clone(&pools.1)
     }
 
     /// Closes what was unused for too long.
     pub fn sweep(&self, now: std::time::Instant) {
-        let pools = Arc::clone(&self.pools.lock().unwrap_or_else(PoisonError::into_inner).1);
-        pools.sweep(now);
+        // A map that nobody has used yet counts too: what it no longer needs is closed.
+        let world = self.shared.store.current();
+        self.pools_for(&world).sweep(now);
     }
 }
 

@@ -57,10 +57,14 @@ pub(super) async fn run(mut executor: Executor) {
                 Ok(())
             }
             Next::Fill if unit > UNIT_BYTES => {
+                executor.client.begins();
                 executor.unit(std::mem::take(&mut unit), false).await
             }
             Next::Fill => {
                 if shared.draining.load(Ordering::Relaxed) && executor.is_idle() {
+                    return farewell(executor, &shutting_down()).await;
+                }
+                if executor.client.is_killed() {
                     return farewell(executor, &shutting_down()).await;
                 }
                 if executor.io.flush().await.is_err() {
@@ -79,6 +83,7 @@ pub(super) async fn run(mut executor: Executor) {
                 }
             }
             Next::Query { offset, length } => {
+                executor.client.begins();
                 let before = std::mem::take(&mut unit);
                 let result = if before > 0 { executor.unit(before, false).await } else { Ok(()) };
                 match result {
@@ -87,6 +92,7 @@ pub(super) async fn run(mut executor: Executor) {
                 }
             }
             Next::Unit { length, sync } => {
+                executor.client.begins();
                 unit = 0;
                 executor.unit(length, sync).await
             }
@@ -99,6 +105,10 @@ pub(super) async fn run(mut executor: Executor) {
         };
         match result {
             Ok(()) => {
+                executor.client.done(executor.session.transaction.status());
+                if executor.client.is_killed() {
+                    return farewell(executor, &shutting_down()).await;
+                }
                 if let Some(error) = executor.lost_state() {
                     return farewell(executor, &error).await;
                 }

@@ -4,17 +4,21 @@
 //! (`ProcessStartupPacket`) and `libpq/auth.c` for its words.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tracing::{debug, info};
 
 use crate::config::AuthMethod;
 use crate::error::{SqlError, SqlState};
-use crate::exec::{Backend, CancelKey, ClientIo, Executor, Worker, check_startup, startup_value};
+use crate::exec::clients::{Client, ClientState};
+use crate::exec::{
+    Backend, CancelKey, CancelSlot, ClientIo, Executor, Worker, check_startup, startup_value,
+};
 use crate::observe::METRICS;
 use crate::session::Session;
 use crate::session::settings::{SessionSettings, Settings};
@@ -57,6 +61,12 @@ impl From<std::io::Error> for Refused {
     fn from(_: std::io::Error) -> Self {
         Self::Silently
     }
+}
+
+/// A client that may come in.
+struct Guest {
+    startup: Startup,
+    session: Session,
 }
 
 /// A socket with what has come on it.
@@ -113,16 +123,17 @@ pub(super) async fn login(
     worker: Arc<Worker>,
     socket: TcpStream,
     peer: SocketAddr,
+    task: Arc<OnceLock<AbortHandle>>,
 ) -> Option<Executor> {
     let mut door = Door { socket, inbox: Vec::new() };
     let entered = tokio::time::timeout(LOGIN_TIMEOUT, enter(&worker, &mut door, peer)).await;
     let outcome = match entered {
         Err(_) | Ok(Err(Refused::Silently)) => return None,
         Ok(Err(Refused::Told(error))) => Err(error),
-        Ok(Ok(session)) => Ok(session),
+        Ok(Ok(guest)) => Ok(guest),
     };
-    let session = match outcome {
-        Ok(session) => session,
+    let guest = match outcome {
+        Ok(guest) => guest,
         Err(error) => {
             METRICS.client_auth_failures.fetch_add(1, Ordering::Relaxed);
             info!(%peer, %error, "a client was not let in");
@@ -133,14 +144,19 @@ pub(super) async fn login(
             return None;
         }
     };
-    greet(worker, door, session).await
+    let slot = worker.shared.cancels.register();
+    let client = worker.shared.clients.enter(ClientState::new(
+        slot.key(),
+        guest.startup.user(),
+        guest.startup.database(),
+        guest.startup.parameter("application_name").unwrap_or_default(),
+        peer,
+        task,
+    ));
+    greet(worker, door, guest.session, slot, client).await
 }
 
-async fn enter(
-    worker: &Arc<Worker>,
-    door: &mut Door,
-    peer: SocketAddr,
-) -> Result<Session, Refused> {
+async fn enter(worker: &Arc<Worker>, door: &mut Door, peer: SocketAddr) -> Result<Guest, Refused> {
     let startup = loop {
         match door.first_packet().await? {
             FirstPacket::Ssl | FirstPacket::GssEnc => door.socket.write_all(b"N").await?,
@@ -158,7 +174,8 @@ async fn enter(
     }
     authenticate(worker, door, &startup, peer).await?;
     admit(worker, &startup)?;
-    Ok(session(worker, &startup)?)
+    let session = session(worker, &startup)?;
+    Ok(Guest { startup, session })
 }
 
 async fn cancel(worker: &Worker, pid: i32, secret: &[u8]) {
@@ -349,11 +366,16 @@ fn is_utf8(encoding: &str) -> bool {
 }
 
 /// Parameters, the cancel key, and `ReadyForQuery`.
-async fn greet(worker: Arc<Worker>, door: Door, session: Session) -> Option<Executor> {
-    let slot = worker.shared.cancels.register();
+async fn greet(
+    worker: Arc<Worker>,
+    door: Door,
+    session: Session,
+    slot: CancelSlot,
+    client: Client,
+) -> Option<Executor> {
     let key = slot.key();
     let io = ClientIo::new(door.socket, door.inbox);
-    let mut executor = Executor::new(worker, io, session, slot);
+    let mut executor = Executor::new(worker, io, session, slot, client);
     match executor.greeting().await {
         Ok(parameters) => {
             let out = &mut executor.io.outbox;

@@ -7,14 +7,30 @@
 mod client;
 mod login;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
 use tracing::{debug, warn};
 
 use crate::exec::Worker;
 use crate::observe::METRICS;
+
+/// A connected client, also if its task is ended from outside.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        METRICS.clients.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        METRICS.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// Accepts clients until the process drains; each gets a task of its own on this thread.
 pub async fn serve(worker: Arc<Worker>, listener: TcpListener) {
@@ -31,13 +47,15 @@ pub async fn serve(worker: Arc<Worker>, listener: TcpListener) {
                 }
                 METRICS.client_connects.fetch_add(1, Ordering::Relaxed);
                 let worker = Arc::clone(&worker);
-                tokio::spawn(async move {
-                    METRICS.clients.fetch_add(1, Ordering::Relaxed);
-                    if let Some(executor) = login::login(worker, socket, peer).await {
+                let own = Arc::new(OnceLock::new());
+                let task = Arc::clone(&own);
+                let spawned = tokio::spawn(async move {
+                    let _counted = Counted::new();
+                    if let Some(executor) = login::login(worker, socket, peer, task).await {
                         client::run(executor).await;
                     }
-                    METRICS.clients.fetch_sub(1, Ordering::Relaxed);
                 });
+                let _ = own.set(spawned.abort_handle());
             }
             Err(error) => {
                 // Out of descriptors, most likely: a short pause lets some close.

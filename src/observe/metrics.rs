@@ -17,6 +17,8 @@ pub static METRICS: Metrics = Metrics::new();
 pub struct Metrics {
     /// Statements by where they went, in the order of [`RouteKind`].
     statements: [AtomicU64; RouteKind::ALL.len()],
+    /// Those of them that failed.
+    failures: [AtomicU64; RouteKind::ALL.len()],
     /// Errors of our own making by SQLSTATE; seldom enough for a lock.
     refusals: Mutex<Vec<(&'static str, u64)>>,
     /// Errors that shards answered.
@@ -105,6 +107,13 @@ pub fn routed(kind: RouteKind) {
     }
 }
 
+/// Counts the failure of a statement that was counted before.
+pub fn failed(kind: RouteKind) {
+    if let Some(counter) = METRICS.failures.get(kind.index()) {
+        add(counter, 1);
+    }
+}
+
 /// Counts an error of our own making.
 pub fn refused(code: SqlState) {
     METRICS.refused(code);
@@ -115,6 +124,7 @@ impl Metrics {
     pub const fn new() -> Self {
         Self {
             statements: [const { AtomicU64::new(0) }; RouteKind::ALL.len()],
+            failures: [const { AtomicU64::new(0) }; RouteKind::ALL.len()],
             refusals: Mutex::new(Vec::new()),
             shard_errors: AtomicU64::new(0),
             clients: AtomicI64::new(0),
@@ -169,16 +179,31 @@ impl Metrics {
         ]
     }
 
+    /// What was refused has not failed besides.
+    fn outcomes(&self) -> Vec<Metric> {
+        let counts = RouteKind::ALL.iter().zip(&self.statements).zip(&self.failures);
+        let mut metrics = Vec::new();
+        for ((kind, all), failed) in counts {
+            let (all, failed) = (all.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
+            let outcomes: &[(&str, u64)] = match kind {
+                RouteKind::Refused => &[("refused", all)],
+                _ => &[("ok", all.saturating_sub(failed)), ("error", failed)],
+            };
+            for (outcome, count) in outcomes {
+                metrics.push(counter(&[("route", kind.label()), ("outcome", outcome)], *count));
+            }
+        }
+        metrics
+    }
+
     fn families(&self) -> Vec<MetricFamily> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut families = Vec::new();
-        let routes = RouteKind::ALL.iter().zip(&self.statements);
-        let routes = routes.map(|(kind, count)| counter(&[("route", kind.label())], read(count)));
         families.push(family(
             "statements_total",
-            "Statements by where they went",
+            "Statements by where they went and what came of them",
             MetricType::COUNTER,
-            routes.collect(),
+            self.outcomes(),
         ));
         let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if !refusals.is_empty() {
@@ -267,7 +292,7 @@ mod tests {
         let text = render(&[("pool_idle", "Free", vec![(vec![("shard", "deu\"x")], 3.0)])]);
         for line in [
             "# TYPE pgmeridian_statements_total counter",
-            "pgmeridian_statements_total{route=\"many\"} ",
+            "pgmeridian_statements_total{route=\"many\",outcome=\"ok\"} ",
             "pgmeridian_refusals_total{sqlstate=\"0A000\"} ",
             "pgmeridian_clients 0",
             "pgmeridian_pool_idle{shard=\"deu\\\"x\"} 3",

@@ -9,4 +9,6 @@ mod log;
 mod metrics;
 
 pub use self::log::init_log;
-pub use self::metrics::{GaugeFamily, METRICS, Metrics, RouteKind, add, refused, render, routed};
+pub use self::metrics::{
+    GaugeFamily, METRICS, Metrics, RouteKind, add, failed, refused, render, routed,
+};
