@@ -1,36 +1,43 @@
-//! pgbench through pgmeridian, beside PostgreSQL itself and PgBouncer.
+//! pgbench through pgmeridian, beside PostgreSQL itself and `PgBouncer`.
 //!
 //! Three scratch shards hold the same table with every tenant's row; pgmeridian's map spreads the tenants
-//! over them by hash, PgBouncer and the direct runs use the first shard. So all contenders run the same
-//! script with the same keys on the same machine. Runs are interleaved (A B C, A B C, …) and medians taken,
-//! because a machine's speed drifts. What is compared: transactions per second, mean latency, and the
-//! proxy's own CPU time per transaction (user and system, all threads, from /proc/PID/stat).
+//! over them, `PgBouncer` and the direct runs use the first shard. So all contenders run the same script
+//! with the same keys on the same machine. Runs are interleaved (A B C, A B C, …) and medians taken,
+//! because a machine's speed drifts. What is compared: transactions per second, latency (mean and 99th
+//! percentile), and of the proxy's process CPU time (user and system, all threads), context switches and
+//! memory.
 //!
-//! `cargo bench --bench pgbench -- --help` lists the options; `make bench` runs it with the defaults.
+//! | suite | what it shows |
+//! |---|---|
+//! | `routed` | one shard chosen by the tenant's key, in pgbench's three modes |
+//! | `scale` | the same with more shards in the map, more tenants in the directory, more statements' shapes |
+//! | `scatter` | reads over all shards beside direct connections in parallel |
+//! | `idle` | memory of idle clients, CPU of a login |
+//!
+//! `cargo bench --bench pgbench -- --help` lists the options; `make bench` runs all suites.
 
 #![expect(clippy::print_stdout, reason = "a report for people")]
 
-use std::fmt::Write as _;
-use std::fs;
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod contenders;
+mod idle;
+mod load;
+mod process;
+mod scatter;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use comfy_table::Table;
-use pgmeridian::demo::cluster::{Cluster, DATABASE, Options, Programs, ROLE, free_port};
+use pgmeridian::demo::cluster::{Cluster, DATABASE, Options};
 use serde_json::{Value, json};
 
-/// Clock ticks per second in /proc/PID/stat (`USER_HZ`, 100 on every Linux port that Rust runs on).
-const TICKS_PER_SECOND: f64 = 100.0;
-/// Connections to a shard for either proxy, PgBouncer's and pgmeridian's usual figure.
-const POOL_SIZE: u32 = 25;
+use self::contenders::{BY_HASH, Contender, Peers, map_over};
+use self::load::{Figures, Load};
+
 /// A run before the rounds, not counted.
 const WARM_UP_SECONDS: u32 = 2;
-/// From this version on PgBouncer keeps prepared statements apart in transaction mode.
-const POOLER_WITH_PREPARED: (u32, u32) = (1, 21);
 
 const TABLE: &str = "
     CREATE TABLE tenant_accounts (tenant_id bigint PRIMARY KEY, balance bigint, note text);
@@ -45,53 +52,45 @@ const SCRIPT: &str = "\\set tenant random(1, 10000)\n\
 /// pgbench through pgmeridian, beside PostgreSQL itself and `PgBouncer`.
 #[derive(Parser)]
 struct Arguments {
+    /// What to run.
+    #[arg(long, value_delimiter = ',', default_value = "routed,scale,scatter,idle")]
+    suites: Vec<String>,
     /// Concurrent clients, one run each.
-    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
     clients: Vec<u32>,
     /// pgbench's query modes.
     #[arg(long, value_delimiter = ',', default_value = "simple,extended,prepared")]
     modes: Vec<String>,
-    /// Whom to run.
-    #[arg(long, value_delimiter = ',', default_value = "direct,pgbouncer,pgmeridian")]
+    /// Whom to run; `unsharded` is pgmeridian before one shard.
+    #[arg(long, value_delimiter = ',', default_value = "direct,pgbouncer,pgmeridian,unsharded")]
     contenders: Vec<String>,
+    /// Other proxies to run beside them: a TOML file with [[peer]] name, command, port, files.
+    #[arg(long)]
+    peers: Option<PathBuf>,
     /// Rounds of every contender; the median counts.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
     /// Seconds of one run.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 3)]
     seconds: u32,
+    /// Count system calls too, in a run of their own under strace.
+    #[arg(long)]
+    system_calls: bool,
+    /// Rows on each shard for `scatter`.
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: u64,
+    /// Clients for `idle`.
+    #[arg(long, default_value_t = 5_000)]
+    idle_clients: usize,
+    /// Most entries of a directory for `scale`.
+    #[arg(long, default_value_t = 100_000)]
+    directory: u32,
     /// Where the figures go, as JSON.
     #[arg(long, default_value = "target/pgbench.json")]
     output: PathBuf,
     /// What `cargo bench` adds.
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-/// One way to the data.
-struct Contender {
-    name: &'static str,
-    port: u16,
-    /// The proxy's process; none for PostgreSQL itself.
-    process: Option<Child>,
-}
-
-impl Drop for Contender {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-/// What one run, or the median of several, showed.
-#[derive(Clone, Copy)]
-struct Figures {
-    tps: f64,
-    latency_ms: f64,
-    /// Microseconds of the proxy's CPU time per transaction.
-    cpu_us: Option<f64>,
 }
 
 fn main() -> Result<()> {
@@ -101,29 +100,24 @@ fn main() -> Result<()> {
     for shard in &shards {
         fill(shard)?;
     }
-    let first = shards.first().context("a shard")?;
-    let script = first.directory().join("script.sql");
-    fs::write(&script, SCRIPT)?;
-    let map = first.directory().join("map.toml");
-    fs::write(&map, map_over(&shards))?;
-
     let mut results = Vec::new();
-    for mode in &arguments.modes {
-        let start = |name: &String| match name.as_str() {
-            "direct" => Ok(direct(first)),
-            "pgbouncer" => pooler(first, mode),
-            "pgmeridian" => meridian(&map),
-            other => bail!("no contender is called {other}"),
-        };
-        let contenders: Vec<Contender> =
-            arguments.contenders.iter().map(start).collect::<Result<_>>()?;
-        for &clients in &arguments.clients {
-            results.extend(compare(&arguments, &contenders, &script, mode, clients)?);
-        }
+    for suite in &arguments.suites {
+        results.extend(match suite.as_str() {
+            "routed" => routed(&arguments, &shards)?,
+            "scale" => scale(&arguments, &shards)?,
+            "scatter" => scatter::compare(&shards, arguments.rows, arguments.rounds)?,
+            "idle" => idle::compare(&shards, arguments.idle_clients)?,
+            other => bail!("no suite is called {other}"),
+        });
+        fs::write(&arguments.output, serde_json::to_string_pretty(&results)?)?;
     }
-    fs::write(&arguments.output, serde_json::to_string_pretty(&results)?)?;
     println!("figures written to {}", arguments.output.display());
     Ok(())
+}
+
+/// Prints a part of the report.
+fn say(text: &str) {
+    println!("{text}");
 }
 
 fn fill(shard: &Cluster) -> Result<()> {
@@ -137,232 +131,178 @@ fn fill(shard: &Cluster) -> Result<()> {
     })
 }
 
-fn map_over(shards: &[Cluster]) -> String {
-    let mut map = format!("version = 1\ndatabase = \"{DATABASE}\"\ndefault_shard = \"usa-east\"\n");
-    for (index, shard) in shards.iter().enumerate() {
-        let (id, name, url) = (index + 1, shard.name(), shard.url());
-        let _ = write!(map, "[[shards]]\nid = {id}\nname = \"{name}\"\nurl = \"{url}\"\n");
+fn peers(arguments: &Arguments) -> Result<Peers> {
+    match &arguments.peers {
+        Some(file) => Ok(toml::from_str(&fs::read_to_string(file)?)?),
+        None => Ok(Peers::default()),
     }
-    map + "[keys.tenant]\ncolumns = [\"tenant_id\"]\ntype = \"bigint\"\nstrategy = \"hash\"\n\
-           [keys.tenant.hash]\nalgorithm = \"modulo\"\nshards = [\"usa-east\", \"usa-west\", \"deu\"]\n"
 }
 
-fn direct(shard: &Cluster) -> Contender {
-    Contender { name: "direct", port: shard.port(), process: None }
-}
-
-fn meridian(map: &Path) -> Result<Contender> {
-    let port = free_port()?;
-    let log = map.with_extension("log");
-    let process = Command::new(env!("CARGO_BIN_EXE_pgmeridian"))
-        .arg("serve")
-        .arg("--map")
-        .arg(map)
-        .args(["--listen", &format!("127.0.0.1:{port}")])
-        .current_dir(map.parent().context("the map's directory")?)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(fs::File::create(&log)?)
-        .spawn()
-        .context("pgmeridian serve")?;
-    await_port(Contender { name: "pgmeridian", port, process: Some(process) })
-        .with_context(|| fs::read_to_string(log).unwrap_or_default())
-}
-
-/// PgBouncer in transaction mode; an old one in session mode for prepared statements, which it can't keep
-/// apart otherwise.
-fn pooler(shard: &Cluster, mode: &str) -> Result<Contender> {
-    let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"]
-        .iter()
-        .find(|path| Path::new(path).is_file())
-        .context("PgBouncer is not installed: apt-get install pgbouncer")?;
-    let by_session = mode == "prepared" && pooler_version(program)? < POOLER_WITH_PREPARED;
-    let port = free_port()?;
-    let directory = shard.directory();
-    let users = directory.join("userlist.txt");
-    fs::write(&users, format!("\"{ROLE}\" \"{ROLE}\"\n"))?;
-    let config = directory.join(format!("pgbouncer.{port}.ini"));
-    let (pool_mode, size) = if by_session { ("session", 200) } else { ("transaction", POOL_SIZE) };
-    let prepared =
-        if mode == "prepared" && !by_session { "max_prepared_statements = 100\n" } else { "" };
-    fs::write(
-        &config,
-        format!(
-            "[databases]\n{DATABASE} = host=127.0.0.1 port={} dbname={DATABASE}\n\
-             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             auth_type = scram-sha-256\nauth_file = {}\npool_mode = {pool_mode}\n\
-             default_pool_size = {size}\nmax_client_conn = 1000\nlog_connections = 0\n\
-             log_disconnections = 0\nignore_startup_parameters = extra_float_digits\n{prepared}",
-            shard.port(),
-            users.display(),
-        ),
-    )?;
-    let process = shard
-        .command(program)
-        .arg("-q")
-        .arg(&config)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("pgbouncer")?;
-    await_port(Contender {
-        name: if by_session { "pgbouncer (session)" } else { "pgbouncer" },
-        port,
-        process: Some(process),
-    })
-}
-
-fn pooler_version(program: &str) -> Result<(u32, u32)> {
-    let output = Command::new(program).arg("--version").output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let parse = || {
-        let mut numbers = text.lines().next()?.split_whitespace().nth(1)?.split('.');
-        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-    };
-    parse().with_context(|| format!("PgBouncer's version in {text:?}"))
-}
-
-fn await_port(mut contender: Contender) -> Result<Contender> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect(("127.0.0.1", contender.port)).is_err() {
-        let ended = match &mut contender.process {
-            Some(process) => process.try_wait()?.is_some(),
-            None => false,
+/// One shard chosen by the tenant's key.
+fn routed(arguments: &Arguments, shards: &[Cluster]) -> Result<Vec<Value>> {
+    let first = shards.first().context("a shard")?;
+    let directory = first.directory();
+    let script = directory.join("script.sql");
+    fs::write(&script, SCRIPT)?;
+    let peers = peers(arguments)?;
+    let mut results = Vec::new();
+    for mode in &arguments.modes {
+        let start = |name: &String| match name.as_str() {
+            "direct" => Ok(contenders::direct(first)),
+            "pgbouncer" => contenders::pooler(first, mode),
+            "pgmeridian" => {
+                contenders::meridian("pgmeridian", directory, &map_over(shards, 3, BY_HASH))
+            }
+            "unsharded" => {
+                contenders::meridian("unsharded", directory, &map_over(shards, 1, BY_HASH))
+            }
+            other => bail!("no contender is called {other}"),
         };
-        ensure!(!ended && Instant::now() < deadline, "{} did not start", contender.name);
-        std::thread::sleep(Duration::from_millis(20));
+        let mut all: Vec<Contender> =
+            arguments.contenders.iter().map(start).collect::<Result<_>>()?;
+        for peer in &peers.peer {
+            all.push(contenders::peer(peer, shards, directory)?);
+        }
+        for &clients in &arguments.clients {
+            let load = Load { script: &script, mode, clients, seconds: arguments.seconds };
+            results.extend(compare(arguments, &all, "routed", &load)?);
+        }
     }
-    Ok(contender)
+    Ok(results)
 }
 
-/// All contenders in one mode with one number of clients, interleaved.
+/// Cost that should not grow: shards in the map, tenants in the directory, shapes of statements.
+fn scale(arguments: &Arguments, shards: &[Cluster]) -> Result<Vec<Value>> {
+    let first = shards.first().context("a shard")?;
+    let directory = first.directory();
+    let script = directory.join("script.sql");
+    fs::write(&script, SCRIPT)?;
+    let meridian = |name: &str, map: &str| contenders::meridian(name, directory, map);
+    let mut all = vec![contenders::pooler(first, "simple")?];
+    for names in [3, 30, 1000] {
+        all.push(meridian(&format!("{names} shards"), &map_over(shards, names, BY_HASH))?);
+    }
+    let mut entries = 1_000;
+    while entries <= arguments.directory {
+        let map = map_over(shards, 3, &listed(entries));
+        all.push(meridian(&format!("directory of {entries}"), &map)?);
+        entries *= 10;
+    }
+    let load = Load { script: &script, mode: "simple", clients: 16, seconds: arguments.seconds };
+    let mut results = compare(arguments, &all, "scale", &load)?;
+    drop(all);
+
+    let by_hash = map_over(shards, 3, BY_HASH);
+    let all = [contenders::pooler(first, "simple")?, meridian("pgmeridian", &by_hash)?];
+    for shapes in [1, 100, 10_000] {
+        fs::write(
+            &script,
+            format!(
+                "\\set tenant random(1, 10000)\n\\set shape random(1, {shapes})\n\
+                 SELECT balance AS b:shape, note FROM tenant_accounts WHERE tenant_id = :tenant;\n"
+            ),
+        )?;
+        results.extend(compare(arguments, &all, &format!("{shapes} shapes"), &load)?);
+    }
+    Ok(results)
+}
+
+/// A directory that lists that many tenants, the others by hash.
+fn listed(entries: u32) -> String {
+    let names = ["usa-east", "usa-west", "deu"];
+    let entry = |n: u32| format!("{n} = \"{}\"", names[n as usize % names.len()]);
+    let listed: Vec<String> = (1..=entries).map(entry).collect();
+    format!(
+        "strategy = \"directory\"\n[keys.tenant.directory]\notherwise = \"hash\"\n\
+         entries = {{ {} }}\n[keys.tenant.hash]\nalgorithm = \"modulo\"\nshards = [{{shards}}]\n",
+        listed.join(", ")
+    )
+}
+
+/// All contenders under one load, interleaved.
 fn compare(
     arguments: &Arguments,
     contenders: &[Contender],
-    script: &Path,
-    mode: &str,
-    clients: u32,
+    suite: &str,
+    load: &Load<'_>,
 ) -> Result<Vec<Value>> {
     // A proxy logs in to the shards with its first clients; that belongs to no round.
     for contender in contenders {
-        measure(contender, script, mode, clients, WARM_UP_SECONDS)?;
+        load::run(contender, &Load { seconds: WARM_UP_SECONDS, ..load.clone() })?;
     }
     let mut runs: Vec<Vec<Figures>> = contenders.iter().map(|_| Vec::new()).collect();
     for _ in 0..arguments.rounds {
         for (contender, runs) in contenders.iter().zip(&mut runs) {
-            runs.push(measure(contender, script, mode, clients, arguments.seconds)?);
+            runs.push(load::run(contender, load)?);
         }
     }
-    let medians: Vec<Figures> = runs.iter().map(|runs| median_figures(runs)).collect();
-    let reference = contenders
-        .iter()
-        .zip(&medians)
-        .find(|(contender, _)| contender.name.starts_with("pgbouncer"))
-        .map(|(_, figures)| *figures);
-    println!("\n-M {mode}, {clients} clients (in brackets: ratios to PgBouncer)");
+    let mut calls = vec![None; contenders.len()];
+    if arguments.system_calls {
+        for (contender, calls) in contenders.iter().zip(&mut calls) {
+            *calls = load::system_calls(contender, &Load { seconds: 2, ..load.clone() })?;
+        }
+    }
+    let medians: Vec<(Figures, f64)> = runs.iter().map(|runs| Figures::median(runs)).collect();
+    Ok(report(contenders, suite, load, &medians, &calls, arguments))
+}
+
+/// Prints a table and returns its figures, each beside PgBouncer's.
+fn report(
+    contenders: &[Contender],
+    suite: &str,
+    load: &Load<'_>,
+    medians: &[(Figures, f64)],
+    calls: &[Option<f64>],
+    arguments: &Arguments,
+) -> Vec<Value> {
+    let named = contenders.iter().zip(medians);
+    let reference = named.clone().find(|(contender, _)| contender.name.starts_with("pgbouncer"));
+    let reference = reference.map(|(_, (figures, _))| *figures);
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
-    table.set_header(["", "tps", "latency ms", "proxy CPU µs/transaction"]);
+    table.set_header([
+        "",
+        "tps",
+        "latency ms",
+        "99 % ms",
+        "CPU µs",
+        "switches",
+        "calls",
+        "resident MiB",
+    ]);
     let mut results = Vec::new();
-    for (contender, own) in contenders.iter().zip(&medians) {
+    for ((contender, (own, spread)), calls) in named.zip(calls) {
         let ratio = |of: fn(&Figures) -> Option<f64>| {
             reference.as_ref().and_then(of).zip(of(own)).map(|(reference, own)| own / reference)
         };
-        let ratios = [ratio(|f| Some(f.tps)), ratio(|f| Some(f.latency_ms)), ratio(|f| f.cpu_us)];
-        let cells = [
-            format!("{:.0}", own.tps),
-            format!("{:.3}", own.latency_ms),
-            own.cpu_us.map(|cpu| format!("{cpu:.1}")).unwrap_or_default(),
-        ];
-        let cells = cells.into_iter().zip(ratios).map(|(cell, ratio)| {
-            ratio.map_or(cell.clone(), |ratio| format!("{cell} ({ratio:.2})"))
-        });
-        table.add_row(std::iter::once(contender.name.to_owned()).chain(cells));
-        let [tps_ratio, latency_ratio, cpu_ratio] = ratios;
+        let [tps, latency, cpu] =
+            [ratio(|f| Some(f.tps)), ratio(|f| Some(f.latency_ms)), ratio(|f| f.cpu_us)];
+        let cell = |value: Option<f64>, digits: usize, ratio: Option<f64>| match (value, ratio) {
+            (Some(value), Some(ratio)) => format!("{value:.digits$} ({ratio:.2})"),
+            (Some(value), None) => format!("{value:.digits$}"),
+            (None, _) => String::new(),
+        };
+        table.add_row([
+            contender.name.clone(),
+            cell(Some(own.tps), 0, tps),
+            cell(Some(own.latency_ms), 3, latency),
+            cell(Some(own.p99_ms), 2, None),
+            own.cpu_us
+                .map_or(String::new(), |_| cell(own.cpu_us, 1, cpu) + &format!(" ±{spread:.1}")),
+            cell(own.switches, 2, None),
+            cell(*calls, 2, None),
+            cell(own.memory_mib, 1, None),
+        ]);
         results.push(json!({
-            "contender": contender.name, "mode": mode, "clients": clients,
-            "rounds": arguments.rounds, "seconds": arguments.seconds,
-            "tps": own.tps, "latency_ms": own.latency_ms, "cpu_us_per_transaction": own.cpu_us,
-            "tps_to_pgbouncer": tps_ratio,
-            "latency_to_pgbouncer": latency_ratio,
-            "cpu_to_pgbouncer": cpu_ratio,
+            "suite": suite, "contender": contender.name, "mode": load.mode, "clients": load.clients,
+            "rounds": arguments.rounds, "seconds": load.seconds, "figures": own.json(),
+            "cpu_spread_us": spread, "system_calls_per_transaction": calls,
+            "tps_to_pgbouncer": tps, "latency_to_pgbouncer": latency, "cpu_to_pgbouncer": cpu,
         }));
     }
-    println!("{table}");
-    Ok(results)
-}
-
-fn measure(
-    contender: &Contender,
-    script: &Path,
-    mode: &str,
-    clients: u32,
-    seconds: u32,
-) -> Result<Figures> {
-    let before = cpu_seconds(contender)?;
-    let output = Command::new(pgbench()?)
-        .args(["--no-vacuum", "-M", mode, "-c", &clients.to_string()])
-        .args(["-j", &clients.min(2).to_string(), "-T", &seconds.to_string()])
-        .args(["-h", "127.0.0.1", "-p", &contender.port.to_string(), "-U", ROLE])
-        .arg("-f")
-        .arg(script)
-        .arg(DATABASE)
-        .env("PGPASSWORD", ROLE)
-        .output()
-        .context("pgbench")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("pgbench through {}, -M {mode}, {clients} clients: {said}", contender.name);
-    }
-    let transactions = figure(&text, "number of transactions actually processed: ")?;
-    let cpu_us = cpu_seconds(contender)?
-        .zip(before)
-        .map(|(after, before)| (after - before) * 1e6 / transactions);
-    Ok(Figures {
-        tps: figure(&text, "tps = ")?,
-        latency_ms: figure(&text, "latency average = ")?,
-        cpu_us,
-    })
-}
-
-fn pgbench() -> Result<PathBuf> {
-    let packaged = Programs::find()?.path("pgbench");
-    Ok(if packaged.is_file() { packaged } else { PathBuf::from("pgbench") })
-}
-
-/// The number after a label in pgbench's report.
-fn figure(report: &str, label: &str) -> Result<f64> {
-    let (_, rest) = report.split_once(label).with_context(|| format!("{label} in {report}"))?;
-    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-    Ok(rest.get(..end).unwrap_or_default().parse()?)
-}
-
-/// User and system time of a proxy's process so far: fields 14 and 15 of /proc/PID/stat (proc(5)), counted
-/// after the program's name, which may contain anything but ends with the last parenthesis.
-fn cpu_seconds(contender: &Contender) -> Result<Option<f64>> {
-    let Some(process) = &contender.process else { return Ok(None) };
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.id()))?;
-    let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
-    let ticks: f64 = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|ticks| ticks.parse::<f64>().ok())
-        .sum();
-    Ok(Some(ticks / TICKS_PER_SECOND))
-}
-
-fn median_figures(runs: &[Figures]) -> Figures {
-    let of = |value: &dyn Fn(&Figures) -> Option<f64>| {
-        let mut values: Vec<f64> = runs.iter().filter_map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
-    };
-    Figures {
-        tps: of(&|run| Some(run.tps)).unwrap_or(f64::NAN),
-        latency_ms: of(&|run| Some(run.latency_ms)).unwrap_or(f64::NAN),
-        cpu_us: of(&|run| run.cpu_us),
-    }
+    println!(
+        "\n{suite}, -M {}, {} clients (per transaction; in brackets: ratios to PgBouncer)\n{table}",
+        load.mode, load.clients
+    );
+    results
 }
