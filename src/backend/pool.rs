@@ -352,11 +352,13 @@ impl Pool {
         let main = self.main.as_ref().ok_or(BackendError::Closed)?;
         loop {
             if self.book.gate() != Gate::Open {
-                self.book.pass_gate(self.wait_timeout).await?;
+                Box::pin(self.book.pass_gate(self.wait_timeout)).await?;
             }
             let object = match main.timeout_get(&NO_WAIT).await {
                 Ok(object) => object,
-                Err(PoolError::Timeout(_)) => self.wait(main).await.map_err(|e| self.blame(e))?,
+                Err(PoolError::Timeout(_)) => {
+                    Box::pin(self.wait(main)).await.map_err(|e| self.blame(e))?
+                }
                 Err(error) => return Err(self.blame(error)),
             };
             if self.book.gate() == Gate::Open {
@@ -563,8 +565,9 @@ impl managed::Manager for Manager {
 
     async fn create(&self) -> Result<Box<Connection>, BackendError> {
         let attempt = self.breaker.attempt(Instant::now()).ok_or(BackendError::BreakerOpen)?;
-        let made =
-            connect(&self.target, &self.settings.options, self.settings.connect_timeout).await;
+        // Boxed: a client's future must not be as large as what it seldom does.
+        let options = &self.settings.options;
+        let made = Box::pin(connect(&self.target, options, self.settings.connect_timeout)).await;
         match &made {
             Ok(_) => {
                 add(&METRICS.backend_connects, 1);

@@ -248,7 +248,7 @@ impl Executor {
             self.resolve_unit(bytes, &mut unit).await?;
         }
         let result = if let Some(scatter) = unit.scatter.take() {
-            self.run_scatter_unit(unit, scatter, bytes, sync).await
+            Box::pin(self.run_scatter_unit(unit, scatter, bytes, sync)).await
         } else if unit.needs_shard() || (sync && self.batch.open_on.is_some()) {
             self.run_on_shard(unit, bytes, sync).await
         } else {

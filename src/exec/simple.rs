@@ -105,7 +105,7 @@ impl Executor {
         if !unknown && self.world.catalog_known {
             return result;
         }
-        if self.refresh_world().await? {
+        if Box::pin(self.refresh_world()).await? {
             return self.plan_once(text, planned).0;
         }
         result
@@ -127,7 +127,7 @@ impl Executor {
     async fn run_planned(&mut self, planned: &[Planned], text: &[u8]) -> Result<(), Failure> {
         match planned {
             [one] => self.run_one(one, text).await,
-            many => self.run_string(many, text).await,
+            many => Box::pin(self.run_string(many, text)).await,
         }
     }
 
@@ -189,7 +189,7 @@ impl Executor {
         self.refuse_session_state(&planned.entry)?;
         if plan.answer == Answer::Stream {
             self.last_route.note(plan, &self.world);
-            return self.scatter_query(plan, &text).await;
+            return Box::pin(self.scatter_query(plan, &text)).await;
         }
         let shard = self.one_shard(plan)?;
         self.last_route.note(plan, &self.world);

@@ -388,7 +388,8 @@ impl Executor {
         }
         self.session.schema_changed = false;
         let seen = self.worker.shared.store.version();
-        if let Err(error) = self.worker.shared.store.refresh_catalog(seen, true).await {
+        let read = Box::pin(self.worker.shared.store.refresh_catalog(seen, true));
+        if let Err(error) = read.await {
             tracing::warn!(%error, "the schema could not be read again after a change");
         }
     }

@@ -33,7 +33,7 @@ enum Next {
 }
 
 /// Serves a client until it is gone.
-pub(super) async fn run(mut executor: Executor) {
+pub(super) async fn run(mut executor: Box<Executor>) {
     let shared = Arc::clone(executor.shared());
     let mut drain = pin!(shared.drain.notified());
     let mut unit = 0;
@@ -43,7 +43,7 @@ pub(super) async fn run(mut executor: Executor) {
             Ok(next) => next,
             Err(error) => {
                 wire::backend::error(&mut executor.io.outbox, &error.into(), Severity::Fatal);
-                return executor.io.drain().await;
+                return Box::pin(executor.io.drain()).await;
             }
         };
         let result = match next {
@@ -62,7 +62,7 @@ pub(super) async fn run(mut executor: Executor) {
             }
             Next::Fill => {
                 if shared.draining.load(Ordering::Relaxed) && executor.is_idle() {
-                    return farewell(executor, &shutting_down()).await;
+                    return Box::pin(farewell(executor, &shutting_down())).await;
                 }
                 if executor.client.is_killed() {
                     return farewell(executor, &shutting_down()).await;
@@ -110,7 +110,7 @@ pub(super) async fn run(mut executor: Executor) {
                     return farewell(executor, &shutting_down()).await;
                 }
                 if let Some(error) = executor.lost_state() {
-                    return farewell(executor, &error).await;
+                    return Box::pin(farewell(executor, &error)).await;
                 }
             }
             Err(Gone::Client) => return,
@@ -172,7 +172,7 @@ fn shutting_down() -> SqlError {
 }
 
 /// The connection ends with an error.
-async fn farewell(mut executor: Executor, error: &SqlError) {
+async fn farewell(mut executor: Box<Executor>, error: &SqlError) {
     wire::backend::error(&mut executor.io.outbox, error, Severity::Fatal);
     executor.io.shutdown().await;
 }

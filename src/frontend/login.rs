@@ -124,7 +124,7 @@ pub(super) async fn login(
     socket: TcpStream,
     peer: SocketAddr,
     task: Arc<OnceLock<AbortHandle>>,
-) -> Option<Executor> {
+) -> Option<Box<Executor>> {
     let mut door = Door { socket, inbox: Vec::new() };
     let entered = tokio::time::timeout(LOGIN_TIMEOUT, enter(&worker, &mut door, peer)).await;
     let outcome = match entered {
@@ -372,10 +372,10 @@ async fn greet(
     session: Session,
     slot: CancelSlot,
     client: Client,
-) -> Option<Executor> {
+) -> Option<Box<Executor>> {
     let key = slot.key();
     let io = ClientIo::new(door.socket, door.inbox);
-    let mut executor = Executor::new(worker, io, session, slot, client);
+    let mut executor = Box::new(Executor::new(worker, io, session, slot, client));
     match executor.greeting().await {
         Ok(parameters) => {
             let out = &mut executor.io.outbox;

@@ -51,7 +51,9 @@ pub async fn serve(worker: Arc<Worker>, listener: TcpListener) {
                 let task = Arc::clone(&own);
                 let spawned = tokio::spawn(async move {
                     let _counted = Counted::new();
-                    if let Some(executor) = login::login(worker, socket, peer, task).await {
+                    // Boxed: it is soon done, and would make every client larger.
+                    let login = Box::pin(login::login(worker, socket, peer, task)).await;
+                    if let Some(executor) = login {
                         client::run(executor).await;
                     }
                 });

@@ -53,7 +53,7 @@ impl Executor {
                 Ok(()) => at = raw.end,
                 Err(Obstacle::UnknownTable) => {
                     refreshed = true;
-                    if let Err(error) = self.refresh_world().await {
+                    if let Err(error) = Box::pin(self.refresh_world()).await {
                         unit.error = Some(error);
                         return Ok(());
                     }
