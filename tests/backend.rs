@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use pgmeridian::backend::{
-    BackendError, Host, Login, PoolSettings, Pools, ShardPools, SslMode, Target, connect,
+    BackendError, Host, Login, PoolSettings, Pools, ShardPools, SslMode, Target, TlsOptions,
+    connect,
 };
 use pgmeridian::config::{Config, Secret};
 use pgmeridian::error::SqlState;
@@ -98,7 +99,10 @@ impl Server {
             user: user.to_owned(),
             password: Secret::new(password),
             database: "postgres".to_owned(),
+            keys: None,
             ssl_mode: SslMode::Prefer,
+            tls: TlsOptions::default(),
+            require_auth: None,
             options: Vec::new(),
         }
     }
@@ -118,7 +122,7 @@ impl Drop for Server {
 }
 
 fn login() -> Login {
-    Login { user: "trusted".to_owned(), password: None, fallback: None, database: None }
+    Login { user: "trusted".to_owned(), password: None, fallback: None, keys: None, database: None }
 }
 
 fn is_root() -> bool {
@@ -204,13 +208,14 @@ async fn refusals(server: &Server) {
     check(server.target("plain", "x"), wrong, "password authentication failed").await;
     check(server.target("hashed", "x"), wrong, "password authentication failed").await;
     check(server.target("scram", "x"), wrong, "password authentication failed").await;
-    check(server.target("scram", ""), down, "asks for a password").await;
+    let unknown = SqlState::INVALID_AUTHORIZATION;
+    check(server.target("scram", ""), unknown, "asks for a password").await;
     check(server.target("refused", ""), SqlState::INVALID_AUTHORIZATION, "rejects").await;
     let nowhere = Target { database: "nowhere".to_owned(), ..server.target("trusted", "") };
     check(nowhere, SqlState::INVALID_CATALOG_NAME, "does not exist").await;
     check(Target { port: 1, ..server.target("trusted", "") }, down, "refused").await;
     let tls = Target { ssl_mode: SslMode::Require, ..server.target("trusted", "") };
-    check(tls, down, "sslmode=require").await;
+    check(tls, down, "server does not support SSL, but SSL was required").await;
     // Nobody answers: a listener whose queue takes the connection, and that is all.
     let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let target = Target { port: deaf.local_addr().unwrap().port(), ..server.target("trusted", "") };
@@ -442,7 +447,10 @@ async fn liar(script: Vec<u8>) -> Target {
         user: "u".to_owned(),
         password: Secret::new("p"),
         database: "d".to_owned(),
+        keys: None,
         ssl_mode: SslMode::Disable,
+        tls: TlsOptions::default(),
+        require_auth: None,
         options: Vec::new(),
     }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use pgmeridian::error::{SqlError, SqlState};
 use pgmeridian::wire::backend::{self, FieldDescription, STATUS_IDLE, Severity};
-use pgmeridian::wire::scram::{MECHANISM, ServerExchange, Verifier};
+use pgmeridian::wire::scram::{Binding, MECHANISM, ServerExchange, Verifier};
 use pgmeridian::wire::startup::{self, FirstPacket};
 use pgmeridian::wire::{ProtocolError, frame, frontend};
 
@@ -86,7 +86,8 @@ fn log_in(client: &mut Client) -> Result<(), SqlError> {
     let (_, body) = client.message().ok_or_else(gone)?;
     let initial = frontend::SaslInitialView::parse(&body)?;
     assert_eq!(initial.mechanism, MECHANISM.as_bytes());
-    let exchange = ServerExchange::new(Verifier::from_password("gehéim".as_bytes()));
+    let verifier = Verifier::from_password("gehéim".as_bytes());
+    let exchange = ServerExchange::new(verifier, Binding::Unsupported);
     let first = exchange.first(initial.message.unwrap()).map_err(|e| e.sql_error("bot"))?;
     client.send(|out| backend::authentication_sasl_continue(out, first.1.as_bytes()));
     let (_, body) = client.message().ok_or_else(gone)?;

@@ -29,12 +29,16 @@ const BACKLOG: i32 = 1024;
 /// default shard's time.
 const SCHEMA_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often the certificate's files are looked at: it costs a system call for each.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How often idle connections are looked through, and the schema is tried again while it is unknown.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A running proxy.
 pub struct Server {
     shared: Arc<Shared>,
+    gate: Arc<frontend::Gate>,
     address: SocketAddr,
     stop: Arc<Notify>,
     threads: Vec<JoinHandle<()>>,
@@ -53,6 +57,10 @@ impl Server {
         refuse_unsupported(&config)?;
         let address = resolve(&config.listen.address)?;
         let accounts = accounts(&config, &map, address)?;
+        let gate = Arc::new(
+            frontend::Gate::new(&config, accounts.values())
+                .context("[listen] tls can't be used")?,
+        );
         let store = Arc::new(Store::new(map));
         let shared = Arc::new(Shared::new(store, config, accounts));
         if let Err(error) = shared.store.refresh_catalog(0, true).await {
@@ -65,9 +73,13 @@ impl Server {
         let address = listener.local_addr()?;
         let stop = Arc::new(Notify::new());
         let accepting = Arc::new(AtomicBool::new(true));
-        let thread = client_thread(Arc::clone(&shared), listener, Arc::clone(&stop))?;
-        let tasks = vec![tokio::spawn(follow_schema(Arc::clone(&shared.store)))];
-        Ok(Self { shared, address, stop, threads: vec![thread], accepting, tasks })
+        let thread =
+            client_thread(Arc::clone(&shared), Arc::clone(&gate), listener, Arc::clone(&stop))?;
+        let mut tasks = vec![tokio::spawn(follow_schema(Arc::clone(&shared.store)))];
+        if let Some(tls) = &gate.tls {
+            tasks.push(tokio::spawn(follow_certificate(Arc::clone(tls))));
+        }
+        Ok(Self { shared, gate, address, stop, threads: vec![thread], accepting, tasks })
     }
 
     /// Serves health and metrics too, on this runtime, until the server ends; where.
@@ -105,6 +117,17 @@ impl Server {
         let world = self.shared.store.swap_map(map).await?;
         info!(version = world.map.version(), "the map was swapped");
         Ok(world.map.version())
+    }
+
+    /// Reads the certificate for clients again; whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// It can't be used; the old one stays.
+    pub fn reload_certificate(&self) -> Result<bool> {
+        let Some(tls) = &self.gate.tls else { return Ok(false) };
+        tls.reload()?;
+        Ok(true)
     }
 
     /// Stops accepting, lets what runs finish for at most `limits.drain_timeout`, then closes everything.
@@ -149,16 +172,6 @@ impl Drop for Server {
 
 /// A setting that is understood but has no effect yet must not look as if it had.
 fn refuse_unsupported(config: &Config) -> Result<()> {
-    if config.listen.tls.is_some() {
-        bail!(
-            "[listen] tls is not supported yet\nhint: leave it out, and put TLS in front of the proxy"
-        );
-    }
-    if matches!(config.auth.method, AuthMethod::Md5 | AuthMethod::Cert) {
-        bail!(
-            "[auth] method \"md5\" and \"cert\" are not supported yet\nhint: use \"scram-sha-256\""
-        );
-    }
     if config.pool.mode != PoolMode::Transaction {
         bail!(
             "[pool] mode \"session\" and \"statement\" are not supported yet\nhint: use \"transaction\""
@@ -203,11 +216,23 @@ fn accounts(
     };
     Ok(users
         .into_iter()
-        .map(|user| {
-            let verifier = user.password.as_ref().map(crate::config::Password::verifier);
-            (user.name.clone(), Account { user, verifier })
-        })
+        .map(|user| (user.name.clone(), Account::new(user, config.auth.method == AuthMethod::Md5)))
         .collect())
+}
+
+/// Takes a renewed certificate when its files change.
+async fn follow_certificate(tls: Arc<frontend::ServerTls>) {
+    loop {
+        tokio::time::sleep(CERTIFICATE_INTERVAL).await;
+        match tls.follow() {
+            Ok(true) => info!("the certificate for clients has changed and was read again"),
+            Ok(false) => {}
+            Err(error) => warn!(
+                %error,
+                "the certificate for clients has changed and can't be used; the old one stays"
+            ),
+        }
+    }
 }
 
 /// Notices changes of the schema that were not made through this proxy.
@@ -237,6 +262,7 @@ fn listen(address: SocketAddr) -> Result<std::net::TcpListener> {
 /// One thread with a runtime of its own: all its clients and connections live on it.
 fn client_thread(
     shared: Arc<Shared>,
+    gate: Arc<frontend::Gate>,
     listener: std::net::TcpListener,
     stop: Arc<Notify>,
 ) -> Result<JoinHandle<()>> {
@@ -249,7 +275,7 @@ fn client_thread(
             };
             let worker = Arc::new(Worker::new(Arc::clone(&shared)));
             shared.enlist(&worker);
-            tokio::spawn(frontend::serve(Arc::clone(&worker), listener));
+            tokio::spawn(frontend::serve(Arc::clone(&worker), gate, listener));
             let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
             loop {
                 tokio::select! {

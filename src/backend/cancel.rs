@@ -1,4 +1,4 @@
-//! Cancel requests: a connection of their own, one packet, no answer.
+//! Cancel requests: a connection of their own, encrypted as the target asks for, one packet, no answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::BackendError;
-use super::stream::Stream;
+use super::stream::{Encryption, Stream};
 use super::target::Target;
 use crate::wire::startup::cancel_into;
 
@@ -56,7 +56,7 @@ pub async fn cancel(
     timeout: Duration,
 ) -> Result<(), BackendError> {
     let request = async {
-        let mut stream = Stream::connect(target).await.map_err(BackendError::Connect)?;
+        let mut stream = Stream::connect(target, Encryption::of_cancel(target)).await?;
         let mut packet = Vec::new();
         cancel_into(&mut packet, pid, secret);
         stream.write_all(&packet).await.map_err(BackendError::Connect)?;

@@ -1,18 +1,19 @@
-//! Dials a shard and logs in: protocol 3.0; trust, cleartext, md5 and SCRAM-SHA-256.
+//! Dials a shard and logs in: protocol 3.0, over TLS as `sslmode` says; trust, certificates, cleartext, md5
+//! and SCRAM-SHA-256, bound to the shard's certificate where it can be.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
 
 use super::connection::Connection;
 use super::error::BackendError;
-use super::stream::Stream;
-use super::target::Target;
+use super::stream::{Encryption, Stream};
+use super::target::{ChannelBinding, Target};
 use crate::wire::backend::tag;
 use crate::wire::frame::AUTH_BYTES_MAX;
 use crate::wire::response::{self, Authentication, ServerError};
+use crate::wire::scram::client::{ClientBinding, ClientError, ClientExchange, Credentials};
 use crate::wire::{ProtocolError, frontend, scram, startup};
 
 /// Connects and logs in, within `timeout` altogether. `options` are further parameters of the startup
@@ -30,9 +31,6 @@ pub async fn connect(
     options: &[(String, String)],
     timeout: Duration,
 ) -> Result<Connection, BackendError> {
-    if !target.ssl_mode.allows_plaintext() {
-        return Err(BackendError::Tls(target.ssl_mode.word()));
-    }
     match tokio::time::timeout(timeout, dial(target, options)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(BackendError::ConnectTimeout(timeout)),
@@ -43,7 +41,42 @@ async fn dial(
     target: &Arc<Target>,
     options: &[(String, String)],
 ) -> Result<Connection, BackendError> {
-    let stream = Stream::connect(target).await.map_err(BackendError::Connect)?;
+    let mut first = None;
+    for encryption in Encryption::attempts(target) {
+        match dial_once(target, *encryption, options).await {
+            Err(error) if first.is_none() && was_turned_down(&error) => first = Some(error),
+            Err(error) => return Err(first.filter(|_| !says_more(&error)).unwrap_or(error)),
+            made => return made,
+        }
+    }
+    Err(first.unwrap_or_else(BackendError::eof))
+}
+
+/// It may be otherwise with TLS, or without: the server has no entry for such a connection (which is all
+/// that it says 28000 for before it has looked at the user), or TLS does not come about.
+fn was_turned_down(error: &BackendError) -> bool {
+    match error {
+        BackendError::Refused(error) => error.code() == "28000",
+        BackendError::Tls(_) => true,
+        _ => false,
+    }
+}
+
+/// The second attempt came further than the first one.
+fn says_more(second: &BackendError) -> bool {
+    match second {
+        BackendError::Refused(error) => error.code() != "28000",
+        BackendError::Tls(_) | BackendError::Connect(_) => false,
+        _ => true,
+    }
+}
+
+async fn dial_once(
+    target: &Arc<Target>,
+    encryption: Encryption,
+    options: &[(String, String)],
+) -> Result<Connection, BackendError> {
+    let stream = Stream::connect(target, encryption).await?;
     let mut connection = Connection::new(stream, Arc::clone(target));
     match log_in(&mut connection, options).await {
         Ok(()) => Ok(connection),
@@ -106,7 +139,9 @@ async fn authenticate(connection: &mut Connection) -> Result<(), BackendError> {
         return Err(unexpected(tag));
     }
     let mut out = Vec::new();
-    match response::authentication(&body)? {
+    let request = response::authentication(&body)?;
+    check_method(connection, &request)?;
+    match request {
         Authentication::Ok => return Ok(()),
         Authentication::Cleartext => {
             frontend::password_into(&mut out, password(connection)?);
@@ -119,7 +154,9 @@ async fn authenticate(connection: &mut Connection) -> Result<(), BackendError> {
             );
         }
         Authentication::Sasl(mechanisms) => {
-            if !mechanisms.contains(&scram::MECHANISM.as_bytes()) {
+            let has = |wanted: &str| mechanisms.contains(&wanted.as_bytes());
+            let offer = Offer { plus: has(scram::MECHANISM_PLUS), plain: has(scram::MECHANISM) };
+            if !offer.plus && !offer.plain {
                 let offered: Vec<_> =
                     mechanisms.iter().map(|name| String::from_utf8_lossy(name)).collect();
                 return Err(BackendError::Authentication(format!(
@@ -128,7 +165,7 @@ async fn authenticate(connection: &mut Connection) -> Result<(), BackendError> {
                     scram::MECHANISM
                 )));
             }
-            sasl(connection).await?;
+            sasl(connection, offer).await?;
         }
         Authentication::Other(code) => {
             return Err(BackendError::Authentication(format!(
@@ -147,6 +184,48 @@ async fn authenticate(connection: &mut Connection) -> Result<(), BackendError> {
         Step::Ok => Ok(()),
         Step::Continue | Step::Final => Err(unexpected(tag::AUTHENTICATION)),
     }
+}
+
+/// What the URL demands of the way to log in: `require_auth`, and `channel_binding=require`, which only
+/// SCRAM can fulfil.
+fn check_method(connection: &Connection, request: &Authentication) -> Result<(), BackendError> {
+    let target = connection.target();
+    let name = match request {
+        Authentication::Ok => "none",
+        Authentication::Cleartext => "password",
+        Authentication::Md5(_) => "md5",
+        Authentication::Sasl(_) => "scram-sha-256",
+        Authentication::Other(7) => "gss",
+        Authentication::Other(9) => "sspi",
+        _ => "other",
+    };
+    if let Some(wanted) = &target.require_auth {
+        let mut words = wanted.split(',').map(str::trim);
+        let accepted = if wanted.trim_start().starts_with('!') {
+            words.all(|word| word.strip_prefix('!') != Some(name))
+        } else {
+            words.any(|word| word == name)
+        };
+        if !accepted {
+            return Err(BackendError::Authentication(format!(
+                "authentication method requirement \"{wanted}\" failed: it asks for {name}"
+            )));
+        }
+    }
+    let is_sasl = matches!(request, Authentication::Sasl(_));
+    if target.tls.channel_binding == ChannelBinding::Require && !is_sasl {
+        return Err(BackendError::Authentication(format!(
+            "channel binding required, but not supported by its authentication request ({name})"
+        )));
+    }
+    Ok(())
+}
+
+/// The SCRAM mechanisms that a shard offers.
+#[derive(Clone, Copy)]
+struct Offer {
+    plus: bool,
+    plain: bool,
 }
 
 fn password(connection: &Connection) -> Result<&[u8], BackendError> {
@@ -191,24 +270,74 @@ async fn next_authentication(connection: &mut Connection) -> Result<(Vec<u8>, St
     }
 }
 
-/// SCRAM-SHA-256. The server must prove that it knows the password too.
-async fn sasl(connection: &mut Connection) -> Result<(), BackendError> {
-    let unproven = |error: std::io::Error| {
-        BackendError::Authentication(format!("SCRAM-SHA-256 authentication failed: {error}"))
+/// SCRAM. The server must prove that it knows the password too.
+async fn sasl(connection: &mut Connection, offer: Offer) -> Result<(), BackendError> {
+    let hash = connection.stream().end_point_hash();
+    let (mechanism, binding) = choose(connection, offer, hash.as_deref())?;
+    let user = connection.target().user.clone();
+    let unproven = |error: ClientError| {
+        BackendError::Authentication(match error {
+            ClientError::OtherKeys => format!(
+                "only a SCRAM verifier is known of user \"{user}\", and the shard's has another salt \
+                 or iteration count; give the role the same verifier on every shard (ALTER ROLE … \
+                 PASSWORD 'SCRAM-SHA-256$…'), or set shard_password"
+            ),
+            error => format!("{mechanism} authentication failed: {error}"),
+        })
     };
-    let mut client = ScramSha256::new(password(connection)?, ChannelBinding::unsupported());
+    let exchange = ClientExchange::new(credentials(connection)?, binding);
     let mut out = Vec::new();
-    frontend::sasl_initial_into(&mut out, scram::MECHANISM, client.message());
+    frontend::sasl_initial_into(&mut out, mechanism, exchange.first().as_bytes());
     connection.send_all(&out).await?;
     let (challenge, Step::Continue) = next_authentication(connection).await? else {
         return Err(unexpected(tag::AUTHENTICATION));
     };
-    client.update(&challenge).map_err(unproven)?;
+    let (awaiting, proof) = exchange.challenged(&challenge).map_err(&unproven)?;
     out.clear();
-    frontend::sasl_response_into(&mut out, client.message());
+    frontend::sasl_response_into(&mut out, proof.as_bytes());
     connection.send_all(&out).await?;
     let (proof, Step::Final) = next_authentication(connection).await? else {
         return Err(unexpected(tag::AUTHENTICATION));
     };
-    client.finish(&proof).map_err(unproven)
+    awaiting.finish(&proof).map_err(&unproven)
+}
+
+/// The mechanism, and what is said about channel binding (`pg_SASL_init` in `fe-auth.c`).
+fn choose<'h>(
+    connection: &Connection,
+    offer: Offer,
+    hash: Option<&'h [u8]>,
+) -> Result<(&'static str, ClientBinding<'h>), BackendError> {
+    let wanted = connection.target().tls.channel_binding;
+    if offer.plus && !connection.is_encrypted() {
+        return Err(BackendError::Authentication(format!(
+            "it offers {} over a connection without TLS",
+            scram::MECHANISM_PLUS
+        )));
+    }
+    match hash {
+        Some(hash) if offer.plus && wanted != ChannelBinding::Disable => {
+            Ok((scram::MECHANISM_PLUS, ClientBinding::EndPoint(hash)))
+        }
+        _ if wanted == ChannelBinding::Require => Err(BackendError::Authentication(
+            "channel binding is required, but it offers no authentication method that supports it"
+                .to_owned(),
+        )),
+        _ if !offer.plain => Err(BackendError::Authentication(format!(
+            "it offers {} only, and its certificate can't be bound to",
+            scram::MECHANISM_PLUS
+        ))),
+        Some(_) if wanted != ChannelBinding::Disable => {
+            Ok((scram::MECHANISM, ClientBinding::NotOffered))
+        }
+        _ => Ok((scram::MECHANISM, ClientBinding::Unsupported)),
+    }
+}
+
+fn credentials(connection: &Connection) -> Result<Credentials, BackendError> {
+    let target = connection.target();
+    match &target.keys {
+        Some(keys) if target.password.is_empty() => Ok(Credentials::Keys(keys.clone())),
+        _ => password(connection).map(|password| Credentials::Password(password.to_vec())),
+    }
 }

@@ -367,6 +367,15 @@ impl Connection {
         }
     }
 
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// It is encrypted by TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.stream.is_encrypted()
+    }
+
     pub(super) fn target(&self) -> &Target {
         &self.target
     }

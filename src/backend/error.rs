@@ -30,8 +30,9 @@ pub enum BackendError {
     Refused(ServerError),
     /// It asks for an authentication that isn't spoken here, or failed to prove itself.
     Authentication(String),
-    /// The map asks for TLS, which there isn't yet.
-    Tls(&'static str),
+    /// No encrypted connection came about: no TLS there, a certificate that isn't trusted, a file of ours
+    /// that can't be read.
+    Tls(String),
     /// It doesn't speak the protocol.
     Protocol(ProtocolError),
     /// The connection ended while it worked.
@@ -140,11 +141,14 @@ impl BackendError {
                 sql.message = format!("shard \"{shard}\" refused the connection: {shards_words}");
                 sql
             }
-            Self::Authentication(why) => down(why.clone()),
-            Self::Tls(mode) => down(format!(
-                "Its URL asks for sslmode={mode}, and connections to shards are not encrypted yet."
-            ))
-            .hint("Use sslmode=prefer or sslmode=disable on a trusted network."),
+            Self::Authentication(why) => SqlError::new(
+                SqlState::INVALID_AUTHORIZATION,
+                format!("could not log in to shard \"{shard}\""),
+            )
+            .detail(format!("{why}.")),
+            Self::Tls(why) => {
+                down(format!("{why}.")).hint("Look at sslmode and sslrootcert in the shard's URL.")
+            }
             Self::Protocol(error) => SqlError::new(
                 SqlState::CONNECTION_FAILURE,
                 format!("shard \"{shard}\" does not speak the protocol"),
@@ -187,7 +191,7 @@ impl std::fmt::Display for BackendError {
             Self::BreakerOpen => f.write_str("not asked again yet after failed connections"),
             Self::Refused(error) => write!(f, "refused the connection: {error}"),
             Self::Authentication(why) => f.write_str(why),
-            Self::Tls(mode) => write!(f, "sslmode={mode} is not supported yet"),
+            Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::Protocol(error) => write!(f, "protocol violation: {error}"),
             Self::Lost(error) => write!(f, "connection lost: {error}"),
             Self::Statement(error) => write!(f, "{error}"),

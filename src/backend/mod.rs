@@ -8,25 +8,29 @@
 //! Invariants: what is not provably idle is closed, never reused; a shard that is down fails fast and
 //! does not touch the others; no password is ever printed.
 //!
-//! Absent: TLS to shards (`sslmode` stronger than `prefer` is refused, never silently plaintext),
-//! Kerberos, replicas, health checks by themselves.
+//! `sslmode` means what it means to libpq: a mode that promises encryption never ends in plaintext.
+//!
+//! Absent: Kerberos, replicas, health checks by themselves.
 
 mod books;
 mod breaker;
 mod cancel;
 mod connect;
 mod connection;
+mod control;
 mod error;
 mod pool;
 mod prepared;
 mod stream;
 mod target;
+mod tls;
 
 pub use self::books::{Books, ConnectionBook, Doing, Gate, LATENCY_BOUNDS_US, ShardBook};
 pub use self::cancel::{CancelKey, cancel};
 pub use self::connect::connect;
 pub use self::connection::{Connection, Row};
+pub use self::control::{Control, ControlError, ControlStream, control};
 pub use self::error::{BackendError, Side};
 pub use self::pool::{Idle, Lease, Login, Pool, PoolSettings, PoolStatus, Pools, ShardPools};
 pub use self::prepared::Prepared;
-pub use self::target::{Host, SslMode, Target};
+pub use self::target::{ChannelBinding, Host, SslMode, Target, TlsOptions};

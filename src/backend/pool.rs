@@ -29,6 +29,7 @@ use super::target::Target;
 use crate::config::{self, Secret};
 use crate::map::ShardId;
 use crate::observe::{METRICS, add};
+use crate::wire::scram::client::Keys;
 
 /// How pools behave.
 #[derive(Clone, Debug)]
@@ -76,6 +77,9 @@ pub struct Login {
     pub password: Option<Secret>,
     /// and this one where it isn't: the password that the user has here, if it is known.
     pub fallback: Option<Secret>,
+    /// SCRAM keys that the user has logged in with here, for where no password is known: they do where the
+    /// shard has the same verifier.
+    pub keys: Option<Keys>,
     /// Another database than that of the shards' URLs.
     pub database: Option<String>,
 }
@@ -85,9 +89,16 @@ impl Login {
     pub fn of(user: &config::User, database: Option<String>) -> Self {
         let fallback = match &user.password {
             Some(config::Password::Plain(password)) => Some(password.clone()),
-            Some(config::Password::Verifier(_)) | None => None,
+            Some(config::Password::Verifier(_) | config::Password::Md5(_)) | None => None,
         };
-        Self { user: user.name.clone(), password: user.shard_password.clone(), fallback, database }
+        let password = user.shard_password.clone();
+        Self { user: user.name.clone(), password, fallback, keys: None, database }
+    }
+
+    /// With the keys that the user has logged in with.
+    #[must_use]
+    pub fn with_keys(self, keys: Option<Keys>) -> Self {
+        Self { keys, ..self }
     }
 
     fn target(&self, shard: &Target) -> Target {
@@ -98,7 +109,8 @@ impl Login {
             (None, None) => Secret::default(),
         };
         let database = self.database.clone().unwrap_or_else(|| shard.database.clone());
-        Target { user: self.user.clone(), password, database, ..shard.clone() }
+        let keys = self.keys.clone();
+        Target { user: self.user.clone(), password, keys, database, ..shard.clone() }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::Secret;
 pub use crate::map::{Host, SslMode};
+use crate::wire::scram::client::Keys;
 
 /// A server, a database on it, and who logs in.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,11 +20,67 @@ pub struct Target {
     pub password: Secret,
     /// The database.
     pub database: String,
+    /// SCRAM keys of the role, where its password is not known.
+    pub keys: Option<Keys>,
     /// What is asked of TLS.
     pub ssl_mode: SslMode,
+    /// With which certificates, and how it begins.
+    pub tls: TlsOptions,
+    /// `require_auth`: methods that are accepted, or with `!` those that are not.
+    pub require_auth: Option<String>,
     /// Further parameters of the startup packet that belong to this server (`application_name`,
     /// `options` of its URL).
     pub options: Vec<(String, String)>,
+}
+
+/// libpq's parameters for TLS, besides `sslmode`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TlsOptions {
+    /// `sslrootcert`: a file, or `system`; by default `~/.postgresql/root.crt` if there is one.
+    pub root_cert: Option<String>,
+    /// `sslcert`; by default `~/.postgresql/postgresql.crt` if there is one.
+    pub cert: Option<String>,
+    /// `sslkey`; by default `~/.postgresql/postgresql.key`.
+    pub key: Option<String>,
+    /// `sslnegotiation=direct`: TLS from the first byte (PostgreSQL 17).
+    pub direct: bool,
+    /// `channel_binding`.
+    pub channel_binding: ChannelBinding,
+}
+
+/// Whether SCRAM must be bound to the shard's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ChannelBinding {
+    /// Never.
+    Disable,
+    /// Where the shard offers it.
+    #[default]
+    Prefer,
+    /// Always: a shard that does not offer it is not logged in to.
+    Require,
+}
+
+/// A parameter's value; the last one wins, an empty one is none.
+fn param<'p>(params: &'p [(String, String)], wanted: &str) -> Option<&'p str> {
+    let found = params.iter().rev().find(|(name, _)| name == wanted);
+    found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+}
+
+impl TlsOptions {
+    fn of(params: &[(String, String)]) -> Self {
+        let param = |wanted| param(params, wanted);
+        Self {
+            root_cert: param("sslrootcert").map(str::to_owned),
+            cert: param("sslcert").map(str::to_owned),
+            key: param("sslkey").map(str::to_owned),
+            direct: param("sslnegotiation") == Some("direct"),
+            channel_binding: match param("channel_binding") {
+                Some("disable") => ChannelBinding::Disable,
+                Some("require") => ChannelBinding::Require,
+                _ => ChannelBinding::Prefer,
+            },
+        }
+    }
 }
 
 impl Target {
@@ -67,8 +124,11 @@ impl From<&crate::map::ConnectionTarget> for Target {
                 .password
                 .as_ref()
                 .map_or_else(Secret::default, |password| Secret::new(password.reveal())),
+            keys: None,
             database: url.dbname.clone(),
             ssl_mode: url.sslmode,
+            tls: TlsOptions::of(&url.params),
+            require_auth: param(&url.params, "require_auth").map(str::to_owned),
             // The others speak to libpq, not to the server.
             options: url
                 .params

@@ -89,8 +89,15 @@ async fn serve(config: Config, map: crate::map::ShardMap, words: &Serve) -> anyh
     }
 }
 
-/// SIGHUP: the map file again, all of it or nothing.
+/// SIGHUP: the certificate and the map file again, each of them all or nothing.
 async fn reload(server: &Server, words: &Serve) {
+    match server.reload_certificate() {
+        Ok(true) => info!("the certificate for clients was read again"),
+        Ok(false) => {}
+        Err(error) => {
+            error!(%error, "the certificate for clients can't be used; the old one stays");
+        }
+    }
     let Ok(map) = load_map(&words.map) else {
         return error!("the map has faults; the old one stays");
     };

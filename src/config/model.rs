@@ -1,7 +1,10 @@
 //! The settings, their defaults, and the users that follow from the shards' URLs.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use md5::{Digest as _, Md5};
 
 use super::secret::Secret;
 use crate::wire::frame::STATEMENT_BYTES_MAX;
@@ -101,6 +104,8 @@ pub enum AuthMethod {
 pub struct User {
     /// The name, here and on the shards.
     pub name: String,
+    /// At most so many clients of this user at once.
+    pub clients_max: Option<usize>,
     /// What is known of the password; `None`: this user can't log in by password.
     pub password: Option<Password>,
     /// The password on the shards; by default that of a shard's URL where the URL's user is this one.
@@ -120,15 +125,36 @@ pub enum Password {
     Plain(Secret),
     /// A SCRAM verifier.
     Verifier(Verifier),
+    /// PostgreSQL's old hash, `md5` and 32 hexadecimal digits: the user's name is in it. It is as good as
+    /// the password for whoever gets hold of it.
+    Md5(Secret),
 }
 
 impl Password {
     /// The verifier of it. For a password it is computed, with another salt each time, which takes some
-    /// milliseconds: once per user, not per login.
-    pub fn verifier(&self) -> Verifier {
+    /// milliseconds: once per user, not per login. `None` for an md5 hash, which no verifier can be made of.
+    pub fn verifier(&self) -> Option<Verifier> {
         match self {
-            Self::Plain(password) => Verifier::from_password(password.expose().as_bytes()),
-            Self::Verifier(verifier) => verifier.clone(),
+            Self::Plain(password) => Some(Verifier::from_password(password.expose().as_bytes())),
+            Self::Verifier(verifier) => Some(verifier.clone()),
+            Self::Md5(_) => None,
+        }
+    }
+
+    /// The `md5…` hash of it, as PostgreSQL stores it; `None` for a SCRAM verifier, which can't be turned
+    /// back.
+    pub fn md5(&self, user: &str) -> Option<Secret> {
+        match self {
+            Self::Plain(password) => {
+                let salted = [password.expose().as_bytes(), user.as_bytes()].concat();
+                let mut hash = "md5".to_owned();
+                for byte in Md5::digest(salted) {
+                    let _ = write!(hash, "{byte:02x}");
+                }
+                Some(Secret::new(hash))
+            }
+            Self::Md5(hash) => Some(hash.clone()),
+            Self::Verifier(_) => None,
         }
     }
 }
@@ -285,6 +311,7 @@ pub fn users_of<'a>(shards: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> 
         let first = users.is_empty();
         users.push(User {
             name: name.to_owned(),
+            clients_max: None,
             password: Some(Password::Plain(password.clone())),
             shard_password: None,
             admin: first,
@@ -298,6 +325,13 @@ pub fn users_of<'a>(shards: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn md5_hashes_are_postgresql_s() {
+        // SELECT 'md5' || md5('geheim' || 'bot')
+        let plain = Password::Plain(Secret::new("geheim")).md5("bot");
+        assert_eq!(plain, Some(Secret::new("md5a7f66222ee97f143f0754cde3edebdee")));
+    }
 
     #[test]
     fn users_follow_from_urls() {

@@ -84,6 +84,7 @@ impl Config {
         for (span, table) in users {
             let user = read_user(Section::new(reading, "users", Some(table)), &span);
             if let Some(user) = user {
+                self.check_password(reading, &user, table);
                 if self.users.iter().any(|known| known.name == user.name) {
                     let message = format!("user \"{}\" is there twice", user.name);
                     reading.fault(span, message, None);
@@ -96,7 +97,34 @@ impl Config {
         self.health.read(Section::new(reading, "health", health));
         self.breaker.read(Section::new(reading, "breaker", breaker));
         self.log.read(Section::new(reading, "log", log));
-        self.check_trust(reading, method_span);
+        self.check_trust(reading, method_span.clone());
+        self.check_cert(reading, method_span);
+    }
+
+    /// A hash that the method can't check a password against would keep its user out for ever.
+    fn check_password<'t>(&self, reading: &mut Reading<'_>, user: &User, table: &'t DeTable<'t>) {
+        if self.auth.method == AuthMethod::Scram && matches!(user.password, Some(Password::Md5(_)))
+        {
+            let span = table.get("password").map_or(0..0, toml::Spanned::span);
+            reading.fault(
+                span,
+                format!("user \"{}\" has an md5 hash, and auth.method is scram-sha-256", user.name),
+                "Give a password or a SCRAM verifier, or set auth.method = \"md5\".".to_owned(),
+            );
+        }
+    }
+
+    /// Without an authority there is no certificate to believe.
+    fn check_cert(&self, reading: &mut Reading<'_>, span: Range<usize>) {
+        let has_authority = self.listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        if self.auth.method == AuthMethod::Cert && !has_authority {
+            reading.fault(
+                span,
+                "auth.method = \"cert\" needs to know who signs clients' certificates",
+                "Write tls = { cert = …, key = …, client_ca = \"ca.crt\" } under [listen]."
+                    .to_owned(),
+            );
+        }
     }
 
     /// Without passwords only whoever is on this machine may connect.
@@ -192,6 +220,9 @@ impl Http {
 fn read_user(mut section: Section<'_, '_, '_>, span: &Range<usize>) -> Option<User> {
     let name = section.string("name").filter(|name| !name.is_empty());
     let password = section.string("password").and_then(|text| read_password(&mut section, text));
+    let mut clients_max = 0;
+    section.number("clients_max", 1, 1_000_000, &mut clients_max);
+    let clients_max = Some(clients_max).filter(|most: &usize| *most > 0);
     let shard_password = section.string("shard_password").map(Secret::new);
     let (mut admin, mut hints) = (false, false);
     section.boolean("admin", &mut admin);
@@ -201,13 +232,23 @@ fn read_user(mut section: Section<'_, '_, '_>, span: &Range<usize>) -> Option<Us
         section.reading.fault(span.clone(), "a user without a name", None);
     }
     section.end();
-    Some(User { name: name?, password, shard_password, admin, hints, key })
+    Some(User { name: name?, clients_max, password, shard_password, admin, hints, key })
+}
+
+/// PostgreSQL's own rule for what is a hash and what a password (`get_password_type`).
+fn is_md5(text: &str) -> bool {
+    text.strip_prefix("md5").is_some_and(|hash| {
+        hash.len() == 32 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 fn read_password(section: &mut Section<'_, '_, '_>, text: String) -> Option<Password> {
     if text.is_empty() {
         let span = section.span("password");
         section.reading.fault(span, "users.password is empty", None);
+    }
+    if is_md5(&text) {
+        return Some(Password::Md5(Secret::new(text)));
     }
     if !text.starts_with("SCRAM-SHA-256$") {
         return Some(Password::Plain(Secret::new(text)));

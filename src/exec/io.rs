@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use crate::observe::{self, METRICS};
 
@@ -32,10 +33,60 @@ pub(crate) fn with_read_buffer<R>(f: impl FnOnce(&mut ReadBuf<'_>) -> R) -> R {
     READ_BUFFER.with_borrow_mut(|buffer| f(&mut ReadBuf::new(buffer)))
 }
 
+/// A client's socket.
+#[derive(Debug)]
+pub enum ClientSocket {
+    /// As it is.
+    Plain(TcpStream),
+    /// Encrypted. Boxed, for its state is far larger than a socket.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for ClientSocket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for ClientSocket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            // Sockets keep nothing back.
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
 /// A client's connection.
 #[derive(Debug)]
 pub struct ClientIo {
-    socket: TcpStream,
+    socket: ClientSocket,
     inbox: Vec<u8>,
     read: usize,
     /// What is to be sent to the client.
@@ -45,7 +96,7 @@ pub struct ClientIo {
 
 impl ClientIo {
     /// A client whose first bytes (behind the start-up) may have come already.
-    pub fn new(socket: TcpStream, inbox: Vec<u8>) -> Self {
+    pub fn new(socket: ClientSocket, inbox: Vec<u8>) -> Self {
         Self { socket, inbox, read: 0, outbox: Vec::new(), sent: 0 }
     }
 
@@ -116,6 +167,8 @@ impl ClientIo {
             observe::add(&METRICS.client_bytes_out, n as u64);
             self.sent += n;
         }
+        // What TLS has taken and the socket has no room for is not sent: until it is, the outbox stays.
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
         self.sent = 0;
         self.outbox.clear();
         if self.outbox.capacity() > READ_BYTES {
@@ -126,6 +179,14 @@ impl ClientIo {
 
     /// Sends bytes without a copy if the socket takes them; what it does not take goes to the outbox.
     pub fn pass_on(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
+        if let ClientSocket::Tls(_) = self.socket {
+            // Encryption copies anyway, and the outbox remembers what has still to leave.
+            self.outbox.extend_from_slice(bytes);
+            return match self.poll_flush(cx) {
+                Poll::Ready(Err(error)) => Err(error),
+                Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+            };
+        }
         while self.outbox.is_empty() && !bytes.is_empty() {
             match Pin::new(&mut self.socket).poll_write(cx, bytes) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),

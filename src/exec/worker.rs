@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::Executor;
@@ -12,21 +12,39 @@ use super::clients::Clients;
 use super::extended::Registry;
 use super::planner::{Planner, Reading};
 use crate::backend::{Books, Login, Pool, PoolSettings, Pools, ShardPools};
-use crate::config::{Config, User};
+use crate::config::{Config, Password, Secret, User};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::mapstore::{Store, World};
 use crate::session::Session;
 use crate::sql::class::SetValue;
 use crate::wire::scram::Verifier;
+use crate::wire::scram::client::Keys;
 
 /// A user who may log in.
 #[derive(Debug)]
 pub struct Account {
     /// As configured.
     pub user: User,
-    /// What a password is checked against, computed once; without one nobody gets in by password.
+    /// What a password is checked against, computed once; without one nobody gets in by SCRAM.
     pub verifier: Option<Verifier>,
+    /// The same for md5, where that is allowed.
+    pub md5: Option<Secret>,
+    /// What the first who logged in by SCRAM has shown of the password: enough to log in on shards that
+    /// have the same verifier.
+    pub keys: OnceLock<Keys>,
+    /// Clients of this user that are connected.
+    pub clients: Arc<AtomicUsize>,
+}
+
+impl Account {
+    /// A user whom nobody has logged in as yet. `md5` says whether that method is in use.
+    pub fn new(user: User, md5: bool) -> Self {
+        let password = user.password.as_ref();
+        let verifier = password.and_then(Password::verifier);
+        let md5 = password.filter(|_| md5).and_then(|password| password.md5(&user.name));
+        Self { user, verifier, md5, keys: OnceLock::new(), clients: Arc::default() }
+    }
 }
 
 /// What all threads share.
@@ -205,8 +223,14 @@ impl ClientPools {
     pub(super) fn new(user: &str, shared: &Shared) -> Self {
         let account = shared.accounts.get(user);
         let login = account.map_or_else(
-            || Login { user: user.to_owned(), password: None, fallback: None, database: None },
-            |account| Login::of(&account.user, None),
+            || Login {
+                user: user.to_owned(),
+                password: None,
+                fallback: None,
+                keys: None,
+                database: None,
+            },
+            |account| Login::of(&account.user, None).with_keys(account.keys.get().cloned()),
         );
         Self { login, map: 0, pools: None }
     }

@@ -1,32 +1,30 @@
 //! From the first packet to `ReadyForQuery`.
 //!
 //! PostgreSQL manual, "Start-up" in "Message Flow"; `src/backend/postmaster/postmaster.c`
-//! (`ProcessStartupPacket`) and `libpq/auth.c` for its words.
+//! (`ProcessStartupPacket`) and `utils/init/postinit.c` for its words. [`door`](super::door) has the bytes,
+//! [`auth`](super::auth) the proofs.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tracing::{debug, info};
 
-use crate::config::AuthMethod;
+use super::Gate;
+use super::auth::authenticate;
+use super::door::{Door, Refused};
 use crate::error::{SqlError, SqlState};
 use crate::exec::clients::{Client, ClientState};
-use crate::exec::{
-    Backend, CancelKey, CancelSlot, ClientIo, Executor, Worker, check_startup, startup_value,
-};
+use crate::exec::{Backend, CancelKey, CancelSlot, Executor, Worker, check_startup, startup_value};
 use crate::observe::METRICS;
 use crate::session::Session;
 use crate::session::settings::{SessionSettings, Settings};
+use crate::wire;
 use crate::wire::backend::Severity;
-use crate::wire::frontend::{SaslInitialView, tag};
-use crate::wire::scram::{MECHANISM, ServerExchange, Verifier};
 use crate::wire::startup::{FirstPacket, Startup};
-use crate::wire::{self, ProtocolError};
 
 /// How long a client may take to log in (PostgreSQL's `authentication_timeout`).
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -34,32 +32,22 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a shard may take to accept a cancel request.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a wrong password is left without an answer, so that guessing is slow.
-const WRONG_PASSWORD_PAUSE: Duration = Duration::from_millis(200);
+/// A place among a number of clients; it is free again when dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<AtomicUsize>);
 
-/// Why a log-in came to nothing.
-enum Refused {
-    /// The client is told.
-    Told(SqlError),
-    /// There is nobody to tell, or nothing to say.
-    Silently,
-}
-
-impl From<SqlError> for Refused {
-    fn from(error: SqlError) -> Self {
-        Self::Told(error)
+impl Place {
+    /// `None` where `most` are taken.
+    pub(super) fn take(taken: &Arc<AtomicUsize>, most: Option<usize>) -> Option<Self> {
+        let place = Self(Arc::clone(taken));
+        let before = taken.fetch_add(1, Ordering::Relaxed);
+        most.is_none_or(|most| before < most).then_some(place)
     }
 }
 
-impl From<ProtocolError> for Refused {
-    fn from(error: ProtocolError) -> Self {
-        Self::Told(error.into())
-    }
-}
-
-impl From<std::io::Error> for Refused {
-    fn from(_: std::io::Error) -> Self {
-        Self::Silently
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -67,115 +55,82 @@ impl From<std::io::Error> for Refused {
 struct Guest {
     startup: Startup,
     session: Session,
-}
-
-/// A socket with what has come on it.
-struct Door {
-    socket: TcpStream,
-    inbox: Vec<u8>,
-}
-
-impl Door {
-    async fn fill(&mut self) -> Result<(), Refused> {
-        if self.socket.read_buf(&mut self.inbox).await? == 0 {
-            return Err(Refused::Silently);
-        }
-        Ok(())
-    }
-
-    async fn first_packet(&mut self) -> Result<FirstPacket, Refused> {
-        loop {
-            if let Some((packet, length)) = wire::startup::next(&self.inbox)? {
-                self.inbox.drain(..length);
-                return Ok(packet);
-            }
-            self.fill().await?;
-        }
-    }
-
-    /// The body of a password or SASL message.
-    async fn password_message(&mut self) -> Result<Vec<u8>, Refused> {
-        loop {
-            let frame = wire::frame::next(&self.inbox, wire::frame::AUTH_BYTES_MAX)?;
-            let Some(frame) = frame else {
-                self.fill().await?;
-                continue;
-            };
-            if frame.tag == tag::TERMINATE {
-                return Err(Refused::Silently);
-            }
-            if frame.tag != tag::PASSWORD {
-                return Err(ProtocolError::violation(format!(
-                    "expected SASL response, got message type {}",
-                    frame.tag
-                ))
-                .into());
-            }
-            let (body, length) = (frame.body.to_vec(), frame.raw.len());
-            self.inbox.drain(..length);
-            return Ok(body);
-        }
-    }
+    place: Place,
 }
 
 /// Logs a client in; `None` when that came to nothing (it has been told why).
 pub(super) async fn login(
     worker: Arc<Worker>,
+    gate: &Gate,
     socket: TcpStream,
     peer: SocketAddr,
     task: Arc<OnceLock<AbortHandle>>,
-) -> Option<Box<Executor>> {
-    let mut door = Door { socket, inbox: Vec::new() };
-    let entered = tokio::time::timeout(LOGIN_TIMEOUT, enter(&worker, &mut door, peer)).await;
-    let outcome = match entered {
-        Err(_) | Ok(Err(Refused::Silently)) => return None,
-        Ok(Err(Refused::Told(error))) => Err(error),
-        Ok(Ok(guest)) => Ok(guest),
+) -> Option<(Box<Executor>, Place)> {
+    let deadline = tokio::time::Instant::now() + LOGIN_TIMEOUT;
+    // Until it has said who it is, a client that is too slow is told nothing, as in PostgreSQL.
+    let opened = tokio::time::timeout_at(deadline, Door::open(socket, gate.tls.as_deref())).await;
+    let (mut door, first) = opened.ok().flatten()?;
+    let outcome = match first {
+        Ok(packet) => {
+            let entering = enter(&worker, gate, &mut door, packet, peer);
+            match tokio::time::timeout_at(deadline, entering).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(too_slow().into()),
+            }
+        }
+        Err(refused) => Err(refused),
     };
-    let guest = match outcome {
-        Ok(guest) => guest,
-        Err(error) => {
+    match outcome {
+        Ok(guest) => {
+            let slot = worker.shared.cancels.register();
+            let client = worker.shared.clients.enter(ClientState::new(
+                slot.key(),
+                guest.startup.user(),
+                guest.startup.database(),
+                guest.startup.parameter("application_name").unwrap_or_default(),
+                peer,
+                task,
+            ));
+            let executor = greet(worker, door, guest.session, slot, client).await?;
+            Some((executor, guest.place))
+        }
+        Err(Refused::Silently) => None,
+        Err(Refused::Told(error)) => {
             METRICS.client_auth_failures.fetch_add(1, Ordering::Relaxed);
             info!(%peer, %error, "a client was not let in");
-            let mut out = Vec::new();
-            wire::backend::error(&mut out, &error, Severity::Fatal);
-            let _ = door.socket.write_all(&out).await;
-            let _ = door.socket.shutdown().await;
-            return None;
+            door.close(&error).await;
+            None
         }
-    };
-    let slot = worker.shared.cancels.register();
-    let client = worker.shared.clients.enter(ClientState::new(
-        slot.key(),
-        guest.startup.user(),
-        guest.startup.database(),
-        guest.startup.parameter("application_name").unwrap_or_default(),
-        peer,
-        task,
-    ));
-    greet(worker, door, guest.session, slot, client).await
+    }
 }
 
-async fn enter(worker: &Arc<Worker>, door: &mut Door, peer: SocketAddr) -> Result<Guest, Refused> {
-    let startup = loop {
-        match door.first_packet().await? {
-            FirstPacket::Ssl | FirstPacket::GssEnc => door.socket.write_all(b"N").await?,
-            FirstPacket::Cancel { pid, secret } => {
-                cancel(worker, pid, &secret).await;
-                return Err(Refused::Silently);
-            }
-            FirstPacket::Startup(startup) => break startup,
+fn too_slow() -> SqlError {
+    SqlError::new(SqlState::QUERY_CANCELED, "canceling authentication due to timeout")
+}
+
+async fn enter(
+    worker: &Arc<Worker>,
+    gate: &Gate,
+    door: &mut Door,
+    packet: FirstPacket,
+    peer: SocketAddr,
+) -> Result<Guest, Refused> {
+    let startup = match packet {
+        FirstPacket::Startup(startup) => startup,
+        FirstPacket::Cancel { pid, secret } => {
+            cancel(worker, pid, &secret).await;
+            return Err(Refused::Silently);
         }
+        // The door lets none of them through.
+        FirstPacket::Ssl | FirstPacket::GssEnc => return Err(Refused::Silently),
     };
     if let Some(negotiation) = startup.negotiation() {
-        let mut out = Vec::new();
-        wire::backend::negotiate_protocol_version(&mut out, &negotiation);
-        door.socket.write_all(&out).await?;
+        wire::backend::negotiate_protocol_version(&mut door.out, &negotiation);
     }
-    authenticate(worker, door, &startup, peer).await?;
-    admit(worker, &startup)?;
+    authenticate(worker, gate, door, &startup, peer).await?;
+    let place = admit(worker, &startup)?;
     let session = session(worker, &startup)?;
-    Ok(Guest { startup, session })
+    Ok(Guest { startup, session, place })
 }
 
 async fn cancel(worker: &Worker, pid: i32, secret: &[u8]) {
@@ -193,84 +148,8 @@ async fn cancel(worker: &Worker, pid: i32, secret: &[u8]) {
     }
 }
 
-async fn authenticate(
-    worker: &Worker,
-    door: &mut Door,
-    startup: &Startup,
-    peer: SocketAddr,
-) -> Result<(), Refused> {
-    let user = startup.user();
-    match worker.shared.config.auth.method {
-        AuthMethod::Trust if peer.ip().is_loopback() => {
-            if !worker.shared.accounts.contains_key(user) {
-                return Err(SqlError::new(
-                    SqlState::INVALID_AUTHORIZATION,
-                    format!("role \"{user}\" does not exist"),
-                )
-                .into());
-            }
-        }
-        AuthMethod::Scram => scram(worker, door, user).await?,
-        AuthMethod::Trust => {
-            return Err(SqlError::new(
-                SqlState::INVALID_AUTHORIZATION,
-                "trust authentication is for the loopback interface only",
-            )
-            .into());
-        }
-        AuthMethod::Md5 | AuthMethod::Cert => {
-            return Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "this authentication method is not supported",
-            )
-            .hint("Set [auth] method = \"scram-sha-256\".")
-            .into());
-        }
-    }
-    let mut out = Vec::new();
-    wire::backend::authentication_ok(&mut out);
-    door.socket.write_all(&out).await?;
-    Ok(())
-}
-
-async fn scram(worker: &Worker, door: &mut Door, user: &str) -> Result<(), Refused> {
-    let account = worker.shared.accounts.get(user);
-    let verifier = account
-        .and_then(|account| account.verifier.clone())
-        .unwrap_or_else(|| Verifier::mock(&worker.shared.mock_secret, user));
-    let mut out = Vec::new();
-    wire::backend::authentication_sasl(&mut out, &[MECHANISM]);
-    door.socket.write_all(&out).await?;
-    let body = door.password_message().await?;
-    let view = SaslInitialView::parse(&body)?;
-    if view.mechanism != MECHANISM.as_bytes() {
-        let error =
-            ProtocolError::violation("client selected an invalid SASL authentication mechanism");
-        return Err(error.into());
-    }
-    let exchange = ServerExchange::new(verifier);
-    let (awaiting, challenge) =
-        exchange.first(view.message.unwrap_or_default()).map_err(|error| error.sql_error(user))?;
-    out.clear();
-    wire::backend::authentication_sasl_continue(&mut out, challenge.as_bytes());
-    door.socket.write_all(&out).await?;
-    let body = door.password_message().await?;
-    match awaiting.last(&body) {
-        Ok(done) => {
-            out.clear();
-            wire::backend::authentication_sasl_final(&mut out, done.server_final.as_bytes());
-            door.socket.write_all(&out).await?;
-            Ok(())
-        }
-        Err(error) => {
-            tokio::time::sleep(WRONG_PASSWORD_PAUSE).await;
-            Err(error.sql_error(user).into())
-        }
-    }
-}
-
 /// Whether the client may come in, now that it is known who it is.
-fn admit(worker: &Worker, startup: &Startup) -> Result<(), SqlError> {
+fn admit(worker: &Worker, startup: &Startup) -> Result<Place, SqlError> {
     let shared = &worker.shared;
     if shared.draining.load(Ordering::Relaxed) {
         return Err(SqlError::new(
@@ -293,6 +172,7 @@ fn admit(worker: &Worker, startup: &Startup) -> Result<(), SqlError> {
         )
         .hint("Connect to the shard itself."));
     }
+    let place = place(worker, startup.user())?;
     let database = startup.database();
     let map = &shared.store.current().map;
     if database != map.database() {
@@ -302,7 +182,23 @@ fn admit(worker: &Worker, startup: &Startup) -> Result<(), SqlError> {
         )
         .hint(format!("The map serves the database \"{}\".", map.database())));
     }
-    Ok(())
+    Ok(place)
+}
+
+/// A place among the clients of that user (PostgreSQL's `CONNECTION LIMIT` of a role).
+fn place(worker: &Worker, user: &str) -> Result<Place, SqlError> {
+    let account = worker.shared.accounts.get(user);
+    let (taken, most) = match account {
+        Some(account) => (Arc::clone(&account.clients), account.user.clients_max),
+        None => (Arc::default(), None),
+    };
+    Place::take(&taken, most).ok_or_else(|| {
+        SqlError::new(
+            SqlState::TOO_MANY_CONNECTIONS,
+            format!("too many connections for role \"{user}\""),
+        )
+        .hint("The limit is this user's clients_max.")
+    })
 }
 
 /// The session that the start-up packet asks for.
@@ -374,7 +270,7 @@ async fn greet(
     client: Client,
 ) -> Option<Box<Executor>> {
     let key = slot.key();
-    let io = ClientIo::new(door.socket, door.inbox);
+    let io = door.into_io();
     let mut executor = Box::new(Executor::new(worker, io, session, slot, client));
     match executor.greeting().await {
         Ok(parameters) => {

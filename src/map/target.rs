@@ -265,9 +265,13 @@ impl Parts {
             return Err(BadUrl::new("no user").hint("write postgresql://user@host/dbname"));
         };
         let dbname = self.dbname.or_else(|| env("PGDATABASE")).unwrap_or_else(|| user.clone());
-        let sslmode = match self.sslmode {
+        let system_roots = param(&self.params, "sslrootcert") == Some("system");
+        let direct = param(&self.params, "sslnegotiation") == Some("direct");
+        let sslmode = match &self.sslmode {
+            // As in libpq: whoever trusts the whole world's authorities must look at names.
+            None if system_roots => SslMode::VerifyFull,
             None => SslMode::default(),
-            Some(name) => match SslMode::NAMES.iter().find(|(known, _)| *known == name) {
+            Some(name) => match SslMode::NAMES.iter().find(|(known, _)| known == name) {
                 Some((_, mode)) => *mode,
                 None => {
                     return Err(BadUrl::new("unknown sslmode").hint(
@@ -276,8 +280,41 @@ impl Parts {
                 }
             },
         };
+        if system_roots && sslmode != SslMode::VerifyFull {
+            let message = format!(
+                "weak sslmode \"{}\" may not be used with sslrootcert=system",
+                sslmode.word()
+            );
+            return Err(BadUrl::new(message).hint("use sslmode=verify-full"));
+        }
+        if direct && sslmode.allows_plaintext() {
+            let message = format!(
+                "weak sslmode \"{}\" may not be used with sslnegotiation=direct",
+                sslmode.word()
+            );
+            return Err(BadUrl::new(message).hint("use sslmode=require, verify-ca or verify-full"));
+        }
+        check_word(&self.params, "sslnegotiation", &["postgres", "direct"])?;
+        check_word(&self.params, "channel_binding", &["disable", "prefer", "require"])?;
         let password = self.password.map(Password);
         Ok(ConnectionTarget { host, port, user, password, dbname, sslmode, params: self.params })
+    }
+}
+
+/// A parameter's value; the last one wins.
+fn param<'p>(params: &'p [(String, String)], wanted: &str) -> Option<&'p str> {
+    let found = params.iter().rev().find(|(name, _)| name == wanted);
+    found.map(|(_, value)| value.as_str())
+}
+
+/// A parameter that must be one of some words, if it is there.
+fn check_word(params: &[(String, String)], name: &str, words: &[&str]) -> Result<(), BadUrl> {
+    match param(params, name) {
+        Some(value) if !value.is_empty() && !words.contains(&value) => {
+            Err(BadUrl::new(format!("unknown {name}"))
+                .hint(format!("{name} is {}", words.join(" or "))))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -341,6 +378,19 @@ mod tests {
         check("postgresql://b:%ff@h/d", "percent-encoding that is not UTF-8 text");
         check("postgresql://b@h/d?sslmod=x", "unknown connection parameter");
         check("postgresql://b@h/d?sslmode=x", "unknown sslmode");
+        check(
+            "postgresql://b@h/d?sslrootcert=system",
+            "h 5432 b - d VerifyFull sslrootcert=system",
+        );
+        check(
+            "postgresql://b@h/d?sslrootcert=system&sslmode=require",
+            "weak sslmode \"require\" may not be used with sslrootcert=system",
+        );
+        check(
+            "postgresql://b@h/d?sslnegotiation=direct",
+            "weak sslmode \"prefer\" may not be used with sslnegotiation=direct",
+        );
+        check("postgresql://b@h/d?channel_binding=maybe", "unknown channel_binding");
         check("postgresql://b@h/d?x", "a parameter without \"=\" after \"?\"");
         check("postgresql://b@[::1/d", "the IPv6 address has no closing bracket");
     }

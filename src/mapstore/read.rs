@@ -4,11 +4,12 @@ use std::hash::BuildHasher as _;
 
 use tokio_postgres::SimpleQueryMessage;
 
+use crate::backend::{ControlError, control};
 use crate::catalog::Catalog;
 use crate::catalog::read::{
     READ_COLUMNS, READ_FUNCTIONS, READ_RELATIONS, READ_SEARCH_PATHS, READ_SETTINGS, Row,
 };
-use crate::map::{ConnectionTarget, Host};
+use crate::map::ConnectionTarget;
 
 /// How long a shard may take to be reached for its schema.
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -17,22 +18,16 @@ const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The server can't be reached, or does not answer.
-    #[error("{}", blame(.0))]
-    Server(#[from] tokio_postgres::Error),
+    #[error("{0}")]
+    Server(#[from] ControlError),
     /// Its own catalog gave rows of another form: a kind of server that is not known.
     #[error("{0}")]
     Rows(#[from] crate::error::SqlError),
 }
 
-/// What went wrong with a control connection, in one line and without secrets: the server's own message,
-/// or the cause below tokio-postgres' summary.
-fn blame(error: &tokio_postgres::Error) -> String {
-    if let Some(server) = error.as_db_error() {
-        return format!("{} (SQLSTATE {})", server.message(), server.code().code());
-    }
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
+impl From<tokio_postgres::Error> for ReadError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Server(ControlError::Server(error))
     }
 }
 
@@ -42,7 +37,7 @@ fn blame(error: &tokio_postgres::Error) -> String {
 ///
 /// See [`ReadError`].
 pub async fn read_catalog(target: &ConnectionTarget) -> Result<Catalog, ReadError> {
-    let (client, connection) = config(target).connect(tokio_postgres::NoTls).await?;
+    let (client, connection) = control(&target.into(), CONNECT_TIMEOUT).await?;
     let connection = tokio::spawn(connection);
     let result = read(&client).await;
     drop(client);
@@ -78,22 +73,4 @@ async fn rows(
         _ => None,
     });
     Ok(rows.collect())
-}
-
-fn config(target: &ConnectionTarget) -> tokio_postgres::Config {
-    let mut config = tokio_postgres::Config::new();
-    match &target.host {
-        Host::Tcp(host) => config.host(host),
-        Host::Unix(directory) => config.host_path(directory),
-    };
-    config
-        .port(target.port)
-        .user(&target.user)
-        .dbname(&target.dbname)
-        .application_name("pgmeridian")
-        .connect_timeout(CONNECT_TIMEOUT);
-    if let Some(password) = &target.password {
-        config.password(password.reveal());
-    }
-    config
 }

@@ -151,6 +151,11 @@ pub fn authentication_cleartext(out: &mut impl Out) {
     encode(out, &pg_startup::Authentication::CleartextPassword);
 }
 
+/// Appends `AuthenticationMD5Password`.
+pub fn authentication_md5(out: &mut impl Out, salt: [u8; 4]) {
+    encode(out, &pg_startup::Authentication::MD5Password(salt.to_vec()));
+}
+
 /// Appends `AuthenticationSASL` with the mechanisms on offer.
 pub fn authentication_sasl(out: &mut impl Out, mechanisms: &[&str]) {
     let mechanisms = mechanisms.iter().map(|name| clean(name)).collect();

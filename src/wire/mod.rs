@@ -3,7 +3,7 @@
 //! [`frame`] cuts frames out of a byte stream; [`startup`] reads the packet that opens a connection;
 //! [`frontend`] views and rewrites what clients send; [`backend`] writes what the proxy itself answers;
 //! [`response`] reads what a shard answers, as far as it must be understood; [`walk`] only tells where an
-//! answer ends; [`scram`] is the server's side of SCRAM-SHA-256.
+//! answer ends; [`scram`] is both sides of SCRAM-SHA-256; [`certificate`] reads what a certificate says.
 //!
 //! Invariants: no input makes it panic or read past its frame; a view borrows the frame and copies
 //! nothing; whatever is not understood stays bytes and can be forwarded unchanged. It knows no socket,
@@ -14,6 +14,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub mod backend;
+pub mod certificate;
 pub mod frame;
 pub mod frontend;
 pub mod response;

@@ -1,12 +1,13 @@
-//! The server's side of SCRAM-SHA-256 (RFC 5802, RFC 7677; PostgreSQL `auth-scram.c`), without channel
-//! binding.
+//! SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677, RFC 5929; PostgreSQL `auth-scram.c` and
+//! `fe-auth-scram.c`): the server's side here, the client's in [`client`].
 //!
 //! [`ServerExchange`] waits for the client's first message and turns into [`AwaitingProof`], which turns
 //! into [`Authenticated`]; each consumes the one before, so no message can be taken twice. Whether a user
 //! exists can't be told from outside: [`Verifier::mock`] stands in for one that doesn't.
 //!
-//! Absent: channel binding (`SCRAM-SHA-256-PLUS`), which needs TLS; the client's side, which is
-//! `postgres_protocol`'s.
+//! Channel binding is `tls-server-end-point`: both sides put a hash of the server's certificate under the
+//! proof, so that nobody in between can pass it on. How that hash is made is
+//! [`certificate`](super::certificate)'s.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,8 +19,16 @@ use subtle::ConstantTimeEq;
 use super::ProtocolError;
 use crate::error::{SqlError, SqlState};
 
-/// The only mechanism on offer.
+pub mod client;
+
+/// The mechanism without channel binding.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// The mechanism with channel binding.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
+/// The only type of channel binding that PostgreSQL knows.
+const BINDING_TYPE: &str = "tls-server-end-point";
 
 /// Bytes of our part of the nonce before base64 (`SCRAM_RAW_NONCE_LEN`).
 const NONCE_BYTES: usize = 18;
@@ -29,6 +38,18 @@ const SALT_BYTES: usize = 16;
 const ITERATIONS: u32 = 4096;
 
 type Key = [u8; 32];
+
+/// What a connection allows of channel binding, and what the client chose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Binding {
+    /// No TLS, or a certificate that can't be bound to: only [`MECHANISM`] is offered.
+    #[default]
+    Unsupported,
+    /// [`MECHANISM_PLUS`] was offered, and the client chose [`MECHANISM`].
+    Declined,
+    /// The client chose [`MECHANISM_PLUS`]; the server certificate's hash.
+    EndPoint(Vec<u8>),
+}
 
 /// What a server keeps of a password.
 #[derive(Clone)]
@@ -81,6 +102,16 @@ impl Verifier {
             real: false,
         }
     }
+
+    /// What it takes to log in elsewhere with the key of a client that has proved itself here.
+    pub fn client_keys(&self, client_key: Key) -> client::Keys {
+        client::Keys {
+            salt: self.salt.clone(),
+            iterations: self.iterations,
+            client_key,
+            server_key: self.server_key,
+        }
+    }
 }
 
 impl std::fmt::Debug for Verifier {
@@ -122,6 +153,7 @@ impl From<ProtocolError> for ScramError {
 pub struct ServerExchange {
     verifier: Verifier,
     nonce: String,
+    binding: Binding,
 }
 
 /// Has sent the challenge, waits for the client's proof.
@@ -130,8 +162,10 @@ pub struct AwaitingProof {
     verifier: Verifier,
     /// Client's and server's nonce.
     nonce: String,
-    /// The GS2 header of the first message, which the last one repeats.
-    gs2_header: String,
+    /// The GS2 header of the first message, which the last one repeats, with what it is bound to.
+    bound: Vec<u8>,
+    /// The client chose channel binding.
+    is_bound: bool,
     /// client-first-message-bare "," server-first-message ",".
     auth_message: String,
 }
@@ -152,14 +186,8 @@ impl std::fmt::Debug for Authenticated {
 
 impl ServerExchange {
     /// Starts an exchange.
-    pub fn new(verifier: Verifier) -> Self {
-        let mut nonce = [0; NONCE_BYTES];
-        rand::rng().fill_bytes(&mut nonce);
-        Self::with_nonce(verifier, STANDARD.encode(nonce))
-    }
-
-    fn with_nonce(verifier: Verifier, nonce: String) -> Self {
-        Self { verifier, nonce }
+    pub fn new(verifier: Verifier, binding: Binding) -> Self {
+        Self { verifier, nonce: nonce(), binding }
     }
 
     /// Takes client-first-message, gives server-first-message (for `AuthenticationSASLContinue`).
@@ -169,7 +197,7 @@ impl ServerExchange {
     /// A message that isn't SCRAM's, or asks for what isn't supported.
     pub fn first(self, message: &[u8]) -> Result<(AwaitingProof, String), ScramError> {
         let message = text(message)?;
-        let (gs2_header, bare) = split_gs2_header(message)?;
+        let (gs2_header, bare) = split_gs2_header(message, &self.binding)?;
         let mut attributes = Attributes { rest: Some(bare) };
         if attributes.peek() == Some('m') {
             return Err(ProtocolError::with_code(
@@ -188,8 +216,14 @@ impl ServerExchange {
         let salt = STANDARD.encode(&self.verifier.salt);
         let server_first = format!("r={nonce},s={salt},i={}", self.verifier.iterations);
         let auth_message = format!("{bare},{server_first},");
-        let gs2_header = gs2_header.to_owned();
-        let next = AwaitingProof { verifier: self.verifier, nonce, gs2_header, auth_message };
+        let mut bound = gs2_header.as_bytes().to_vec();
+        let is_bound = if let Binding::EndPoint(hash) = &self.binding {
+            bound.extend_from_slice(hash);
+            true
+        } else {
+            false
+        };
+        let next = AwaitingProof { verifier: self.verifier, nonce, bound, is_bound, auth_message };
         Ok((next, server_first))
     }
 }
@@ -204,7 +238,14 @@ impl AwaitingProof {
         let message = text(message)?;
         let mut attributes = Attributes { rest: Some(message) };
         let binding = attributes.take('c')?;
-        if binding != STANDARD.encode(&self.gs2_header) {
+        if binding != STANDARD.encode(&self.bound) {
+            if self.is_bound {
+                return Err(ProtocolError::with_code(
+                    SqlState::INVALID_AUTHORIZATION,
+                    "SCRAM channel binding check failed",
+                )
+                .into());
+            }
             return Err(ProtocolError::violation(
                 "unexpected SCRAM channel-binding attribute in client-final-message",
             )
@@ -224,8 +265,7 @@ impl AwaitingProof {
     fn verify(self, signed: &str, proof: Key) -> Result<Authenticated, ScramError> {
         let auth_message = self.auth_message + signed;
         let signature = hmac_sha256(&self.verifier.stored_key, auth_message.as_bytes());
-        let mut client_key = proof;
-        client_key.iter_mut().zip(signature).for_each(|(byte, mask)| *byte ^= mask);
+        let client_key = xor(proof, signature);
         let right = sha256(&client_key).ct_eq(&self.verifier.stored_key);
         if !bool::from(right) || !self.verifier.real {
             return Err(ScramError::WrongPassword);
@@ -252,39 +292,67 @@ fn text(message: &[u8]) -> Result<&str, ProtocolError> {
     std::str::from_utf8(message).map_err(|_| malformed("The message is not valid UTF-8."))
 }
 
-/// Splits client-first-message into its GS2 header (with both commas) and the rest.
-fn split_gs2_header(message: &str) -> Result<(&str, &str), ProtocolError> {
-    let flag = message.chars().next().unwrap_or_default();
-    match flag {
-        // 'y': the client could bind the channel and believes that we could not, which is true.
-        'n' | 'y' => {}
-        'p' => {
-            return Err(malformed(
-                "The client selected SCRAM-SHA-256 without channel binding, but the SCRAM message \
-                 includes channel binding data.",
-            ));
-        }
-        other => {
-            return Err(malformed(format!(
-                "Unexpected channel-binding flag \"{}\".",
-                shown(other)
-            )));
-        }
-    }
-    let after_flag = message.get(1..).and_then(|rest| rest.strip_prefix(','));
-    let Some(after_flag) = after_flag else {
+/// Splits client-first-message into its GS2 header (with both commas) and the rest. The header must fit the
+/// mechanism that the client chose.
+fn split_gs2_header<'m>(
+    message: &'m str,
+    binding: &Binding,
+) -> Result<(&'m str, &'m str), ProtocolError> {
+    let Some((flag, rest)) = message.split_once(',') else {
+        check_flag(message, binding)?;
         return Err(malformed("Comma expected after the channel-binding flag."));
     };
-    if after_flag.starts_with("a=") {
+    check_flag(flag, binding)?;
+    if rest.starts_with("a=") {
         return Err(ProtocolError::with_code(
             SqlState::FEATURE_NOT_SUPPORTED,
             "client uses authorization identity, but it is not supported",
         ));
     }
-    let Some(bare) = after_flag.strip_prefix(',') else {
+    let Some(bare) = rest.strip_prefix(',') else {
         return Err(malformed("Unexpected attribute in client-first-message."));
     };
-    Ok((message.get(..3).unwrap_or_default(), bare))
+    Ok((message.get(..message.len() - bare.len()).unwrap_or_default(), bare))
+}
+
+/// The channel-binding flag: `n` (the client can't), `y` (it can, and believes that the server can't), or
+/// `p=` and the type of binding.
+fn check_flag(flag: &str, binding: &Binding) -> Result<(), ProtocolError> {
+    let chose_plus = matches!(binding, Binding::EndPoint(_));
+    match (flag.chars().next(), binding) {
+        (Some('n' | 'y'), Binding::EndPoint(_)) => Err(malformed(
+            "The client selected SCRAM-SHA-256-PLUS, but the SCRAM message does not include channel \
+             binding data.",
+        )),
+        (Some('y'), Binding::Declined) => Err(ProtocolError::with_code(
+            SqlState::INVALID_AUTHORIZATION,
+            "SCRAM channel binding negotiation error",
+        )
+        .detail(
+            "The client supports SCRAM channel binding but thinks the server does not.  However, this \
+             server does support channel binding.",
+        )),
+        (Some('n' | 'y'), _) if flag.len() == 1 => Ok(()),
+        (Some('n' | 'y'), _) => Err(malformed("Comma expected after the channel-binding flag.")),
+        (Some('p'), _) if !chose_plus => Err(malformed(
+            "The client selected SCRAM-SHA-256 without channel binding, but the SCRAM message \
+             includes channel binding data.",
+        )),
+        (Some('p'), _) => match flag.strip_prefix("p=") {
+            Some(BINDING_TYPE) => Ok(()),
+            Some(other) => {
+                let other: String = other.chars().flat_map(char::escape_default).take(40).collect();
+                Err(ProtocolError::violation(format!(
+                    "unsupported SCRAM channel-binding type \"{other}\""
+                )))
+            }
+            None => Err(malformed("Attribute expected, but found invalid characters.")),
+        },
+        (other, _) => {
+            let other = shown(other.unwrap_or(','));
+            Err(malformed(format!("Unexpected channel-binding flag \"{other}\".")))
+        }
+    }
 }
 
 fn shown(character: char) -> String {
@@ -343,6 +411,19 @@ impl<'a> Attributes<'a> {
     }
 }
 
+/// Our part of an exchange's nonce.
+fn nonce() -> String {
+    let mut nonce = [0; NONCE_BYTES];
+    rand::rng().fill_bytes(&mut nonce);
+    STANDARD.encode(nonce)
+}
+
+/// One masks the other.
+fn xor(mut key: Key, mask: Key) -> Key {
+    key.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+    key
+}
+
 fn hmac_sha256(key: &[u8], message: &[u8]) -> Key {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(message);
@@ -354,158 +435,4 @@ fn sha256(message: &[u8]) -> Key {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::LazyLock;
-
-    use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// The example of RFC 7677, section 3.
-    const RFC_SERVER_NONCE: &str = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
-    const RFC_FIRST: &[u8] = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
-    const RFC_FINAL: &str = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
-                             p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
-
-    fn rfc_verifier() -> Verifier {
-        static VERIFIER: LazyLock<Verifier> = LazyLock::new(derive_rfc_verifier);
-        VERIFIER.clone()
-    }
-
-    fn derive_rfc_verifier() -> Verifier {
-        let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-        let mut salted = [0; 32];
-        pbkdf2::pbkdf2_hmac::<Sha256>(b"pencil", &salt, 4096, &mut salted);
-        Verifier {
-            salt,
-            iterations: 4096,
-            stored_key: sha256(&hmac_sha256(&salted, b"Client Key")),
-            server_key: hmac_sha256(&salted, b"Server Key"),
-            real: true,
-        }
-    }
-
-    fn rfc_exchange() -> AwaitingProof {
-        let exchange = ServerExchange::with_nonce(rfc_verifier(), RFC_SERVER_NONCE.to_owned());
-        let (next, challenge) = exchange.first(RFC_FIRST).unwrap();
-        assert_eq!(
-            challenge,
-            "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
-        );
-        next
-    }
-
-    #[test]
-    fn the_rfc_s_example() {
-        let done = rfc_exchange().last(RFC_FINAL.as_bytes()).unwrap();
-        assert_eq!(done.server_final, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
-        assert_eq!(sha256(&done.client_key), rfc_verifier().stored_key);
-    }
-
-    fn exchange_with_client(verifier: Verifier, password: &[u8]) -> Result<(), ScramError> {
-        let mut client = ScramSha256::new(password, ChannelBinding::unsupported());
-        let (server, challenge) = ServerExchange::new(verifier).first(client.message())?;
-        client.update(challenge.as_bytes()).unwrap();
-        let done = server.last(client.message())?;
-        client.finish(done.server_final.as_bytes()).unwrap();
-        Ok(())
-    }
-
-    #[test]
-    fn passwords() {
-        let check = |verifier: &str, password: &str, right: bool| {
-            let verifier = Verifier::from_password(verifier.as_bytes());
-            let expect = if right { Ok(()) } else { Err(ScramError::WrongPassword) };
-            assert_eq!(exchange_with_client(verifier, password.as_bytes()), expect, "{password}");
-        };
-        check("bot", "bot", true);
-        check("bot", "bo", false);
-        check("", "", true);
-        check("pass word", "pass\u{a0}word", true);
-        check("\u{2168}", "IX", true);
-        check("a\x07b", "a\x07b", true);
-        let nobody = Verifier::mock(b"secret", "nobody");
-        assert_eq!(exchange_with_client(nobody, b""), Err(ScramError::WrongPassword));
-    }
-
-    #[test]
-    fn unknown_users_look_like_known_ones() {
-        let challenge = |user: &str| {
-            let exchange =
-                ServerExchange::with_nonce(Verifier::mock(b"secret", user), "N".to_owned());
-            exchange.first(RFC_FIRST).unwrap().1
-        };
-        assert_eq!(challenge("a"), challenge("a"));
-        assert_ne!(challenge("a"), challenge("b"));
-        let real = ServerExchange::with_nonce(Verifier::from_password(b"x"), "N".to_owned());
-        assert_eq!(challenge("a").len(), real.first(RFC_FIRST).unwrap().1.len());
-    }
-
-    #[test]
-    fn verifiers_are_read() {
-        let text = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
-                    WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
-                    wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
-        let verifier = Verifier::parse(text).unwrap();
-        assert_eq!(verifier.stored_key, rfc_verifier().stored_key);
-        assert_eq!(verifier.server_key, rfc_verifier().server_key);
-        let check = |text: &str| assert!(Verifier::parse(text).is_none(), "{text}");
-        check("");
-        check("md5aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
-        check("SCRAM-SHA-256$0:W22Z$WG5d:wfPL");
-        check("SCRAM-SHA-256$4096:W22Z$WG5d:wfPL");
-        check(&text.replace("W22Z", "****"));
-    }
-
-    fn check_first(message: &[u8], expect: &str) {
-        let exchange = ServerExchange::new(rfc_verifier());
-        let error = exchange.first(message).unwrap_err().sql_error("u");
-        let shown = format!("{}: {}", error.message, error.detail.unwrap_or_default());
-        assert!(shown.contains(expect), "{shown} / {expect}");
-    }
-
-    #[test]
-    fn faulty_first_messages() {
-        check_first(b"", "The message is empty.");
-        check_first(b"n,,n=,r=\0", "Message length does not match");
-        check_first(b"p=tls-server-end-point,,n=,r=x", "without channel binding");
-        check_first(b"x,,n=,r=x", "Unexpected channel-binding flag \"x\"");
-        check_first(b"n", "Comma expected");
-        check_first(b"n,a=other,n=,r=x", "authorization identity");
-        check_first(b"n,x,n=,r=x", "Unexpected attribute");
-        check_first(b"n,,m=x,n=,r=x", "unsupported SCRAM extension");
-        check_first(b"n,,r=x,n=", "Expected attribute \"n\" but found \"r\"");
-        check_first(b"n,,n=", "end of message");
-        check_first(b"n,,n=,r", "invalid characters");
-        check_first(b"n,,n=,r=a\x01", "non-printable characters");
-        check_first(b"n,,n=,r=", "non-printable characters");
-    }
-
-    #[test]
-    fn faulty_final_messages() {
-        let check = |from: &str, to: &str, expect: &str| {
-            let error = rfc_exchange().last(RFC_FINAL.replace(from, to).as_bytes()).unwrap_err();
-            let error = error.sql_error("u");
-            let shown = format!("{}: {}", error.message, error.detail.unwrap_or_default());
-            assert!(shown.contains(expect), "{shown} / {expect}");
-        };
-        check("c=biws", "c=eSws", "unexpected SCRAM channel-binding attribute");
-        check("r=rOpr", "r=xOpr", "Nonce does not match.");
-        check("p=dHzb", "p=dHz", "Malformed proof");
-        check("p=dHzb", "p=eHzb", "password authentication failed for user \"u\"");
-        check("VQ=", "VQ=,x=y", "Garbage found");
-        check(",p=", ",x=", "end of message");
-        check(",p=", ",x=y,p=", "password authentication failed");
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(message in prop::collection::vec(any::<u8>(), 0..64), text in "[nyp],?a?=?,[nmr]=[ -~]{0,6},[rpc]=[ -~ü]{0,9}") {
-            for message in [&message[..], text.as_bytes()] {
-                let _ = ServerExchange::new(Verifier::mock(b"", "")).first(message);
-                let _ = rfc_exchange().last(message);
-            }
-        }
-    }
-}
+mod tests;

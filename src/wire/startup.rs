@@ -257,6 +257,11 @@ pub fn startup_into<'a>(
     });
 }
 
+/// Appends an `SSLRequest`.
+pub fn ssl_request_into(out: &mut impl Out) {
+    lengthed(out, |out| out.put(&SSL_REQUEST.to_be_bytes()));
+}
+
 /// Appends a `CancelRequest`.
 pub fn cancel_into(out: &mut impl Out, pid: i32, secret: &[u8]) {
     lengthed(out, |out| {

@@ -34,6 +34,7 @@ token = "${BOT_PASSWORD}"
 method = "md5"
 [[users]]
 name = "bot"
+clients_max = 3
 password = "${BOT_PASSWORD}"
 shard_password = "other"
 admin = true
@@ -81,7 +82,9 @@ fn the_whole_file() {
     let [bot, app] = &config.users[..] else { panic!("two users") };
     assert!(matches!(&bot.password, Some(Password::Plain(p)) if p.expose() == "geheim"));
     assert_eq!(bot.shard_password, Some(Secret::new("other")));
-    assert!(bot.admin && bot.hints && bot.key.as_deref() == Some("42"));
+    assert!(
+        bot.clients_max == Some(3) && bot.admin && bot.hints && bot.key.as_deref() == Some("42")
+    );
     assert!(matches!(&app.password, Some(Password::Verifier(_))) && !app.admin);
     assert_eq!((config.pool.mode, config.pool.size), (PoolMode::Session, 7));
     assert_eq!(config.pool.wait_timeout, Duration::from_millis(300));
@@ -139,7 +142,7 @@ fn single_faults() {
         let expect: &[&str] = if fine { &[] } else { &[&fault] };
         check(&format!("[listen]\naddress = \"{address}\""), expect);
     }
-    let cases: [(&str, &[&str]); 14] = [
+    let cases: [(&str, &[&str]); 17] = [
         ("[listen]\ntls = { cert = 'a' }", &["2:7 listen.tls needs both cert and key; "]),
         (
             "[http]\ntoken = '${NOPE}'",
@@ -159,6 +162,20 @@ fn single_faults() {
         (
             "[limits]\nstatement_bytes_max = '2GiB'",
             &["2:23 limits.statement_bytes_max must be between 1KiB and 1GiB; "],
+        ),
+        (
+            "[[users]]\nname = 'a'\npassword = 'md5aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'",
+            &["3:12 user \"a\" has an md5 hash, and auth.method is scram-sha-256; \
+                 Give a password or a SCRAM verifier, or set auth.method = \"md5\"."],
+        ),
+        (
+            "[auth]\nmethod = 'md5'\n[[users]]\nname = 'a'\npassword = 'md5aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'",
+            &[],
+        ),
+        (
+            "[auth]\nmethod = 'cert'\n[listen]\ntls = { cert = 'a', key = 'b' }",
+            &["2:10 auth.method = \"cert\" needs to know who signs clients' certificates; \
+                 Write tls = { cert = …, key = …, client_ca = \"ca.crt\" } under [listen]."],
         ),
         ("[auth]\nmethod = 'trust'", &[]),
         (

@@ -1,0 +1,1 @@
+//! TLS to clients: libpq, and clients that do what libpq would not.

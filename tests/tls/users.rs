@@ -1,0 +1,1 @@
+//! Users: every method, keys that are passed through, limits, and guessers.
