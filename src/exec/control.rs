@@ -38,12 +38,23 @@ pub(super) fn is_control(class: &Class) -> bool {
     )
 }
 
-/// What a failed transaction accepts.
-pub(super) fn ends_failure(class: &Class) -> bool {
-    matches!(class, Class::Commit { .. } | Class::Rollback { .. } | Class::RollbackTo(_))
-}
-
 impl Executor {
+    /// What a failed transaction accepts (`IsTransactionExitStmt`).
+    pub(super) fn ends_failure(&self, class: &Class) -> bool {
+        match class {
+            Class::Commit { .. } | Class::Rollback { .. } | Class::RollbackTo(_) => true,
+            // The shard makes a rollback of it. One that does not know of the failure would prepare.
+            Class::PrepareTransaction => self.failed_on_shard(),
+            _ => false,
+        }
+    }
+
+    /// The shard knows that the transaction has failed, and says what is wrong with a statement that it
+    /// can't even read.
+    pub(super) fn failed_on_shard(&self) -> bool {
+        matches!(self.session.transaction, Transaction::Active { status: b'E', .. })
+    }
+
     /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT …: what can be done without a shard is done.
     pub(super) fn control(&mut self, class: &Class, text: &str) -> Result<Control, SqlError> {
         match class {

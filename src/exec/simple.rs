@@ -1,6 +1,6 @@
 //! The simple query protocol: one Query message, one or several statements.
 
-use super::control::{Control, aborted, ends_failure, is_control};
+use super::control::{Control, aborted, is_control};
 use super::effects::{READING_SETTINGS, foresee, refuse_unsafe_encoding};
 use super::planner::{Entry, Planned};
 use super::{Executor, Failure, Gone, local, worker};
@@ -138,8 +138,11 @@ impl Executor {
             self.ready();
             return Ok(());
         }
+        let ends = matches!(class, Class::PrepareTransaction)
+            && matches!(self.session.transaction, Transaction::Failed { .. });
+        let class = if ends { &Class::Rollback { chain: false } } else { class };
         if self.session.transaction.status() == b'E'
-            && !ends_failure(class)
+            && !self.ends_failure(class)
             && !(matches!(class, Class::Other) && self.failed_on_shard())
         {
             return Err(aborted().into());
@@ -259,18 +262,12 @@ impl Executor {
         Ok(())
     }
 
-    /// The shard knows that the transaction has failed, and says what is wrong with a statement that it
-    /// can't even read.
-    fn failed_on_shard(&self) -> bool {
-        matches!(self.session.transaction, Transaction::Active { status: b'E', .. })
-    }
-
     /// Several statements in one string: all of them go to one shard, as they are.
     async fn run_string(&mut self, planned: &[Planned], text: &[u8]) -> Result<(), Failure> {
         let failed = self.session.transaction.status() == b'E';
         let unread = planned.iter().any(|p| matches!(p.entry.class, Class::Other));
         if failed
-            && !planned.first().is_some_and(|p| ends_failure(&p.entry.class))
+            && !planned.first().is_some_and(|p| self.ends_failure(&p.entry.class))
             && !(unread && self.failed_on_shard())
         {
             return Err(aborted().into());

@@ -133,6 +133,39 @@ pub fn quote_literal(value: &str) -> String {
     }
 }
 
+/// `SET datestyle` may name a style, an order of day and month, or both; what it does not name stays as it
+/// was (`check_datestyle`). Both texts are as they stand after `SET datestyle TO`.
+fn date_style(before: &str, now: &str) -> String {
+    let (style_before, order_before) = style_and_order(before);
+    let (style, order) = style_and_order(now);
+    match (style.or(style_before), order.or(order_before)) {
+        (Some(style), Some(order)) => format!("'{style}, {order}'"),
+        (Some(only), None) | (None, Some(only)) => format!("'{only}'"),
+        // Not what PostgreSQL knows by heart, such as DEFAULT in quotes.
+        (None, None) => now.to_owned(),
+    }
+}
+
+/// The words of a `datestyle`; an order that German brings along is an order.
+fn style_and_order(text: &str) -> (Option<&'static str>, Option<&'static str>) {
+    let (mut style, mut order, mut implied) = (None, None, None);
+    for word in text.split(|c: char| !c.is_ascii_alphabetic()).map(str::to_ascii_lowercase) {
+        match word.as_str() {
+            "iso" => style = Some("ISO"),
+            "sql" => style = Some("SQL"),
+            "german" => (style, implied) = (Some("German"), Some("DMY")),
+            word if word.starts_with("postgres") => style = Some("Postgres"),
+            "ymd" => order = Some("YMD"),
+            "dmy" => order = Some("DMY"),
+            word if word.starts_with("euro") => order = Some("DMY"),
+            "mdy" | "us" => order = Some("MDY"),
+            word if word.starts_with("noneuro") => order = Some("MDY"),
+            _ => {}
+        }
+    }
+    (style, order.or(implied))
+}
+
 /// A session's settings through transactions and savepoints.
 #[derive(Clone, Debug, Default)]
 pub struct SessionSettings {
@@ -174,6 +207,10 @@ impl SessionSettings {
     pub fn set(&mut self, name: &str, value: Option<&str>, local: bool) {
         let apply = |settings: &Settings, startup: &Settings| {
             let settings = match value.or_else(|| startup.value(name)) {
+                Some(value) if name == "datestyle" => match settings.value(name) {
+                    Some(before) => settings.with(name, &date_style(before, value)),
+                    None => settings.with(name, value),
+                },
                 Some(value) => settings.with(name, value),
                 None => settings.without(name),
             };
@@ -292,6 +329,26 @@ mod tests {
         s.set("timezone", Some("'CET'"), false);
         s.end(false);
         assert_eq!(s.current().value("timezone"), Some("'UTC'"));
+    }
+
+    #[test]
+    fn half_a_date_style_leaves_the_other_half() {
+        let check = |startup: &[&str], sets: &[&str], expect: &str| {
+            let startup = startup.iter().fold(Settings::default(), |s, v| s.with("datestyle", v));
+            let mut s = SessionSettings::new(startup);
+            for value in sets {
+                s.set("datestyle", Some(value), false);
+            }
+            assert_eq!(s.current().value("datestyle"), Some(expect));
+        };
+        check(&["'Postgres, MDY'"], &["'ymd'"], "'Postgres, YMD'");
+        check(&["'Postgres, MDY'"], &["ISO, ymd"], "'ISO, YMD'");
+        check(&["'ISO'"], &["'dmy'"], "'ISO, DMY'");
+        check(&[], &["'dmy'", "'sql'"], "'SQL, DMY'");
+        check(&["'ISO, MDY'"], &["'German'"], "'German, DMY'");
+        check(&["'ISO, MDY'"], &["'German, us'"], "'German, MDY'");
+        check(&["'ISO, MDY'"], &["'postgresql,european'"], "'Postgres, DMY'");
+        check(&[], &["'ymd'"], "'ymd'");
     }
 
     #[test]

@@ -112,7 +112,9 @@ pub enum Class {
     Lock,
     /// TRUNCATE
     Truncate,
-    /// PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED
+    /// PREPARE TRANSACTION
+    PrepareTransaction,
+    /// COMMIT PREPARED, ROLLBACK PREPARED
     TwoPhase,
     /// CREATE, ALTER, DROP, GRANT, REVOKE, COMMENT, REASSIGN, SECURITY LABEL, IMPORT FOREIGN SCHEMA of
     /// anything within a database, with the command tag.
@@ -261,7 +263,7 @@ fn by_first_word(first: &str, words: &mut Words<'_>) -> Option<Class> {
 /// PREPARE name …, PREPARE TRANSACTION 'gid'.
 fn prepare(words: &mut Words<'_>) -> Option<Class> {
     if words.is("transaction") && words.second_is_string() {
-        return Some(Class::TwoPhase);
+        return Some(Class::PrepareTransaction);
     }
     let name = words.name()?;
     (words.is("as") || words.is_symbol("(")).then_some(Class::Prepare { name })

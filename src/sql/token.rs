@@ -439,6 +439,9 @@ impl<'a> Lexer<'a> {
                 digits.add(underscores);
                 digits.decimal = true;
                 like_word = sign == 0 || underscores;
+            } else if sign == 1 {
+                // `1e+` is longer than `1e`, a number with an identifier behind (scan.l, `realfail`).
+                return Err(Fault { kind: FaultKind::JunkAfterNumber, start, end: at + 2 });
             }
         }
         self.at = at;

@@ -63,6 +63,13 @@ impl Shards {
         Self { clusters, places }
     }
 
+    /// One cluster as asked for; its [`DATABASE`] is the only shard.
+    pub(crate) fn of(options: &Options) -> Self {
+        let cluster = Cluster::start(options).unwrap_or_else(|error| panic!("{error}"));
+        let places = vec![(NAMES[0], cluster.url())];
+        Self { clusters: vec![cluster], places }
+    }
+
     /// A shard's own server, to be stopped and started. Only with [`Shards::clusters`].
     pub(crate) fn cluster(&mut self, name: &str) -> &mut Cluster {
         self.clusters.iter_mut().find(|cluster| cluster.name() == name).expect("a shard's name")

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::{ClientStatement, Op, Portal, Unit, Which};
 use crate::datum::{Format, Param};
 use crate::error::{SqlError, SqlState};
-use crate::exec::control::{Control, aborted, ends_failure, is_control};
+use crate::exec::control::{Control, aborted, is_control};
 use crate::exec::effects::{foresee, refuse_unsafe_encoding};
 use crate::exec::local::{LocalAnswer, SessionScopes, is_local};
 use crate::exec::planner::{Readied, Scopes, is_session_level};
@@ -133,7 +133,7 @@ impl Executor {
         }
         let readied = worker::with_planner(|p| p.prepare(&self.world, &self.reading, view.sql))?;
         let class = &readied.entry.class;
-        if unit.failed && !ends_failure(class) && !matches!(class, Class::Empty) {
+        if unit.failed && !self.ends_failure(class) && !matches!(class, Class::Empty) {
             return Err(aborted().into());
         }
         if (readied.entry.unknown_table || !self.world.catalog_known) && !refreshed {
@@ -210,12 +210,11 @@ impl Executor {
         raw: Range<usize>,
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
-        let statement = self.statement(view.statement)?;
-        let class = &statement.readied.entry.class;
-        if unit.failed && !ends_failure(class) && !matches!(class, Class::Empty) {
+        let entry = Arc::clone(&self.statement(view.statement)?.readied.entry);
+        let class = &entry.class;
+        if unit.failed && !self.ends_failure(class) && !matches!(class, Class::Empty) {
             return Err(aborted().into());
         }
-        let entry = Arc::clone(&statement.readied.entry);
         let copies = matches!(class, Class::Copy { from: true, client: true, .. });
         self.refuse_session_state(&entry)?;
         let statement = self.statement(view.statement)?;
@@ -447,7 +446,7 @@ impl Executor {
             unit.inject(wire::backend::empty_query_response);
             return Ok(());
         }
-        if unit.failed && !ends_failure(class) {
+        if unit.failed && !self.ends_failure(class) {
             return Err(aborted().into());
         }
         let busy = unit.executes || self.batch.is_open();

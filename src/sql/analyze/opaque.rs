@@ -243,7 +243,9 @@ pub(super) fn utility_kind(
         // LISTEN is refused: there is nothing to end.
         Class::Unlisten => ("UNLISTEN", UtilityKind::Set),
         Class::Notify => ("NOTIFY", UtilityKind::Notify),
-        Class::TwoPhase => ("PREPARE TRANSACTION", UtilityKind::TwoPhase),
+        Class::PrepareTransaction | Class::TwoPhase => {
+            ("PREPARE TRANSACTION", UtilityKind::TwoPhase)
+        }
         Class::DiscardAll => ("DISCARD ALL", UtilityKind::Discard),
         Class::Discard => ("DISCARD", UtilityKind::Discard),
         Class::Show(_) => ("SHOW", UtilityKind::Show),

@@ -145,10 +145,8 @@ fn transactions_end() {
             "rollback transaction to savepoint A",
         ],
     );
-    check_all(
-        &Class::TwoPhase,
-        &["PREPARE TRANSACTION 'x'", "COMMIT PREPARED 'x'", "ROLLBACK PREPARED E'x'"],
-    );
+    check_all(&Class::PrepareTransaction, &["PREPARE TRANSACTION 'x'"]);
+    check_all(&Class::TwoPhase, &["COMMIT PREPARED 'x'", "ROLLBACK PREPARED E'x'"]);
     check_all(
         &Class::Other,
         &[

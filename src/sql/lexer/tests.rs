@@ -209,6 +209,7 @@ fn faults_read_as_postgresql_words_them() {
     check("U&\"\"", "zero-length delimited identifier at or near \"U&\"\"\"", 1);
     check("1a", "trailing junk after numeric literal at or near \"1a\"", 1);
     check("1.5e", "trailing junk after numeric literal at or near \"1.5e\"", 1);
+    check("0.0e+a", "trailing junk after numeric literal at or near \"0.0e+\"", 1);
     check("1__0", "trailing junk after numeric literal at or near \"1__0\"", 1);
     check("1e5$$a$$", "trailing junk after numeric literal at or near \"1e5$$a$$\"", 1);
     check("1_0$a", "trailing junk after numeric literal at or near \"1_0$a\"", 1);

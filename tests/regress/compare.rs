@@ -1,0 +1,46 @@
+//! Whether two outputs are the same.
+
+/// How two outputs differ.
+pub(crate) struct Difference {
+    /// Lines of either that the other does not have at that place.
+    pub(crate) lines: usize,
+    /// The first of them, for people to read.
+    pub(crate) first: String,
+}
+
+/// Lines shown before the first difference, and from it on.
+const CONTEXT: usize = 8;
+
+/// `None` when they are the same.
+pub(crate) fn difference(direct: &[u8], proxied: &[u8]) -> Option<Difference> {
+    let (direct, proxied) = (normalised(direct), normalised(proxied));
+    if direct == proxied {
+        return None;
+    }
+    let (direct, proxied) = (String::from_utf8_lossy(&direct), String::from_utf8_lossy(&proxied));
+    let (direct, proxied): (Vec<_>, Vec<_>) = (direct.lines().collect(), proxied.lines().collect());
+    let same = direct.iter().zip(&proxied).take_while(|(one, other)| one == other).count();
+    let tail = direct[same..]
+        .iter()
+        .rev()
+        .zip(proxied[same..].iter().rev())
+        .take_while(|(one, other)| one == other)
+        .count();
+    let lines = direct.len().max(proxied.len()) - same - tail;
+    let excerpt = |from: &[&str], mark: char| {
+        let end = from.len() - tail;
+        from[same..end]
+            .iter()
+            .take(CONTEXT)
+            .map(|line| format!("{mark}{line}\n"))
+            .collect::<String>()
+    };
+    let before = direct[same.saturating_sub(CONTEXT)..same].iter().map(|line| format!(" {line}\n"));
+    let first = before.collect::<String>() + &excerpt(&direct, '-') + &excerpt(&proxied, '+');
+    Some(Difference { lines, first })
+}
+
+/// Without what can't be the same on two servers.
+pub(crate) fn normalised(text: &[u8]) -> Vec<u8> {
+    text.to_vec()
+}
