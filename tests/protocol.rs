@@ -124,8 +124,10 @@ async fn serve(cluster: &Cluster, shards: &[&str]) -> Server {
     Server::start(config, map).await.unwrap()
 }
 
-fn log_in(address: SocketAddr) -> Raw {
-    Raw::log_in(address, &[("user", ROLE), ("database", DATABASE)]).0
+fn log_in(address: SocketAddr, more: &[(String, String)]) -> Raw {
+    let mut parameters = vec![("user", ROLE), ("database", DATABASE)];
+    parameters.extend(more.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    Raw::log_in(address, &parameters).0
 }
 
 /// Other clients, who use the connections between the steps of a script, and leave them changed.
@@ -137,7 +139,7 @@ struct Others {
 impl Others {
     fn new(address: SocketAddr) -> Self {
         let clients = (0..3).map(|n| {
-            let mut raw = log_in(address);
+            let mut raw = log_in(address, &[]);
             raw.query(
                 [
                     "SET TimeZone TO 'Asia/Tokyo'",
@@ -226,7 +228,7 @@ fn play(script: &Script, address: SocketAddr, mut others: Option<&mut Others>) -
     for step in script.steps.iter().chain([&Step::Read]) {
         let prefix = if several { format!("{name}: ") } else { String::new() };
         let speaker = speakers.entry(name.clone()).or_insert_with(|| Speaker {
-            raw: log_in(address),
+            raw: log_in(address, &script.startup),
             pending: Vec::new(),
             boundaries: 0,
         });

@@ -159,6 +159,9 @@ impl Executor {
             return false;
         }
         pending.push(text);
+        for sql in after_reset(&self.session.settings, class, true) {
+            pending.push(&sql);
+        }
         match class {
             Class::Set(set) => {
                 self.apply_set(&set.clone());
@@ -169,6 +172,18 @@ impl Executor {
         }
         self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
         true
+    }
+}
+
+/// What a shard must be told behind a RESET: see [`SessionSettings::after_reset`]. `block`: SET LOCAL has
+/// a transaction to be local to.
+pub(super) fn after_reset(settings: &SessionSettings, class: &Class, block: bool) -> Vec<String> {
+    match class {
+        Class::Reset(name) => settings.after_reset(name.as_deref(), false),
+        Class::Set(SetCommand { name, value: SetValue::Default, local, .. }) if block || !local => {
+            settings.after_reset(Some(name), *local)
+        }
+        _ => Vec::new(),
     }
 }
 

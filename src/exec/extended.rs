@@ -140,6 +140,8 @@ pub(super) enum Op {
     Raw(Range<usize>, StepKind),
     /// A statement of the client that the proxy watches over: only its Execute is answered.
     Run(String),
+    /// A statement of ours behind it.
+    RunBehind(String),
 }
 
 /// A unit, resolved.

@@ -15,6 +15,7 @@ pub mod clients;
 mod control;
 mod effects;
 mod extended;
+mod function_call;
 mod io;
 mod local;
 pub mod planner;
@@ -190,7 +191,7 @@ impl Executor {
     }
 
     /// Refuses the first `length` bytes of the client's buffer.
-    pub fn refuse(&mut self, length: usize, error: &SqlError) {
+    fn refuse(&mut self, length: usize, error: &SqlError) {
         self.io.consume(length);
         if self.batch.is_skipping() {
             return;

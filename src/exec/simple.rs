@@ -1,7 +1,7 @@
 //! The simple query protocol: one Query message, one or several statements.
 
 use super::control::{Control, aborted, is_control};
-use super::effects::{READING_SETTINGS, foresee, refuse_unsafe_encoding};
+use super::effects::{READING_SETTINGS, after_reset, foresee, refuse_unsafe_encoding};
 use super::planner::{Entry, Planned};
 use super::{Executor, Failure, Gone, local, worker};
 use crate::error::{SqlError, SqlState};
@@ -198,8 +198,15 @@ impl Executor {
         self.last_route.note(plan, &self.world);
         let at = self.acquire(shard).await?;
         self.start(at).await?;
+        let block = self.session.settings.in_block();
+        let reset = after_reset(&self.session.settings, class, block);
         match &plan.rewritten {
             Some(sql) => wire::frontend::query_into(&mut self.request, sql.as_bytes()),
+            None if !reset.is_empty() => {
+                let sql = format!("{text};{}", reset.join(";"));
+                wire::frontend::query_into(&mut self.request, sql.as_bytes());
+                (1..=reset.len() as u32).for_each(|n| self.responses.silence(n));
+            }
             None => wire::frontend::query_into(&mut self.request, query),
         }
         self.responses.expect(StepKind::Query, false);
@@ -230,7 +237,7 @@ impl Executor {
     }
 
     /// With trace on, `ReadyForQuery` was kept back: the notice goes before it.
-    fn close_trace(&mut self) {
+    pub(super) fn close_trace(&mut self) {
         if self.session.trace {
             self.trace_notice();
             self.ready();
@@ -323,8 +330,10 @@ impl Executor {
         self.last_route.note(&plan, &self.world);
         let at = self.acquire(shard).await?;
         self.start(at).await?;
-        if rewritten {
-            let sql = rewritten_string(planned, text);
+        let resets =
+            |one: &Planned| !after_reset(&self.session.settings, &one.entry.class, true).is_empty();
+        if rewritten || planned.iter().any(resets) {
+            let sql = self.rewritten_string(planned, text);
             wire::frontend::query_into(&mut self.request, sql.as_bytes());
         } else {
             wire::frontend::query_into(&mut self.request, text);
@@ -337,6 +346,29 @@ impl Executor {
         self.finish(at, taints, changes_schema, &effects, failed);
         self.close_trace();
         Ok(())
+    }
+
+    /// The string with what takes the place of some of its statements, or comes behind them.
+    fn rewritten_string(&mut self, planned: &[Planned], query: &[u8]) -> String {
+        let mut sql = String::new();
+        let mut tags = 0;
+        for one in planned {
+            if let Some(text) = one.plan.as_ref().and_then(|plan| plan.rewritten.as_deref()) {
+                sql.push_str(text);
+            } else {
+                let bytes = query.get(one.start as usize..one.end as usize).unwrap_or_default();
+                sql.push_str(&String::from_utf8_lossy(bytes));
+            }
+            sql.push_str("; ");
+            tags += u32::from(!matches!(one.entry.class, Class::Empty));
+            for reset in after_reset(&self.session.settings, &one.entry.class, true) {
+                sql.push_str(&reset);
+                sql.push_str("; ");
+                self.responses.silence(tags);
+                tags += 1;
+            }
+        }
+        sql
     }
 
     /// Statements are read as the settings say that hold when the first of them is sent; `after` are those
@@ -368,22 +400,6 @@ fn statement_text(planned: &Planned, query: &[u8]) -> String {
     }
     let bytes = query.get(planned.start as usize..planned.end as usize).unwrap_or_default();
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn rewritten_string(planned: &[Planned], query: &[u8]) -> String {
-    let mut sql = String::new();
-    for one in planned {
-        if !sql.is_empty() {
-            sql.push_str("; ");
-        }
-        if let Some(text) = one.plan.as_ref().and_then(|plan| plan.rewritten.as_deref()) {
-            sql.push_str(text);
-        } else {
-            let bytes = query.get(one.start as usize..one.end as usize).unwrap_or_default();
-            sql.push_str(&String::from_utf8_lossy(bytes));
-        }
-    }
-    sql
 }
 
 fn join_routes(

@@ -28,8 +28,8 @@ enum Next {
     Unit { length: usize, sync: bool },
     /// The client says good-bye.
     Terminate,
-    /// It can't be answered but by an error.
-    Refuse { length: usize, error: SqlError },
+    /// A function call of this many bytes behind the unit.
+    Call(usize),
 }
 
 /// Serves a client until it is gone.
@@ -96,11 +96,13 @@ pub(super) async fn run(mut executor: Box<Executor>) {
                 unit = 0;
                 executor.unit(length, sync).await
             }
-            Next::Refuse { length, error } => {
+            Next::Call(length) => {
                 let before = std::mem::take(&mut unit);
                 let result = if before > 0 { executor.unit(before, false).await } else { Ok(()) };
-                executor.refuse(length, &error);
-                result
+                match result {
+                    Ok(()) => executor.function_call(length).await,
+                    gone => gone,
+                }
             }
         };
         match result {
@@ -147,14 +149,7 @@ fn next(unread: &[u8], unit: usize, body_max: u32) -> Result<Next, ProtocolError
         tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {
             Next::Unit { length: unit, sync: false }
         }
-        tag::FUNCTION_CALL => Next::Refuse {
-            length,
-            error: SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "the function call protocol is not supported",
-            )
-            .hint("Call the function with SELECT."),
-        },
+        tag::FUNCTION_CALL => Next::Call(length),
         other => return Err(unknown(other)),
     })
 }

@@ -92,6 +92,10 @@ pub struct Responses {
     copied: bool,
     completed: u32,
     commands: u32,
+    /// Command tags of the client's Query that came.
+    tags: u32,
+    /// Which of them answer statements of ours.
+    silenced: Vec<u32>,
     status: u8,
     error: Vec<u8>,
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
@@ -110,6 +114,8 @@ impl Responses {
         self.copied = false;
         self.completed = 0;
         self.commands = 0;
+        self.tags = 0;
+        self.silenced.clear();
         self.status = b'I';
         self.error.clear();
         self.parameters.clear();
@@ -119,6 +125,15 @@ impl Responses {
     /// A request was sent.
     pub fn expect(&mut self, kind: StepKind, hidden: bool) {
         self.queue.push_back(Entry::Step(Step { kind, hidden }));
+    }
+
+    /// Command tag `n` of the Query, from 0, answers a statement that we have put into the client's string.
+    pub fn silence(&mut self, n: u32) {
+        self.silenced.push(n);
+    }
+
+    fn is_silenced(&self) -> bool {
+        self.silenced.contains(&self.tags)
     }
 
     /// Bytes of our own follow what is expected so far.
@@ -294,6 +309,7 @@ impl Responses {
             b'S' | b'E' => true,
             b'A' => false,
             b'Z' => !hidden && !self.hold_ready,
+            b'C' => !hidden && !self.is_silenced(),
             _ => !hidden,
         };
         // Between requests a server only says what it may say at any time.
@@ -330,7 +346,10 @@ impl Responses {
                 self.copy_in = true;
                 self.copied = true;
             }
-            b'C' | b'I' | b's' if !hidden => self.commands += 1,
+            b'C' | b'I' | b's' if !hidden => {
+                self.commands += u32::from(!self.is_silenced());
+                self.tags += 1;
+            }
             _ => {}
         }
         let complete = match kind {

@@ -77,10 +77,8 @@ impl Settings {
         let identity = IDENTITY.iter().filter_map(|name| values.get_key_value(*name));
         let others = values.iter().filter(|(name, _)| !IDENTITY.contains(&name.as_str()));
         for (name, value) in others.chain(identity) {
-            sql.push_str("; SET ");
-            push_name(&mut sql, name);
-            sql.push_str(" TO ");
-            sql.push_str(value);
+            sql.push_str("; ");
+            sql.push_str(&set_sql(name, value, false));
         }
         sql
     }
@@ -103,6 +101,14 @@ impl Settings {
         }
         settings
     }
+}
+
+fn set_sql(name: &str, value: &str, local: bool) -> String {
+    let mut sql = String::from(if local { "SET LOCAL " } else { "SET " });
+    push_name(&mut sql, name);
+    sql.push_str(" TO ");
+    sql.push_str(value);
+    sql
 }
 
 /// A setting's name as SQL: each part is quoted unless it is plain.
@@ -233,6 +239,17 @@ impl SessionSettings {
         };
         self.current = reset(&self.current, &self.startup);
         self.session = reset(&self.session, &self.startup);
+    }
+
+    /// A server that is told to reset a setting (all of them with `None`) goes back to its own default:
+    /// what it must be told behind that, so that it goes back to where this session began.
+    pub fn after_reset(&self, name: Option<&str>, local: bool) -> Vec<String> {
+        let concerned = |own: &str| match name {
+            Some(name) => own == name,
+            None => !IDENTITY.contains(&own),
+        };
+        let settings = self.startup.iter().filter(|(own, _)| concerned(own));
+        settings.map(|(own, value)| set_sql(own, value, local)).collect()
     }
 
     /// `DISCARD ALL`: the role too.
@@ -390,5 +407,8 @@ mod tests {
         s.set("timezone", Some("'CET'"), false);
         s.set("timezone", None, false);
         assert_eq!(s.current().value("timezone"), Some("'UTC'"));
+        assert_eq!(s.after_reset(Some("timezone"), false), ["SET timezone TO 'UTC'"]);
+        assert_eq!(s.after_reset(None, false), ["SET timezone TO 'UTC'"]);
+        assert!(s.after_reset(Some("work_mem"), false).is_empty());
     }
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `map three` | runs on three shards; what is expected stands behind `expect` |
 //! | `quiet` | no other clients run in between |
+//! | `startup name=value` | a parameter of the start-up packet, for all of its clients |
 //! | `client b` | goes on as client `b` (the first is `a`) |
 //! | `Query SQL` … | messages, as PostgreSQL names them; see [`message`] |
 //! | `read` | sends, and reads until every Query and Sync has its `ReadyForQuery` |
@@ -26,6 +27,7 @@ pub(crate) struct Script {
     pub(crate) title: String,
     pub(crate) three: bool,
     pub(crate) quiet: bool,
+    pub(crate) startup: Vec<(String, String)>,
     pub(crate) steps: Vec<Step>,
     /// What must come; `None`: the same as from PostgreSQL itself.
     pub(crate) expect: Option<Vec<String>>,
@@ -54,6 +56,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Vec<Script> {
                 title: title.to_owned(),
                 three: false,
                 quiet: false,
+                startup: Vec::new(),
                 steps: Vec::new(),
                 expect: None,
             });
@@ -68,6 +71,10 @@ pub(crate) fn parse(file: &str, text: &str) -> Vec<Script> {
             "map three" => script.three = true,
             "quiet" => script.quiet = true,
             "expect" => script.expect = Some(Vec::new()),
+            line if line.starts_with("startup ") => {
+                let (name, value) = line["startup ".len()..].split_once('=').unwrap();
+                script.startup.push((name.to_owned(), value.to_owned()));
+            }
             line => script.steps.push(step(file, line)),
         }
     }
@@ -102,7 +109,8 @@ fn step(file: &str, line: &str) -> Step {
         _ => {
             let bytes = message(word, &expand(rest));
             let bytes = bytes.unwrap_or_else(|| panic!("{file}: what is \"{line}\"?"));
-            Step::Say { bytes, boundary: matches!(word, "Query" | "Sync") }
+            let boundary = matches!(word, "Query" | "Sync") || line.starts_with("Frame F ");
+            Step::Say { bytes, boundary }
         }
     }
 }

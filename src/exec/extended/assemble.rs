@@ -60,7 +60,8 @@ impl Executor {
                     self.step(StepKind::DescribeStatement, false, &mut step);
                 }
                 Op::Raw(raw, kind) => self.raw(bytes, raw, *kind, &mut step),
-                Op::Run(sql) => {
+                Op::Run(sql) | Op::RunBehind(sql) => {
+                    let hidden = matches!(op, Op::RunBehind(_));
                     frontend::parse_into(&mut self.request, b"", sql.as_bytes(), [].into_iter());
                     self.step(StepKind::Parse, true, &mut step);
                     frontend::bind_text_into(
@@ -71,7 +72,7 @@ impl Executor {
                     );
                     self.step(StepKind::Bind, true, &mut step);
                     frontend::execute_into(&mut self.request, b"", 0);
-                    self.step(StepKind::Execute, false, &mut step);
+                    self.step(StepKind::Execute, hidden, &mut step);
                 }
             }
         }

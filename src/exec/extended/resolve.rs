@@ -9,7 +9,7 @@ use super::{ClientStatement, Op, Portal, Unit, Which};
 use crate::datum::{Format, Param};
 use crate::error::{SqlError, SqlState};
 use crate::exec::control::{Control, aborted, is_control};
-use crate::exec::effects::{foresee, refuse_unsafe_encoding};
+use crate::exec::effects::{after_reset, foresee, refuse_unsafe_encoding};
 use crate::exec::local::{LocalAnswer, SessionScopes, is_local};
 use crate::exec::planner::{Readied, Scopes, is_session_level};
 use crate::exec::scatter::ScatterBind;
@@ -511,8 +511,11 @@ impl Executor {
         unit.unnamed_parsed = false;
         unit.effects.push((unit.executions, class.clone()));
         unit.executions += 1;
+        let block = unit.block || self.session.settings.in_block();
+        let behind = after_reset(&self.session.settings, class, block);
         foresee(unit.after.get_or_insert_with(|| self.session.settings.clone()), class);
         unit.ops.push(Op::Run(sql));
+        unit.ops.extend(behind.into_iter().map(Op::RunBehind));
     }
 
     fn other_pipeline(&self, wanted: crate::map::ShardId, here: crate::map::ShardId) -> SqlError {

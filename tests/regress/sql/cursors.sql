@@ -1,0 +1,73 @@
+-- Cursors of SQL: within a transaction, held over it, scrolled, moved, read for update.
+CREATE TABLE page (id int PRIMARY KEY, body text);
+INSERT INTO page SELECT n, repeat('x', n) FROM generate_series(1, 12) n;
+DECLARE outside CURSOR FOR SELECT 1;
+BEGIN;
+DECLARE c CURSOR FOR SELECT * FROM page ORDER BY id;
+FETCH c;
+FETCH 3 FROM c;
+FETCH FORWARD 2 IN c;
+MOVE 2 FROM c;
+FETCH ALL FROM c;
+FETCH NEXT FROM c;
+FETCH BACKWARD FROM c;
+ROLLBACK;
+BEGIN;
+DECLARE s SCROLL CURSOR FOR SELECT id FROM page ORDER BY id;
+FETCH LAST FROM s;
+FETCH PRIOR FROM s;
+FETCH ABSOLUTE 5 FROM s;
+FETCH RELATIVE -2 FROM s;
+FETCH FIRST FROM s;
+MOVE BACKWARD ALL IN s;
+FETCH BACKWARD 1 FROM s;
+SELECT name, statement, is_holdable, is_binary, is_scrollable FROM pg_cursors WHERE name = 's';
+CLOSE s;
+FETCH s;
+COMMIT;
+BEGIN;
+DECLARE h CURSOR WITH HOLD FOR SELECT id FROM page ORDER BY id DESC;
+FETCH 2 FROM h;
+COMMIT;
+FETCH 2 FROM h;
+SELECT 1;
+FETCH 1 FROM h;
+CLOSE h;
+CLOSE h;
+CLOSE ALL;
+BEGIN;
+DECLARE u CURSOR FOR SELECT * FROM page ORDER BY id FOR UPDATE;
+FETCH 2 FROM u;
+UPDATE page SET body = 'current' WHERE CURRENT OF u;
+FETCH 1 FROM u;
+DELETE FROM page WHERE CURRENT OF u;
+COMMIT;
+SELECT id, body FROM page ORDER BY id LIMIT 3;
+-- a savepoint keeps and drops them
+BEGIN;
+DECLARE before CURSOR FOR SELECT id FROM page ORDER BY id;
+SAVEPOINT a;
+DECLARE within CURSOR FOR SELECT id FROM page ORDER BY id;
+FETCH 1 FROM before;
+ROLLBACK TO a;
+FETCH 1 FROM before;
+FETCH 1 FROM within;
+ROLLBACK;
+-- psql reads in portions
+\set FETCH_COUNT 3
+SELECT id FROM page ORDER BY id;
+SELECT id, 1 / (id - 7) FROM page ORDER BY id;
+BEGIN;
+SELECT count(*) FROM page;
+SELECT id FROM page ORDER BY id LIMIT 4;
+COMMIT;
+\unset FETCH_COUNT
+CREATE FUNCTION opened(refcursor) RETURNS refcursor LANGUAGE plpgsql AS
+    $$ BEGIN OPEN $1 FOR SELECT id FROM page ORDER BY id; RETURN $1; END $$;
+BEGIN;
+SELECT opened('mine');
+FETCH 2 FROM mine;
+COMMIT;
+FETCH 1 FROM mine;
+DROP FUNCTION opened(refcursor);
+DROP TABLE page;
