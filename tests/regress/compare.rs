@@ -27,16 +27,12 @@ pub(crate) fn difference(direct: &[u8], proxied: &[u8]) -> Option<Difference> {
         .take_while(|(one, other)| one == other)
         .count();
     let lines = direct.len().max(proxied.len()) - same - tail;
-    let excerpt = |from: &[&str], mark: char| {
-        let end = from.len() - tail;
-        from[same..end]
-            .iter()
-            .take(CONTEXT)
-            .map(|line| format!("{mark}{line}\n"))
-            .collect::<String>()
+    let shown = |mark: &str, lines: &[&str]| {
+        lines.iter().take(CONTEXT).flat_map(|line| [mark, line, "\n"]).collect::<String>()
     };
-    let before = direct[same.saturating_sub(CONTEXT)..same].iter().map(|line| format!(" {line}\n"));
-    let first = before.collect::<String>() + &excerpt(&direct, '-') + &excerpt(&proxied, '+');
+    let first = shown(" ", &direct[same.saturating_sub(CONTEXT)..same])
+        + &shown("-", &direct[same..direct.len() - tail])
+        + &shown("+", &proxied[same..proxied.len() - tail]);
     Some(Difference { lines, first })
 }
 
