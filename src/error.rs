@@ -30,6 +30,8 @@ impl SqlState {
     pub const IN_FAILED_SQL_TRANSACTION: Self = Self("25P02");
     /// `active_sql_transaction`.
     pub const ACTIVE_SQL_TRANSACTION: Self = Self("25001");
+    /// A transaction lay idle for too long.
+    pub const IDLE_IN_TRANSACTION_SESSION_TIMEOUT: Self = Self("25P03");
     /// `invalid_sql_statement_name`.
     pub const INVALID_SQL_STATEMENT_NAME: Self = Self("26000");
     /// `invalid_password`.

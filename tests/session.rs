@@ -5,16 +5,20 @@
 
 mod support;
 
-use support::raw::{Message, Raw, rows, sqlstate};
+use std::time::{Duration, Instant};
+
+use support::raw::{Message, Raw, field, frame, query, rows, sqlstate};
 use support::{Proxy, Shards};
 
 const TABLES: &str = "
     CREATE TABLE tenants (id bigint PRIMARY KEY, name text NOT NULL);
     CREATE TABLE notes (id bigint NOT NULL, tenant_id bigint NOT NULL, body text);
     CREATE TABLE plans (tier int PRIMARY KEY, name text);
-    INSERT INTO plans VALUES (1, 'free'), (2, 'team');";
+    INSERT INTO plans VALUES (1, 'free'), (2, 'team');
+    CREATE FUNCTION slow() RETURNS boolean LANGUAGE plpgsql IMMUTABLE
+        AS 'BEGIN PERFORM pg_sleep(100); RETURN true; END';";
 
-const REST: &str = "[tables]\nplans = \"reference\"\n";
+const REST: &str = "[tables]\nplans = \"reference\"\n[functions]\nslow = \"pure\"\n";
 
 /// Everybody is who they say: raw clients need no password.
 const TRUST: &str = "[auth]\nmethod = \"trust\"\n";
@@ -77,10 +81,10 @@ async fn a_failed_read_over_several_shards_costs_no_connection() {
         assert_eq!(sqlstate(&answer), "22012", "{prepare}");
         assert_eq!(answer.last().unwrap().body, b"I");
         let parse = [&b"\0"[..], sql.as_bytes(), b"\0\0\0"].concat();
-        client.send(&support::raw::frame(b'P', &parse));
-        client.send(&support::raw::frame(b'B', b"\0\0\0\0\0\0\0\0"));
-        client.send(&support::raw::frame(b'E', b"\0\0\0\0\0"));
-        client.send(&support::raw::frame(b'S', b""));
+        client.send(&frame(b'P', &parse));
+        client.send(&frame(b'B', b"\0\0\0\0\0\0\0\0"));
+        client.send(&frame(b'E', b"\0\0\0\0\0"));
+        client.send(&frame(b'S', b""));
         assert_eq!(sqlstate(&client.until_ready()), "22012", "{prepare}");
         assert_eq!(rows(&run(&mut client, "SELECT id FROM tenants")).len(), 60);
         assert_eq!(pids(&mut client), before, "{prepare}");
@@ -91,4 +95,171 @@ async fn a_failed_read_over_several_shards_costs_no_connection() {
     // A temporary table may hide one that is read.
     run(&mut client, "/* pgmeridian: shard=deu */ CREATE TEMP TABLE tenants (id bigint)");
     assert_eq!(sqlstate(&client.query("SELECT id FROM tenants")), "0A000");
+}
+
+/// Tries until it holds.
+async fn eventually(what: &str, mut attempt: impl AsyncFnMut() -> Result<(), String>) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Err(why) = attempt().await {
+        assert!(Instant::now() < deadline, "{what}: {why}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// How many statements of others run on a shard.
+async fn running(direct: &tokio_postgres::Client, like: &str) -> i64 {
+    let sql = "SELECT count(*) FROM pg_stat_activity
+        WHERE state = 'active' AND pid <> pg_backend_pid() AND query LIKE $1";
+    direct.query_one(sql, &[&like]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn the_statement_of_a_client_that_vanishes_is_cancelled() {
+    let (shards, proxy) = serve(3, ONE).await;
+    shards.run_on_all("INSERT INTO tenants VALUES (1, 'x')").await;
+    let direct = shards.direct("deu").await;
+    let none_runs = async || {
+        eventually("it is cancelled", async || match running(&direct, "%sl%").await {
+            0 => Ok(()),
+            n => Err(format!("{n} run")),
+        })
+        .await;
+    };
+    let starts = async || {
+        eventually("it runs", async || match running(&direct, "%sl%").await {
+            0 => Err("nothing runs".to_owned()),
+            _ => Ok(()),
+        })
+        .await;
+    };
+    let sleep = "/* pgmeridian: shard=deu */ SELECT pg_sleep(100)";
+    let scattered = "SELECT slow(), id FROM tenants";
+    for sql in [sleep, scattered] {
+        let mut client = log_in(&proxy);
+        client.send(&query(sql));
+        starts().await;
+        // One that pipelines is not gone, nor is one that says good-bye: PostgreSQL would go on, too.
+        client.send(&query("SELECT 1"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(running(&direct, "%sl%").await > 0, "{sql}");
+        drop(client);
+        none_runs().await;
+    }
+    let mut polite = log_in(&proxy);
+    polite.send(&query("INSERT INTO tenants SELECT 77, pg_sleep(0.3)::text"));
+    polite.send(&frame(b'X', b""));
+    drop(polite);
+    let mut next = log_in(&proxy);
+    eventually("it is carried out", async || {
+        match rows(&next.query("SELECT id FROM tenants WHERE id = 77")).len() {
+            1 => Ok(()),
+            _ => Err("not yet".to_owned()),
+        }
+    })
+    .await;
+    // Who waits for a connection and goes away does not get one.
+    let mut busy = log_in(&proxy);
+    run(&mut busy, "BEGIN");
+    run(&mut busy, "/* pgmeridian: shard=deu */ SELECT 1");
+    let mut waits = log_in(&proxy);
+    waits.send(&query("/* pgmeridian: shard=deu */ INSERT INTO plans VALUES (7, 'never')"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(waits);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    run(&mut busy, "COMMIT");
+    run(&mut busy, "/* pgmeridian: shard=deu */ SELECT 1");
+    let never = direct.query("SELECT 1 FROM plans WHERE tier = 7", &[]).await.unwrap();
+    assert_eq!(never.len(), 0);
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_ended() {
+    let config = "[limits]\nquery_timeout = \"300ms\"\nidle_in_transaction_timeout = \"1s\"\n";
+    let (shards, proxy) = serve(2, &format!("{ONE}{config}")).await;
+    shards.run_on_all("INSERT INTO tenants VALUES (1, 'x')").await;
+    let mut client = log_in(&proxy);
+    let before = backend(&mut client, "usa-west");
+    let sleep = "/* pgmeridian: shard=usa-west */ SELECT pg_sleep(100)";
+    for sql in [sleep, "SELECT slow(), id FROM tenants"] {
+        let since = Instant::now();
+        let answer = client.query(sql);
+        assert!((250..2_000).contains(&since.elapsed().as_millis()), "{:?}", since.elapsed());
+        let error = answer.iter().find(|m| m.tag == b'E').unwrap();
+        assert_eq!(field(error, b'C'), "57014", "{sql}");
+        assert_eq!(field(error, b'M'), "canceling statement due to query timeout");
+        assert_eq!(answer.last().unwrap().body, b"I");
+        // The connection is kept.
+        assert_eq!(backend(&mut client, "usa-west"), before);
+    }
+    // In a transaction, and in the extended protocol.
+    run(&mut client, "BEGIN");
+    client.send(&frame(b'P', &[b"\0", sleep.as_bytes(), b"\0\0\0"].concat()));
+    client.send(&frame(b'B', b"\0\0\0\0\0\0\0\0"));
+    client.send(&frame(b'E', b"\0\0\0\0\0"));
+    client.send(&frame(b'S', b""));
+    let answer = client.until_ready();
+    let error = answer.iter().find(|m| m.tag == b'E').unwrap();
+    assert_eq!(field(error, b'M'), "canceling statement due to query timeout");
+    assert_eq!(answer.last().unwrap().body, b"E");
+    run(&mut client, "ROLLBACK");
+    // One that is short enough passes, however many there are.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(700) {
+        run(&mut client, "SELECT pg_sleep(0.1)");
+    }
+    // An idle transaction ends its client, and nobody else.
+    let mut idler = log_in(&proxy);
+    for begun in [false, true] {
+        let mut lazy = log_in(&proxy);
+        run(&mut lazy, "BEGIN");
+        if begun {
+            run(&mut lazy, "INSERT INTO tenants VALUES (5, 'never')");
+        }
+        let since = Instant::now();
+        let told = lazy.until_ready();
+        assert!(since.elapsed() >= Duration::from_millis(900), "{:?}", since.elapsed());
+        let error = told.iter().find(|m| m.tag == b'E').unwrap_or_else(|| panic!("{told:?}"));
+        assert_eq!((field(error, b'S'), field(error, b'C')), ("FATAL".into(), "25P03".into()));
+    }
+    run(&mut idler, "SELECT 1");
+    assert_eq!(rows(&run(&mut idler, "SELECT id FROM tenants WHERE id = 5")).len(), 0);
+}
+
+#[tokio::test]
+async fn a_cancelled_statement_costs_no_connection() {
+    let (shards, proxy) = serve(3, ONE).await;
+    shards.run_on_all("INSERT INTO tenants VALUES (1, 'x')").await;
+    let mut client = log_in(&proxy);
+    let before = backend(&mut client, "deu");
+    let sleep = "/* pgmeridian: shard=deu */ SELECT pg_sleep(100)";
+    for sql in [sleep, "SELECT slow(), id FROM tenants"] {
+        client.send(&query(sql));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        client.cancel();
+        let answer = client.until_ready();
+        assert_eq!(sqlstate(&answer), "57014");
+        assert_eq!(backend(&mut client, "deu"), before, "{sql}");
+    }
+    // A cancel that comes when all is over hits nobody.
+    let mut other = log_in(&proxy);
+    for _ in 0..50 {
+        run(&mut client, "SELECT 1");
+        client.cancel();
+        run(&mut other, "SELECT 1");
+    }
+    // Data on its way in or out.
+    client.send(&query("/* pgmeridian: shard=deu */ COPY plans FROM STDIN"));
+    assert_eq!(client.receive().unwrap().tag, b'G');
+    client.cancel();
+    // PostgreSQL only looks for it when data comes.
+    client.send(&frame(b'd', b"8\tnever\n"));
+    assert_eq!(sqlstate(&client.until_ready()), "57014");
+    client.send(&frame(b'c', b""));
+    let many = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 10000000)) TO STDOUT";
+    client.send(&query(&format!("/* pgmeridian: shard=deu */ {many}")));
+    assert_eq!(client.receive().unwrap().tag, b'H');
+    client.cancel();
+    let answer = client.until_ready();
+    assert_eq!((sqlstate(&answer).as_str(), answer.last().unwrap().tag), ("57014", b'Z'));
+    run(&mut client, "SELECT 1");
 }

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use crate::config::{AuthMethod, Config, PoolMode, User, users_of};
-use crate::exec::{Account, Shared, Worker};
+use crate::exec::{Account, Shared, Worker, timeouts};
 use crate::frontend;
 use crate::http::{self, Health};
 use crate::map::ShardMap;
@@ -75,7 +75,10 @@ impl Server {
         let accepting = Arc::new(AtomicBool::new(true));
         let thread =
             client_thread(Arc::clone(&shared), Arc::clone(&gate), listener, Arc::clone(&stop))?;
-        let mut tasks = vec![tokio::spawn(follow_schema(Arc::clone(&shared.store)))];
+        let mut tasks = vec![
+            tokio::spawn(follow_schema(Arc::clone(&shared.store))),
+            tokio::spawn(timeouts::watch(Arc::clone(&shared))),
+        ];
         if let Some(tls) = &gate.tls {
             tasks.push(tokio::spawn(follow_certificate(Arc::clone(tls))));
         }
@@ -175,12 +178,6 @@ fn refuse_unsupported(config: &Config) -> Result<()> {
     if config.pool.mode != PoolMode::Transaction {
         bail!(
             "[pool] mode \"session\" and \"statement\" are not supported yet\nhint: use \"transaction\""
-        );
-    }
-    let limits = &config.limits;
-    if !limits.query_timeout.is_zero() || !limits.idle_in_transaction_timeout.is_zero() {
-        bail!(
-            "[limits] query_timeout and idle_in_transaction_timeout are not supported yet\nhint: set statement_timeout and idle_in_transaction_session_timeout for the role on the shards"
         );
     }
     Ok(())

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::task::JoinSet;
 
+use super::cancel::CANCEL_TIMEOUT;
 use super::io::with_read_buffer;
-use super::relay::CANCEL_TIMEOUT;
 use super::{Executor, Held};
 use crate::map::ShardId;
 use crate::wire::walk::Walk;
@@ -102,14 +102,10 @@ impl Asked {
 impl Executor {
     /// All answers have come: the connections go back where they came from.
     pub(super) fn put_back(&mut self, asked: Vec<Asked>) {
-        let marked = self.cancel.rest();
+        let quiet = self.cancel.rest();
         for Asked { held, .. } in asked {
-            if marked && !held.pinned {
-                // A cancel request is under way to it: it must not hit the next client.
-                continue;
-            }
             self.held.push(held);
-            self.settle(self.held.len() - 1);
+            self.settle_after(self.held.len() - 1, quiet.clone());
         }
     }
 

@@ -2,15 +2,27 @@
 //!
 //! A cancel must never hit another client's statement. The slot of a client holds, in one atomic word,
 //! which backend works for it; a canceller marks that word before it sends anything, and whoever gives
-//! the connection back sees the mark and closes it instead.
+//! the connection back sees the mark and first waits until the request is done with ([`Quiet`]). The
+//! server closes a cancel request's connection after it has sent the signal, and forgets a signal that
+//! finds it waiting for a command (`ProcessInterrupts` and `DoingCommandRead` in `postgres.c`): from then
+//! on the connection is as good as any.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use dashmap::DashMap;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::debug;
 
+use super::Shared;
 use crate::map::ShardId;
+use crate::observe::{METRICS, add};
+
+/// How long a shard may take to accept a cancel request.
+pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The key of `BackendKeyData`: process number and secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +46,9 @@ struct Slot {
     secret: AtomicI32,
     /// The other backends of a statement over several shards.
     others: Mutex<Vec<Backend>>,
+    /// The cancel requests since it was last marked: each says when all of its shards have taken it, or
+    /// ends without a word.
+    requests: Mutex<Vec<watch::Receiver<bool>>>,
 }
 
 /// A backend that works for a client: its shard, process number and secret.
@@ -73,11 +88,11 @@ impl Cancels {
         CancelSlot { key, slot, cancels: Arc::clone(self) }
     }
 
-    /// Which backends to cancel for a key. The connections are marked, so that their client closes them
-    /// when done.
-    pub fn mark(&self, key: CancelKey) -> Vec<Backend> {
-        let slot = self.clients.get(&key).map(|slot| Arc::clone(slot.value()));
-        slot.and_then(|slot| slot.mark()).unwrap_or_default()
+    /// Which backends to cancel for a key, if any work for it. The connections are marked: nobody else gets
+    /// them before the requests are done with.
+    fn mark(&self, key: CancelKey) -> Option<Marked> {
+        let slot = self.clients.get(&key).map(|slot| Arc::clone(slot.value()))?;
+        slot.mark()
     }
 
     /// The backends that a client has now, without marking them.
@@ -98,7 +113,8 @@ impl Cancels {
 }
 
 impl Slot {
-    fn mark(&self) -> Option<Vec<Backend>> {
+    fn mark(&self) -> Option<Marked> {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let working = self.working.load(Ordering::Acquire);
         let backends = self.backends_of(working);
         if backends.is_empty() {
@@ -107,7 +123,10 @@ impl Slot {
         self.working
             .compare_exchange(working, working | MARKED, Ordering::AcqRel, Ordering::Relaxed)
             .ok()?;
-        Some(backends)
+        let (taken, request) = watch::channel(false);
+        // Whoever sees the mark waits for the lock.
+        requests.push(request);
+        Some(Marked { backends, taken })
     }
 
     fn backends(&self) -> Vec<Backend> {
@@ -151,9 +170,73 @@ impl CancelSlot {
         self.slot.working.store(word, Ordering::Release);
     }
 
-    /// No backend works any more; true if a cancel may be on its way to the one that did.
-    pub(super) fn rest(&self) -> bool {
-        self.slot.working.swap(0, Ordering::AcqRel) & MARKED != 0
+    /// No backend works any more. If a cancel may be on its way to the one that did, nobody else may use
+    /// it before that is known to be over.
+    pub(super) fn rest(&self) -> Option<Quiet> {
+        let marked = self.slot.working.swap(0, Ordering::AcqRel) & MARKED != 0;
+        marked.then(|| {
+            let mut requests = self.slot.requests.lock().unwrap_or_else(PoisonError::into_inner);
+            Quiet(std::mem::take(&mut *requests))
+        })
+    }
+}
+
+/// Cancel requests that were on their way to a connection when its client was done with it.
+#[derive(Clone, Debug)]
+pub(super) struct Quiet(Vec<watch::Receiver<bool>>);
+
+impl Quiet {
+    /// Waits until they have arrived; false if that can't be known.
+    pub(super) async fn wait(mut self) -> bool {
+        let all = async {
+            for request in &mut self.0 {
+                if request.wait_for(|taken| *taken).await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        matches!(tokio::time::timeout(CANCEL_TIMEOUT, all).await, Ok(true))
+    }
+}
+
+/// Backends that are about to be cancelled.
+struct Marked {
+    backends: Vec<Backend>,
+    /// To be told when all of their shards have taken the request.
+    taken: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// Cancels what runs for a client, on all of its shards at once; false if nothing does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the requests may or may not arrive; the connections are closed when their client is done
+    /// with them.
+    pub async fn cancel(&self, key: CancelKey) -> bool {
+        let Some(marked) = self.cancels.mark(key) else { return false };
+        let map = Arc::clone(&self.store.current().map);
+        let mut requests = JoinSet::new();
+        for Backend { shard, pid, secret } in marked.backends.clone() {
+            let Some(shard) = map.shards().get(usize::from(shard.0)) else { continue };
+            add(&METRICS.cancels, 1);
+            let (name, target) = (shard.name.clone(), (&shard.url).into());
+            requests.spawn(async move {
+                let secret = secret.to_be_bytes();
+                let sent = crate::backend::cancel(&target, pid, &secret, CANCEL_TIMEOUT).await;
+                if let Err(error) = &sent {
+                    debug!(%error, shard = name, "a cancel request did not reach the shard");
+                }
+                sent.is_ok()
+            });
+        }
+        let expected = marked.backends.len();
+        let taken = requests.join_all().await;
+        if taken.len() == expected && taken.iter().all(|taken| *taken) {
+            marked.taken.send_replace(true);
+        }
+        true
     }
 }
 
@@ -171,19 +254,39 @@ mod tests {
     fn a_cancel_finds_the_backend_and_marks_it() {
         let cancels = Arc::new(Cancels::default());
         let slot = cancels.register();
-        assert_eq!(cancels.mark(slot.key()), []);
+        let backends = |key| cancels.mark(key).map(|marked| marked.backends.clone());
+        assert_eq!(backends(slot.key()), None);
         slot.working(ShardId(3), 4711, 9);
         let first = Backend { shard: ShardId(3), pid: 4711, secret: 9 };
-        assert_eq!(cancels.mark(slot.key()), [first]);
-        assert!(slot.rest());
-        assert!(!slot.rest());
+        assert_eq!(backends(slot.key()), Some(vec![first]));
+        assert!(slot.rest().is_some());
+        assert!(slot.rest().is_none());
         let wrong = CancelKey { secret: slot.key().secret.wrapping_add(1), ..slot.key() };
-        assert_eq!(cancels.mark(wrong), []);
+        assert_eq!(backends(wrong), None);
         let second = Backend { shard: ShardId(1), pid: 5, secret: 6 };
         slot.working_all(vec![first, second]);
-        assert_eq!(cancels.mark(slot.key()), [first, second]);
-        assert!(slot.rest());
+        assert_eq!(backends(slot.key()), Some(vec![first, second]));
+        assert!(slot.rest().is_some());
         drop(slot);
         assert!(cancels.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_connection_waits_for_the_cancel_that_is_on_its_way() {
+        let cancels = Arc::new(Cancels::default());
+        let slot = cancels.register();
+        slot.working(ShardId(0), 1, 1);
+        let marked = cancels.mark(slot.key()).unwrap();
+        let quiet = slot.rest().unwrap();
+        let waiting = tokio::spawn(quiet.clone().wait());
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        marked.taken.send_replace(true);
+        drop(marked);
+        assert!(waiting.await.unwrap());
+        // One that went astray may arrive at any time.
+        slot.working(ShardId(0), 1, 1);
+        drop(cancels.mark(slot.key()));
+        assert!(!slot.rest().unwrap().wait().await);
     }
 }

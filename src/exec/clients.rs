@@ -18,6 +18,8 @@ use super::cancel::CancelKey;
 #[derive(Debug, Default)]
 pub struct Clients {
     live: DashMap<i32, Arc<ClientState>>,
+    /// Milliseconds since some moment, as of a little while ago; it stands still unless somebody sets it.
+    clock: AtomicU64,
 }
 
 impl Clients {
@@ -33,6 +35,16 @@ impl Clients {
         let mut found: Vec<_> = self.live.iter().map(|client| Arc::clone(&client)).collect();
         found.sort_by_key(|client| client.id());
         found
+    }
+
+    /// Sets the clock that states are stamped with: reading a coarse one costs a statement nothing.
+    pub(super) fn set_clock(&self, now: u64) {
+        self.clock.store(now, Ordering::Relaxed);
+    }
+
+    /// Looks at every one of them. `look` must not come back here.
+    pub(super) fn each(&self, mut look: impl FnMut(&Arc<ClientState>)) {
+        self.live.iter().for_each(|client| look(&client));
     }
 
     /// One of them.
@@ -98,6 +110,10 @@ pub struct ClientState {
     activity: AtomicU8,
     in_transaction: AtomicBool,
     statements: AtomicU64,
+    /// When its activity was last stamped, by [`Clients::set_clock`].
+    stamp: AtomicU64,
+    /// The stamp (and one) of the activity that took too long.
+    overdue: AtomicU64,
     /// Why its connection is pinned: a bit for each reason.
     pins: AtomicU32,
     killed: AtomicBool,
@@ -124,6 +140,8 @@ impl ClientState {
             activity: AtomicU8::new(0),
             in_transaction: AtomicBool::new(false),
             statements: AtomicU64::new(0),
+            stamp: AtomicU64::new(0),
+            overdue: AtomicU64::new(0),
             pins: AtomicU32::new(0),
             killed: AtomicBool::new(false),
         }
@@ -134,19 +152,40 @@ impl ClientState {
         self.key.pid
     }
 
-    /// A statement (or a unit of extended messages) begins.
     #[inline]
-    pub fn begins(&self) {
+    fn begins(&self, now: u64) {
+        self.stamp.store(now, Ordering::Relaxed);
         self.activity.store(Activity::Active as u8, Ordering::Relaxed);
         // Nobody else writes it: no read-modify-write is needed.
         self.statements.store(self.statements.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// It is done; `status` is that of the `ReadyForQuery` that follows.
     #[inline]
-    pub fn done(&self, status: u8) {
+    fn done(&self, status: u8, now: u64) {
+        self.stamp.store(now, Ordering::Relaxed);
         self.activity.store(Activity::between(status) as u8, Ordering::Relaxed);
         self.in_transaction.store(status != b'I', Ordering::Relaxed);
+    }
+
+    /// For how long it has done what it does, by a coarse clock in milliseconds.
+    pub(super) fn active_for(&self, now: u64) -> u64 {
+        now.saturating_sub(self.stamp.load(Ordering::Relaxed))
+    }
+
+    /// What it does takes too long.
+    pub(super) fn expire(&self) {
+        self.overdue.store(self.stamp.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// It was not told so after all.
+    pub(super) fn forgive(&self) {
+        self.overdue.store(0, Ordering::Relaxed);
+    }
+
+    /// What it does took too long: a statement was cancelled, a transaction lay idle.
+    #[inline]
+    pub fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed) == self.stamp.load(Ordering::Relaxed) + 1
     }
 
     /// What it does.
@@ -194,6 +233,20 @@ pub struct Client {
     state: Arc<ClientState>,
 }
 
+impl Client {
+    /// A statement (or a unit of extended messages) begins.
+    #[inline]
+    pub fn begins(&self) {
+        self.state.begins(self.clients.clock.load(Ordering::Relaxed));
+    }
+
+    /// It is done; `status` is that of the `ReadyForQuery` that follows.
+    #[inline]
+    pub fn done(&self, status: u8) {
+        self.state.done(status, self.clients.clock.load(Ordering::Relaxed));
+    }
+}
+
 impl std::ops::Deref for Client {
     type Target = ClientState;
 
@@ -227,6 +280,14 @@ mod tests {
         assert!(seen.in_transaction() && !client.is_killed());
         seen.kill();
         assert!(client.is_killed());
+        clients.set_clock(5);
+        client.begins();
+        assert_eq!(seen.active_for(12), 7);
+        seen.expire();
+        assert!(client.is_overdue());
+        clients.set_clock(13);
+        client.done(b'I');
+        assert!(!client.is_overdue());
         drop(client);
         assert!(clients.all().is_empty());
     }

@@ -22,10 +22,14 @@ pub mod planner;
 mod relay;
 mod scatter;
 mod simple;
+pub mod timeouts;
 mod worker;
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use crate::backend::{BackendError, Lease};
 use crate::error::{SqlError, SqlState};
@@ -367,8 +371,7 @@ impl Executor {
             return Ok(at);
         }
         self.tell_greeted();
-        let leased = self.pools.pool(&self.worker, &self.world, shard)?.lease().await;
-        let lease = leased.map_err(|error| self.shard_error(shard, &error))?;
+        let lease = self.lease(shard).await?;
         self.cancel.working(shard, lease.pid(), lease.secret_word());
         self.held.push(Held { shard, lease, pinned: false });
         let at = self.held.len() - 1;
@@ -377,6 +380,22 @@ impl Executor {
             return Err(error);
         }
         Ok(at)
+    }
+
+    async fn lease(&mut self, shard: ShardId) -> Result<Lease, SqlError> {
+        let mut lease = pin!(self.pools.pool(&self.worker, &self.world, shard)?.lease());
+        let io = &mut self.io;
+        let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
+            Poll::Ready(leased) => Poll::Ready(Some(leased)),
+            Poll::Pending => relay::poll_gone(cx, io).map(|()| None),
+        });
+        match leased.await {
+            Some(leased) => {
+                leased.map_err(|error| error.sql_error(self.world.map.shard_name(shard)))
+            }
+            // Nobody reads it.
+            None => Err(SqlError::new(SqlState::CONNECTION_FAILURE, "the client is gone")),
+        }
     }
 
     /// Tells a connection the session's settings, if it has others. Within a transaction it has been told.
@@ -406,6 +425,11 @@ impl Executor {
 
     /// Lets go of a connection whose work is done; it stays if it is pinned or in a transaction.
     fn settle(&mut self, at: usize) {
+        self.settle_after(at, None);
+    }
+
+    /// [`Self::settle`], where a cancel request may be on its way to the connection.
+    fn settle_after(&mut self, at: usize, quiet: Option<cancel::Quiet>) {
         let Some(held) = self.held.get_mut(at) else { return };
         if held.lease.tx_status() != b'I' || self.batch.is_open() {
             return;
@@ -414,12 +438,19 @@ impl Executor {
         if held.pinned {
             return;
         }
-        let held = self.held.swap_remove(at);
-        if self.cancel.rest() {
-            // A cancel request is under way to this connection: it must not hit the next client.
-            drop(held.lease);
-        } else {
-            held.lease.release();
+        let lease = self.held.swap_remove(at).lease;
+        match self.cancel.rest().or(quiet) {
+            None => {
+                lease.release();
+            }
+            Some(quiet) => {
+                // It must not hit the next client.
+                tokio::spawn(async move {
+                    if quiet.wait().await {
+                        lease.release();
+                    }
+                });
+            }
         }
     }
 

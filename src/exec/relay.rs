@@ -3,20 +3,21 @@
 //! A routed statement costs four system calls: the client's bytes are read, written to the shard, the
 //! shard's answer is read and written to the client from the same buffer.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
+use super::cancel::CANCEL_TIMEOUT;
+use super::clients::Client as ClientState;
 use super::io::{ClientIo, with_read_buffer};
-use super::{Executor, Failure, Gone};
+use super::{Executor, Failure, Gone, timeouts};
 use crate::backend::Connection;
+use crate::config::Limits;
 use crate::error::{SqlError, SqlState};
 use crate::observe;
 use crate::session::responses::{Responses, Segment};
+use crate::wire::backend::Severity;
 use crate::wire::{self, frontend::tag};
-
-/// How long a shard may take to accept a cancel request.
-pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which side broke.
 enum Broken {
@@ -89,20 +90,26 @@ impl Executor {
             connection.expect_ready(boundaries);
         }
         let mut sending = Sending::new(&self.request);
+        let mut client = Client {
+            io: &mut self.io,
+            responses: &mut self.responses,
+            segments: &mut self.segments,
+            state: &self.client,
+            limits: &self.worker.shared.config.limits,
+        };
         loop {
             let stop = poll_fn(|cx| {
                 // A shard that does not take bytes may wait for its answers to be taken first.
                 if let Poll::Ready(Err(broken)) = sending.poll(cx, connection) {
                     return Poll::Ready(Err(broken));
                 }
-                poll_relay(cx, connection, &mut self.io, &mut self.responses, &mut self.segments)
+                poll_relay(cx, connection, &mut client)
             })
             .await?;
             match stop {
                 Stop::Done => break,
                 Stop::CopyIn => {
-                    copy_in(connection, &mut self.io, &mut self.responses, &mut self.segments)
-                        .await?;
+                    copy_in(connection, &mut client).await?;
                 }
             }
         }
@@ -194,36 +201,70 @@ impl<'a> Sending<'a> {
     }
 }
 
+/// Where answers go, and what is made of them on the way.
+struct Client<'a> {
+    io: &'a mut ClientIo,
+    responses: &'a mut Responses,
+    segments: &'a mut Vec<Segment>,
+    state: &'a ClientState,
+    limits: &'a Limits,
+}
+
+impl Client<'_> {
+    /// Reads what a shard sent.
+    fn feed(&mut self, input: &[u8]) -> Result<(), Broken> {
+        self.segments.clear();
+        self.responses
+            .feed(input, self.segments)
+            .map_err(|_| Broken::Shard("it sent what the protocol does not allow"))
+    }
+
+    /// What comes back from a shard that was told to stop since its statement took too long.
+    fn reworded<'b>(&self, message: &'b [u8]) -> Cow<'b, [u8]> {
+        if !self.state.is_overdue() || !is_cancelled(message) {
+            return Cow::Borrowed(message);
+        }
+        let mut ours = Vec::new();
+        let error = timeouts::query_timeout(self.limits);
+        wire::backend::error(&mut ours, &error, Severity::Error);
+        Cow::Owned(ours)
+    }
+}
+
+/// It is the error of a statement that was cancelled.
+pub(super) fn is_cancelled(message: &[u8]) -> bool {
+    message.first() == Some(&b'E')
+        && message.split(|byte| *byte == 0).any(|field| field == b"C57014")
+}
+
 /// One turn: while the client takes what comes, no byte is copied.
 fn poll_relay(
     cx: &mut Context<'_>,
     connection: &mut Connection,
-    client: &mut ClientIo,
-    responses: &mut Responses,
-    segments: &mut Vec<Segment>,
+    client: &mut Client<'_>,
 ) -> Poll<Result<Stop, Broken>> {
     loop {
-        if !client.outbox.is_empty() && !responses.done() {
+        if !client.io.outbox.is_empty() && !client.responses.done() {
             // Back-pressure: nothing is read from the shard while the client does not take it.
-            ready!(client.poll_flush(cx)).map_err(|_| Broken::Client)?;
+            ready!(client.io.poll_flush(cx)).map_err(|_| Broken::Client)?;
         }
-        if responses.done() {
+        if client.responses.done() {
             // What is left in the outbox goes out with whatever follows, or before the next wait.
             return Poll::Ready(Ok(Stop::Done));
         }
-        if responses.take_copy_in() {
+        if client.responses.take_copy_in() {
             return Poll::Ready(Ok(Stop::CopyIn));
         }
-        ready!(poll_shard(cx, connection, client, responses, segments))?;
+        if poll_shard(cx, connection, client)?.is_pending() {
+            return poll_gone(cx, client.io).map(|()| Err(Broken::Client));
+        }
     }
 }
 
 fn poll_shard(
     cx: &mut Context<'_>,
     connection: &mut Connection,
-    client: &mut ClientIo,
-    responses: &mut Responses,
-    segments: &mut Vec<Segment>,
+    client: &mut Client<'_>,
 ) -> Poll<Result<(), Broken>> {
     with_read_buffer(|buffer| {
         ready!(connection.poll_read(cx, buffer)).map_err(|_| Broken::Shard("reading failed"))?;
@@ -231,39 +272,65 @@ fn poll_shard(
         if input.is_empty() {
             return Poll::Ready(Err(Broken::Shard("it closed the connection")));
         }
-        segments.clear();
-        responses
-            .feed(input, segments)
-            .map_err(|_| Broken::Shard("it sent what the protocol does not allow"))?;
-        if let ([Segment::Input(range)], true) = (segments.as_slice(), client.outbox.is_empty()) {
+        client.feed(input)?;
+        if let ([Segment::Input(range)], true) =
+            (client.segments.as_slice(), client.io.outbox.is_empty())
+        {
             let bytes = input.get(range.clone()).unwrap_or_default();
-            return Poll::Ready(client.pass_on(cx, bytes).map_err(|_| Broken::Client));
+            return Poll::Ready(client.io.pass_on(cx, bytes).map_err(|_| Broken::Client));
         }
-        for segment in segments.iter() {
+        for segment in client.segments.iter() {
             match segment {
                 Segment::Input(range) => {
-                    client.outbox.extend_from_slice(input.get(range.clone()).unwrap_or_default());
+                    let bytes = input.get(range.clone()).unwrap_or_default();
+                    client.io.outbox.extend_from_slice(bytes);
                 }
-                Segment::Bytes(bytes) => client.outbox.extend_from_slice(bytes),
+                Segment::Bytes(bytes) => {
+                    let bytes = client.reworded(bytes);
+                    client.io.outbox.extend_from_slice(&bytes);
+                }
             }
         }
         Poll::Ready(Ok(()))
     })
 }
 
+/// How much of what a client pipelines is read while its statement runs.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Ready when the client is gone while it waits for an answer. To be asked when there is nothing else to
+/// do: it costs no system call unless the client has said something.
+///
+/// A client that has taken its leave (Terminate) is not gone: PostgreSQL carries out what came before.
+pub(super) fn poll_gone(cx: &mut Context<'_>, client: &mut ClientIo) -> Poll<()> {
+    while client.unread().len() < AHEAD_BYTES_MAX {
+        match ready!(client.poll_fill(cx)) {
+            Ok(true) => {}
+            Ok(false) if has_taken_leave(client.unread()) => return Poll::Pending,
+            Ok(false) | Err(_) => return Poll::Ready(()),
+        }
+    }
+    Poll::Pending
+}
+
+fn has_taken_leave(mut unread: &[u8]) -> bool {
+    while let Ok(Some(frame)) = wire::frame::next(unread, u32::MAX) {
+        if frame.tag == tag::TERMINATE {
+            return true;
+        }
+        unread = unread.get(frame.raw.len()..).unwrap_or_default();
+    }
+    false
+}
+
 /// COPY … FROM STDIN: the client's data goes to the shard until it says that it is done, or the shard
 /// says that it is enough.
-async fn copy_in(
-    connection: &mut Connection,
-    client: &mut ClientIo,
-    responses: &mut Responses,
-    segments: &mut Vec<Segment>,
-) -> Result<(), Broken> {
-    let extended = responses.in_execute();
-    client.flush().await.map_err(|_| Broken::Client)?;
+async fn copy_in(connection: &mut Connection, client: &mut Client<'_>) -> Result<(), Broken> {
+    let extended = client.responses.in_execute();
+    client.io.flush().await.map_err(|_| Broken::Client)?;
     let mut chunk = Vec::new();
     loop {
-        let ended = take_copy_frames(client, &mut chunk).map_err(|()| Broken::Client)?;
+        let ended = take_copy_frames(client.io, &mut chunk).map_err(|()| Broken::Client)?;
         if ended && extended {
             // Nothing else makes the shard say that it is done: it ignored the Sync that came before.
             wire::frontend::flush_into(&mut chunk);
@@ -275,10 +342,10 @@ async fn copy_in(
                     return Poll::Ready(result);
                 }
                 // It may wait for its notices to be taken.
-                if client.poll_flush(cx).is_pending() {
+                if client.io.poll_flush(cx).is_pending() {
                     return Poll::Pending;
                 }
-                ready!(poll_shard(cx, connection, client, responses, segments))?;
+                ready!(poll_shard(cx, connection, client))?;
             }
         })
         .await?;
@@ -287,21 +354,21 @@ async fn copy_in(
             return Ok(());
         }
         let shard_spoke = poll_fn(|cx| {
-            if let Poll::Ready(Err(_)) = client.poll_flush(cx) {
+            if let Poll::Ready(Err(_)) = client.io.poll_flush(cx) {
                 return Poll::Ready(Err(Broken::Client));
             }
-            if let Poll::Ready(result) = client.poll_fill(cx) {
+            if let Poll::Ready(result) = client.io.poll_fill(cx) {
                 return Poll::Ready(match result {
                     Ok(true) => Ok(false),
                     Ok(false) | Err(_) => Err(Broken::Client),
                 });
             }
-            ready!(poll_shard(cx, connection, client, responses, segments))?;
+            ready!(poll_shard(cx, connection, client))?;
             Poll::Ready(Ok(true))
         })
         .await?;
         // An error ends the COPY on the shard's side; what the client still sends of it is skipped.
-        if shard_spoke && responses.failed() {
+        if shard_spoke && client.responses.failed() {
             return Ok(());
         }
     }

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use super::answer::Asked;
 use super::io::{ClientIo, with_read_buffer};
-use super::{Backend, Executor, Failure, Gone, extended};
+use super::relay::poll_gone;
+use super::{Backend, Executor, Failure, Gone, extended, timeouts};
 use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
@@ -190,6 +191,12 @@ impl Executor {
                 match trouble {
                     Trouble::Client => Err(Failure::Gone(Gone::Client)),
                     _ if broken_off => Err(Failure::Gone(Gone::Protocol)),
+                    Trouble::Server(body)
+                        if self.client.is_overdue()
+                            && body.split(|byte| *byte == 0).any(|field| field == b"C57014") =>
+                    {
+                        Err(timeouts::query_timeout(&self.worker.shared.config.limits).into())
+                    }
                     Trouble::Server(body) => {
                         let out = &mut self.io.outbox;
                         out.push(b'E');
@@ -220,8 +227,13 @@ impl Executor {
         let mut head = Vec::new();
         for (n, one) in asked.iter_mut().enumerate() {
             while !concat.has_described(n) {
+                let io = &mut self.io;
                 let result =
-                    poll_fn(|cx| poll_head(cx, n, one, concat, &mut head, &mut early)).await;
+                    poll_fn(|cx| match poll_head(cx, n, one, concat, &mut head, &mut early) {
+                        Poll::Pending => poll_gone(cx, io).map(|()| Err(Cut::Client)),
+                        answered @ Poll::Ready(_) => answered,
+                    });
+                let result = result.await;
                 result.map_err(|fault| self.trouble(fault, one.shard()))?;
             }
         }
@@ -376,11 +388,11 @@ fn poll_rows(
         match poll_one(cx, n, one, concat, io) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(cut)) => return Poll::Ready(Err((n, cut))),
-            Poll::Pending if concat.stuck().is_some() => return Poll::Pending,
+            Poll::Pending if concat.stuck().is_some() => break,
             Poll::Pending => {}
         }
     }
-    Poll::Pending
+    poll_gone(cx, io).map(|()| Err((0, Cut::Client)))
 }
 
 fn poll_one(

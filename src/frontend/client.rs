@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::{SqlError, SqlState};
+use crate::exec::timeouts::idle_in_transaction;
 use crate::exec::{Executor, Gone};
 use crate::wire::backend::Severity;
 use crate::wire::frontend::tag;
@@ -67,20 +68,21 @@ pub(super) async fn run(mut executor: Box<Executor>) {
                 if executor.client.is_killed() {
                     return farewell(executor, &shutting_down()).await;
                 }
+                if executor.client.is_overdue() && !executor.is_idle() {
+                    return farewell(executor, &idle_in_transaction()).await;
+                }
                 if executor.io.flush().await.is_err() {
                     return;
                 }
                 tokio::select! {
                     biased;
                     filled = executor.io.fill() => match filled {
-                        Ok(true) => Ok(()),
+                        Ok(true) => {}
                         Ok(false) | Err(_) => return,
                     },
-                    () = drain.as_mut() => {
-                        drain.set(shared.drain.notified());
-                        Ok(())
-                    }
+                    () = drain.as_mut() => drain.set(shared.drain.notified()),
                 }
+                continue;
             }
             Next::Query { offset, length } => {
                 executor.client.begins();

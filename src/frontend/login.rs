@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::Gate;
 use super::auth::authenticate;
 use super::door::{Door, Refused};
 use crate::error::{SqlError, SqlState};
 use crate::exec::clients::{Client, ClientState};
-use crate::exec::{Backend, CancelKey, CancelSlot, Executor, Worker, check_startup, startup_value};
+use crate::exec::{CancelKey, CancelSlot, Executor, Worker, check_startup, startup_value};
 use crate::observe::METRICS;
 use crate::session::Session;
 use crate::session::settings::{SessionSettings, Settings};
@@ -28,9 +28,6 @@ use crate::wire::startup::{FirstPacket, Startup};
 
 /// How long a client may take to log in (PostgreSQL's `authentication_timeout`).
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long a shard may take to accept a cancel request.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A place among a number of clients; it is free again when dropped.
 #[derive(Debug)]
@@ -136,16 +133,7 @@ async fn enter(
 async fn cancel(worker: &Worker, pid: i32, secret: &[u8]) {
     let Some(word) = secret.first_chunk::<4>().filter(|_| secret.len() == 4) else { return };
     let key = CancelKey { pid, secret: i32::from_be_bytes(*word) };
-    let map = &worker.shared.store.current().map;
-    for Backend { shard, pid, secret } in worker.shared.cancels.mark(key) {
-        let Some(shard) = map.shards().get(usize::from(shard.0)) else { continue };
-        METRICS.cancels.fetch_add(1, Ordering::Relaxed);
-        let target = (&shard.url).into();
-        let secret = secret.to_be_bytes();
-        if let Err(error) = crate::backend::cancel(&target, pid, &secret, CANCEL_TIMEOUT).await {
-            debug!(%error, shard = shard.name, "a cancel request did not reach the shard");
-        }
-    }
+    worker.shared.cancel(key).await;
 }
 
 /// Whether the client may come in, now that it is known who it is.

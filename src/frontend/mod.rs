@@ -91,7 +91,13 @@ pub async fn serve(worker: Arc<Worker>, gate: Arc<Gate>, listener: TcpListener) 
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = worker.shared.drain.notified() => return,
+            () = worker.shared.drain.notified() => {
+                // It also wakes clients that are to go one by one.
+                if worker.shared.draining.load(Ordering::Relaxed) {
+                    return;
+                }
+                continue;
+            }
         };
         match accepted {
             Ok((socket, peer)) => {

@@ -306,8 +306,9 @@ impl Responses {
         };
         let hidden = step.is_none_or(|s| s.hidden);
         self.forward = match tag {
-            b'S' | b'E' => true,
-            b'A' => false,
+            b'S' => true,
+            // An error is passed on when it is whole.
+            b'A' | b'E' => false,
             b'Z' => !hidden && !self.hold_ready,
             b'C' => !hidden && !self.is_silenced(),
             _ => !hidden,
@@ -323,7 +324,7 @@ impl Responses {
         let tag = self.tag;
         let Some(Entry::Step(step)) = self.queue.front() else {
             if tag == b'E' {
-                self.note_error();
+                self.note_error(out);
             }
             return Ok(());
         };
@@ -336,7 +337,7 @@ impl Responses {
             b'S' => self.note_parameter(),
             b't' => self.descriptions.push(std::mem::take(&mut self.captured)),
             b'E' => {
-                self.note_error();
+                self.note_error(out);
                 if !kind.is_boundary() {
                     self.skip_to_boundary();
                 }
@@ -372,9 +373,13 @@ impl Responses {
         Ok(())
     }
 
-    fn note_error(&mut self) {
+    fn note_error(&mut self, out: &mut Vec<Segment>) {
         self.failed = true;
         self.error = std::mem::take(&mut self.captured);
+        let mut message = vec![b'E'];
+        message.extend_from_slice(&(self.error.len() as u32 + 4).to_be_bytes());
+        message.extend_from_slice(&self.error);
+        out.push(Segment::Bytes(message));
     }
 
     fn note_parameter(&mut self) {
