@@ -27,7 +27,6 @@ const ROLES: &str = "CREATE ROLE only_tls LOGIN; CREATE ROLE only_plain LOGIN;
 /// A PostgreSQL with TLS, whose certificate is for localhost (a name, not an address).
 struct Encrypted {
     cluster: Cluster,
-    ca: Authority,
 }
 
 impl Encrypted {
@@ -40,7 +39,7 @@ impl Encrypted {
         pki::write(&cluster, "ca.crt", &ca.pem);
         pki::write(&cluster, "other.crt", &Authority::new("another authority").pem);
         pki::write_pair(&cluster, "by_cert", &ca.issue("by_cert", &[]));
-        let server = Self { cluster, ca };
+        let server = Self { cluster };
         server.cluster.execute(DATABASE, ROLES).await.unwrap();
         server.encrypt().await;
         server
@@ -97,8 +96,16 @@ async fn outcome(dialled: Result<Connection, BackendError>) -> String {
 }
 
 #[tokio::test]
-async fn sslmode_means_what_it_means_to_libpq() {
+async fn shards_are_reached_as_libpq_would_reach_them() {
     let server = Encrypted::start().await;
+    sslmode_means_what_it_means_to_libpq(&server).await;
+    control_connections_and_cancel_requests_are_encrypted_too(&server).await;
+    large_messages_are_not_cut(&server).await;
+    // Last, for it gives the server another certificate.
+    certificates_and_channel_binding(&server).await;
+}
+
+async fn sslmode_means_what_it_means_to_libpq(server: &Encrypted) {
     let plain = Cluster::start(&Options::named("plain")).unwrap();
     let (ca, other) = (server.file("ca.crt"), server.file("other.crt"));
     let check = async |user: &str, host: &str, query: &str, with: &str, without: &str| {
@@ -142,9 +149,7 @@ async fn sslmode_means_what_it_means_to_libpq() {
     check("bot:wrong", name, "sslmode=prefer", "password authentication failed", "").await;
 }
 
-#[tokio::test]
-async fn certificates_and_channel_binding() {
-    let server = Encrypted::start().await;
+async fn certificates_and_channel_binding(server: &Encrypted) {
     let check = async |user: &str, query: &str, expect: &str| {
         let found = outcome(server.dial(user, "localhost", query).await).await;
         assert!(found.contains(expect), "{user} {query}: {found}");
@@ -185,12 +190,9 @@ async fn certificates_and_channel_binding() {
     check("bot:bot", &verify, "certificate is not trusted").await;
     pki::write(&server.cluster, "ca.crt", &own.cert);
     check("bot:bot", &verify, "tls").await;
-    drop(server.ca);
 }
 
-#[tokio::test]
-async fn control_connections_and_cancel_requests_are_encrypted_too() {
-    let server = Encrypted::start().await;
+async fn control_connections_and_cancel_requests_are_encrypted_too(server: &Encrypted) {
     for (query, expect) in
         [("sslmode=require&channel_binding=require", "t"), ("sslmode=disable", "f")]
     {
@@ -239,9 +241,7 @@ async fn control_connections_and_cancel_requests_are_encrypted_too() {
 }
 
 /// Large questions and answers cross an encrypted connection whole.
-#[tokio::test]
-async fn large_messages_are_not_cut() {
-    let server = Encrypted::start().await;
+async fn large_messages_are_not_cut(server: &Encrypted) {
     let mut connection = server.dial("bot:bot", "localhost", "sslmode=require").await.unwrap();
     let word = "x".repeat(3_000_000);
     let rows =
