@@ -104,11 +104,11 @@ fn a_refusal_is_data_and_exit_code_1() {
         "shard-maps/hash.toml",
         "--schema",
         "src/demo/schema.sql",
-        "SELECT count(*) FROM bots",
+        "SELECT name FROM bots FOR UPDATE",
     ]);
     assert_eq!(code, 1);
     assert!(out.starts_with("Route: refused (0A000)"), "{out}");
-    assert!(out.contains("an aggregate over several shards"), "{out}");
+    assert!(out.contains("FOR UPDATE or FOR SHARE over several shards"), "{out}");
 }
 
 #[test]

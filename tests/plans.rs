@@ -14,7 +14,8 @@
 //! rewritten: …
 //! ```
 //!
-//! Flags follow the shards: `taints`, `writes`, `schema`. A refusal is `error SQLSTATE message`.
+//! Flags follow the shards: `workspace`, `taints`, `writes`, `schema`. For a workspace `rewritten` is the host
+//! with its statement, then for each scratch table (`_1`, `_2` …) the shards and what they are asked. A refusal is `error SQLSTATE message`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 
@@ -25,7 +26,7 @@ use pgmeridian::catalog::{Catalog, Names};
 use pgmeridian::datum::{Format, Param, oid};
 use pgmeridian::error::SqlError;
 use pgmeridian::map::ShardMap;
-use pgmeridian::plan::{Inputs, Plan, Route, Scope, Template, scope};
+use pgmeridian::plan::{Answer, Inputs, Plan, Route, Scope, Template, Workspace, scope};
 use pgmeridian::sql::class::{Class, classify};
 use pgmeridian::sql::lexer::{Limits, Scan, scan};
 use pgmeridian::sql::{analyze, hint};
@@ -247,10 +248,35 @@ fn outcome(case: &Case, map: &ShardMap, catalog: &Catalog) -> (String, Option<St
                 (plan.changes_schema, " schema"),
             ];
             let flags: String = flags.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
-            (kind + &flags, plan.rewritten)
+            match &plan.answer {
+                Answer::Workspace(work) => {
+                    (kind + " workspace" + &flags, Some(over_scratch(map, work)))
+                }
+                Answer::Relay | Answer::Stream => (kind + &flags, plan.rewritten),
+            }
         }
         Err(error) => (format!("error {} {}", error.code, error.message), None),
     }
+}
+
+/// The statement as the host runs it, and where its scratch tables' rows come from.
+fn over_scratch(map: &ShardMap, work: &Workspace) -> String {
+    let mut text = format!("{}: {}", map.shard_name(work.host), work.sql);
+    for table in &work.tables {
+        let mut fetches: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (shard, sql) in &table.fetches {
+            let name = map.shard_name(*shard);
+            match fetches.iter_mut().find(|(own, _)| own == sql) {
+                Some((_, shards)) => shards.push(name),
+                None => fetches.push((sql, vec![name])),
+            }
+        }
+        let name = table.name.rsplit('_').next().unwrap_or_default();
+        for (sql, shards) in fetches {
+            write!(text, " <- {name} {}: {sql}", shards.join(" ")).unwrap();
+        }
+    }
+    text.replace("pg_temp.pgmeridian_scratch_", "_")
 }
 
 #[test]

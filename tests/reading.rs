@@ -85,14 +85,14 @@ async fn a_schema_changed_by_others_is_noticed() {
     shards.run_on_all("CREATE VIEW listed AS SELECT name FROM users WHERE false").await;
     let client = proxy.connect().await;
     assert_eq!(names(&client, "SELECT name FROM listed").await.unwrap().len(), 0);
-    // It would go to all shards still, and give the one row of each.
+    // If it went to all shards still, it would give the one row of each.
     let limited = "CREATE OR REPLACE VIEW listed AS SELECT name FROM users LIMIT 1";
     shards.run_on_all(limited).await;
     let deadline = Instant::now() + Duration::from_secs(30);
     shards
         .run_on_all("CREATE RULE aside AS ON INSERT TO app.users DO INSTEAD INSERT INTO users VALUES (0, 'x')")
         .await;
-    while names(&client, "SELECT name FROM listed").await != Err("0A000".to_owned()) {
+    while names(&client, "SELECT name FROM listed").await.unwrap().len() != 1 {
         assert!(Instant::now() < deadline, "the view is still what it was");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

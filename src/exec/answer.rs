@@ -65,7 +65,7 @@ impl Asked {
     }
 
     /// Nothing (more) is to come: it was not asked yet, or the answer is whole.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.held.lease.awaiting() == 0
     }
 
@@ -74,7 +74,7 @@ impl Asked {
     /// The cancel request is waited for, too: one that came late would hit the next statement. (The server
     /// closes a cancel request's connection after it has sent the signal, and forgets a signal that comes
     /// while it waits for a command: `ProcessInterrupts`, `DoingCommandRead` in `postgres.c`.)
-    async fn end(&mut self) -> bool {
+    pub(super) async fn end(&mut self) -> bool {
         if self.lost || self.is_over() {
             return !self.lost;
         }

@@ -24,6 +24,7 @@ mod scatter;
 mod simple;
 pub mod timeouts;
 mod worker;
+mod workspace;
 
 use std::collections::HashMap;
 use std::future::poll_fn;

@@ -7,12 +7,13 @@ use std::task::{Context, Poll, ready};
 use super::answer::Asked;
 use super::io::{ClientIo, with_read_buffer};
 use super::relay::poll_gone;
+use super::workspace::Ask;
 use super::{Backend, Executor, Failure, Gone, extended, timeouts};
 use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::merge::concat::{Concat, Fault, Piece};
-use crate::plan::{Plan, Route};
+use crate::plan::{Answer, Plan, Route};
 use crate::wire;
 
 /// A Bind that goes to several shards, with what was asked of its portal.
@@ -70,11 +71,19 @@ impl ScatterBind {
 }
 
 /// What came of a scattered statement.
-enum Trouble {
+pub(super) enum Trouble {
     Client,
     /// A shard's own error: the message's body.
     Server(Vec<u8>),
     Ours(SqlError),
+    /// A shard's connection broke.
+    Lost(ShardId),
+    /// The columns are not those of the other shards, or not as expected.
+    Differs,
+    /// More than `limits.merge_memory_max`.
+    TooMuch,
+    /// A row was half passed on.
+    BrokenOff,
 }
 
 impl Executor {
@@ -84,6 +93,15 @@ impl Executor {
             self.one_shard(plan)?;
         }
         self.refuse_beside_temporary()?;
+        if let Answer::Workspace(work) = &plan.answer {
+            let ask = Ask { sql: text.as_bytes(), oids: &[], bind: None, described: true, work };
+            self.workspace(&ask).await?;
+            if self.session.trace {
+                self.trace_notice();
+            }
+            self.ready();
+            return Ok(());
+        }
         let mut request = Vec::new();
         let sql = plan.rewritten.as_deref().unwrap_or(text);
         wire::frontend::query_into(&mut request, sql.as_bytes());
@@ -121,7 +139,16 @@ impl Executor {
         if let Some(error) = unit.error {
             return Err(error.into());
         }
-        if scatter.executed || scatter.described {
+        if let (Answer::Workspace(work), true) = (&scatter.plan.answer, scatter.executed) {
+            let ask = Ask {
+                sql: &scatter.sql,
+                oids: &scatter.oids,
+                bind: bytes.get(scatter.bind.start + 5..scatter.bind.end),
+                described: scatter.described,
+                work,
+            };
+            self.workspace(&ask).await?;
+        } else if scatter.executed || scatter.described {
             let request = scatter.request(bytes);
             self.scatter(&scatter.plan, &request, scatter.described, scatter.executed).await?;
         }
@@ -149,11 +176,13 @@ impl Executor {
         complete: bool,
     ) -> Result<(), Failure> {
         // Always in the same order, so that two statements never wait for each other's connections.
-        let shards: Vec<ShardId> = match &plan.route {
-            Route::Many(shards) => shards.iter().collect(),
-            Route::All => (0..self.world.map.shards().len() as u16).map(ShardId).collect(),
-            Route::One(shard) => vec![*shard],
-            Route::Any | Route::Nowhere => vec![self.world.map.default_shard()],
+        let shards: Vec<ShardId> = match (&plan.answer, &plan.route) {
+            // Only described: one shard that has the tables can do that.
+            (Answer::Workspace(work), _) => vec![work.host],
+            (_, Route::Many(shards)) => shards.iter().collect(),
+            (_, Route::All) => (0..self.world.map.shards().len() as u16).map(ShardId).collect(),
+            (_, Route::One(shard)) => vec![*shard],
+            (_, Route::Any | Route::Nowhere) => vec![self.world.map.default_shard()],
         };
         let mut asked: Vec<Asked> = Vec::with_capacity(shards.len());
         for shard in shards {
@@ -188,29 +217,12 @@ impl Executor {
                     return Err(Failure::Gone(Gone::Client));
                 }
                 self.stop(asked).await;
-                match trouble {
-                    Trouble::Client => Err(Failure::Gone(Gone::Client)),
-                    _ if broken_off => Err(Failure::Gone(Gone::Protocol)),
-                    Trouble::Server(body)
-                        if self.client.is_overdue()
-                            && body.split(|byte| *byte == 0).any(|field| field == b"C57014") =>
-                    {
-                        Err(timeouts::query_timeout(&self.worker.shared.config.limits).into())
-                    }
-                    Trouble::Server(body) => {
-                        let out = &mut self.io.outbox;
-                        out.push(b'E');
-                        out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-                        out.extend_from_slice(&body);
-                        Err(Failure::Shown)
-                    }
-                    Trouble::Ours(error) => Err(error.into()),
-                }
+                Err(self.failure(if broken_off { Trouble::BrokenOff } else { trouble }))
             }
         }
     }
 
-    async fn gather(
+    pub(super) async fn gather(
         &mut self,
         asked: &mut [Asked],
         request: &[u8],
@@ -219,7 +231,7 @@ impl Executor {
     ) -> Result<(), Trouble> {
         for one in asked.iter_mut() {
             if !one.ask(request).await {
-                return Err(Trouble::Ours(self.lost(one.shard())));
+                return Err(Trouble::Lost(one.shard()));
             }
         }
         // What came of a shard before all columns were known.
@@ -234,7 +246,7 @@ impl Executor {
                         answered @ Poll::Ready(_) => answered,
                     });
                 let result = result.await;
-                result.map_err(|fault| self.trouble(fault, one.shard()))?;
+                result.map_err(|fault| Self::trouble(fault, one.shard()))?;
             }
         }
         if describe && let Some(body) = concat.description() {
@@ -255,7 +267,7 @@ impl Executor {
             let result = poll_fn(|cx| poll_rows(cx, turn, asked, concat, io)).await;
             if let Err((at, fault)) = result {
                 let shard = asked.get(at).map_or(ShardId(0), Asked::shard);
-                return Err(self.trouble(fault, shard));
+                return Err(Self::trouble(fault, shard));
             }
             self.note_shard_times(asked, concat);
         }
@@ -286,7 +298,7 @@ impl Executor {
         let mut pieces = Vec::new();
         let fed = concat.feed(n, bytes, &mut pieces);
         emit(&mut self.io.outbox, bytes, pieces);
-        fed.map_err(|fault| self.trouble(Cut::Fault(fault), shard))?;
+        fed.map_err(|fault| Self::trouble(Cut::Fault(fault), shard))?;
         self.io.flush().await.map_err(|_| Trouble::Client)?;
         self.finish_row(concat, asked).await
     }
@@ -301,28 +313,61 @@ impl Executor {
             let io = &mut self.io;
             let result = poll_fn(|cx| poll_rows(cx, n, asked, concat, io)).await;
             let shard = asked.get(n).map_or(ShardId(0), Asked::shard);
-            result.map_err(|(_, cut)| self.trouble(cut, shard))?;
+            result.map_err(|(_, cut)| Self::trouble(cut, shard))?;
         }
         Ok(())
     }
 
-    fn trouble(&self, cut: Cut, shard: ShardId) -> Trouble {
+    fn trouble(cut: Cut, shard: ShardId) -> Trouble {
         match cut {
             Cut::Client => Trouble::Client,
-            Cut::Lost | Cut::Fault(Fault::Malformed) => Trouble::Ours(self.lost(shard)),
+            Cut::Lost | Cut::Fault(Fault::Malformed) => Trouble::Lost(shard),
             Cut::Fault(Fault::Server(body)) => Trouble::Server(body),
-            Cut::Fault(Fault::Differs) => Trouble::Ours(
-                SqlError::new(
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    "the shards answer with different columns",
-                )
-                .detail("Names, types or type OIDs of the result's columns are not the same on every shard.")
-                .hint("Compare the tables and user-defined types of the shards; cast the column to a built-in type."),
-            ),
+            Cut::Fault(Fault::Differs) => Trouble::Differs,
         }
     }
 
-    fn lost(&self, shard: ShardId) -> SqlError {
+    /// What the client is told of a trouble; a shard's own error goes as it is.
+    pub(super) fn failure(&mut self, trouble: Trouble) -> Failure {
+        match trouble {
+            Trouble::Client => Failure::Gone(Gone::Client),
+            Trouble::BrokenOff => Failure::Gone(Gone::Protocol),
+            Trouble::Server(body)
+                if self.client.is_overdue()
+                    && body.split(|byte| *byte == 0).any(|field| field == b"C57014") =>
+            {
+                timeouts::query_timeout(&self.worker.shared.config.limits).into()
+            }
+            Trouble::Server(body) => {
+                let out = &mut self.io.outbox;
+                out.push(b'E');
+                out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+                out.extend_from_slice(&body);
+                Failure::Shown
+            }
+            Trouble::Ours(error) => error.into(),
+            Trouble::Lost(shard) => self.lost(shard).into(),
+            Trouble::Differs => SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "the shards answer with different columns",
+            )
+            .detail("Names, types or type OIDs of the result's columns are not the same on every shard.")
+            .hint("Compare the tables and user-defined types of the shards; cast the column to a built-in type.")
+            .into(),
+            Trouble::TooMuch => {
+                let most = self.worker.shared.config.limits.merge_memory_max;
+                SqlError::new(
+                    SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+                    format!("the statement needs more than {most} bytes of the shards' rows"),
+                )
+                .detail("Limit: merge_memory_max, section [limits].")
+                .hint("Restrict the statement, or raise the limit.")
+                .into()
+            }
+        }
+    }
+
+    pub(super) fn lost(&self, shard: ShardId) -> SqlError {
         SqlError::new(
             SqlState::CONNECTION_FAILURE,
             format!("shard \"{}\" was lost while it worked", self.world.map.shard_name(shard)),

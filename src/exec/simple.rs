@@ -190,7 +190,7 @@ impl Executor {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan").into());
         };
         self.refuse_session_state(&planned.entry)?;
-        if plan.answer == Answer::Stream {
+        if plan.answer.is_gathered() {
             self.last_route.note(plan, &self.world);
             return Box::pin(self.scatter_query(plan, &text)).await;
         }

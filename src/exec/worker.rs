@@ -115,6 +115,9 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// This thread's connections, for the world of that version.
     pools: Mutex<(u64, Arc<Pools>)>,
+    /// Statements that may run over scratch tables at a time: each holds one connection to the home shard
+    /// while it waits for another, and with all of them taken they would wait for each other.
+    pub(super) workspaces: tokio::sync::Semaphore,
     /// What clients were told when they logged in, by user and start-up settings.
     greetings: Mutex<HashMap<(String, u64), Greeting>>,
 }
@@ -138,7 +141,8 @@ impl Worker {
         let settings = PoolSettings::from(&shared.config);
         let pools = Pools::with_books(settings, Arc::clone(&shared.books), []);
         let pools = Mutex::new((0, Arc::new(pools)));
-        Self { shared, pools, greetings: Mutex::default() }
+        let workspaces = tokio::sync::Semaphore::new((shared.config.pool.size / 2).max(1));
+        Self { shared, pools, workspaces, greetings: Mutex::default() }
     }
 
     /// What another client with the same user and start-up settings was told just now.

@@ -36,6 +36,8 @@ const CONTROL_BYTES_MAX: usize = 1 << 20;
 pub struct Concat {
     streams: Vec<Stream>,
     description: Option<Vec<u8>>,
+    /// The columns as they must be, when that is known before.
+    expected: Option<Vec<u8>>,
     rows: u64,
 }
 
@@ -56,8 +58,15 @@ impl Concat {
         Self {
             streams: (0..shards).map(|_| Stream::default()).collect(),
             description: None,
+            expected: None,
             rows: 0,
         }
+    }
+
+    /// So many shards were asked, and their columns must be these (a `RowDescription`'s body): of the same
+    /// names, types and modifiers. Where the columns come from is then taken from here.
+    pub fn expecting(shards: usize, columns: Vec<u8>) -> Self {
+        Self { expected: Some(columns), ..Self::new(shards) }
     }
 
     /// The columns, once all shards have described theirs: a `RowDescription`'s body.
@@ -190,7 +199,10 @@ impl Concat {
             }
         }
         if all {
-            self.description = Some(first.to_vec());
+            self.description = Some(match &self.expected {
+                Some(expected) => origins(expected, first)?,
+                None => first.to_vec(),
+            });
         }
         Ok(())
     }
@@ -229,6 +241,25 @@ fn push(out: &mut Vec<Piece>, range: Range<usize>) {
         return;
     }
     out.push(Piece::Input(range));
+}
+
+/// `actual` with the origins (table OID, attribute number) of `expected`; formats may differ.
+fn origins(expected: &[u8], actual: &[u8]) -> Result<Vec<u8>, Fault> {
+    let wanted = columns(expected).ok_or(Fault::Malformed)?;
+    let found = columns(actual).ok_or(Fault::Malformed)?;
+    let same = |(a, b): (&Column<'_>, &Column<'_>)| a.0 == b.0 && a.1.get(..10) == b.1.get(..10);
+    if wanted.len() != found.len() || !wanted.iter().zip(&found).all(same) {
+        return Err(Fault::Differs);
+    }
+    // Only the formats, two bytes at the end of each column, are the actual ones.
+    let mut out = expected.to_vec();
+    let mut end = 2;
+    for (name, types) in &found {
+        end += name.len() + 1 + 18;
+        let format = types.get(10..12).ok_or(Fault::Malformed)?;
+        out.get_mut(end - 2..end).ok_or(Fault::Malformed)?.copy_from_slice(format);
+    }
+    Ok(out)
 }
 
 /// What must agree of a column: its name, and type OID, length, modifier and format as they stand.

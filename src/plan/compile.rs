@@ -9,10 +9,10 @@ use smallvec::SmallVec;
 
 use super::facts::Facts;
 use super::insert::{self, InsertPlan};
-use super::many;
 use super::refusal::{Construct, Refusal};
 use super::restrict::Restrict;
 use super::splice::Site;
+use super::{many, workspace};
 use crate::catalog::{RelationKind, Table};
 use crate::datum::KeyType;
 use crate::map::{FunctionRule, KeyId, Placement, ShardId, ShardMap, UnlistedTables};
@@ -53,6 +53,13 @@ pub(super) struct Occurrence {
     pub(super) role: Role,
     /// Where a predicate can be added.
     pub(super) site: Site,
+}
+
+impl Occurrence {
+    /// The names of the key's columns.
+    pub(super) fn column_names(&self) -> Vec<String> {
+        self.columns.iter().map(|column| column_name(&self.table, *column)).collect()
+    }
 }
 
 /// A table that lives in one place.
@@ -128,6 +135,8 @@ pub(super) struct Query {
     pub(super) functions: Functions,
     /// The driving occurrence, if the answer is the union of the shards' answers.
     pub(super) many: Result<usize, Construct>,
+    /// How it runs over scratch tables, or why it can't.
+    pub(super) workspace: Result<workspace::Shape, Construct>,
     /// What it sets by `set_config`.
     pub(super) settings: Box<[SettingCall]>,
     /// Where the tokens stood in the text that was compiled.
@@ -155,6 +164,7 @@ impl Query {
             assignments: Vec::new(),
             functions: functions(analysis, map),
             many: Err(Construct::NotColocated(String::new(), String::new())),
+            workspace: Err(Construct::NotColocated(String::new(), String::new())),
             settings: analysis.settings.as_slice().into(),
             tokens: analysis.tokens.as_slice().into(),
             locks_rows: analysis.locks_rows,
@@ -193,6 +203,9 @@ impl Query {
             Some(facts) => many::driver(analysis, facts, &query.occurrences, map),
             None => Err(Construct::NotColocated(String::new(), String::new())),
         };
+        if known && query.many.is_err() {
+            query.workspace = workspace::Shape::compile(analysis, &query.occurrences, map);
+        }
         query
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::constant::Constants;
 use super::query::{names, regions};
 use super::scope::{Resolved, key_name};
-use super::{Answer, Ground, Inputs, Plan, Route, Rule, Scope, Shape, Template};
+use super::{Answer, Ground, Inputs, Plan, Route, Rule, Scope, Shape, Template, Workspace};
 use crate::error::SqlError;
 use crate::map::{KeyId, ShardMap};
 
@@ -71,14 +71,12 @@ fn routed(
         Route::Any => ("any", vec![map.shard_name(map.default_shard()).to_owned()]),
         Route::Nowhere => ("none", vec![map.shard_name(map.default_shard()).to_owned()]),
     };
-    let answer = match plan.answer {
+    let answer = match &plan.answer {
         Answer::Relay => "relay",
         Answer::Stream => "stream",
+        Answer::Workspace(_) => "workspace",
     };
-    let merge: &[&str] = match plan.answer {
-        Answer::Relay => &[],
-        Answer::Stream => &["concatenate"],
-    };
+    let merge = merge_steps(map, &plan.answer);
     let sql = plan.rewritten.as_deref().unwrap_or(inputs.text);
     let strategy = key.and_then(|k| map.key(k.key)).map(|k| k.strategy.name());
     let reason = reason(rule);
@@ -101,8 +99,18 @@ fn routed(
     if plan.rewritten.is_some() {
         lines.push(format!("  SQL: {sql}"));
     }
-    let statements: Vec<Value> =
-        shards.iter().map(|shard| json!({"shard": shard, "sql": sql})).collect();
+    let statements: Vec<Value> = match &plan.answer {
+        Answer::Workspace(workspace) => fetched(map, workspace),
+        Answer::Relay | Answer::Stream => {
+            shards.iter().map(|shard| json!({"shard": shard, "sql": sql})).collect()
+        }
+    };
+    if let Answer::Workspace(_) = &plan.answer {
+        for statement in &statements {
+            let text = |name: &str| statement.get(name).and_then(Value::as_str).unwrap_or_default();
+            lines.push(format!("  On {}: {}", text("shard"), text("sql")));
+        }
+    }
     let key = key.map(|report| {
         json!({
             "name": key_name(map, report.key),
@@ -122,6 +130,33 @@ fn routed(
         "reason": reason,
     });
     Explained { lines, json }
+}
+
+/// What is done with what the shards answer.
+fn merge_steps(map: &ShardMap, answer: &Answer) -> Vec<String> {
+    match answer {
+        Answer::Relay => Vec::new(),
+        Answer::Stream => vec!["concatenate".to_owned()],
+        Answer::Workspace(workspace) => {
+            let host = map.shard_name(workspace.host);
+            let mut steps: Vec<String> = Vec::new();
+            for table in &workspace.tables {
+                steps.push(format!("fetch {} into {} on {host}", table.table, table.name));
+            }
+            steps.push(format!("run on {host}: {}", workspace.sql));
+            steps.push(format!("because of {}", workspace.why));
+            steps
+        }
+    }
+}
+
+/// The statements of a workspace: what each shard is asked, then what the host runs.
+fn fetched(map: &ShardMap, workspace: &Workspace) -> Vec<Value> {
+    let fetches = workspace.tables.iter().flat_map(|table| &table.fetches);
+    let mut statements: Vec<Value> =
+        fetches.map(|(shard, sql)| json!({"shard": map.shard_name(*shard), "sql": sql})).collect();
+    statements.push(json!({"shard": map.shard_name(workspace.host), "sql": workspace.sql}));
+    statements
 }
 
 fn refused(map: &ShardMap, error: &SqlError) -> Explained {
@@ -162,6 +197,7 @@ fn reason(rule: Rule) -> &'static str {
         Rule::Any => "every shard has the same answer",
         Rule::Nowhere => "no row can match",
         Rule::Many => "the answer is the union of the shards' answers",
+        Rule::Workspace => "one shard answers over scratch tables with the others' rows",
     }
 }
 

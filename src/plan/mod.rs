@@ -11,6 +11,7 @@
 //! | `restrict`, `constant` | conditions on keys, their values, the shards that are left |
 //! | `query` | the rules: scope, one, nowhere, any; claims and assignments |
 //! | `many` | the whitelist of reads over several shards |
+//! | `workspace` | reads that run on one shard over scratch tables |
 //! | `insert` | where new rows go |
 //! | `utility` | what isn't a query, or could not be read |
 //! | `scope` | hint and session |
@@ -32,8 +33,10 @@ mod restrict;
 pub mod scope;
 mod splice;
 mod utility;
+pub mod workspace;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use self::compile::Query;
 use self::constant::Constants;
@@ -42,6 +45,7 @@ use self::refusal::Refusal;
 use self::restrict::Restrict;
 use self::scope::Resolved;
 use self::utility::{OpaqueShape, UtilityShape};
+pub use self::workspace::Workspace;
 use crate::datum::{Decoded, KeyType, KeyValue, Param};
 use crate::error::SqlError;
 use crate::map::{KeyId, ShardId, ShardMap, ShardSet};
@@ -71,12 +75,24 @@ pub enum Route {
 }
 
 /// How the answer comes about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// One shard's bytes, relayed.
     Relay,
     /// Rows of several shards, concatenated as they come.
     Stream,
+    /// One shard runs it over scratch tables with what the others have.
+    Workspace(Arc<Workspace>),
+}
+
+impl Answer {
+    /// Several shards have a part in it.
+    pub fn is_gathered(&self) -> bool {
+        match self {
+            Self::Relay => false,
+            Self::Stream | Self::Workspace(_) => true,
+        }
+    }
 }
 
 /// What to do with one execution of a statement.
@@ -158,6 +174,8 @@ enum Rule {
     Nowhere,
     /// The union of the shards' answers.
     Many,
+    /// Scratch tables on one shard.
+    Workspace,
 }
 
 /// What a plan stands on: the map, and whether all rows live on one shard.

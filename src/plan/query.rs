@@ -9,7 +9,10 @@ use super::refusal::{Construct, Refusal};
 use super::restrict::Region;
 use super::scope::{Resolved, ScopeKey, key_name, key_text, shard_text};
 use super::splice::{Edits, value_sql};
+use super::workspace::{Values, Workspace};
 use super::{Answer, Ground, Inputs, Plan, Route, Rule};
+use std::sync::Arc;
+
 use crate::catalog::Table;
 use crate::datum::KeyValue;
 use crate::error::SqlError;
@@ -57,11 +60,14 @@ pub(super) fn plan<'p>(
         }
         None => unscoped(query, ground, scope, &claims)?,
     };
-    let answer = match route {
-        Route::Many(_) | Route::All => Answer::Stream,
-        Route::One(_) | Route::Any | Route::Nowhere => Answer::Relay,
+    let answer = match (&route, rule) {
+        (_, Rule::Workspace) => {
+            Answer::Workspace(Arc::new(workspace(query, ground, inputs, scope, &claims, &regions)?))
+        }
+        (Route::Many(_) | Route::All, _) => Answer::Stream,
+        (Route::One(_) | Route::Any | Route::Nowhere, _) => Answer::Relay,
     };
-    let rewritten = if edits.is_empty() {
+    let rewritten = if edits.is_empty() || rule == Rule::Workspace {
         None
     } else {
         let unfit = || Refusal::KeyFilter {
@@ -490,27 +496,65 @@ fn several(
     if query.writes {
         return Err(several_written(query, map, claims, &all));
     }
-    match &query.many {
-        Ok(driver) => {
-            let driven = claims.get(*driver).map(|claim| claim.shards.clone()).unwrap_or(all);
-            if driven.is_empty() {
-                return Ok((Route::Nowhere, Rule::Nowhere));
-            }
-            if let Some(shard) = driven.single() {
-                return Ok((Route::One(shard), Rule::One));
-            }
-            allowed(map, &driven)?;
-            let route = if driven == map.all_shards() { Route::All } else { Route::Many(driven) };
-            Ok((route, Rule::Many))
+    if let Ok(driver) = &query.many {
+        let driven = claims.get(*driver).map(|claim| claim.shards.clone()).unwrap_or(all);
+        if driven.is_empty() {
+            return Ok((Route::Nowhere, Rule::Nowhere));
         }
-        Err(construct) => {
-            if let Some(error) = different_shards(map, claims) {
-                return Err(error);
-            }
-            let construct = construct.clone();
-            Err(Refusal::SeveralShards { construct, shards: names(map, &all) }.into())
+        if let Some(shard) = driven.single() {
+            return Ok((Route::One(shard), Rule::One));
         }
+        allowed(map, &driven)?;
+        let route = if driven == map.all_shards() { Route::All } else { Route::Many(driven) };
+        return Ok((route, Rule::Many));
     }
+    if let Err(construct) = &query.workspace {
+        let (construct, shards) = (construct.clone(), names(map, &all));
+        return Err(Refusal::SeveralShards { construct, shards }.into());
+    }
+    allowed(map, &all)?;
+    let route = if all == map.all_shards() { Route::All } else { Route::Many(all) };
+    Ok((route, Rule::Workspace))
+}
+
+/// Rule *workspace*: what is fetched, and what runs over it.
+fn workspace<'p>(
+    query: &Query,
+    ground: &Ground<'_>,
+    inputs: &'p Inputs<'p>,
+    scope: &Resolved<'p>,
+    claims: &[Claim<'_>],
+    regions: &[Region<'p>],
+) -> Result<Workspace, SqlError> {
+    let unfit = |reason: &str| {
+        SqlError::from(Refusal::Opaque {
+            reason: reason.to_owned(),
+            names: "it reads rows of several shards".to_owned(),
+        })
+    };
+    let (Ok(shape), Err(construct)) = (&query.workspace, &query.many) else {
+        return Err(unfit("There is no way to run it over scratch tables"));
+    };
+    if !inputs.standard_strings && shape.has_backslash() {
+        return Err(unfit(
+            "A view's definition has a backslash, and standard_conforming_strings is off",
+        ));
+    }
+    let mut all = ShardSet::default();
+    for claim in claims {
+        all.union_with(&claim.shards);
+    }
+    let values = Values {
+        query,
+        map: ground.map,
+        scope,
+        regions,
+        shards: claims.iter().map(|claim| &claim.shards).collect(),
+    };
+    let edits = Edits::new(&query.tokens, inputs.text, inputs.literals);
+    shape
+        .plan(&values, &all, edits, construct.name())
+        .ok_or_else(|| unfit("Its text could not be changed at the places that analysis found"))
 }
 
 /// Two claims on one shard each, and these are different.

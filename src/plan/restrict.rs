@@ -10,6 +10,8 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::constant::Constants;
+use super::splice::{quoted, value_sql};
+use super::workspace::widest;
 use crate::datum::array::DecodedArray;
 use crate::datum::{Decoded, KeyType, KeyValue};
 use crate::error::SqlError;
@@ -234,6 +236,37 @@ impl<'a> Domain<'a> {
     }
 }
 
+/// Lists of more values are not said to a shard.
+const LISTED_MAX: usize = 1000;
+
+/// One box as a conjunction; `None` if it rules nothing out.
+fn box_sql(one: &KeyBox<'_>, columns: &[String], types: &[KeyType]) -> Option<String> {
+    let mut conditions = Vec::new();
+    for (n, (domain, column)) in one.iter().zip(columns).enumerate() {
+        let ty = widest(types.get(n).copied().unwrap_or(KeyType::Text));
+        let column = quoted(column);
+        match domain {
+            Domain::Any => {}
+            Domain::Values(values) if values.len() > LISTED_MAX => {}
+            Domain::Values(values) => {
+                let list: Vec<String> = values.iter().map(|value| value_sql(ty, value)).collect();
+                conditions.push(format!("{column} IN ({})", list.join(", ")));
+            }
+            Domain::Range(lower, upper) => {
+                let bounds = [(lower, ">"), (upper, "<")];
+                for (bound, operator) in bounds {
+                    if let Some((value, inclusive)) = bound {
+                        let equal = if *inclusive { "=" } else { "" };
+                        conditions
+                            .push(format!("{column} {operator}{equal} {}", value_sql(ty, value)));
+                    }
+                }
+            }
+        }
+    }
+    if conditions.is_empty() { None } else { Some(format!("({})", conditions.join(" AND "))) }
+}
+
 fn within(value: &KeyValue<'_>, lower: &Bound<'_>, upper: &Bound<'_>) -> bool {
     lower.as_ref().is_none_or(|(low, inclusive)| value > low || (*inclusive && value == low))
         && upper
@@ -353,6 +386,17 @@ impl<'a> Region<'a> {
             shards.union_with(&map.place_parts(key, &parts)?);
         }
         Ok(shards)
+    }
+
+    /// The keys as a condition on the key's columns; `None` if nothing is ruled out. A longer list of values
+    /// than [`LISTED_MAX`] is left out, which rules out less.
+    pub(super) fn sql(&self, columns: &[String], types: &[KeyType]) -> Option<String> {
+        if self.boxes.is_empty() {
+            return Some("false".to_owned());
+        }
+        let alternatives: Option<Vec<String>> =
+            self.boxes.iter().map(|one| box_sql(one, columns, types)).collect();
+        Some(alternatives?.join(" OR "))
     }
 
     /// Whether every part of every key is named by value: nothing is open.

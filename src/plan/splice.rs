@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::datum::{KeyType, KeyValue};
 use crate::sql::ir::Span;
 use crate::sql::lexer::Literal;
-use crate::sql::tokens::{Token, tokenize};
+use crate::sql::tokens::{Token, index_at, tokenize};
 
 /// Where a predicate can be added that restricts one occurrence of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +126,41 @@ impl<'p> Edits<'p> {
         }
     }
 
+    /// Puts something else in the place of a relation's name. `TABLE name` becomes a SELECT.
+    pub(super) fn replace_relation(&mut self, span: Span, mut new: String) {
+        let Some(mut place) = self.places(span) else {
+            self.lost = true;
+            self.splices.push((Span::default(), new));
+            return;
+        };
+        let tokens = self.tokens.as_deref().unwrap_or_default();
+        let before = index_at(tokens, place.start).checked_sub(1).and_then(|at| tokens.get(at));
+        if let Some(table) = before.filter(|token| token.is_word(self.text, "table")) {
+            place.start = table.start;
+            new = format!("SELECT * FROM {new}");
+        }
+        self.splices.push((place, new));
+    }
+
+    /// Takes the schema away from columns that are qualified with it, `schema.table.column`: these tables
+    /// have other schemas now.
+    pub(super) fn drop_schemas(&mut self, tables: &[(&str, &str)]) {
+        let found = self.tokens.as_deref().unwrap_or_default();
+        let mut dropped = Vec::new();
+        for window in found.windows(5) {
+            let [schema, dot, table, second, _] = window else { continue };
+            if !dot.is(self.text, ".") || !second.is(self.text, ".") {
+                continue;
+            }
+            let named = (schema.name(self.text), table.name(self.text));
+            let (Some(schema_name), Some(table_name)) = named else { continue };
+            if tables.contains(&(schema_name.as_str(), table_name.as_str())) {
+                dropped.push(Span { start: schema.start, end: table.start });
+            }
+        }
+        self.splices.extend(dropped.into_iter().map(|span| (span, String::new())));
+    }
+
     /// Puts text in before the token that starts there.
     fn insert_before(&mut self, at: u32, text: String) {
         let place = self.starting(at);
@@ -170,7 +205,7 @@ impl<'p> Edits<'p> {
 }
 
 /// An identifier in double quotes.
-fn quoted(identifier: &str) -> String {
+pub(super) fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 

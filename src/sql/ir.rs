@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use crate::catalog::{Table, Volatility};
@@ -129,6 +130,13 @@ pub struct Analysis {
     pub settings: Vec<SettingCall>,
     /// The materialized views among the sources, with the tables that their rows were once read from.
     pub materialized: Vec<(SourceId, Vec<Arc<Table>>)>,
+    /// The views that the statement's own text refers to.
+    pub views: Vec<ViewUse>,
+    /// Columns that an expression, `*` or USING refers to, views' definitions included.
+    pub used: FxHashSet<ColumnRef>,
+    /// Something may refer to columns that [`Analysis::used`] does not have: a whole row, or a name that
+    /// could not be told.
+    pub uses_unclear: bool,
     /// `FOR UPDATE`, `FOR SHARE` … anywhere.
     pub locks_rows: bool,
     /// Highest `$n`.
@@ -138,6 +146,25 @@ pub struct Analysis {
     pub tokens: Vec<Span>,
     /// The literals of the text that was analysed, by slot.
     pub literals: Vec<Literal>,
+}
+
+/// A view in FROM.
+#[derive(Debug)]
+pub struct ViewUse {
+    /// The view.
+    pub view: Arc<Table>,
+    /// Where its name stands.
+    pub span: Span,
+    /// The name its columns are qualified with.
+    pub name: String,
+    /// An alias was written.
+    pub aliased: bool,
+    /// `ONLY v` or `TABLE v` was written.
+    pub only: bool,
+    /// Its definition, without what ends it.
+    pub text: String,
+    /// Its definition's own analysis: places in it count in [`ViewUse::text`].
+    pub body: Box<Analysis>,
 }
 
 /// A function call.

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use futures_util::{SinkExt as _, TryStreamExt as _};
 use pgmeridian::catalog::Names;
 use pgmeridian::datum::{Format, KeyType, KeyValue, Param};
 use pgmeridian::error::SqlError;
 use pgmeridian::map::ShardId;
-use pgmeridian::plan::{Inputs, Plan, Route, Scope, Template, scope};
+use pgmeridian::plan::{
+    Answer as PlanAnswer, Inputs, Plan, Route, Scope, Template, Workspace, scope,
+};
 use pgmeridian::sql::analyze;
 use pgmeridian::sql::class::{Class, classify};
 use pgmeridian::sql::lexer::{Limits, LiteralKind, Scan, scan};
@@ -188,6 +191,15 @@ pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> V
     let mut got = Vec::new();
     let mut failed = None;
     let mut shard_after = None;
+    let shards = if let PlanAnswer::Workspace(work) = &plan.answer {
+        match over_scratch(world, work, &bound).await {
+            Answer::Rows(rows) => got.extend(rows),
+            Answer::Error(code, message) => failed = Some((code, message)),
+        }
+        Vec::new()
+    } else {
+        shards
+    };
     for shard in &shards {
         let client = &world.shards[*shard];
         let answer = if writes {
@@ -235,7 +247,8 @@ pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> V
                 return Verdict::Fail("another answer", explain(why, &planned));
             }
             let (Some(plain), Some(after)) = (plain_after, shard_after) else {
-                return Verdict::Agree(kind);
+                let gathered = matches!(plan.answer, PlanAnswer::Workspace(_));
+                return Verdict::Agree(if gathered { "workspace" } else { kind });
             };
             match compare(world, &plain, shards[0], &after, session_key) {
                 Ok(()) => Verdict::Agree("written"),
@@ -243,6 +256,46 @@ pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> V
             }
         }
     }
+}
+
+/// Brings the rows of scratch tables together, and runs the statement over them.
+async fn over_scratch(world: &World, work: &Workspace, bound: &[Bound]) -> Answer {
+    let failed = |error: &tokio_postgres::Error| {
+        let (code, message) = code(error);
+        Answer::Error(code, message)
+    };
+    let mut loads = Vec::new();
+    for table in &work.tables {
+        for (shard, sql) in &table.fetches {
+            let copy = format!("COPY ({sql}) TO STDOUT (FORMAT binary)");
+            match world.shards[usize::from(shard.0)].copy_out(&copy).await {
+                Ok(stream) => match stream.try_collect::<Vec<_>>().await {
+                    Ok(data) => loads.push((&table.name, data)),
+                    Err(error) => return failed(&error),
+                },
+                Err(error) => return failed(&error),
+            }
+        }
+    }
+    let host = &world.shards[usize::from(work.host.0)];
+    let made: Vec<&str> = work.tables.iter().map(|table| table.create.as_str()).collect();
+    let answer = async {
+        host.batch_execute(&format!("BEGIN; {}", made.join("; "))).await?;
+        for (name, data) in loads {
+            let sink = host.copy_in(&format!("COPY {name} FROM STDIN (FORMAT binary)")).await?;
+            let mut sink = std::pin::pin!(sink);
+            for bytes in data {
+                sink.feed(bytes).await?;
+            }
+            sink.close().await?;
+        }
+        Ok(run(host, &work.sql, bound).await)
+    };
+    let answer = answer.await.unwrap_or_else(|error| failed(&error));
+    if host.batch_execute("ROLLBACK").await.is_err() {
+        return Answer::Error("57014".to_owned(), "no rollback".to_owned());
+    }
+    answer
 }
 
 /// Runs a statement on the plain database and through the proxy, and compares.

@@ -14,7 +14,7 @@ use crate::exec::local::{LocalAnswer, SessionScopes, is_local};
 use crate::exec::planner::{Readied, Scopes, is_session_level};
 use crate::exec::scatter::ScatterBind;
 use crate::exec::{Executor, Gone, worker};
-use crate::plan::{Answer, Plan, Route};
+use crate::plan::{Plan, Route};
 use crate::session::responses::StepKind;
 use crate::sql::class::Class;
 use crate::wire::frontend::{BindView, ExecuteView, ParseView, Target, tag};
@@ -234,7 +234,7 @@ impl Executor {
         }
         let plan = self.plan_bind(view)?;
         self.last_route.note(&plan, &self.world);
-        if plan.answer == Answer::Stream {
+        if plan.answer.is_gathered() {
             return self.bind_scatter(view, raw, unit, plan);
         }
         if !matches!(plan.route, Route::Any | Route::Nowhere) {

@@ -245,7 +245,10 @@ impl<'t> Lowering<'t, '_> {
             Expr::CompoundFieldAccess { root, access_chain } => {
                 self.field_access(root, access_chain)
             }
-            Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => Ok(()),
+            Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => {
+                self.arena.uses_unclear = true;
+                Ok(())
+            }
             Expr::Like { .. } | Expr::ILike { .. } => unsupported("LIKE ANY"),
             Expr::Ceil { .. } | Expr::Floor { .. } => unsupported("CEIL or FLOOR with a field"),
             Expr::InUnnest { .. } => unsupported("IN UNNEST"),
@@ -412,6 +415,7 @@ impl<'t> Lowering<'t, '_> {
             FunctionArgExpr::Expr(expr) => self.walk(expr),
             FunctionArgExpr::QualifiedWildcard(_) => {
                 self.aggregate_refs.0 += 1; // t.*
+                self.arena.uses_unclear = true;
                 Ok(())
             }
             FunctionArgExpr::Wildcard => Ok(()),

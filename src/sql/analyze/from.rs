@@ -9,7 +9,8 @@ use sqlparser::ast::{
 };
 
 use super::super::ir::{
-    BlockId, ColumnRef, FromTree, JoinKind, Pred, Source, SourceId, SourceKind, Span, SubqueryPlace,
+    BlockId, ColumnRef, FromTree, JoinKind, Pred, Source, SourceId, SourceKind, Span,
+    SubqueryPlace, ViewUse,
 };
 use super::super::parse;
 use super::super::tokens;
@@ -187,6 +188,9 @@ impl<'t> Lowering<'t, '_> {
             return self.open_column_of(side, name);
         }
         let found = columns.list.iter().find(|v| v.name == name).and_then(|v| v.column);
+        self.arena
+            .used
+            .extend(columns.list.iter().filter(|v| v.name == name).filter_map(|v| v.column));
         columns.list.retain(|v| v.name != name);
         if matches == 1 { found } else { None }
     }
@@ -329,6 +333,7 @@ impl<'t> Lowering<'t, '_> {
         match self.meaning(schema.as_deref(), &table) {
             Meaning::Table(found) if found.kind == RelationKind::View => {
                 let view = self.view_block(&found, span, block)?;
+                self.note_view(&found, span, alias)?;
                 let names = Named { name: table, schema: Some(found.schema.clone()), span, alias };
                 self.derived_source(view, &names)
             }
@@ -395,6 +400,10 @@ impl<'t> Lowering<'t, '_> {
             self.arena.open_sources.push((source, key.clone()));
         }
         let columns = columns_of(source, known, alias)?;
+        if renamed {
+            // They are renamed by their place.
+            self.arena.used.extend(columns.list.iter().filter_map(|visible| visible.column));
+        }
         let open = open.filter(|_| !renamed);
         Ok((source, named.entry(Some(source), columns, open)))
     }
@@ -567,6 +576,39 @@ impl<'t> Lowering<'t, '_> {
             }
         }
         Ok(block)
+    }
+
+    /// Keeps a view that the statement's own text refers to, with its definition's analysis.
+    fn note_view(
+        &mut self,
+        view: &Arc<Table>,
+        span: Span,
+        alias: Option<&TableAlias>,
+    ) -> Lowered<()> {
+        if self.text.view.is_some() {
+            return Ok(());
+        }
+        let definition = view.view_definition.as_deref().unwrap_or_default();
+        let text = definition.trim_end().trim_end_matches(';').to_owned();
+        let tokens = tokens::tokenize(&text, None).map_err(|fault| fault.reason.to_owned())?;
+        let path = [view.schema.clone(), "public".to_owned()];
+        let names = Names { search_path: &path, user: self.names.user };
+        let super::Statement::Query(body) =
+            super::analyze_tokens(&text, &tokens, self.catalog, &names)
+        else {
+            return Err(format!("the view \"{}\" is not a query", view.name));
+        };
+        let only = self.after_only(span.start);
+        self.arena.views.push(ViewUse {
+            view: Arc::clone(view),
+            span,
+            name: alias.map_or_else(|| view.name.clone(), |a| parse::name(&a.name)),
+            aliased: alias.is_some(),
+            only,
+            text,
+            body: Box::new(body),
+        });
+        Ok(())
     }
 
     /// Where a possibly qualified name stands.

@@ -28,15 +28,15 @@ use sqlparser::ast;
 
 use super::class::Class;
 use super::ir::{
-    Analysis, Block, BlockId, BlockKind, Call, SettingCall, Source, SourceId, SourceKind, Span,
-    Statement, Utility, UtilityKind,
+    Analysis, Block, BlockId, BlockKind, Call, ColumnRef, SettingCall, Source, SourceId,
+    SourceKind, Span, Statement, Utility, UtilityKind, ViewUse,
 };
 use super::lexer::Literal;
 use super::parse;
 use super::tokens::{self, Token, TokenKind};
 pub use crate::catalog::Names;
 use crate::catalog::{Catalog, Column, RelationKind, Table};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use scope::Scope;
 
 /// Most blocks of one statement. A CTE is lowered again for each reference to it, so a short text can
@@ -195,6 +195,9 @@ struct Arena {
     calls: Vec<Call>,
     settings: Vec<SettingCall>,
     materialized: Vec<(SourceId, Vec<Arc<Table>>)>,
+    views: Vec<ViewUse>,
+    used: FxHashSet<ColumnRef>,
+    uses_unclear: bool,
     locks_rows: bool,
     open: FxHashMap<(String, String), OpenTable>,
     open_sources: Vec<(SourceId, (String, String))>,
@@ -227,6 +230,9 @@ impl Arena {
             calls: self.calls,
             settings: self.settings,
             materialized: self.materialized,
+            views: self.views,
+            used: self.used,
+            uses_unclear: self.uses_unclear,
             locks_rows: self.locks_rows,
             params: highest,
             literals: Vec::new(),

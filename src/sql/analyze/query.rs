@@ -383,6 +383,7 @@ impl<'t> Lowering<'t, '_> {
                     plain_wildcard(options)?;
                     let visible = self.scope_mut().visible.clone();
                     unclear |= visible.incomplete;
+                    self.arena.used.extend(visible.list.iter().filter_map(|v| v.column));
                     output.extend(visible.list.into_iter().map(into_output));
                 }
                 SelectItem::QualifiedWildcard(
@@ -391,7 +392,10 @@ impl<'t> Lowering<'t, '_> {
                 ) => {
                     plain_wildcard(options)?;
                     match self.columns_of(name) {
-                        Some(columns) => output.extend(columns),
+                        Some(columns) => {
+                            self.use_outputs(&columns);
+                            output.extend(columns);
+                        }
                         None => unclear = true,
                     }
                 }
@@ -409,9 +413,17 @@ impl<'t> Lowering<'t, '_> {
             }
         }
         if unclear {
+            self.arena.uses_unclear = true;
             output.clear();
         }
         Ok(output)
+    }
+
+    fn use_outputs(&mut self, columns: &[Output]) {
+        self.arena.used.extend(columns.iter().filter_map(|output| match output.expr {
+            IrExpr::Column(column) => Some(column),
+            _ => None,
+        }));
     }
 
     /// The columns of `t.*` or `s.t.*`; `None` if they can't be told.
@@ -482,7 +494,7 @@ impl<'t> Lowering<'t, '_> {
         if let Expr::Identifier(ident) = item {
             let name = parse::name(ident);
             if let Some(found) = self.resolve_here(self.scope, &name) {
-                return Ok(found.column());
+                return Ok(self.noted(found).column());
             }
             let mut named = output.iter().filter(|o| o.name == name);
             if let Some(found) = named.next() {

@@ -307,8 +307,15 @@ impl<'t> Lowering<'t, '_> {
         Some(column)
     }
 
-    /// Counts a reference inside an aggregate's arguments.
-    fn noted(&mut self, found: Resolved) -> Resolved {
+    /// Notes the use of a column, and counts a reference inside an aggregate's arguments.
+    pub(super) fn noted(&mut self, found: Resolved) -> Resolved {
+        match found {
+            Resolved::Column(column) => {
+                self.arena.used.insert(column);
+            }
+            Resolved::Unclear => self.arena.uses_unclear = true,
+            Resolved::Nothing => {}
+        }
         let block =
             found.column().and_then(|c| self.arena.sources.get(c.source as usize)).map(|s| s.block);
         if block == Some(self.block) {

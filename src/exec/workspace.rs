@@ -1,0 +1,538 @@
+//! Reads over scratch tables: rows go from the shards to the host, and the statement runs there.
+//!
+//! One statement: the host begins a transaction of its own (on a connection that is in none of the client's)
+//! and reads the statement as the client wrote it, which gives PostgreSQL's own errors, parameter types and
+//! columns; scratch tables are made; each shard is read in one snapshot by `COPY … TO STDOUT`, whose data goes
+//! to the host as it comes; the spliced statement runs, and its rows go to the client like any shard's; the
+//! transaction is rolled back, and nothing is left.
+//!
+//! Binary COPY needs no setting to mean the same on both sides (manual, "COPY", "Binary Format"). What goes to
+//! the host is counted and bounded by `limits.merge_memory_max`.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::{Poll, ready};
+
+use bytes::BytesMut;
+
+use super::answer::Asked;
+use super::io::with_read_buffer;
+use super::relay::poll_gone;
+use super::scatter::Trouble;
+use super::{Backend, Executor, Failure, Gone, Held};
+use crate::backend::BackendError;
+use crate::datum::{Format, Oid};
+use crate::error::{SqlError, SqlState};
+use crate::map::ShardId;
+use crate::merge::concat::Concat;
+use crate::plan::Workspace;
+use crate::plan::workspace::Scratch;
+use crate::session::settings::quote_literal;
+use crate::wire::backend::tag;
+use crate::wire::{self, frame, response};
+
+/// A statement that is to run over scratch tables.
+pub(super) struct Ask<'a> {
+    /// As the client wrote it.
+    pub(super) sql: &'a [u8],
+    /// The parameters' types that the client declared.
+    pub(super) oids: &'a [Oid],
+    /// The body of its Bind; `None` in the simple protocol.
+    pub(super) bind: Option<&'a [u8]>,
+    /// The client wants to know the columns.
+    pub(super) described: bool,
+    pub(super) work: &'a Workspace,
+}
+
+/// A connection with what was read of it and not yet looked at.
+struct Line {
+    asked: Asked,
+    inbox: BytesMut,
+    /// An answer is not yet read to its end.
+    open: bool,
+}
+
+/// What the host says of the client's statement.
+#[derive(Default)]
+struct Described {
+    parameters: Vec<Oid>,
+    columns: Option<Vec<u8>>,
+}
+
+impl Line {
+    fn new(held: Held) -> Self {
+        Self { asked: Asked::new(held), inbox: BytesMut::new(), open: false }
+    }
+
+    fn shard(&self) -> ShardId {
+        self.asked.shard()
+    }
+
+    /// Sends what one `ReadyForQuery` will answer.
+    async fn ask(&mut self, request: &[u8]) -> Result<(), Trouble> {
+        self.open = true;
+        if self.asked.ask(request).await { Ok(()) } else { Err(Trouble::Lost(self.shard())) }
+    }
+
+    /// Sends data that belongs to what was asked.
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        let sent = self.asked.held.lease.send_all(bytes).await;
+        sent.map_err(|_| Trouble::Lost(self.shard()))
+    }
+
+    async fn read(&mut self) -> Result<(), Trouble> {
+        let (asked, inbox) = (&mut self.asked, &mut self.inbox);
+        let alive = poll_fn(|cx| {
+            with_read_buffer(|buffer| {
+                let alive = ready!(asked.poll_read(cx, buffer));
+                inbox.extend_from_slice(buffer.filled());
+                Poll::Ready(alive)
+            })
+        });
+        if alive.await { Ok(()) } else { Err(Trouble::Lost(self.shard())) }
+    }
+
+    /// The next message: its tag and body. Those that may come at any time are seen to.
+    async fn message(&mut self) -> Result<(u8, BytesMut), Trouble> {
+        loop {
+            let header = frame::header(&self.inbox).map_err(|_| Trouble::Lost(self.shard()))?;
+            let Some((kind, length)) = header.filter(|(_, length)| *length <= self.inbox.len())
+            else {
+                self.read().await?;
+                continue;
+            };
+            let mut body = self.inbox.split_to(length);
+            let _ = body.split_to(frame::HEADER_BYTES);
+            match kind {
+                tag::NOTICE => {}
+                tag::PARAMETER_STATUS => {
+                    if let Ok((name, value)) = response::parameter_status(&body) {
+                        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                        self.asked.held.lease.note_parameter(&text(name), &text(value));
+                    }
+                }
+                tag::READY_FOR_QUERY => {
+                    self.open = false;
+                    return Ok((kind, body));
+                }
+                _ => return Ok((kind, body)),
+            }
+        }
+    }
+
+    /// Reads on until nothing more is expected; the first error that comes is returned then.
+    async fn finish(&mut self) -> Result<(), Trouble> {
+        let mut error = None;
+        while self.open {
+            let (kind, body) = self.message().await?;
+            if kind == tag::ERROR {
+                error.get_or_insert(body);
+            }
+        }
+        error.map_or(Ok(()), |body| Err(Trouble::Server(body.to_vec())))
+    }
+
+    /// Waits for a message of this kind within the answers to a query string.
+    async fn until(&mut self, wanted: u8) -> Result<(), Trouble> {
+        loop {
+            let (kind, body) = self.message().await?;
+            match kind {
+                kind if kind == wanted => return Ok(()),
+                tag::ERROR => return Err(Trouble::Server(body.to_vec())),
+                tag::READY_FOR_QUERY => return Err(Trouble::Lost(self.shard())),
+                _ => {}
+            }
+        }
+    }
+
+    /// Moves the data of one COPY to another connection; how many bytes there may still be afterwards.
+    async fn copy_to(&mut self, host: &mut Self, mut left: u64) -> Result<u64, Trouble> {
+        self.until(tag::COPY_OUT).await?;
+        loop {
+            let mut whole = 0;
+            let mut end = None;
+            while let Ok(Some((kind, length))) =
+                frame::header(self.inbox.get(whole..).unwrap_or_default())
+            {
+                if kind != tag::COPY_DATA {
+                    end = Some(kind);
+                    break;
+                }
+                if length as u64 > left {
+                    return Err(Trouble::TooMuch);
+                }
+                if whole + length > self.inbox.len() {
+                    break;
+                }
+                left -= length as u64;
+                whole += length;
+            }
+            if whole > 0 {
+                let data = self.inbox.split_to(whole);
+                host.send(&data).await?;
+            }
+            if end.is_some() {
+                let (kind, body) = self.message().await?;
+                match kind {
+                    tag::COPY_DONE => break,
+                    // Something else came in between.
+                    tag::COPY_DATA => {
+                        let length = body.len() as u64;
+                        left = left.checked_sub(length).ok_or(Trouble::TooMuch)?;
+                        let mut data = vec![tag::COPY_DATA];
+                        data.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+                        data.extend_from_slice(&body);
+                        host.send(&data).await?;
+                        continue;
+                    }
+                    tag::ERROR => return Err(Trouble::Server(body.to_vec())),
+                    _ => return Err(Trouble::Lost(self.shard())),
+                }
+            }
+            self.read().await?;
+        }
+        let mut done = Vec::new();
+        wire::frontend::copy_done_into(&mut done);
+        host.send(&done).await?;
+        Ok(left)
+    }
+}
+
+impl Executor {
+    /// Runs a statement over scratch tables.
+    ///
+    /// # Cancel safety
+    ///
+    /// None: the connections are then in the middle of their work, and closed when dropped.
+    pub(super) async fn workspace(&mut self, ask: &Ask<'_>) -> Result<(), Failure> {
+        let worker = std::sync::Arc::clone(&self.worker);
+        let Ok(_permit) = worker.workspaces.acquire().await else {
+            return Err(Failure::Gone(Gone::Client));
+        };
+        let (mut host, mut shards) = self.workspace_lines(ask.work).await?;
+        let backend = |line: &Line| Backend {
+            shard: line.shard(),
+            pid: line.asked.held.lease.pid(),
+            secret: line.asked.held.lease.secret_word(),
+        };
+        let mut working: Vec<Backend> = shards.iter().map(backend).collect();
+        working.push(backend(&host));
+        self.cancel.working_all(working);
+        let most = self.worker.shared.config.limits.merge_memory_max;
+        let filled = {
+            let mut filling = pin!(fill(ask, most, &mut host, &mut shards));
+            let io = &mut self.io;
+            poll_fn(|cx| match filling.as_mut().poll(cx) {
+                Poll::Pending => poll_gone(cx, io).map(|()| Err(Trouble::Client)),
+                done @ Poll::Ready(_) => done,
+            })
+            .await
+        };
+        let shards: Vec<Asked> = shards.into_iter().map(|line| line.asked).collect();
+        let mut asked = vec![host.asked];
+        let answered = match filled {
+            Ok(described) => self.answer(ask, described, &mut asked).await,
+            Err(trouble) => Err(trouble),
+        };
+        let gone = matches!(answered, Err(Trouble::Client));
+        self.clear_workspace(asked, shards, answered.is_ok(), gone).await;
+        match answered {
+            Ok(rows) => {
+                self.complete(&format!("SELECT {rows}"));
+                Ok(())
+            }
+            Err(trouble) => Err(self.failure(trouble)),
+        }
+    }
+
+    /// Connections to the shards that are read, in order, and another one to the host.
+    async fn workspace_lines(&mut self, work: &Workspace) -> Result<(Line, Vec<Line>), SqlError> {
+        let mut read: Vec<ShardId> =
+            work.tables.iter().flat_map(|t| &t.fetches).map(|(shard, _)| *shard).collect();
+        read.sort_unstable();
+        read.dedup();
+        let mut lines: Vec<Line> = Vec::with_capacity(read.len());
+        for shard in read {
+            match self.acquire(shard).await {
+                Ok(at) => lines.push(Line::new(self.held.swap_remove(at))),
+                Err(error) => {
+                    self.put_back(lines.into_iter().map(|line| line.asked).collect());
+                    return Err(error);
+                }
+            }
+        }
+        match self.acquire_another(work.host).await {
+            Ok(held) => Ok((Line::new(held), lines)),
+            Err(error) => {
+                self.put_back(lines.into_iter().map(|line| line.asked).collect());
+                Err(error)
+            }
+        }
+    }
+
+    /// A connection beside those that the client holds, told the session's settings.
+    async fn acquire_another(&mut self, shard: ShardId) -> Result<Held, SqlError> {
+        let leased = self.pools.pool(&self.worker, &self.world, shard)?.lease().await;
+        let mut lease = leased.map_err(|error| self.shard_error(shard, &error))?;
+        let wanted = self.session.settings.committed();
+        if lease.settings_id != wanted.id() {
+            let told = lease.simple_query(&wanted.replay()).await;
+            told.map_err(|error: BackendError| self.shard_error(shard, &error))?;
+            lease.settings_id = wanted.id();
+        }
+        Ok(Held { shard, lease, pinned: false })
+    }
+
+    /// Runs the statement on the host, whose rows go to the client; how many there were.
+    async fn answer(
+        &mut self,
+        ask: &Ask<'_>,
+        described: Described,
+        host: &mut [Asked],
+    ) -> Result<u64, Trouble> {
+        let mut request = Vec::new();
+        let oids = described.parameters.iter().copied();
+        wire::frontend::parse_into(&mut request, b"", ask.work.sql.as_bytes(), oids);
+        let mut portal: &[u8] = b"";
+        match ask.bind.map(wire::frontend::BindView::parse) {
+            Some(Ok(view)) => {
+                portal = view.portal;
+                wire::frontend::bind_with_statement(&mut request, &view, b"");
+            }
+            _ => wire::frontend::bind_text_into(&mut request, b"", &[], Format::Text),
+        }
+        wire::frontend::describe_portal_into(&mut request, portal);
+        wire::frontend::execute_into(&mut request, portal, 0);
+        wire::frontend::sync_into(&mut request);
+        let expected = described.columns.unwrap_or_default();
+        let mut concat = Concat::expecting(host.len(), expected);
+        let result = self.gather(host, &request, &mut concat, ask.described).await;
+        match result {
+            Ok(()) => Ok(concat.rows()),
+            Err(_) if concat.stuck().is_some() => Err(Trouble::BrokenOff),
+            Err(Trouble::Server(body)) if !concat.is_described() => Err(spliced_error(body)),
+            Err(Trouble::Server(body)) => Err(Trouble::Server(without_position(&body))),
+            Err(Trouble::Differs) => Err(Trouble::Ours(
+                SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "a whole row of a table over several shards is not supported",
+                )
+                .detail("The row's type would be that of a copy of the table.")
+                .hint("Name the columns, or use row_to_json."),
+            )),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Ends the host's transaction, and gives back what can be reused.
+    async fn clear_workspace(
+        &mut self,
+        mut host: Vec<Asked>,
+        mut shards: Vec<Asked>,
+        whole: bool,
+        gone: bool,
+    ) {
+        if gone {
+            shards.append(&mut host);
+            self.abandon_all(shards);
+            return;
+        }
+        for one in &mut host {
+            if !one.is_over() {
+                // It may wait for data; where it does not, it ignores this.
+                let mut fail = Vec::new();
+                wire::frontend::copy_fail_into(&mut fail, b"the statement has failed");
+                let _ = one.held.lease.send_all(&fail).await;
+            } else if one.held.lease.tx_status() == b'I' {
+                continue;
+            }
+            if one.end().await {
+                // If that fails, the connection is not idle, and closed.
+                let _ = one.held.lease.simple_query("ROLLBACK").await;
+            }
+        }
+        shards.append(&mut host);
+        if whole {
+            self.put_back(shards);
+        } else {
+            self.stop(shards).await;
+        }
+    }
+}
+
+/// Makes the scratch tables and fills them; at most `left` bytes are brought there.
+async fn fill(
+    ask: &Ask<'_>,
+    mut left: u64,
+    host: &mut Line,
+    shards: &mut [Line],
+) -> Result<Described, Trouble> {
+    let described = describe(ask, host).await?;
+    refuse_secured_views(ask.work, host).await?;
+    for line in shards.iter_mut() {
+        let sql = fetch_sql(&ask.work.tables, line.shard());
+        let mut request = Vec::new();
+        wire::frontend::query_into(&mut request, sql.as_bytes());
+        line.ask(&request).await?;
+    }
+    let mut request = Vec::new();
+    wire::frontend::query_into(&mut request, load_sql(&ask.work.tables).as_bytes());
+    host.ask(&request).await?;
+    for table in &ask.work.tables {
+        for (shard, _) in &table.fetches {
+            host.until(tag::COPY_IN).await.map_err(|t| on_host(t, ask.work))?;
+            let Some(line) = shards.iter_mut().find(|line| line.shard() == *shard) else {
+                return Err(Trouble::Lost(*shard));
+            };
+            left = line.copy_to(host, left).await?;
+        }
+    }
+    for line in shards {
+        line.finish().await?;
+    }
+    host.finish().await.map_err(|trouble| on_host(trouble, ask.work))?;
+    Ok(described)
+}
+
+/// Begins the host's transaction, and has the client's statement read as it is.
+async fn describe(ask: &Ask<'_>, host: &mut Line) -> Result<Described, Trouble> {
+    let mut request = Vec::new();
+    let begin = b"BEGIN ISOLATION LEVEL REPEATABLE READ, READ WRITE";
+    wire::frontend::parse_into(&mut request, b"", begin, [].into_iter());
+    wire::frontend::bind_text_into(&mut request, b"", &[], Format::Text);
+    wire::frontend::execute_into(&mut request, b"", 0);
+    wire::frontend::parse_into(&mut request, b"", ask.sql, ask.oids.iter().copied());
+    wire::frontend::describe_statement_into(&mut request, b"");
+    wire::frontend::sync_into(&mut request);
+    host.ask(&request).await?;
+    let mut described = Described::default();
+    let mut error = None;
+    while host.open {
+        let (kind, body) = host.message().await?;
+        match kind {
+            tag::ERROR => {
+                error.get_or_insert(body);
+            }
+            tag::PARAMETER_DESCRIPTION => {
+                described.parameters = response::parameter_description(&body).unwrap_or_default();
+            }
+            tag::ROW_DESCRIPTION => described.columns = Some(body.to_vec()),
+            _ => {}
+        }
+    }
+    match (error, &described.columns) {
+        (Some(error), _) => Err(Trouble::Server(error.to_vec())),
+        (None, None) => Err(Trouble::Lost(host.shard())),
+        (None, Some(_)) => Ok(described),
+    }
+}
+
+/// A view reads its tables with its owner's rights, and their row-level security is that for the owner; here
+/// it is read with the client's.
+async fn refuse_secured_views(work: &Workspace, host: &mut Line) -> Result<(), Trouble> {
+    if work.viewed.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> =
+        work.viewed.iter().map(|name| format!("{}::regclass", quote_literal(name))).collect();
+    let sql = format!(
+        "SELECT oid::regclass::text FROM pg_catalog.pg_class WHERE relrowsecurity AND oid IN ({}) ORDER BY 1",
+        names.join(", ")
+    );
+    let rows = match host.asked.held.lease.simple_query(&sql).await {
+        Ok(rows) => rows,
+        Err(BackendError::Statement(error)) => {
+            let mut body = Vec::new();
+            error.error_into(&mut body);
+            return Err(Trouble::Server(body.split_off(frame::HEADER_BYTES)));
+        }
+        Err(_) => return Err(Trouble::Lost(host.shard())),
+    };
+    match rows.first().and_then(|row| row.first()) {
+        None => Ok(()),
+        Some(table) => Err(Trouble::Ours(
+            SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                format!(
+                    "a view of table \"{}\", which has row-level security, over several shards is not supported",
+                    table.as_deref().unwrap_or_default()
+                ),
+            )
+            .detail("Which rows a view shows is decided by its owner's policies.")
+            .hint("Restrict the statement to one sharding key, or read the table itself."),
+        )),
+    }
+}
+
+/// What a shard is asked: all its tables in one snapshot.
+fn fetch_sql(tables: &[Scratch], shard: ShardId) -> String {
+    let own = tables.iter().flat_map(|table| &table.fetches).filter(|(own, _)| *own == shard);
+    let copies: Vec<String> =
+        own.map(|(_, sql)| format!("COPY ({sql}) TO STDOUT (FORMAT binary)")).collect();
+    if copies.len() == 1 {
+        return copies.concat();
+    }
+    // One query string is one transaction, which an error ends.
+    format!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {}", copies.join("; "))
+}
+
+/// What the host is told: the tables, and one COPY for each part of them.
+fn load_sql(tables: &[Scratch]) -> String {
+    let mut steps: Vec<String> = tables.iter().map(|table| table.create.clone()).collect();
+    for table in tables {
+        let copy = format!("COPY {} FROM STDIN (FORMAT binary)", table.name);
+        steps.extend(table.fetches.iter().map(|_| copy.clone()));
+    }
+    steps.join("; ")
+}
+
+/// An error of the host over what the client has never seen.
+fn on_host(trouble: Trouble, work: &Workspace) -> Trouble {
+    let Trouble::Server(body) = trouble else { return trouble };
+    let Ok(error) = response::ServerError::parse(&body) else { return Trouble::Server(body) };
+    let cancelled = matches!(error.code().as_ref(), "57014" | "57P01");
+    if cancelled {
+        return Trouble::Server(body);
+    }
+    let tables: Vec<&str> = work.tables.iter().map(|table| table.table.as_str()).collect();
+    Trouble::Ours(
+        SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!("the rows of {} could not be brought together", tables.join(", ")),
+        )
+        .detail(format!("{} ({}).", error.message(), error.code()))
+        .hint("Restrict the statement to one sharding key."),
+    )
+}
+
+/// The host could read the statement as the client wrote it, but not with scratch tables in it.
+fn spliced_error(body: Vec<u8>) -> Trouble {
+    let Ok(error) = response::ServerError::parse(&body) else { return Trouble::Server(body) };
+    if !error.code().starts_with("42") {
+        return Trouble::Server(without_position(&body));
+    }
+    Trouble::Ours(
+        SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "this statement can't be run over rows of several shards",
+        )
+        .detail(format!(
+            "Over copies of its tables it reads as something else: {}.",
+            error.message()
+        ))
+        .hint("Write it in plainer SQL, or restrict it to one sharding key."),
+    )
+}
+
+/// An error message without its position, which counts in a text that the client does not know.
+fn without_position(body: &[u8]) -> Vec<u8> {
+    let Ok(error) = response::ServerError::parse(body) else { return body.to_vec() };
+    let mut out = Vec::with_capacity(body.len());
+    for (kind, value) in error.fields().filter(|(kind, _)| !matches!(kind, b'P' | b'p' | b'q')) {
+        out.push(kind);
+        out.extend_from_slice(value);
+        out.push(0);
+    }
+    out.push(0);
+    out
+}

@@ -1,0 +1,498 @@
+//! Rule *workspace*: a read that no shard can answer for itself runs on one of them, the *host*, over
+//! scratch tables that hold what the others have.
+//!
+//! Main types: [`Shape`], compiled once per shape (which tables, which of their columns, where they stand in
+//! the text), and [`Workspace`], what one execution needs: what is fetched from where, and the statement as
+//! the host runs it. Every place where a fetched table stands is spliced to the scratch table's name, with
+//! the old name as its alias; a view becomes its definition, spliced likewise. Nothing is hidden by name.
+//!
+//! Why it is exact: the host's PostgreSQL computes the answer, and of each table it has every row that can
+//! influence it (the invariant of [`super::facts`]): all rows of the shards on which they can live, less those
+//! whose key the statement rules out. What would mean something else there is refused ([`Shape::compile`]):
+//! system columns and catalogs, row locks, writes, functions that read tables or belong to a session.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::compile::{Occurrence, Query};
+use super::refusal::Construct;
+use super::restrict::Region;
+use super::scope::Resolved;
+use super::splice::{Edits, quoted, value_sql};
+use crate::catalog::Table;
+use crate::datum::KeyType;
+use crate::map::{FunctionRule, Placement, ShardId, ShardMap, ShardSet};
+use crate::sql::ir::{Analysis, BlockKind, CallKind, ColumnRef, SourceKind, Span};
+
+/// What scratch tables are called, before their number.
+const SCRATCH_NAME: &str = "pgmeridian_scratch_";
+
+/// What one execution needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workspace {
+    /// The shard that runs the statement.
+    pub host: ShardId,
+    /// The scratch tables.
+    pub tables: Vec<Scratch>,
+    /// The statement as the host runs it.
+    pub sql: String,
+    /// The tables that are read through views, as names of SQL.
+    pub viewed: Vec<String>,
+    /// Why the shards can't answer it by themselves.
+    pub why: String,
+}
+
+/// A scratch table, and where its rows come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scratch {
+    /// The table that it stands for, for people.
+    pub table: String,
+    /// Its name, qualified.
+    pub name: String,
+    /// What makes it.
+    pub create: String,
+    /// Which rows, on which shard: a query that gives the scratch table's columns.
+    pub fetches: Vec<(ShardId, String)>,
+}
+
+/// A query's shape, as far as a workspace is concerned.
+#[derive(Debug)]
+pub(super) struct Shape {
+    relations: Vec<Relation>,
+    spots: Vec<Spot>,
+    /// Primary keys are needed: GROUP BY may depend on them.
+    grouped: bool,
+    /// Views are read.
+    views: bool,
+}
+
+/// A table that is read.
+#[derive(Debug)]
+struct Relation {
+    table: Arc<Table>,
+    only: bool,
+    /// The columns that are needed; all if they can't be told.
+    columns: Option<Vec<u16>>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// On the shards of these occurrences' keys.
+    Sharded(Vec<usize>),
+    /// On one shard.
+    Fixed(ShardId),
+    /// The same on every shard.
+    Reference,
+}
+
+/// Where a table or a view stands in a text.
+#[derive(Debug)]
+struct Spot {
+    span: Span,
+    what: What,
+    /// The alias to add: `None` when one is written.
+    alias: Option<String>,
+}
+
+#[derive(Debug)]
+enum What {
+    Relation(usize),
+    View { text: String, spots: Vec<Spot> },
+}
+
+impl Shape {
+    /// Compiles a query, or says what a workspace can't do for it.
+    pub(super) fn compile(
+        analysis: &Analysis,
+        occurrences: &[Occurrence],
+        map: &ShardMap,
+    ) -> Result<Self, Construct> {
+        refuse_functions(analysis, map)?;
+        if analysis.locks_rows {
+            return Err(Construct::RowLocks);
+        }
+        let writes = |kind: &BlockKind| {
+            matches!(
+                kind,
+                BlockKind::Insert(_)
+                    | BlockKind::Update(_)
+                    | BlockKind::Delete(_)
+                    | BlockKind::Merge(_)
+            )
+        };
+        if analysis.blocks.iter().any(|block| writes(&block.kind)) {
+            return Err(Construct::WritingCte);
+        }
+        let grouped = analysis.blocks.iter().any(
+            |block| matches!(&block.kind, BlockKind::Select(select) if !select.group_by.is_empty()),
+        );
+        let mut shape = Self { relations: Vec::new(), spots: Vec::new(), grouped, views: false };
+        for (id, source) in (0..).zip(&analysis.sources) {
+            match &source.kind {
+                SourceKind::Table(table) => {
+                    let at = shape.relation(table, source.only, map)?;
+                    let occurrence = occurrences.iter().position(|o| o.source == id);
+                    shape.add_use(analysis, at, id, occurrence);
+                }
+                SourceKind::SystemCatalog => return Err(Construct::SystemCatalog),
+                SourceKind::Unknown(name) => return Err(Construct::UnknownTable(name.clone())),
+                SourceKind::Derived(_) | SourceKind::Function | SourceKind::RecursiveSelf => {}
+            }
+        }
+        shape.views = !analysis.views.is_empty();
+        shape.spots = shape.spots_of(analysis)?;
+        Ok(shape)
+    }
+
+    /// The table among those that are read, added if it is new.
+    fn relation(
+        &mut self,
+        table: &Arc<Table>,
+        only: bool,
+        map: &ShardMap,
+    ) -> Result<usize, Construct> {
+        if let Some(at) = self.position(table, only) {
+            return Ok(at);
+        }
+        if table.name.starts_with(SCRATCH_NAME) {
+            return Err(Construct::UnknownTable(table.name.clone()));
+        }
+        let place = match map.placement(table) {
+            Placement::Sharded { .. } => Place::Sharded(Vec::new()),
+            Placement::Reference => Place::Reference,
+            Placement::Single(shard) => Place::Fixed(shard),
+            Placement::Unlisted => Place::Fixed(map.default_shard()),
+            // Refused before: they have no usable place.
+            Placement::Lookup { .. } | Placement::Unusable(_) => {
+                return Err(Construct::SingleTable(table.name.clone()));
+            }
+        };
+        self.relations.push(Relation {
+            table: Arc::clone(table),
+            only,
+            columns: Some(Vec::new()),
+            place,
+        });
+        Ok(self.relations.len() - 1)
+    }
+
+    fn position(&self, table: &Table, only: bool) -> Option<usize> {
+        self.relations.iter().position(|relation| {
+            relation.only == only
+                && relation.table.schema == table.schema
+                && relation.table.name == table.name
+        })
+    }
+
+    fn add_use(&mut self, analysis: &Analysis, at: usize, source: u32, occurrence: Option<usize>) {
+        let Some(relation) = self.relations.get_mut(at) else { return };
+        if let (Place::Sharded(all), Some(occurrence)) = (&mut relation.place, occurrence) {
+            all.push(occurrence);
+        }
+        if analysis.uses_unclear || !relation.table.columns_known {
+            relation.columns = None;
+        }
+        let Some(columns) = &mut relation.columns else { return };
+        let used = |column: &u16| analysis.used.contains(&ColumnRef { source, column: *column });
+        let width = u16::try_from(relation.table.columns.len()).unwrap_or(u16::MAX);
+        columns.extend((0..width).filter(used));
+        columns.sort_unstable();
+        columns.dedup();
+    }
+
+    /// The places of tables and views in an analysis's own text.
+    fn spots_of(&self, analysis: &Analysis) -> Result<Vec<Spot>, Construct> {
+        let mut spots: Vec<Spot> = Vec::new();
+        for view in &analysis.views {
+            if view.only {
+                return Err(Construct::Derived(format!("ONLY view \"{}\"", view.view.name)));
+            }
+            if spots.iter().any(|spot| spot.span == view.span) {
+                continue;
+            }
+            let inner = self.spots_of(&view.body)?;
+            spots.push(Spot {
+                span: view.span,
+                what: What::View { text: view.text.clone(), spots: inner },
+                alias: (!view.aliased).then(|| view.name.clone()),
+            });
+        }
+        for source in &analysis.sources {
+            let SourceKind::Table(table) = &source.kind else { continue };
+            // What a view expands to is said to stand where the view's name does, and a CTE stands for
+            // each of its references.
+            if spots.iter().any(|spot| spot.span == source.span) {
+                continue;
+            }
+            let Some(at) = self.position(table, source.only) else { continue };
+            spots.push(Spot {
+                span: source.span,
+                what: What::Relation(at),
+                alias: (!source.aliased).then(|| source.name.clone()),
+            });
+        }
+        spots.sort_by_key(|spot| spot.span.start);
+        Ok(spots)
+    }
+}
+
+/// Functions that mean something else on the host, or belong to a session.
+fn refuse_functions(analysis: &Analysis, map: &ShardMap) -> Result<(), Construct> {
+    for call in &analysis.calls {
+        let same = match call.kind {
+            CallKind::Pure | CallKind::Stable | CallKind::Time => true,
+            CallKind::Volatile => !is_system_column(&call.name),
+            CallKind::User(_) => map.function(&call.name) == Some(FunctionRule::Pure),
+            CallKind::Sequence
+            | CallKind::AdvisoryLock { .. }
+            | CallKind::Setting
+            | CallKind::ReadsTables => false,
+        };
+        if !same {
+            return Err(Construct::Function(call.name.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Columns that every table has (manual, "System Columns"): a scratch table's are its own.
+fn is_system_column(name: &str) -> bool {
+    matches!(name, "ctid" | "xmin" | "xmax" | "cmin" | "cmax" | "tableoid")
+}
+
+/// The values that one execution is planned with.
+pub(super) struct Values<'v, 'p> {
+    pub(super) query: &'v Query,
+    pub(super) map: &'v ShardMap,
+    pub(super) scope: &'v Resolved<'p>,
+    /// The keys that matter, for each occurrence, and their shards.
+    pub(super) regions: &'v [Region<'p>],
+    pub(super) shards: Vec<&'v ShardSet>,
+}
+
+impl Shape {
+    /// Plans one execution; `None` if the places don't fit the text. `all` are the shards that any of the
+    /// statement's tables live on.
+    pub(super) fn plan(
+        &self,
+        values: &Values<'_, '_>,
+        all: &ShardSet,
+        mut edits: Edits<'_>,
+        why: String,
+    ) -> Option<Workspace> {
+        let host = self.host(values, all);
+        let mut tables = Vec::new();
+        let mut names: Vec<Option<String>> = Vec::with_capacity(self.relations.len());
+        for relation in &self.relations {
+            let fetches = relation.fetches(values, host, self.grouped);
+            names.push(fetches.map(|fetches| {
+                let name = format!("pg_temp.{SCRATCH_NAME}{}", tables.len() + 1);
+                tables.push(Scratch {
+                    table: format!("{}.{}", relation.table.schema, relation.table.name),
+                    create: relation.create(&name, self.grouped),
+                    name: name.clone(),
+                    fetches,
+                });
+                name
+            }));
+        }
+        let mut renamed = Vec::new();
+        for spot in &self.spots {
+            if let (What::Relation(at), Some(_)) = (&spot.what, &spot.alias)
+                && let (Some(relation), Some(Some(_))) = (self.relations.get(*at), names.get(*at))
+            {
+                renamed.push((relation.table.schema.as_str(), relation.table.name.as_str()));
+            }
+            if let Some(text) = spot.text(&names) {
+                edits.replace_relation(spot.span, text);
+            }
+        }
+        edits.drop_schemas(&renamed);
+        let sql = edits.apply()?;
+        let name = |relation: &Relation| {
+            format!("{}.{}", quoted(&relation.table.schema), quoted(&relation.table.name))
+        };
+        let viewed =
+            if self.views { self.relations.iter().map(name).collect() } else { Vec::new() };
+        Some(Workspace { host, tables, sql, viewed, why })
+    }
+
+    /// A view's definition has a backslash in it, which reads as something else without
+    /// `standard_conforming_strings`.
+    pub(super) fn has_backslash(&self) -> bool {
+        fn any(spots: &[Spot]) -> bool {
+            spots.iter().any(|spot| match &spot.what {
+                What::Relation(_) => false,
+                What::View { text, spots } => text.contains('\\') || any(spots),
+            })
+        }
+        any(&self.spots)
+    }
+
+    /// The home shard if it has a part in it (so no row travels to a shard that the statement has nothing to
+    /// do with), else the first one that does and has all tables.
+    fn host(&self, values: &Values<'_, '_>, all: &ShardSet) -> ShardId {
+        let home = values.map.default_shard();
+        let sharded = |relation: &Relation| matches!(relation.place, Place::Sharded(_));
+        if all.contains(home) || !self.relations.iter().all(sharded) {
+            return home;
+        }
+        let keys = || values.query.occurrences.iter().map(|o| values.map.key_shards(o.key));
+        all.iter().find(|shard| keys().all(|having| having.contains(*shard))).unwrap_or(home)
+    }
+}
+
+impl Relation {
+    /// Where its rows are fetched from; `None` if the host has them all and nobody else.
+    fn fetches(
+        &self,
+        values: &Values<'_, '_>,
+        host: ShardId,
+        grouped: bool,
+    ) -> Option<Vec<(ShardId, String)>> {
+        match &self.place {
+            Place::Reference => None,
+            Place::Fixed(shard) if *shard == host => None,
+            Place::Fixed(shard) => Some(vec![(*shard, self.select(grouped, &[]))]),
+            Place::Sharded(occurrences) => {
+                let mut shards = ShardSet::default();
+                for at in occurrences {
+                    if let Some(own) = values.shards.get(*at) {
+                        shards.union_with(own);
+                    }
+                }
+                let mut conditions: Vec<String> = key_condition(values, occurrences);
+                let everywhere = self.everywhere(values.map);
+                let mut fetches = Vec::new();
+                for (n, shard) in shards.iter().enumerate() {
+                    if n == 1 {
+                        // What is on every shard has come from the first one.
+                        conditions.extend(everywhere.clone());
+                    }
+                    fetches.push((shard, self.select(grouped, &conditions)));
+                }
+                Some(fetches)
+            }
+        }
+    }
+
+    /// Leaves out the rows that every shard has.
+    fn everywhere(&self, map: &ShardMap) -> Vec<String> {
+        let (schema, name) = (&self.table.schema, &self.table.name);
+        let rules = map.everywhere_rows().iter();
+        let own = rules.filter(|rule| rule.schema == *schema && rule.table == *name);
+        own.map(|rule| format!("(({}) IS NOT TRUE)", rule.predicate)).collect()
+    }
+
+    fn select(&self, grouped: bool, conditions: &[String]) -> String {
+        let only = if self.only { "ONLY " } else { "" };
+        let (schema, name) = (quoted(&self.table.schema), quoted(&self.table.name));
+        let mut sql = format!("SELECT {} FROM {only}{schema}.{name}", self.column_list(grouped));
+        if !conditions.is_empty() {
+            // Writing to a String can't fail.
+            let _ = write!(sql, " WHERE {}", conditions.join(" AND "));
+        }
+        sql
+    }
+
+    fn create(&self, scratch: &str, grouped: bool) -> String {
+        let mut sql = format!(
+            "CREATE TEMPORARY TABLE {scratch} ON COMMIT DROP AS {} WITH NO DATA",
+            self.select(grouped, &[])
+        );
+        let key = &self.table.primary_key;
+        if grouped && !key.is_empty() {
+            let names: Vec<String> = key.iter().filter_map(|c| self.column(*c)).collect();
+            let _ = write!(sql, "; ALTER TABLE {scratch} ADD PRIMARY KEY ({})", names.join(", "));
+        }
+        sql
+    }
+
+    fn column(&self, column: u16) -> Option<String> {
+        self.table.columns.get(usize::from(column)).map(|column| quoted(&column.name))
+    }
+
+    /// The columns that the scratch table has, in the table's order.
+    fn column_list(&self, grouped: bool) -> String {
+        let Some(columns) = &self.columns else { return "*".to_owned() };
+        let mut columns = columns.clone();
+        if grouped {
+            columns.extend(&self.table.primary_key);
+        }
+        if columns.is_empty() {
+            // Rows without a column can't be copied.
+            columns.push(0);
+        }
+        columns.sort_unstable();
+        columns.dedup();
+        let names: Vec<String> = columns.iter().filter_map(|c| self.column(*c)).collect();
+        if names.is_empty() { "*".to_owned() } else { names.join(", ") }
+    }
+}
+
+/// What the keys of the rows meet: what the statement says of each occurrence, and what the session
+/// filters by.
+fn key_condition(values: &Values<'_, '_>, occurrences: &[usize]) -> Vec<String> {
+    let mut conditions = Vec::new();
+    let mut alternatives: Option<Vec<String>> = Some(Vec::new());
+    for at in occurrences {
+        let (Some(occurrence), Some(region)) =
+            (values.query.occurrences.get(*at), values.regions.get(*at))
+        else {
+            continue;
+        };
+        let names = occurrence.column_names();
+        match (region.sql(&names, &occurrence.types), &mut alternatives) {
+            (Some(sql), Some(known)) if !known.contains(&sql) => known.push(sql),
+            (Some(_), _) => {}
+            (None, _) => alternatives = None,
+        }
+        if let (Some(key), Some(column)) = (values.scope.key(occurrence.key), names.first()) {
+            let ty = occurrence.types.first().map_or(KeyType::Text, |ty| widest(*ty));
+            let filter = format!("{} = {}", quoted(column), value_sql(ty, key.value));
+            if !conditions.contains(&filter) {
+                conditions.push(filter);
+            }
+        }
+    }
+    if let Some(known) = alternatives.filter(|known| !known.is_empty()) {
+        conditions.push(format!("({})", known.join(" OR ")));
+    }
+    conditions
+}
+
+/// The type that reads all values that are compared with this one's.
+pub(super) fn widest(ty: KeyType) -> KeyType {
+    if ty.is_integer() { KeyType::BigInt } else { ty }
+}
+
+impl Spot {
+    /// What stands there from now on; `None` if that does not change.
+    fn text(&self, names: &[Option<String>]) -> Option<String> {
+        let mut text = match &self.what {
+            What::Relation(at) => names.get(*at)?.clone()?,
+            What::View { text, spots } => format!("({})", spliced(text, spots, names)?),
+        };
+        if let Some(alias) = &self.alias {
+            let _ = write!(text, " AS {}", quoted(alias));
+        }
+        Some(text)
+    }
+}
+
+/// A view's definition with its tables replaced; `None` if nothing is.
+fn spliced(text: &str, spots: &[Spot], names: &[Option<String>]) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    let mut changed = false;
+    for spot in spots {
+        let Some(new) = spot.text(names) else { continue };
+        out.push_str(text.get(done..spot.span.start as usize)?);
+        out.push_str(&new);
+        done = spot.span.end as usize;
+        changed = true;
+    }
+    out.push_str(text.get(done..)?);
+    changed.then_some(out)
+}

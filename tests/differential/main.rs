@@ -1,0 +1,115 @@
+//! The same statements on one plain PostgreSQL and through the proxy over three shards that hold the same
+//! rows, compared exactly: values, names, type OIDs, modifiers, order where ORDER BY says it, tags, errors;
+//! in the simple and the extended protocol, in text and binary.
+//!
+//! The statements are in `tests/differential/*.sql`, by topic, separated by blank lines. Lines before a
+//! statement say more of it:
+//!
+//! ```text
+//! -- param: 3          a parameter, as text; then only the extended protocol is used
+//! -- ties              ORDER BY does not determine the order: rows are compared as a bag
+//! -- float             sums whose last digits depend on the order of addition
+//! -- text              text results only (binary ones hold OIDs of user-defined types)
+//! -- refused: message  the proxy refuses it (0A000) in these words
+//! ```
+//!
+//! What is refused is marked, so that a change is seen. `UPDATE_EXPECT=1` writes the marks anew: read the
+//! difference before you believe it. `TOPIC=joins` runs one file, `ONLY=text` the statements with that text.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+#![allow(clippy::print_stdout, reason = "figures are shown where they are asked for")]
+
+mod answer;
+mod statements;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+use std::fmt::Write as _;
+
+use answer::{Mode, compare, short};
+use statements::Statement;
+use world::World;
+
+/// What came of one statement in all modes.
+enum Outcome {
+    Same,
+    Refused(String),
+    Different(String),
+}
+
+fn check(world: &mut World, statement: &Statement) -> Outcome {
+    let mut refused = None;
+    for mode in Mode::ALL {
+        if mode == Mode::Simple && !statement.params.is_empty()
+            || mode == Mode::Binary && statement.text_only
+        {
+            continue;
+        }
+        let plain = world.plain.ask(mode, &statement.sql, &statement.params);
+        let proxied = world.proxied.ask(mode, &statement.sql, &statement.params);
+        if let (Some(error), None) = (&proxied.error, &plain.error)
+            && error.code == "0A000"
+        {
+            refused = Some(error.message.clone());
+            continue;
+        }
+        if let Err(why) = compare(&plain, &proxied, statement) {
+            return Outcome::Different(format!(
+                "{mode:?}: {why}\n  PostgreSQL: {}\n  pgmeridian: {}",
+                short(&plain),
+                short(&proxied)
+            ));
+        }
+    }
+    refused.map_or(Outcome::Same, Outcome::Refused)
+}
+
+#[test]
+fn statements_answer_as_on_one_server() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut world = runtime.block_on(World::start());
+    let update = std::env::var_os("UPDATE_EXPECT").is_some();
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let (mut faults, mut asked, mut refusals) = (String::new(), 0, 0);
+    for mut file in statements::files() {
+        for statement in &mut file.statements {
+            if !statement.sql.contains(&only) {
+                continue;
+            }
+            asked += 1;
+            let outcome = check(&mut world, statement);
+            let refused = match outcome {
+                Outcome::Same => None,
+                Outcome::Refused(message) => Some(message),
+                Outcome::Different(why) => {
+                    let _ = writeln!(
+                        faults,
+                        "{}:{} {}\n{why}\n",
+                        file.name, statement.line, statement.sql
+                    );
+                    continue;
+                }
+            };
+            refusals += usize::from(refused.is_some());
+            if refused == statement.refused {
+                continue;
+            }
+            if update {
+                statement.refused = refused;
+            } else {
+                let _ = writeln!(
+                    faults,
+                    "{}:{} {}\n  refused: {refused:?}, where the file says {:?}\n",
+                    file.name, statement.line, statement.sql, statement.refused
+                );
+            }
+        }
+        if update {
+            file.write();
+        }
+    }
+    println!("{asked} statements, {refusals} refused");
+    assert!(faults.is_empty(), "\n{faults}");
+}

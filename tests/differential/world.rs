@@ -1,0 +1,82 @@
+//! One cluster: a database with all rows, three that share them, and a proxy over those.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use pgmeridian::app;
+use pgmeridian::config::{AuthMethod, Config};
+use pgmeridian::demo::cluster::{Cluster, DATABASE, Options, ROLE};
+use pgmeridian::map::ShardMap;
+
+use super::answer::Server;
+use super::support;
+use super::support::raw::Raw;
+
+const SHARDS: [&str; 3] = ["usa-east", "usa-west", "deu"];
+
+/// Both sides.
+pub(crate) struct World {
+    pub(crate) plain: Server,
+    pub(crate) proxied: Server,
+    _proxy: app::Server,
+    _cluster: Cluster,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let mut options = Options::named("differential");
+        options.databases = SHARDS.map(str::to_owned).to_vec();
+        options.hba = vec![format!("host all {ROLE} 127.0.0.1/32 trust")];
+        let cluster = Cluster::start(&options).unwrap();
+        let mut types = Vec::new();
+        for (n, name) in std::iter::once(DATABASE).chain(SHARDS).enumerate() {
+            let client = support::connect(&cluster.database_url(name)).await.unwrap();
+            client.batch_execute(include_str!("schema.sql")).await.unwrap();
+            client.batch_execute(include_str!("data.sql")).await.unwrap();
+            if let Some(shard) = n.checked_sub(1) {
+                let sql = include_str!("shard.sql").replace("$SHARD", &shard.to_string());
+                client.batch_execute(&sql).await.unwrap();
+            }
+            let rows = client.query("SELECT oid, typname::text FROM pg_type", &[]).await.unwrap();
+            types.push(
+                rows.iter().map(|row| (row.get(0), row.get(1))).collect::<HashMap<u32, String>>(),
+            );
+        }
+        let proxy = serve(&cluster).await;
+        let parameters = [("user", ROLE), ("database", DATABASE)];
+        let direct = pgmeridian_address(&cluster);
+        let mut types = types.into_iter();
+        let plain =
+            Server { raw: Raw::log_in(direct, &parameters).0, types: types.next().unwrap() };
+        let proxied = Server {
+            raw: Raw::log_in(proxy.address(), &parameters).0,
+            types: types.next().unwrap(),
+        };
+        Self { plain, proxied, _proxy: proxy, _cluster: cluster }
+    }
+}
+
+fn pgmeridian_address(cluster: &Cluster) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], cluster.port()))
+}
+
+async fn serve(cluster: &Cluster) -> app::Server {
+    let mut map =
+        format!("version = 1\ndatabase = \"{DATABASE}\"\ndefault_shard = \"{}\"\n", SHARDS[0]);
+    for (index, name) in SHARDS.iter().enumerate() {
+        let url = cluster.database_url(name);
+        let id = index + 1;
+        let _ = write!(
+            map,
+            "[[shards]]\nid = {id}\nname = \"{name}\"\nregion = \"X\"\nurl = \"{url}\"\n"
+        );
+    }
+    map.push_str(include_str!("map.toml"));
+    let (map, _) = ShardMap::parse("differential.toml", &map, &|_| None)
+        .unwrap_or_else(|faults| panic!("{}", faults.render(false)));
+    let mut config = Config::default();
+    "127.0.0.1:0".clone_into(&mut config.listen.address);
+    config.auth.method = AuthMethod::Trust;
+    app::Server::start(config, map).await.unwrap()
+}
