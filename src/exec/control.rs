@@ -127,7 +127,12 @@ impl Executor {
             }
             Transaction::Pending(pending) | Transaction::Failed { shard: None, pending } => {
                 let failed = matches!(self.session.transaction, Transaction::Failed { .. });
-                let chained = pending.chained();
+                // An error has taken the characteristics back by then (`AtEOXact_GUC`).
+                let chained = if failed {
+                    Pending::new(TransactionModes::default())
+                } else {
+                    pending.chained()
+                };
                 self.session.settings.end(commit && !failed);
                 self.session.transaction = if chain {
                     self.session.settings.begin();

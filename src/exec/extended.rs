@@ -6,20 +6,20 @@
 //! client's name leads to a text, the text to a name of ours, and a connection is told it when it first
 //! needs it.
 
-mod assemble;
+pub(super) mod assemble;
+mod execute;
 mod resolve;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use self::assemble::ParsedList;
-use super::planner::{Entry, Readied};
+use super::planner::Entry;
 use super::scatter::ScatterBind;
-use super::{Executor, Failure, Gone, worker};
-use crate::datum::{Format, Oid, oid};
+use super::statements::Known;
+use super::{Executor, Failure, Gone};
 use crate::error::SqlError;
 use crate::map::ShardId;
 use crate::observe;
@@ -30,34 +30,6 @@ use crate::sql::class::Class;
 use crate::wire;
 use crate::wire::backend::Severity;
 
-/// A statement as connections know it.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) name: Vec<u8>,
-    pub(super) sql: Vec<u8>,
-    pub(super) oids: Vec<Oid>,
-}
-
-/// Stands for the type of a parameter that nobody has told and that can't be concluded either: nothing is
-/// routed by its value.
-const UNRESOLVED: Oid = Oid::MAX;
-
-/// A client's prepared statement.
-pub(super) struct ClientStatement {
-    sql: Vec<u8>,
-    oids: Vec<Oid>,
-    readied: Readied,
-    /// World and reading it was analysed for.
-    world: u64,
-    reading: u64,
-    /// The parameters' types as a shard described them, once the client has asked.
-    types: Vec<Oid>,
-    /// Made when it is first needed beyond its own unit.
-    prepared: Option<Arc<Prepared>>,
-    /// The proxy carries it out: no shard parses it.
-    local: bool,
-}
-
 /// A client's portal.
 pub(super) enum Portal {
     /// On a shard.
@@ -67,6 +39,8 @@ pub(super) enum Portal {
     },
     /// Ours.
     Local { entry: Arc<Entry>, text: String },
+    /// EXECUTE of a statement that there is not: its Execute says so.
+    Missing(Vec<u8>),
     /// Over several shards, to be run by its Execute.
     Scatter,
 }
@@ -121,7 +95,16 @@ pub(super) enum Which {
     /// The unnamed one, parsed in this unit.
     Unnamed,
     /// A prepared one.
-    Prepared(Arc<Prepared>),
+    Known(Known),
+    /// A text of ours: the unnamed one is then this.
+    Text(Text),
+}
+
+/// A text that differs from the client's by a name.
+pub(super) struct Text {
+    pub(super) sql: String,
+    /// Error positions beyond the first are moved by the second.
+    pub(super) shift: (u32, i64),
 }
 
 /// One thing to do for a unit.
@@ -131,7 +114,9 @@ pub(super) enum Op {
     /// The client's Parse of the unnamed statement, as it is.
     ParseUnnamed(Range<usize>),
     /// The client's Parse of a named statement.
-    ParseNamed { client: Vec<u8>, prepared: Arc<Prepared> },
+    ParseNamed { client: Vec<u8>, known: Known },
+    /// A statement that one of the next needs.
+    Ensure(Known),
     /// The client's Bind.
     Bind { raw: Range<usize>, which: Which },
     /// The client's Describe of a statement.
@@ -142,6 +127,9 @@ pub(super) enum Op {
     Run(String),
     /// A statement of ours behind it.
     RunBehind(String),
+    /// PREPARE was carried out under this name of the client's: its parameters are asked for, and the name
+    /// given back.
+    Learn(Vec<u8>),
 }
 
 /// A unit, resolved.
@@ -173,31 +161,6 @@ pub(super) struct Unit {
     /// The client's names of the statements that are described, in order.
     described: Vec<Vec<u8>>,
     pub(super) error: Option<SqlError>,
-}
-
-impl ClientStatement {
-    /// The type of parameter `n`, for reading this value. One without a type that stands in several places
-    /// has the type that the first of them gives it, which need not be the key's.
-    fn param_type(&self, n: usize, format: Format, value: Option<&[u8]>) -> Oid {
-        if let Some(oid) = self.types.get(n) {
-            return *oid;
-        }
-        let declared = self.oids.get(n).copied().unwrap_or(0);
-        let repeated = n >= 64 || self.readied.repeated & (1 << n) != 0;
-        let untold = matches!(declared, 0 | oid::UNKNOWN);
-        let ambiguous = format == Format::Binary || value.is_some_and(reads_otherwise);
-        if untold && repeated && ambiguous { UNRESOLVED } else { declared }
-    }
-}
-
-/// A text that another type of the key's kind reads as something else: `char(n)` without the blanks at
-/// the end, numeric with a fraction.
-fn reads_otherwise(text: &[u8]) -> bool {
-    let fraction = || {
-        let number = std::str::from_utf8(text).ok().map(str::trim);
-        number.is_some_and(|t| t.parse::<i64>().is_err() && t.parse::<f64>().is_ok())
-    };
-    text.ends_with(b" ") || fraction()
 }
 
 impl Unit {
@@ -473,7 +436,10 @@ impl Executor {
             if let Some(statement) = self.statements.get_mut(name)
                 && let Ok(types) = wire::response::parameter_description(body)
             {
-                statement.types = types;
+                if std::mem::take(&mut statement.untold) {
+                    statement.oids.clone_from(&types);
+                }
+                statement.types = Some(types);
             }
         }
     }
@@ -489,65 +455,4 @@ struct Course {
     ours: bool,
     /// The shard's `ReadyForQuery` is kept back.
     hold: bool,
-}
-
-/// Texts that have a name of ours, per thread.
-pub(super) struct Registry {
-    known: FxHashMap<(u64, Vec<u8>, Vec<Oid>), Arc<Prepared>>,
-    /// The world that the names were given in.
-    world: u64,
-}
-
-/// Most texts that keep their name; past it the table starts over, and texts get new names.
-const REGISTERED_MAX: usize = 20_000;
-
-impl Registry {
-    pub(super) fn new() -> Self {
-        Self { known: FxHashMap::default(), world: 0 }
-    }
-
-    /// The one name for a text with these parameter types, read in this way. When the schema has changed,
-    /// a text gets a new name: a connection's statement by the old one may be of another shape.
-    fn prepared(&mut self, world: u64, reading: u64, sql: &[u8], oids: &[Oid]) -> Arc<Prepared> {
-        let key = (reading, sql.to_vec(), oids.to_vec());
-        if world > self.world {
-            self.known.clear();
-            self.world = world;
-        }
-        if let Some(known) = self.known.get(&key) {
-            return Arc::clone(known);
-        }
-        if self.known.len() >= REGISTERED_MAX {
-            self.known.clear();
-        }
-        let prepared = Arc::new(Prepared::named(sql, oids));
-        self.known.insert(key, Arc::clone(&prepared));
-        prepared
-    }
-
-    /// A connection has refused a statement as out of date: all texts get new names.
-    fn forget(&mut self) {
-        self.known.clear();
-    }
-}
-
-impl Prepared {
-    fn named(sql: &[u8], oids: &[Oid]) -> Self {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let name = format!("pgmeridian_{}", NEXT.fetch_add(1, Ordering::Relaxed)).into_bytes();
-        Self { name, sql: sql.to_vec(), oids: oids.to_vec() }
-    }
-}
-
-impl Executor {
-    /// The name of ours for a text. On a connection with state of its own (a temporary table hides
-    /// another) a text may mean something else: there it gets a name of its own.
-    fn name_text(&self, sql: &[u8], oids: &[Oid]) -> Arc<Prepared> {
-        if self.held.iter().any(|held| held.pinned) {
-            return Arc::new(Prepared::named(sql, oids));
-        }
-        let (world, reading) = (self.world.version, self.reading.id);
-        worker::with_registry(|registry| registry.prepared(world, reading, sql, oids))
-    }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::planner::{Readied, Scopes};
+use super::statements::no_statement;
 use super::{Executor, worker};
 use crate::datum::Format;
 use crate::error::{SqlError, SqlState};
@@ -12,6 +13,7 @@ use crate::mapstore::World;
 use crate::observe::{self, RouteKind};
 use crate::plan::{Explained, Inputs, Plan, Route, Scope, scope};
 use crate::session::Session;
+use crate::session::responses::OUR_NAMES;
 use crate::session::transaction::Transaction;
 use crate::sql::class::{Class, SetCommand, SetValue};
 use crate::sql::hint;
@@ -354,17 +356,14 @@ impl Executor {
         let pinned = self.held.iter().any(|held| held.pinned);
         match name {
             None => {
-                self.statements.clear();
+                self.statements.clear_named();
                 Ok((!pinned).then(|| LocalAnswer::command("DEALLOCATE ALL")))
             }
-            Some(name) if self.statements.remove(name.as_bytes()).is_some() => {
+            Some(name) if self.statements.remove(name.as_bytes()) => {
                 Ok(Some(LocalAnswer::command("DEALLOCATE")))
             }
-            Some(_) if pinned => Ok(None),
-            Some(name) => Err(SqlError::new(
-                SqlState::INVALID_SQL_STATEMENT_NAME,
-                format!("prepared statement \"{name}\" does not exist"),
-            )),
+            Some(name) if pinned && !name.as_bytes().starts_with(OUR_NAMES) => Ok(None),
+            Some(name) => Err(no_statement(name.as_bytes())),
         }
     }
 
@@ -377,9 +376,13 @@ impl Executor {
         let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
         let inputs = self.inputs(&readied, statement, &[]);
         let oid = if json { crate::datum::oid::JSON } else { crate::datum::oid::TEXT };
-        let explained = match &readied.entry.template {
-            Some(template) => template.explain(&self.world.map, &inputs, &scope),
-            None => Explained::local(&self.world.map),
+        let explained = match (&readied.entry.template, &readied.entry.class) {
+            (Some(template), _) => template.explain(&self.world.map, &inputs, &scope),
+            (None, Class::Execute(execution)) => {
+                let hint = readied.hint.as_deref();
+                self.explain_execution(&execution.clone(), statement, hint)?
+            }
+            (None, _) => Explained::local(&self.world.map),
         };
         let rows = if json { vec![explained.json.to_string()] } else { explained.lines };
         Ok(LocalAnswer { column: Some(("QUERY PLAN".to_owned(), oid)), rows, tag: "EXPLAIN" })

@@ -17,11 +17,15 @@ mod effects;
 mod extended;
 mod function_call;
 mod io;
+mod lend;
 mod local;
 pub mod planner;
+mod prepare;
 mod relay;
 mod scatter;
 mod simple;
+mod statements;
+mod strings;
 pub mod timeouts;
 mod worker;
 mod workspace;
@@ -111,7 +115,7 @@ pub struct Executor {
     /// What operators see of it.
     pub client: clients::Client,
     last_route: LastRoute,
-    statements: HashMap<Vec<u8>, extended::ClientStatement>,
+    statements: statements::Statements,
     portals: HashMap<Vec<u8>, extended::Portal>,
     batch: extended::Batch,
     /// Parameters as the client was last told, and as it was told when it logged in.
@@ -121,6 +125,8 @@ pub struct Executor {
     tell_again: bool,
     /// A connection was lost that carried state of this session.
     state_lost: bool,
+    /// A query string is carried out piece by piece: its one `ReadyForQuery` comes at its end.
+    piece: Option<strings::Piece>,
     /// The text of a simple query, kept for its capacity.
     text: Vec<u8>,
     /// Where the session has temporary tables.
@@ -158,13 +164,14 @@ impl Executor {
             cancel,
             client,
             last_route: LastRoute::default(),
-            statements: HashMap::new(),
+            statements: statements::Statements::default(),
             portals: HashMap::new(),
             batch: extended::Batch::default(),
             told: Arc::default(),
             greeted: Arc::default(),
             tell_again: false,
             state_lost: false,
+            piece: None,
             text: Vec::new(),
             temporary: None,
             started: None,
@@ -233,7 +240,19 @@ impl Executor {
         wire::backend::error(&mut self.io.outbox, error, Severity::Error);
     }
 
+    /// Starts over for the next request. Within a string `ReadyForQuery` is kept back, and positions are
+    /// the string's.
+    fn begin_responses(&mut self, hold_ready: bool) {
+        self.responses.begin(hold_ready || self.piece.is_some());
+        if let Some(piece) = &self.piece {
+            self.responses.shift_positions(0, piece.characters_before());
+        }
+    }
+
     fn ready(&mut self) {
+        if self.piece.is_some() {
+            return;
+        }
         self.tell_greeted();
         let status = self.session.transaction.status();
         wire::backend::ready_for_query(&mut self.io.outbox, status);

@@ -50,6 +50,10 @@ pub struct Planned {
     pub entry: Arc<Entry>,
     /// Where it goes; `None` for what the session itself answers.
     pub plan: Option<Plan>,
+    /// Where its hint begins, or it does.
+    pub from: u32,
+    /// Why it can't be planned as the session stands. (One that is alone is refused at once.)
+    pub refused: Option<Box<SqlError>>,
 }
 
 /// What changes a text's meaning besides the text.
@@ -180,9 +184,9 @@ impl Planner {
             let statement = utf8(text, start, end)?;
             let entry = self.entry(world, reading, statement, scan, scanned);
             self.unknown |= entry.unknown_table;
-            let plan = if let Some(template) = &entry.template {
+            let (mut plan, mut refused) = (None, None);
+            if let Some(template) = &entry.template {
                 let hint = hint_text(text, scanned)?;
-                let scope = scopes.scope(world, hint)?;
                 let inputs = Inputs {
                     text: statement,
                     literals: literals(scan, scanned),
@@ -190,11 +194,15 @@ impl Planner {
                     utf8: reading.utf8,
                     standard_strings: reading.standard_strings,
                 };
-                Some(template.plan(&world.map, &inputs, &scope)?)
-            } else {
-                None
-            };
-            out.push(Planned { start, end, entry, plan });
+                let scope = scopes.scope(world, hint);
+                match scope.and_then(|scope| template.plan(&world.map, &inputs, &scope)) {
+                    Ok(found) => plan = Some(found),
+                    Err(error) if scan.statements.len() > 1 => refused = Some(Box::new(error)),
+                    Err(error) => return Err(error),
+                }
+            }
+            let from = scanned.hint.map_or(start, |hint| comment_start(text, hint.start));
+            out.push(Planned { start, end, entry, plan, from, refused });
         }
         Ok(())
     }
@@ -240,6 +248,7 @@ impl Planner {
             end,
             entry,
             literals: literals(scan, scanned).into(),
+            params: scanned.params,
             repeated: if scanned.params == 0 { 0 } else { repeated_params(statement) },
             hint: hint_text(text, scanned)?.map(Into::into),
         })
@@ -292,6 +301,8 @@ pub struct Readied {
     pub entry: Arc<Entry>,
     /// Its literals.
     pub literals: Arc<[Literal]>,
+    /// Highest `$n`; 0 for none.
+    pub params: u16,
     /// Parameters that stand in more than one place, the first 64 as bits: what type the server gives
     /// them can't be told from one place alone.
     pub repeated: u64,
@@ -310,6 +321,12 @@ fn analyse(
     let names = Names { search_path: &reading.search_path, user: &reading.user };
     let statement = match &class {
         class if is_session_level(class) => None,
+        // The session knows what it stands for.
+        Class::Explain
+            if class::execution_within(text, &class, reading.standard_strings).is_some() =>
+        {
+            None
+        }
         Class::Query | Class::Explain => {
             Some(analyze::analyze(text, literals, &world.catalog, &names))
         }
@@ -360,6 +377,8 @@ pub fn is_session_level(class: &Class) -> bool {
             | Class::Savepoint(_)
             | Class::Release(_)
             | Class::RollbackTo(_)
+            | Class::Prepare { .. }
+            | Class::Execute(_)
     )
 }
 
@@ -395,6 +414,12 @@ fn utf8(text: &[u8], start: u32, end: u32) -> Result<&str, SqlError> {
         .detail("The statement is read as UTF-8 to find its tables and keys.")
         .hint("Set client_encoding to UTF8, or pass the text as a parameter.")
     })
+}
+
+/// Where the comment begins that holds a hint.
+fn comment_start(text: &[u8], hint: u32) -> u32 {
+    let before = text.get(..hint as usize).unwrap_or_default();
+    before.windows(2).rposition(|marks| marks == b"/*").unwrap_or(0) as u32
 }
 
 fn hint_text<'a>(text: &'a [u8], scanned: &Scanned) -> Result<Option<&'a str>, SqlError> {

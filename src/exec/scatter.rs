@@ -168,7 +168,7 @@ impl Executor {
     }
 
     /// Asks all shards of the route and passes their rows on.
-    async fn scatter(
+    pub(super) async fn scatter(
         &mut self,
         plan: &Plan,
         request: &[u8],

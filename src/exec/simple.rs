@@ -1,16 +1,16 @@
 //! The simple query protocol: one Query message, one or several statements.
 
 use super::control::{Control, aborted, is_control};
-use super::effects::{READING_SETTINGS, after_reset, foresee, refuse_unsafe_encoding};
+use super::effects::{READING_SETTINGS, after_reset, refuse_unsafe_encoding};
 use super::planner::{Entry, Planned};
 use super::{Executor, Failure, Gone, local, worker};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
-use crate::plan::{Answer, Plan, Route};
+use crate::plan::Answer;
 use crate::session::responses::StepKind;
 use crate::session::settings::SessionSettings;
 use crate::session::transaction::Transaction;
-use crate::sql::class::Class;
+use crate::sql::class::{Class, execution_within};
 use crate::wire;
 use crate::wire::backend::Severity;
 
@@ -37,7 +37,7 @@ impl Executor {
         self.io.consume(offset + length + 1);
         let mut planned = std::mem::take(&mut self.planned);
         let result = match self.plan_query(&text, &mut planned).await {
-            Ok(()) => self.run_planned(&planned, &text).await,
+            Ok(()) => self.run_planned(&mut planned, &text).await,
             Err(error) => Err(error.into()),
         };
         if let Some(shard) = batch {
@@ -64,9 +64,7 @@ impl Executor {
     /// A simple query takes the unnamed statement and portal away. If it stands in an unfinished pipeline,
     /// that becomes part of its transaction: the pipeline's shard is returned.
     fn begin_query(&mut self) -> Option<ShardId> {
-        if !self.statements.is_empty() {
-            self.statements.remove(&b""[..]);
-        }
+        self.statements.remove(b"");
         if !self.portals.is_empty() {
             self.portals.remove(&b""[..]);
         }
@@ -96,7 +94,7 @@ impl Executor {
 
     /// Plans the query string; when it names a table that the catalog does not know, the catalog may be
     /// old, and is read again.
-    async fn plan_query(
+    pub(super) async fn plan_query(
         &mut self,
         text: &[u8],
         planned: &mut Vec<Planned>,
@@ -111,7 +109,7 @@ impl Executor {
         result
     }
 
-    fn plan_once(
+    pub(super) fn plan_once(
         &mut self,
         text: &[u8],
         planned: &mut Vec<Planned>,
@@ -124,14 +122,14 @@ impl Executor {
         })
     }
 
-    async fn run_planned(&mut self, planned: &[Planned], text: &[u8]) -> Result<(), Failure> {
+    async fn run_planned(&mut self, planned: &mut [Planned], text: &[u8]) -> Result<(), Failure> {
         match planned {
             [one] => self.run_one(one, text).await,
             many => Box::pin(self.run_string(many, text)).await,
         }
     }
 
-    async fn run_one(&mut self, planned: &Planned, query: &[u8]) -> Result<(), Failure> {
+    pub(super) async fn run_one(&mut self, planned: &Planned, query: &[u8]) -> Result<(), Failure> {
         let class = &planned.entry.class;
         if matches!(class, Class::Empty) {
             wire::backend::empty_query_response(&mut self.io.outbox);
@@ -161,8 +159,31 @@ impl Executor {
             self.ready();
             return Ok(());
         }
+        match class {
+            Class::Prepare { .. } => {
+                return Box::pin(self.prepare_statement(planned, query)).await;
+            }
+            Class::Execute(_) => return Box::pin(self.execute_statement(planned, query)).await,
+            Class::Explain | Class::Definition { from_query: true, .. } => {
+                let standard_strings = self.reading.standard_strings;
+                if let Some(execution) = execution_within(&text, class, standard_strings) {
+                    return Box::pin(self.run_with_execution(planned, &execution, query)).await;
+                }
+            }
+            _ => {}
+        }
         if let (true, Some(shard)) = (is_control(class), self.batch.open_on()) {
             return self.forward(shard, &text, class).await;
+        }
+        let chains =
+            matches!(class, Class::Commit { chain: true } | Class::Rollback { chain: true });
+        if let (true, Transaction::Failed { shard: Some(shard), .. }) =
+            (chains, &self.session.transaction)
+        {
+            // What an error has taken back, the next transaction does not have.
+            let shard = *shard;
+            let at = self.acquire(shard).await?;
+            Box::pin(self.fail_on_shard(at)).await?;
         }
         if is_control(class) {
             return match self.control(class, &text)? {
@@ -219,7 +240,7 @@ impl Executor {
     /// Empties the request and puts BEGIN first, if the transaction has not reached this shard.
     pub(super) async fn start(&mut self, at: usize) -> Result<(), Failure> {
         self.request.clear();
-        self.responses.begin(self.session.trace);
+        self.begin_responses(self.session.trace);
         self.open_transaction(at).await
     }
 
@@ -269,108 +290,6 @@ impl Executor {
         Ok(())
     }
 
-    /// Several statements in one string: all of them go to one shard, as they are.
-    async fn run_string(&mut self, planned: &[Planned], text: &[u8]) -> Result<(), Failure> {
-        let failed = self.session.transaction.status() == b'E';
-        let unread = planned.iter().any(|p| matches!(p.entry.class, Class::Other));
-        if failed
-            && !planned.first().is_some_and(|p| self.ends_failure(&p.entry.class))
-            && !(unread && self.failed_on_shard())
-        {
-            return Err(aborted().into());
-        }
-        // A shard that does not know of the failure would commit.
-        if matches!(self.session.transaction, Transaction::Failed { .. }) {
-            return Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "the end of a failed transaction must stand alone in its query string",
-            )
-            .hint("Send ROLLBACK by itself.")
-            .into());
-        }
-        let mut route = Route::Any;
-        let mut after = self.session.settings.clone();
-        let (mut taints, mut changes_schema, mut rewritten) = (false, false, false);
-        for one in planned {
-            let text = statement_text(one, text);
-            refuse_unsafe_encoding(&one.entry.class)?;
-            if local::is_local(&one.entry.class, &self.world) {
-                return Err(SqlError::new(
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    "a command of pgmeridian must stand alone in its query string",
-                )
-                .detail(format!("The string also holds: {text}"))
-                .hint("Send it by itself.")
-                .into());
-            }
-            self.refuse_session_state(&one.entry)?;
-            if one.plan.is_some() && !matches!(one.entry.class, Class::Set(_) | Class::Reset(_)) {
-                self.refuse_other_reading(&after)?;
-            }
-            foresee(&mut after, &one.entry.class);
-            let Some(plan) = &one.plan else { continue };
-            let shard = match plan.route {
-                Route::Any | Route::Nowhere => None,
-                _ => Some(self.one_shard(plan)?),
-            };
-            route = join_routes(&route, shard, &self.world.map)?;
-            taints |= plan.taints;
-            changes_schema |= plan.changes_schema;
-            rewritten |= plan.rewritten.is_some();
-        }
-        let plan = Plan {
-            route,
-            answer: Answer::Relay,
-            rewritten: None,
-            taints,
-            writes: true,
-            changes_schema,
-        };
-        let shard = self.one_shard(&plan)?;
-        self.last_route.note(&plan, &self.world);
-        let at = self.acquire(shard).await?;
-        self.start(at).await?;
-        let resets =
-            |one: &Planned| !after_reset(&self.session.settings, &one.entry.class, true).is_empty();
-        if rewritten || planned.iter().any(resets) {
-            let sql = self.rewritten_string(planned, text);
-            wire::frontend::query_into(&mut self.request, sql.as_bytes());
-        } else {
-            wire::frontend::query_into(&mut self.request, text);
-        }
-        self.responses.expect(StepKind::Query, false);
-        self.exchange(at).await?;
-        let failed = self.responses.failed();
-        let done = if failed { self.responses.commands() as usize } else { planned.len() };
-        let effects: Vec<&Class> = planned.iter().take(done).map(|p| &p.entry.class).collect();
-        self.finish(at, taints, changes_schema, &effects, failed);
-        self.close_trace();
-        Ok(())
-    }
-
-    /// The string with what takes the place of some of its statements, or comes behind them.
-    fn rewritten_string(&mut self, planned: &[Planned], query: &[u8]) -> String {
-        let mut sql = String::new();
-        let mut tags = 0;
-        for one in planned {
-            if let Some(text) = one.plan.as_ref().and_then(|plan| plan.rewritten.as_deref()) {
-                sql.push_str(text);
-            } else {
-                let bytes = query.get(one.start as usize..one.end as usize).unwrap_or_default();
-                sql.push_str(&String::from_utf8_lossy(bytes));
-            }
-            sql.push_str("; ");
-            tags += u32::from(!matches!(one.entry.class, Class::Empty));
-            for reset in after_reset(&self.session.settings, &one.entry.class, true) {
-                sql.push_str(&reset);
-                sql.push_str("; ");
-                self.responses.silence(tags);
-                tags += 1;
-            }
-        }
-        sql
-    }
-
     /// Statements are read as the settings say that hold when the first of them is sent; `after` are those
     /// that hold by then.
     pub(super) fn refuse_other_reading(&self, after: &SessionSettings) -> Result<(), SqlError> {
@@ -393,32 +312,11 @@ impl Executor {
 }
 
 /// The statement's own text; only what is off the hot path asks for it.
-fn statement_text(planned: &Planned, query: &[u8]) -> String {
+pub(super) fn statement_text(planned: &Planned, query: &[u8]) -> String {
     let relayed = planned.plan.as_ref().is_some_and(|plan| plan.answer == Answer::Relay);
     if relayed && matches!(planned.entry.class, Class::Query) {
         return String::new();
     }
     let bytes = query.get(planned.start as usize..planned.end as usize).unwrap_or_default();
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn join_routes(
-    route: &Route,
-    shard: Option<ShardId>,
-    map: &crate::map::ShardMap,
-) -> Result<Route, SqlError> {
-    match (route, shard) {
-        (route, None) => Ok(route.clone()),
-        (Route::One(one), Some(other)) if *one != other => Err(SqlError::new(
-            SqlState::FEATURE_NOT_SUPPORTED,
-            format!(
-                "the statements of one query string belong to shards \"{}\" and \"{}\"",
-                map.shard_name(*one),
-                map.shard_name(other)
-            ),
-        )
-        .detail("A query string of several statements is one transaction, and a transaction stays on one shard.")
-        .hint("Send the statements one by one.")),
-        (_, Some(shard)) => Ok(Route::One(shard)),
-    }
 }

@@ -10,6 +10,9 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 /// A request that a shard will answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,76 @@ pub struct Malformed;
 /// Largest message that is looked into (errors, parameters): they are buffered, rows are not.
 const CAPTURED_MAX: usize = 1 << 20;
 
+/// A prepared statement as the shard knows it, and as the client does.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// Our name for it.
+    pub ours: Vec<u8>,
+    /// The client's.
+    pub theirs: Vec<u8>,
+}
+
+/// How errors are put into the client's own words: names, and positions where the shard was sent another
+/// text.
+#[derive(Debug, Default)]
+struct Wording {
+    aliases: SmallVec<[Arc<Alias>; 2]>,
+    /// Positions (1-based, in characters) beyond the first number are moved by the second.
+    shifts: SmallVec<[(u32, i64); 2]>,
+}
+
+impl Wording {
+    fn clear(&mut self) {
+        self.aliases.clear();
+        self.shifts.clear();
+    }
+
+    /// The fields of an error (manual, "Error and Notice Message Fields"), reworded.
+    fn of(&self, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(body.len());
+        for field in body.split(|byte| *byte == 0) {
+            match field.split_first() {
+                None => {}
+                Some((b'P', position)) => {
+                    out.push(b'P');
+                    self.position(position, &mut out);
+                    out.push(0);
+                }
+                Some(_) => {
+                    self.names(field, &mut out);
+                    out.push(0);
+                }
+            }
+        }
+        out.push(0);
+        out
+    }
+
+    fn position(&self, digits: &[u8], out: &mut Vec<u8>) {
+        let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u32>().ok());
+        let Some(sent) = number else { return out.extend_from_slice(digits) };
+        let moved = self.shifts.iter().filter(|(after, _)| sent > *after).map(|(_, by)| by);
+        let position = i64::from(sent) + moved.sum::<i64>();
+        out.extend_from_slice(position.max(1).to_string().as_bytes());
+    }
+
+    fn names(&self, mut text: &[u8], out: &mut Vec<u8>) {
+        while let Some(at) = memchr::memmem::find(text, OUR_NAMES) {
+            let (before, rest) = text.split_at(at);
+            let digits = rest.iter().skip(OUR_NAMES.len()).take_while(|c| c.is_ascii_digit());
+            let (name, after) = rest.split_at(OUR_NAMES.len() + digits.count());
+            let alias = self.aliases.iter().find(|alias| alias.ours == name);
+            out.extend_from_slice(before);
+            out.extend_from_slice(alias.map_or(name, |alias| &alias.theirs));
+            text = after;
+        }
+        out.extend_from_slice(text);
+    }
+}
+
+/// With this every name begins that statements are given on shards.
+pub const OUR_NAMES: &[u8] = b"pgmeridian_";
+
 /// The queue of what is expected, and the state of the scan.
 #[derive(Debug, Default)]
 pub struct Responses {
@@ -98,6 +171,7 @@ pub struct Responses {
     silenced: Vec<u32>,
     status: u8,
     error: Vec<u8>,
+    wording: Wording,
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
     descriptions: Vec<Vec<u8>>,
 }
@@ -118,8 +192,22 @@ impl Responses {
         self.silenced.clear();
         self.status = b'I';
         self.error.clear();
+        self.wording.clear();
         self.parameters.clear();
         self.descriptions.clear();
+    }
+
+    /// Errors that name a statement shall name it as the client does.
+    pub fn known_as(&mut self, alias: &Arc<Alias>) {
+        if !self.wording.aliases.iter().any(|known| Arc::ptr_eq(known, alias)) {
+            self.wording.aliases.push(Arc::clone(alias));
+        }
+    }
+
+    /// The shard's text is not the client's: error positions beyond `after` (in characters of the shard's)
+    /// are moved by `by`.
+    pub fn shift_positions(&mut self, after: u32, by: i64) {
+        self.wording.shifts.push((after, by));
     }
 
     /// A request was sent.
@@ -307,7 +395,7 @@ impl Responses {
         let hidden = step.is_none_or(|s| s.hidden);
         self.forward = match tag {
             b'S' => true,
-            // An error is passed on when it is whole.
+            // An error is passed on when it has been read whole, in the client's words.
             b'A' | b'E' => false,
             b'Z' => !hidden && !self.hold_ready,
             b'C' => !hidden && !self.is_silenced(),
@@ -375,8 +463,9 @@ impl Responses {
 
     fn note_error(&mut self, out: &mut Vec<Segment>) {
         self.failed = true;
-        self.error = std::mem::take(&mut self.captured);
-        let mut message = vec![b'E'];
+        self.error = self.wording.of(&self.captured);
+        let mut message = Vec::with_capacity(self.error.len() + 5);
+        message.push(b'E');
         message.extend_from_slice(&(self.error.len() as u32 + 4).to_be_bytes());
         message.extend_from_slice(&self.error);
         out.push(Segment::Bytes(message));

@@ -67,16 +67,17 @@ pub enum Class {
     Reset(Option<String>),
     /// SHOW name (lower case, `all` for SHOW ALL).
     Show(String),
-    /// PREPARE name … AS …
+    /// PREPARE name [(types)] AS …
     Prepare {
         /// The statement's name.
         name: String,
+        /// It says types of its parameters.
+        typed: bool,
+        /// Where the statement that is prepared starts.
+        body: u32,
     },
-    /// EXECUTE name …
-    Execute {
-        /// The statement's name.
-        name: String,
-    },
+    /// EXECUTE name [(arguments)]
+    Execute(Execution),
     /// `DEALLOCATE [PREPARE] name`; `None` for ALL.
     Deallocate(Option<String>),
     /// DISCARD ALL.
@@ -135,6 +136,17 @@ pub enum Class {
     Maintenance,
     /// Anything else, syntax errors included.
     Other,
+}
+
+/// `name [(arguments)]`, as it follows EXECUTE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// The statement's name.
+    pub name: String,
+    /// Where the name stands.
+    pub at: Span,
+    /// What is between the parentheses.
+    pub arguments: Option<Span>,
 }
 
 /// Transaction modes of BEGIN, START TRANSACTION, SET TRANSACTION.
@@ -239,7 +251,7 @@ fn by_first_word(first: &str, words: &mut Words<'_>) -> Option<Class> {
         "show" => setting::show(words)?,
         "explain" => explain::explain(words),
         "prepare" => prepare(words)?,
-        "execute" => Class::Execute { name: words.name()? },
+        "execute" => Class::Execute(execution(words).filter(|_| words.at_end())?),
         "deallocate" => deallocate(words)?,
         "discard" => discard(words)?,
         "declare" => Class::Declare,
@@ -266,7 +278,60 @@ fn prepare(words: &mut Words<'_>) -> Option<Class> {
         return Some(Class::PrepareTransaction);
     }
     let name = words.name()?;
-    (words.is("as") || words.is_symbol("(")).then_some(Class::Prepare { name })
+    let typed = words.is_symbol("(");
+    if typed {
+        words.skip_parentheses()?;
+    }
+    if !words.take("as") {
+        return None;
+    }
+    words.position().map(|body| Class::Prepare { name, typed, body })
+}
+
+/// What follows EXECUTE.
+fn execution(words: &mut Words<'_>) -> Option<Execution> {
+    let at = words.next()?.span;
+    let name = words.name()?;
+    if !words.is_symbol("(") {
+        return Some(Execution { name, at, arguments: None });
+    }
+    let open = words.next()?.span.end;
+    let mut inner = words.clone();
+    words.skip_parentheses()?;
+    let mut close = open;
+    while inner.position() != words.position() {
+        close = inner.take_any()?.span.start;
+    }
+    Some(Execution { name, at, arguments: Some(Span { start: open, end: close }) })
+}
+
+/// The EXECUTE within `EXPLAIN … EXECUTE …` or `CREATE TABLE … AS EXECUTE …`.
+pub fn execution_within(
+    statement: &str,
+    class: &Class,
+    standard_strings: bool,
+) -> Option<Execution> {
+    let mut words = Words::new(statement, standard_strings);
+    match class {
+        Class::Explain => {
+            words.take("explain");
+            if words.is_symbol("(") {
+                words.skip_parentheses()?;
+            }
+            while words.take("analyze") || words.take("analyse") || words.take("verbose") {}
+        }
+        Class::Definition { from_query: true, .. } => {
+            while !words.take("as") {
+                if words.is_symbol("(") {
+                    words.skip_parentheses()?;
+                } else {
+                    words.take_any()?;
+                }
+            }
+        }
+        _ => return None,
+    }
+    if words.take("execute") { execution(&mut words) } else { None }
 }
 
 fn deallocate(words: &mut Words<'_>) -> Option<Class> {

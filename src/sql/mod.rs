@@ -11,6 +11,7 @@
 //! unknown (a predicate) or opaque (a statement), never something else.
 
 pub mod analyze;
+pub mod arguments;
 pub mod class;
 mod ddl;
 pub mod functions;

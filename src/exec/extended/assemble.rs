@@ -4,22 +4,31 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Op, Prepared, Unit, Which};
+use super::{Op, Text, Unit, Which};
+use crate::exec::statements::{Known, Prepared, Registry};
 use crate::exec::{Executor, worker};
 use crate::session::responses::StepKind;
 use crate::wire::frontend;
 
 /// A statement that was parsed in this unit: the step that says whether it worked.
-pub(super) struct Parsed {
+pub(in crate::exec) struct Parsed {
     step: u32,
     /// `None` for the unnamed one.
     prepared: Option<Arc<Prepared>>,
     /// The client's own name, if it was the client's Parse.
     client: Option<Vec<u8>>,
+    /// It is the Close of another one, which made room.
+    evicted: Option<Box<[u8]>>,
+}
+
+impl Parsed {
+    fn of(step: u32, client: Option<Vec<u8>>) -> Self {
+        Self { step, prepared: None, client, evicted: None }
+    }
 }
 
 /// The statements that a unit parses.
-pub(super) type ParsedList = SmallVec<[Parsed; 2]>;
+pub(in crate::exec) type ParsedList = SmallVec<[Parsed; 2]>;
 
 impl Executor {
     /// Appends the ops to the request and the expected answers.
@@ -31,39 +40,52 @@ impl Executor {
             match op {
                 Op::Inject(own) => self.responses.inject(own),
                 Op::ParseUnnamed(raw) => {
-                    parsed.push(Parsed { step, prepared: None, client: Some(Vec::new()) });
+                    parsed.push(Parsed::of(step, Some(Vec::new())));
                     self.raw(bytes, raw, StepKind::Parse, &mut step);
                 }
-                Op::ParseNamed { client, prepared } => {
-                    self.parse(at, prepared, Some(client), &mut step, &mut parsed);
+                Op::ParseNamed { client, known } => {
+                    self.parse(at, known, Some(client), &mut step, &mut parsed);
                 }
+                Op::Ensure(known) => self.parse(at, known, None, &mut step, &mut parsed),
                 Op::Bind { raw, which } => match which {
                     Which::Unnamed => self.raw(bytes, raw, StepKind::Bind, &mut step),
-                    Which::Prepared(prepared) => {
-                        self.parse(at, prepared, None, &mut step, &mut parsed);
-                        let body = bytes.get(raw.start + 5..raw.end).unwrap_or_default();
-                        if let Ok(view) = frontend::BindView::parse(body) {
-                            frontend::bind_with_statement(&mut self.request, &view, &prepared.name);
-                            self.step(StepKind::Bind, false, &mut step);
-                        }
+                    Which::Known(known) => {
+                        self.parse(at, known, None, &mut step, &mut parsed);
+                        self.bind(bytes, raw, &known.prepared.name, &mut step);
+                    }
+                    Which::Text(text) => {
+                        self.shift_positions(ops, text);
+                        self.parse_text(&text.sql, &mut step);
+                        self.bind(bytes, raw, b"", &mut step);
                     }
                 },
                 Op::DescribeStatement(which) => {
                     let name: &[u8] = match which {
                         Which::Unnamed => b"",
-                        Which::Prepared(prepared) => {
-                            self.parse(at, prepared, None, &mut step, &mut parsed);
-                            &prepared.name
+                        Which::Text(text) => {
+                            self.shift_positions(ops, text);
+                            self.parse_text(&text.sql, &mut step);
+                            b""
+                        }
+                        Which::Known(known) => {
+                            self.parse(at, known, None, &mut step, &mut parsed);
+                            &known.prepared.name
                         }
                     };
                     frontend::describe_statement_into(&mut self.request, name);
                     self.step(StepKind::DescribeStatement, false, &mut step);
                 }
                 Op::Raw(raw, kind) => self.raw(bytes, raw, *kind, &mut step),
+                Op::Learn(name) => {
+                    frontend::describe_statement_into(&mut self.request, name);
+                    self.step(StepKind::DescribeStatement, true, &mut step);
+                    parsed.push(Parsed::of(step, Some(name.clone())));
+                    frontend::close_statement_into(&mut self.request, name);
+                    self.step(StepKind::Close, true, &mut step);
+                }
                 Op::Run(sql) | Op::RunBehind(sql) => {
                     let hidden = matches!(op, Op::RunBehind(_));
-                    frontend::parse_into(&mut self.request, b"", sql.as_bytes(), [].into_iter());
-                    self.step(StepKind::Parse, true, &mut step);
+                    self.parse_text(sql, &mut step);
                     frontend::bind_text_into(
                         &mut self.request,
                         b"",
@@ -89,16 +111,51 @@ impl Executor {
         self.step(kind, false, step);
     }
 
+    /// Positions in this text are not the client's. Which statement an error speaks of can't be told where
+    /// there are several.
+    fn shift_positions(&mut self, ops: &[Op], text: &Text) {
+        let others = ops.iter().filter(|op| {
+            matches!(
+                op,
+                Op::Bind { .. } | Op::DescribeStatement(_) | Op::Run(_) | Op::ParseNamed { .. }
+            )
+        });
+        if others.count() == 1 {
+            self.responses.shift_positions(text.shift.0, text.shift.1);
+        }
+    }
+
+    fn parse_text(&mut self, sql: &str, step: &mut u32) {
+        frontend::parse_into(&mut self.request, b"", sql.as_bytes(), [].into_iter());
+        self.step(StepKind::Parse, true, step);
+    }
+
+    fn bind(
+        &mut self,
+        bytes: &[u8],
+        raw: &std::ops::Range<usize>,
+        statement: &[u8],
+        step: &mut u32,
+    ) {
+        let body = bytes.get(raw.start + 5..raw.end).unwrap_or_default();
+        if let Ok(view) = frontend::BindView::parse(body) {
+            frontend::bind_with_statement(&mut self.request, &view, statement);
+            self.step(StepKind::Bind, false, step);
+        }
+    }
+
     /// Sees to it that the connection knows a statement. A client's own Parse is answered either way.
-    fn parse(
+    pub(in crate::exec) fn parse(
         &mut self,
         at: usize,
-        prepared: &Arc<Prepared>,
+        known: &Known,
         client: Option<&Vec<u8>>,
         step: &mut u32,
         parsed: &mut ParsedList,
     ) {
         let Some(held) = self.held.get_mut(at) else { return };
+        self.responses.known_as(&known.alias);
+        let prepared = &known.prepared;
         if held.lease.prepared.generation(&prepared.name).is_some() {
             if client.is_some() {
                 let mut answer = Vec::new();
@@ -110,6 +167,7 @@ impl Executor {
         let evicted = held.lease.prepared.insert(&prepared.name, 0);
         if let Some(name) = evicted {
             frontend::close_statement_into(&mut self.request, &name);
+            parsed.push(Parsed { evicted: Some(name), ..Parsed::of(*step, None) });
             self.step(StepKind::Close, true, step);
         }
         frontend::parse_into(
@@ -118,29 +176,33 @@ impl Executor {
             &prepared.sql,
             prepared.oids.iter().copied(),
         );
-        parsed.push(Parsed {
-            step: *step,
-            prepared: Some(Arc::clone(prepared)),
-            client: client.cloned(),
-        });
+        let prepared = Some(Arc::clone(prepared));
+        parsed.push(Parsed { prepared, ..Parsed::of(*step, client.cloned()) });
         self.step(StepKind::Parse, client.is_none(), step);
     }
 
     /// After the exchange: a Parse that was not answered left no statement.
-    pub(super) fn note_parsed(&mut self, at: usize, parsed: &[Parsed]) {
+    pub(in crate::exec) fn note_parsed(&mut self, at: usize, parsed: &[Parsed]) {
         if !self.responses.failed() {
             return;
         }
         if is_out_of_date(self.responses.error()) {
-            worker::with_registry(super::Registry::forget);
+            worker::with_registry(Registry::forget);
         }
         let completed = self.responses.completed();
-        for one in parsed.iter().filter(|one| one.step >= completed) {
+        let unanswered = || parsed.iter().filter(|one| one.step >= completed);
+        for one in unanswered() {
             if let (Some(held), Some(prepared)) = (self.held.get_mut(at), &one.prepared) {
                 held.lease.prepared.remove(&prepared.name);
             }
             if let Some(name) = &one.client {
                 self.statements.remove(name);
+            }
+        }
+        for evicted in unanswered().filter_map(|one| one.evicted.as_ref()) {
+            if let Some(held) = self.held.get_mut(at) {
+                // It was not closed after all; what was to take its room is not there.
+                let _ = held.lease.prepared.insert(evicted, 0);
             }
         }
     }
@@ -158,10 +220,14 @@ impl Executor {
         }
         for op in &unit.ops {
             match op {
-                Op::ParseNamed { client, .. } => self.statements.remove(client),
-                Op::ParseUnnamed(_) => self.statements.remove(&b""[..]),
-                _ => None,
-            };
+                Op::ParseNamed { client, .. } | Op::Learn(client) => {
+                    self.statements.remove(client);
+                }
+                Op::ParseUnnamed(_) => {
+                    self.statements.remove(b"");
+                }
+                _ => {}
+            }
         }
     }
 }

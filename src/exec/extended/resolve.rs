@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{ClientStatement, Op, Portal, Unit, Which};
+use super::{Op, Portal, Unit, Which};
 use crate::datum::{Format, Param};
 use crate::error::{SqlError, SqlState};
 use crate::exec::control::{Control, aborted, is_control};
 use crate::exec::effects::{after_reset, foresee, refuse_unsafe_encoding};
 use crate::exec::local::{LocalAnswer, SessionScopes, is_local};
-use crate::exec::planner::{Readied, Scopes, is_session_level};
+use crate::exec::planner::{Entry, Scopes, is_session_level};
 use crate::exec::scatter::ScatterBind;
+use crate::exec::statements::{ClientStatement, no_statement};
 use crate::exec::{Executor, Gone, worker};
 use crate::plan::{Plan, Route};
 use crate::session::responses::StepKind;
@@ -21,7 +22,7 @@ use crate::wire::frontend::{BindView, ExecuteView, ParseView, Target, tag};
 use crate::wire::{self, ProtocolError};
 
 /// Why a message could not be resolved.
-enum Obstacle {
+pub(super) enum Obstacle {
     Error(SqlError),
     /// It names a table that the catalog does not know: the catalog may be old.
     UnknownTable,
@@ -121,16 +122,8 @@ impl Executor {
     ) -> Result<(), Obstacle> {
         if view.name.is_empty() {
             self.statements.remove(view.name);
-        } else if self.statements.contains_key(view.name) {
-            return Err(SqlError::new(
-                SqlState::DUPLICATE_PREPARED_STATEMENT,
-                format!(
-                    "prepared statement \"{}\" already exists",
-                    String::from_utf8_lossy(view.name)
-                ),
-            )
-            .into());
         }
+        self.statements.admit(view.name, view.sql)?;
         let readied = worker::with_planner(|p| p.prepare(&self.world, &self.reading, view.sql))?;
         let class = &readied.entry.class;
         if unit.failed && !self.ends_failure(class) && !matches!(class, Class::Empty) {
@@ -139,7 +132,7 @@ impl Executor {
         if (readied.entry.unknown_table || !self.world.catalog_known) && !refreshed {
             return Err(Obstacle::UnknownTable);
         }
-        let local = is_session_level(class)
+        let local = is_session_level(class) && !matches!(class, Class::Execute(_))
             || is_local(class, &self.world)
             || matches!(
                 class,
@@ -152,56 +145,24 @@ impl Executor {
             self.refuse_other_reading(after)?;
         }
         if !local && unit.describe_shard.is_none() {
-            let scopes = SessionScopes(&self.session);
-            let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
-            let template = readied.entry.template.as_ref();
-            unit.describe_shard =
-                template.and_then(|template| template.describe_shard(&self.world.map, &scope));
+            unit.describe_shard = self.describe_shard(&readied)?;
         }
-        let mut statement = ClientStatement {
-            sql: view.sql.to_vec(),
-            oids: view.oids().collect(),
-            readied,
-            world: self.world.version,
-            reading: self.reading.id,
-            types: Vec::new(),
-            prepared: None,
-            local,
-        };
+        let mut statement = self.client_statement(view.sql, view.oids().collect(), readied);
+        statement.local = local;
         if local {
             unit.inject(wire::backend::parse_complete);
         } else if view.name.is_empty() {
             unit.ops.push(Op::ParseUnnamed(raw));
         } else {
-            let prepared = self.name_text(&statement.sql, &statement.oids);
-            statement.prepared = Some(Arc::clone(&prepared));
-            unit.ops.push(Op::ParseNamed { client: view.name.to_vec(), prepared });
+            let known = self.name_text(view.name, &statement.sql, &statement.oids);
+            statement.known = Some(known.clone());
+            unit.ops.push(Op::ParseNamed { client: view.name.to_vec(), known });
         }
         if view.name.is_empty() {
             unit.unnamed_parsed = !local;
         }
-        self.statements.insert(view.name.to_vec(), statement);
+        self.statements.insert(view.name, statement);
         Ok(())
-    }
-
-    /// The statement, analysed for the world and the settings that hold now.
-    fn statement(&mut self, name: &[u8]) -> Result<&mut ClientStatement, SqlError> {
-        let (world, reading) = (&self.world, &self.reading);
-        let Some(statement) = self.statements.get_mut(name) else {
-            let message = if name.is_empty() {
-                "unnamed prepared statement does not exist".to_owned()
-            } else {
-                format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name))
-            };
-            return Err(SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, message));
-        };
-        if statement.world != world.version || statement.reading != reading.id {
-            statement.readied =
-                worker::with_planner(|p| p.prepare(world, reading, &statement.sql))?;
-            statement.world = world.version;
-            statement.reading = reading.id;
-        }
-        Ok(statement)
     }
 
     fn resolve_bind(
@@ -218,12 +179,11 @@ impl Executor {
         let copies = matches!(class, Class::Copy { from: true, client: true, .. });
         self.refuse_session_state(&entry)?;
         let statement = self.statement(view.statement)?;
+        if let Class::Execute(execution) = &entry.class {
+            return self.bind_execute(execution, view, raw, unit);
+        }
         if statement.local {
-            let (start, end) = (statement.readied.start, statement.readied.end);
-            let text = String::from_utf8_lossy(
-                statement.sql.get(start as usize..end as usize).unwrap_or_default(),
-            )
-            .into_owned();
+            let text = statement.text().to_owned();
             let portal = Portal::Local { entry, text };
             self.portals.insert(view.portal.to_vec(), portal);
             unit.inject(wire::backend::bind_complete);
@@ -237,11 +197,25 @@ impl Executor {
         if plan.answer.is_gathered() {
             return self.bind_scatter(view, raw, unit, plan);
         }
+        self.place(&plan, &entry, unit)?;
+        let which = self.which(view.statement, plan.rewritten.as_deref(), unit)?;
+        unit.ops.push(Op::Bind { raw, which });
+        self.portals.insert(view.portal.to_vec(), Portal::Shard { copies });
+        Ok(())
+    }
+
+    /// A statement that is bound goes where its plan says; the unit goes there with it.
+    pub(super) fn place(
+        &mut self,
+        plan: &Plan,
+        entry: &Entry,
+        unit: &mut Unit,
+    ) -> Result<(), SqlError> {
         if !matches!(plan.route, Route::Any | Route::Nowhere) {
-            let shard = self.one_shard(&plan)?;
+            let shard = self.one_shard(plan)?;
             let other = self.batch.open_on.or(unit.shard).filter(|other| *other != shard);
             if let Some(other) = other {
-                return Err(self.other_pipeline(shard, other).into());
+                return Err(self.other_pipeline(shard, other));
             }
             unit.shard = Some(shard);
         }
@@ -251,17 +225,28 @@ impl Executor {
         unit.taints |= plan.taints;
         unit.changes_schema |= plan.changes_schema;
         unit.executes = true;
-        let which = self.which(view.statement, plan.rewritten.as_deref(), unit)?;
-        unit.ops.push(Op::Bind { raw, which });
-        self.portals.insert(view.portal.to_vec(), Portal::Shard { copies });
         Ok(())
     }
 
     fn plan_bind(&self, view: &BindView<'_>) -> Result<Plan, SqlError> {
         let Some(statement) = self.statements.get(view.statement) else {
-            return Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement is gone"));
+            return Err(no_statement(view.statement));
         };
-        let readied: &Readied = &statement.readied;
+        let wanted = statement.parameters();
+        if matches!(statement.readied.entry.class, Class::Query)
+            && view.len() != wanted
+            && self.world.map.shards().len() > 1
+        {
+            // One shard says so itself; here a route would have to be found first.
+            return Err(SqlError::new(
+                SqlState::PROTOCOL_VIOLATION,
+                format!(
+                    "bind message supplies {} parameters, but prepared statement \"{}\" requires {wanted}",
+                    view.len(),
+                    String::from_utf8_lossy(view.statement)
+                ),
+            ));
+        }
         let params: SmallVec<[Param<'_>; 8]> = view
             .parameters()
             .enumerate()
@@ -271,14 +256,20 @@ impl Executor {
                 value,
             })
             .collect();
-        let text = statement
-            .sql
-            .get(readied.start as usize..readied.end as usize)
-            .and_then(|bytes| std::str::from_utf8(bytes).ok())
-            .unwrap_or_default();
+        self.plan_statement(statement, &params, None)
+    }
+
+    /// Plans one execution of a prepared statement. A hint before EXECUTE wins over the statement's own.
+    pub(in crate::exec) fn plan_statement(
+        &self,
+        statement: &ClientStatement,
+        params: &[Param<'_>],
+        hint: Option<&str>,
+    ) -> Result<Plan, SqlError> {
+        let readied = &statement.readied;
         let scopes = SessionScopes(&self.session);
-        let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
-        let inputs = self.inputs(readied, text, &params);
+        let scope = scopes.scope(&self.world, hint.or(readied.hint.as_deref()))?;
+        let inputs = self.inputs(readied, statement.text(), params);
         match &readied.entry.template {
             Some(template) => template.plan(&self.world.map, &inputs, &scope),
             None => Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan")),
@@ -292,22 +283,10 @@ impl Executor {
         rewritten: Option<&str>,
         unit: &Unit,
     ) -> Result<Which, SqlError> {
-        let statement = self.statement(name)?;
-        let known = match rewritten {
-            Some(_) => None,
-            None if name.is_empty() && unit.unnamed_parsed => return Ok(Which::Unnamed),
-            None => statement.prepared.clone(),
-        };
-        if let Some(prepared) = known {
-            return Ok(Which::Prepared(prepared));
+        if rewritten.is_none() && name.is_empty() && unit.unnamed_parsed {
+            return Ok(Which::Unnamed);
         }
-        let Some(statement) = self.statements.get(name) else { return Ok(Which::Unnamed) };
-        let sql = rewritten.map_or(statement.sql.as_slice(), str::as_bytes);
-        let prepared = self.name_text(sql, &statement.oids);
-        if rewritten.is_none() {
-            self.statement(name)?.prepared = Some(Arc::clone(&prepared));
-        }
-        Ok(Which::Prepared(prepared))
+        self.known(name, rewritten).map(Which::Known)
     }
 
     fn bind_scatter(
@@ -338,7 +317,7 @@ impl Executor {
         }
         wire::backend::bind_complete(&mut prefix);
         let statement = self.statement(view.statement)?;
-        let sql = plan.rewritten.clone().map_or_else(|| statement.sql.clone(), String::into_bytes);
+        let sql = plan.rewritten.clone().map_or_else(|| statement.sql.to_vec(), String::into_bytes);
         let oids = statement.oids.clone();
         self.portals.insert(view.portal.to_vec(), Portal::Scatter);
         unit.ops.clear();
@@ -359,13 +338,13 @@ impl Executor {
             });
             return Ok(());
         }
+        if let Class::Execute(execution) = &statement.readied.entry.class {
+            let execution = execution.clone();
+            return self.describe_execute(&execution, name, unit);
+        }
         if unit.describe_shard.is_none() {
             let readied = statement.readied.clone();
-            let scopes = SessionScopes(&self.session);
-            let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
-            let template = readied.entry.template.as_ref();
-            unit.describe_shard =
-                template.and_then(|template| template.describe_shard(&self.world.map, &scope));
+            unit.describe_shard = self.describe_shard(&readied)?;
         }
         let which = self.which(name, None, unit)?;
         unit.described.push(name.to_vec());
@@ -388,6 +367,10 @@ impl Executor {
             Some(Portal::Local { entry, .. }) => {
                 let column = local_column(&entry.class);
                 unit.inject(|out| column.describe(out, Format::Text));
+                Ok(())
+            }
+            Some(Portal::Missing(_)) => {
+                unit.inject(wire::backend::no_data);
                 Ok(())
             }
             Some(Portal::Scatter) => match unit.scatter.as_mut() {
@@ -429,6 +412,7 @@ impl Executor {
                 .into()),
                 None => Err(not_alone().into()),
             },
+            Some(Portal::Missing(name)) => Err(no_statement(name).into()),
             Some(Portal::Local { entry, text }) => {
                 let (entry, text) = (Arc::clone(entry), text.clone());
                 self.execute_local(&entry.class, &text, unit)
@@ -448,6 +432,9 @@ impl Executor {
         }
         if unit.failed && !self.ends_failure(class) {
             return Err(aborted().into());
+        }
+        if let Class::Prepare { name, typed, body } = class {
+            return self.prepare_in_unit(name, *typed, *body, text, unit);
         }
         let busy = unit.executes || self.batch.is_open();
         if busy && is_local(class, &self.world) && matches!(class, Class::DiscardAll) {
@@ -496,7 +483,7 @@ impl Executor {
         Ok(())
     }
 
-    fn run(&mut self, unit: &mut Unit, sql: String, class: &Class) {
+    pub(super) fn run(&mut self, unit: &mut Unit, sql: String, class: &Class) {
         match class {
             Class::Begin(_) => unit.block = true,
             Class::Commit { chain } | Class::Rollback { chain } => {

@@ -236,7 +236,7 @@ pub(super) fn utility_kind(
         Class::Close => ("CLOSE CURSOR", UtilityKind::Cursor),
         Class::Prepare { .. } if !may_write(text, tokens) => ("PREPARE", UtilityKind::Cursor),
         Class::Prepare { .. } => ("PREPARE", UtilityKind::Prepared),
-        Class::Execute { .. } => ("EXECUTE", UtilityKind::Prepared),
+        Class::Execute(_) => ("EXECUTE", UtilityKind::Prepared),
         // The session knows whether there is anything to forget, and where.
         Class::Deallocate(_) => ("DEALLOCATE", UtilityKind::Set),
         Class::Listen => ("LISTEN", UtilityKind::Notify),

@@ -322,12 +322,29 @@ fn reset_and_show() {
 #[test]
 fn prepared_statements() {
     let name = || "p".to_owned();
+    let prepare = |name: &str, typed, body| Class::Prepare { name: name.into(), typed, body };
+    check_all(&prepare("p", false, 13), &["PREPARE p AS SELECT 1"]);
+    check_all(&prepare("p", true, 19), &["PREPARE P (int) AS SELECT $1"]);
+    check_all(&prepare("transaction", false, 23), &["PREPARE transaction AS SELECT 1"]);
+    let execute = |at: u32, arguments: Option<(u32, u32)>| {
+        let span = |(start, end)| Span { start, end };
+        let at = span((at, at + 1));
+        Class::Execute(Execution { name: name(), at, arguments: arguments.map(span) })
+    };
+    check_all(&execute(8, None), &["EXECUTE p"]);
+    check_all(&execute(8, Some((10, 11))), &["EXECUTE P(1)"]);
+    check_all(&execute(8, Some((10, 18))), &["EXECUTE p(f(1), 2 )"]);
     check_all(
-        &Class::Prepare { name: name() },
-        &["PREPARE p AS SELECT 1", "PREPARE P (int) AS SELECT $1"],
+        &Class::Other,
+        &["EXECUTE p 1", "EXECUTE p(1) x", "EXECUTE", "PREPARE p AS", "PREPARE p (int)"],
     );
-    check_all(&Class::Prepare { name: "transaction".into() }, &["PREPARE transaction AS SELECT 1"]);
-    check_all(&Class::Execute { name: name() }, &["EXECUTE p", "EXECUTE P(1)"]);
+    let within = |sql: &str| execution_within(sql, &class(sql), true).map(|found| found.at.start);
+    assert_eq!(within("EXPLAIN EXECUTE p"), Some(16));
+    assert_eq!(within("EXPLAIN (COSTS OFF) EXECUTE p(1)"), Some(28));
+    assert_eq!(within("EXPLAIN ANALYZE VERBOSE EXECUTE p(1)"), Some(32));
+    assert_eq!(within("CREATE TABLE t (a) AS EXECUTE p(1) WITH DATA"), Some(30));
+    assert_eq!(within("EXPLAIN SELECT 'execute'"), None);
+    assert_eq!(within("EXECUTE p"), None);
     check_all(&Class::Deallocate(Some(name())), &["DEALLOCATE p", "DEALLOCATE PREPARE p"]);
     check_all(&Class::Deallocate(Some("prepare".into())), &["DEALLOCATE PREPARE"]);
     check_all(&Class::Deallocate(Some("all".into())), &["DEALLOCATE \"all\""]);

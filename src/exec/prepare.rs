@@ -1,0 +1,376 @@
+//! PREPARE and EXECUTE as queries of their own.
+//!
+//! PREPARE is carried out as it was written on a shard that has the statement's tables, so that it is
+//! PostgreSQL that finds what is wrong with it; what stays is the client's name, not the shard's. The route is
+//! found when it is executed: constants among EXECUTE's arguments route as parameters do, the shard that
+//! it is sent to evaluates the others.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::extended::assemble::ParsedList;
+use super::local::SessionScopes;
+use super::planner::{Planned, Readied, Scopes};
+use super::statements::{ClientStatement, Known, UNRESOLVED, no_statement};
+use super::{Executor, Failure, worker};
+use crate::datum::{Format, Oid, Param, oid};
+use crate::error::{SqlError, SqlState};
+use crate::map::ShardId;
+use crate::plan::{Answer, Explained, Plan};
+use crate::session::responses::StepKind;
+use crate::session::transaction::Transaction;
+use crate::sql::arguments::{self, Argument};
+use crate::sql::class::{Class, Execution};
+use crate::wire;
+
+impl Executor {
+    /// A shard that can parse the statement.
+    pub(super) fn describe_shard(&self, readied: &Readied) -> Result<Option<ShardId>, SqlError> {
+        let scopes = SessionScopes(&self.session);
+        let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
+        let template = readied.entry.template.as_ref();
+        Ok(template.and_then(|template| template.describe_shard(&self.world.map, &scope)))
+    }
+
+    /// PREPARE as a query of its own.
+    pub(super) async fn prepare_statement(
+        &mut self,
+        planned: &Planned,
+        query: &[u8],
+    ) -> Result<(), Failure> {
+        let Class::Prepare { name, body, .. } = &planned.entry.class else { return Ok(()) };
+        let sql = query.get((planned.start + body) as usize..planned.end as usize);
+        let sql = sql.unwrap_or_default();
+        let readied = self.read_statement(sql).await?;
+        let admitted = self.statements.admit(name.as_bytes(), sql);
+        let shard = self.shard_aside(&readied)?;
+        let at = self.acquire(shard).await?;
+        self.last_route.note_one(shard, &self.world);
+        self.request.clear();
+        self.begin_responses(true);
+        wire::frontend::query_into(&mut self.request, query);
+        // If it can't stay, PostgreSQL says first what else is wrong with it.
+        self.responses.expect(StepKind::Query, admitted.is_err());
+        self.exchange(at).await?;
+        if self.responses.failed() {
+            self.end_aside(at);
+            return Err(Failure::Shown);
+        }
+        let learnt = self.give_back(at, &[name.as_bytes()], &[name.as_bytes()]).await?;
+        self.end_aside(at);
+        admitted?;
+        let mut statement = self.client_statement(sql, Vec::new(), readied);
+        if let Some(types) = learnt.into_iter().next() {
+            statement.oids.clone_from(&types);
+            statement.types = Some(types);
+        }
+        self.statements.insert(name.as_bytes(), statement);
+        if self.session.trace {
+            self.trace_notice();
+        }
+        self.ready();
+        Ok(())
+    }
+
+    /// Reads the statement that is prepared; if it names a table that the catalog does not know, the
+    /// catalog may be old.
+    async fn read_statement(&mut self, sql: &[u8]) -> Result<Readied, SqlError> {
+        let readied = worker::with_planner(|p| p.prepare(&self.world, &self.reading, sql))?;
+        if (readied.entry.unknown_table || !self.world.catalog_known)
+            && self.refresh_world().await?
+        {
+            return worker::with_planner(|p| p.prepare(&self.world, &self.reading, sql));
+        }
+        Ok(readied)
+    }
+
+    /// Where a statement can be looked at without being carried out.
+    fn shard_aside(&self, readied: &Readied) -> Result<ShardId, SqlError> {
+        let busy = self.batch.open_on().or_else(|| self.session.transaction.shard());
+        let shard = match busy.or_else(|| self.keeper()) {
+            Some(shard) => Some(shard),
+            None => self.describe_shard(readied)?,
+        };
+        Ok(shard.unwrap_or_else(|| self.world.map.default_shard()))
+    }
+
+    /// A connection has only been asked about a statement: a transaction that has not begun on it is not
+    /// concerned, but by an error.
+    pub(super) fn end_aside(&mut self, at: usize) {
+        if !matches!(self.session.transaction, Transaction::Pending(_)) {
+            return self.finish(at, false, false, &[], self.responses.failed());
+        }
+        self.settle(at);
+        if self.responses.failed() {
+            self.session.transaction.fail();
+        }
+    }
+
+    /// EXECUTE as a query of its own.
+    pub(super) async fn execute_statement(
+        &mut self,
+        planned: &Planned,
+        query: &[u8],
+    ) -> Result<(), Failure> {
+        let Class::Execute(execution) = &planned.entry.class else { return Ok(()) };
+        let name = execution.name.as_bytes();
+        let statement = self.statement(name)?;
+        let entry = Arc::clone(&statement.readied.entry);
+        if statement.local {
+            let sql = Arc::clone(&statement.sql);
+            return self.run_inner(&sql).await;
+        }
+        let text = statement_of(query, planned);
+        let hint = self.hint_of(planned, query)?;
+        let plan = self.plan_execution(execution, &text, hint.as_deref())?;
+        self.refuse_session_state(&entry)?;
+        self.last_route.note(&plan, &self.world);
+        if plan.answer == Answer::Stream {
+            return self.scatter_execution(execution, &plan, &text).await;
+        }
+        let shard = self.one_shard(&plan)?;
+        let known = self.known(name, plan.rewritten.as_deref())?;
+        let at = self.acquire(shard).await?;
+        self.prepare_on(at, &known).await?;
+        self.start(at).await?;
+        self.responses.known_as(&known.alias);
+        let start = planned.start + execution.at.start;
+        let end = (planned.start + execution.at.end) as usize;
+        let sql = [
+            query.get(..start as usize).unwrap_or_default(),
+            &known.prepared.name,
+            query.get(end..).unwrap_or_default(),
+        ]
+        .concat();
+        let written = i64::from(execution.at.end) - i64::from(execution.at.start);
+        let longer = known.prepared.name.len() as i64 - written;
+        let before = String::from_utf8_lossy(query.get(..start as usize).unwrap_or_default());
+        self.responses.shift_positions(before.chars().count() as u32 + 1, -longer);
+        wire::frontend::query_into(&mut self.request, &sql);
+        self.responses.expect(StepKind::Query, false);
+        self.exchange(at).await?;
+        self.finish_one(at, plan.taints, plan.changes_schema, &entry.class);
+        self.close_trace();
+        Ok(())
+    }
+
+    /// The hint before EXECUTE.
+    fn hint_of(&self, planned: &Planned, query: &[u8]) -> Result<Option<Box<str>>, SqlError> {
+        if planned.from == planned.start {
+            return Ok(None);
+        }
+        let sql = query.get(planned.from as usize..planned.end as usize).unwrap_or_default();
+        Ok(worker::with_planner(|p| p.prepare(&self.world, &self.reading, sql))?.hint)
+    }
+
+    /// EXECUTE of what the proxy carries out itself.
+    async fn run_inner(&mut self, sql: &[u8]) -> Result<(), Failure> {
+        let mut planned = Vec::new();
+        self.plan_query(sql, &mut planned).await?;
+        match planned.as_slice() {
+            [one] if !matches!(one.entry.class, Class::Execute(_)) => {
+                Box::pin(self.run_one(one, sql)).await
+            }
+            _ => Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "EXECUTE of a statement that is itself EXECUTE is not supported",
+            )
+            .into()),
+        }
+    }
+
+    /// EXECUTE over several shards: each is sent the statement with the arguments as parameters.
+    async fn scatter_execution(
+        &mut self,
+        execution: &Execution,
+        plan: &Plan,
+        text: &str,
+    ) -> Result<(), Failure> {
+        if self.session.transaction.is_open() || self.batch.is_open() {
+            self.one_shard(plan)?;
+        }
+        let found = read_arguments(execution, text, self.reading.standard_strings);
+        let Some(statement) = self.statements.get(execution.name.as_bytes()) else {
+            return Err(no_statement(execution.name.as_bytes()).into());
+        };
+        let types = statement.types.as_deref().unwrap_or_default();
+        let mut values: Vec<Option<&[u8]>> = Vec::with_capacity(found.len());
+        for (n, argument) in found.iter().enumerate() {
+            let Some(value) = as_parameter(argument, types.get(n).copied().unwrap_or(0)) else {
+                return Err(SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "EXECUTE over several shards takes constants only",
+                )
+                .detail(format!(
+                    "Argument {} of \"{}\" would be evaluated on every shard anew.",
+                    n + 1,
+                    execution.name
+                ))
+                .hint("Write its value, or bind it as a parameter.")
+                .into());
+            };
+            values.push(value);
+        }
+        let sql = plan.rewritten.as_deref().map_or(&*statement.sql, str::as_bytes);
+        let mut request = Vec::new();
+        wire::frontend::parse_into(&mut request, b"", sql, statement.oids.iter().copied());
+        wire::frontend::bind_text_into(&mut request, b"", &values, Format::Text);
+        wire::frontend::describe_portal_into(&mut request, b"");
+        wire::frontend::execute_into(&mut request, b"", 0);
+        wire::frontend::sync_into(&mut request);
+        self.scatter(plan, &request, true, true).await?;
+        if self.session.trace {
+            self.trace_notice();
+        }
+        self.ready();
+        Ok(())
+    }
+
+    /// Where an execution goes.
+    pub(super) fn plan_execution(
+        &mut self,
+        execution: &Execution,
+        text: &str,
+        hint: Option<&str>,
+    ) -> Result<Plan, SqlError> {
+        let name = execution.name.as_bytes();
+        self.statement(name)?;
+        match self.statements.get(name) {
+            Some(statement) => self.plan_with(statement, execution, text, hint),
+            None => Err(no_statement(name)),
+        }
+    }
+
+    /// The same for a statement that need not be the client's yet.
+    pub(super) fn plan_with(
+        &self,
+        statement: &ClientStatement,
+        execution: &Execution,
+        text: &str,
+        hint: Option<&str>,
+    ) -> Result<Plan, SqlError> {
+        let class = &statement.readied.entry.class;
+        let found = read_arguments(execution, text, self.reading.standard_strings);
+        let wanted = statement.parameters();
+        if found.len() != wanted && matches!(class, Class::Query) {
+            // PostgreSQL's own words (`EvaluateParams`).
+            return Err(SqlError::new(
+                SqlState::SYNTAX_ERROR,
+                format!("wrong number of parameters for prepared statement \"{}\"", execution.name),
+            )
+            .detail(format!("Expected {wanted} parameters but got {}.", found.len())));
+        }
+        if statement.local || matches!(class, Class::Execute(_)) {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                format!("EXECUTE of \"{}\" is not supported here", execution.name),
+            )
+            .detail("It is EXECUTE itself, or a statement that the proxy carries out."));
+        }
+        let params = parameters(statement, &found);
+        self.plan_statement(statement, &params, hint)
+    }
+
+    /// Where an execution would go.
+    pub(super) fn explain_execution(
+        &mut self,
+        execution: &Execution,
+        text: &str,
+        hint: Option<&str>,
+    ) -> Result<Explained, SqlError> {
+        let name = execution.name.as_bytes();
+        self.statement(name)?;
+        let Some(statement) = self.statements.get(name) else { return Err(no_statement(name)) };
+        let found = read_arguments(execution, text, self.reading.standard_strings);
+        let params = parameters(statement, &found);
+        let scopes = SessionScopes(&self.session);
+        let scope = scopes.scope(&self.world, hint.or(statement.readied.hint.as_deref()))?;
+        let inputs = self.inputs(&statement.readied, statement.text(), &params);
+        Ok(match &statement.readied.entry.template {
+            Some(template) => template.explain(&self.world.map, &inputs, &scope),
+            None => Explained::local(&self.world.map),
+        })
+    }
+
+    /// Sees to it that a connection knows a statement, in a round trip of its own.
+    async fn prepare_on(&mut self, at: usize, known: &Known) -> Result<(), Failure> {
+        let Some(held) = self.held.get_mut(at) else { return Ok(()) };
+        if held.lease.prepared.generation(&known.prepared.name).is_some() {
+            return Ok(());
+        }
+        self.request.clear();
+        self.responses.begin(true);
+        let (mut step, mut parsed) = (0, ParsedList::new());
+        self.parse(at, known, None, &mut step, &mut parsed);
+        wire::frontend::sync_into(&mut self.request);
+        self.responses.expect(StepKind::Sync, true);
+        self.exchange(at).await?;
+        self.note_parsed(at, &parsed);
+        self.shown_aside(at)
+    }
+
+    /// An error of what was asked aside has been shown.
+    pub(super) fn shown_aside(&mut self, at: usize) -> Result<(), Failure> {
+        if !self.responses.failed() {
+            return Ok(());
+        }
+        self.end_aside(at);
+        Err(Failure::Shown)
+    }
+}
+
+/// What stands between EXECUTE's parentheses.
+fn read_arguments<'a>(
+    execution: &Execution,
+    text: &'a str,
+    standard_strings: bool,
+) -> Vec<Argument<'a>> {
+    execution.arguments.map_or_else(Vec::new, |span| arguments::read(text, span, standard_strings))
+}
+
+/// The arguments as parameters; an expression is one whose value nobody knows.
+fn parameters<'a>(
+    statement: &ClientStatement,
+    found: &'a [Argument<'_>],
+) -> SmallVec<[Param<'a>; 8]> {
+    let parameter = |(n, argument): (usize, &'a Argument<'_>)| {
+        let declared = statement.param_type(n, Format::Text, None);
+        match as_parameter(argument, declared) {
+            Some(value) => {
+                let oid = statement.param_type(n, Format::Text, value);
+                Param { oid, format: Format::Text, value }
+            }
+            None => Param { oid: UNRESOLVED, format: Format::Text, value: Some(b"") },
+        }
+    };
+    found.iter().enumerate().map(parameter).collect()
+}
+
+/// An argument as the text of a parameter of this type, as far as PostgreSQL would make the same of both:
+/// strings are read by the type itself, numbers are numbers first.
+#[expect(clippy::option_option, reason = "NULL is a constant too")]
+fn as_parameter<'a>(argument: &'a Argument<'_>, declared: Oid) -> Option<Option<&'a [u8]>> {
+    let whole = matches!(declared, 0 | oid::INT2 | oid::INT4 | oid::INT8 | oid::NUMERIC);
+    match argument {
+        Argument::Null => Some(None),
+        Argument::Text(text) => Some(Some(text.as_bytes())),
+        Argument::Integer(number) if whole || matches!(declared, oid::TEXT | oid::VARCHAR) => {
+            Some(Some(number.as_bytes()))
+        }
+        Argument::Decimal(number) if declared == oid::NUMERIC => Some(Some(number.as_bytes())),
+        Argument::Boolean(true) if declared == oid::BOOL => Some(Some(b"true")),
+        Argument::Boolean(false) if declared == oid::BOOL => Some(Some(b"false")),
+        Argument::Integer(_)
+        | Argument::Decimal(_)
+        | Argument::Boolean(_)
+        | Argument::Expression => None,
+    }
+}
+
+/// The statement's own text.
+pub(super) fn statement_of<'a>(query: &'a [u8], planned: &Planned) -> Cow<'a, str> {
+    let place = planned.start as usize..planned.end as usize;
+    String::from_utf8_lossy(query.get(place).unwrap_or_default())
+}

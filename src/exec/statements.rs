@@ -1,0 +1,395 @@
+//! Prepared statements: a client's names, the texts behind them, and the names that shards know them by.
+//!
+//! They are virtual: a client's name leads to a text, the text to a name of ours, and a connection is told
+//! it when it first needs it. PREPARE in SQL and Parse share one namespace, as in PostgreSQL.
+//!
+//! Main types: [`Statements`] (a client's), [`Known`] (one as connections know it), [`Registry`] (a
+//! thread's names for texts). Invariants: no client ever sees or uses a name of ours; a text that is read
+//! in another way, or under another schema, has another name. What is deliberately absent:
+//! `pg_prepared_statements` is PostgreSQL's own and shows what the connection that answers knows, under our
+//! names and for all clients: a view of the server's memory, which is what it is read for.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustc_hash::{FxHashMap, FxHasher};
+use smallvec::SmallVec;
+
+use super::planner::Readied;
+use super::{Executor, worker};
+use crate::datum::{Format, Oid, oid};
+use crate::error::{SqlError, SqlState};
+use crate::session::responses::{Alias, OUR_NAMES};
+
+/// Most named statements of a client: drivers that cache keep hundreds; ten thousand are a client that
+/// never closes any.
+const STATEMENTS_MAX: usize = 20_000;
+
+/// Most bytes of text that a client's named statements may have together.
+const STATEMENT_BYTES_MAX: usize = 64 << 20;
+
+/// What a statement takes besides its text, about.
+const STATEMENT_OVERHEAD_BYTES: usize = 512;
+
+/// Stands for the type of a parameter that nobody has told and that can't be concluded either: nothing is
+/// routed by its value.
+pub(super) const UNRESOLVED: Oid = Oid::MAX;
+
+/// A statement as connections know it.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) name: Vec<u8>,
+    pub(super) sql: Arc<[u8]>,
+    pub(super) oids: Vec<Oid>,
+}
+
+/// A client's statement as connections know it, and as errors shall name it.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) prepared: Arc<Prepared>,
+    pub(super) alias: Arc<Alias>,
+}
+
+impl Known {
+    fn new(prepared: Arc<Prepared>, theirs: &[u8]) -> Self {
+        let alias = Alias { ours: prepared.name.clone(), theirs: theirs.to_vec() };
+        Self { prepared, alias: Arc::new(alias) }
+    }
+}
+
+/// A client's prepared statement.
+pub(super) struct ClientStatement {
+    pub(super) sql: Arc<[u8]>,
+    pub(super) oids: Vec<Oid>,
+    pub(super) readied: Readied,
+    /// World and reading it was analysed for.
+    pub(super) world: u64,
+    pub(super) reading: u64,
+    /// The parameters' types as a shard described them, once it was asked.
+    pub(super) types: Option<Vec<Oid>>,
+    /// Made when it is first needed beyond its own unit.
+    pub(super) known: Option<Known>,
+    /// The proxy carries it out: no shard parses it.
+    pub(super) local: bool,
+    /// PREPARE named types, which no shard has told the OIDs of yet.
+    pub(super) untold: bool,
+}
+
+impl ClientStatement {
+    /// The statement itself, without what stands around it in the text.
+    pub(super) fn text(&self) -> &str {
+        let place = self.readied.start as usize..self.readied.end as usize;
+        self.sql.get(place).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+
+    /// The type of parameter `n`, for reading this value. One without a type that stands in several places
+    /// has the type that the first of them gives it, which need not be the key's.
+    pub(super) fn param_type(&self, n: usize, format: Format, value: Option<&[u8]>) -> Oid {
+        if let Some(oid) = self.types.as_ref().and_then(|types| types.get(n)) {
+            return *oid;
+        }
+        let declared = self.oids.get(n).copied().unwrap_or(0);
+        let repeated = n >= 64 || self.readied.repeated & (1 << n) != 0;
+        let untold = matches!(declared, 0 | oid::UNKNOWN);
+        let ambiguous = format == Format::Binary || value.is_some_and(reads_otherwise);
+        if untold && repeated && ambiguous { UNRESOLVED } else { declared }
+    }
+
+    /// How many parameters it has.
+    pub(super) fn parameters(&self) -> usize {
+        let told = self.types.as_ref().map(Vec::len);
+        told.unwrap_or_else(|| self.oids.len().max(usize::from(self.readied.params)))
+    }
+
+    fn bytes(&self, name: &[u8]) -> usize {
+        name.len() + self.sql.len() + STATEMENT_OVERHEAD_BYTES
+    }
+}
+
+/// A text that another type of the key's kind reads as something else: `char(n)` without the blanks at
+/// the end, numeric with a fraction.
+fn reads_otherwise(text: &[u8]) -> bool {
+    let fraction = || {
+        let number = std::str::from_utf8(text).ok().map(str::trim);
+        number.is_some_and(|t| t.parse::<i64>().is_err() && t.parse::<f64>().is_ok())
+    };
+    text.ends_with(b" ") || fraction()
+}
+
+/// A client's prepared statements, by its own names.
+#[derive(Default)]
+pub(super) struct Statements {
+    unnamed: Option<ClientStatement>,
+    named: FxHashMap<Vec<u8>, ClientStatement>,
+    /// What the named ones take.
+    bytes: usize,
+}
+
+impl Statements {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&ClientStatement> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+    }
+
+    pub(super) fn get_mut(&mut self, name: &[u8]) -> Option<&mut ClientStatement> {
+        if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(name) }
+    }
+
+    pub(super) fn contains(&self, name: &[u8]) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Whether there is room for one more, which must not be there yet.
+    ///
+    /// # Errors
+    ///
+    /// 42P05, 42939 for names that are ours, 53400.
+    pub(super) fn admit(&self, name: &[u8], sql: &[u8]) -> Result<(), SqlError> {
+        if name.is_empty() {
+            return Ok(());
+        }
+        let shown = String::from_utf8_lossy(name);
+        if self.named.contains_key(name) {
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_PREPARED_STATEMENT,
+                format!("prepared statement \"{shown}\" already exists"),
+            ));
+        }
+        if name.starts_with(OUR_NAMES) {
+            return Err(SqlError::new(
+                SqlState("42939"),
+                format!("prepared statement name \"{shown}\" is reserved"),
+            )
+            .detail("Names that begin with \"pgmeridian_\" are the proxy's own on its shards."));
+        }
+        let full = if self.named.len() >= STATEMENTS_MAX {
+            Some(format!("A session may have {STATEMENTS_MAX} of them."))
+        } else if self.bytes + sql.len() > STATEMENT_BYTES_MAX {
+            let mebibytes = STATEMENT_BYTES_MAX >> 20;
+            Some(format!("The texts of a session's may take {mebibytes} MiB together."))
+        } else {
+            None
+        };
+        match full {
+            None => Ok(()),
+            Some(why) => Err(SqlError::new(
+                SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+                "too many prepared statements",
+            )
+            .detail(why)
+            .hint("Close (DEALLOCATE) those that are no longer needed.")),
+        }
+    }
+
+    pub(super) fn insert(&mut self, name: &[u8], statement: ClientStatement) {
+        if name.is_empty() {
+            self.unnamed = Some(statement);
+            return;
+        }
+        self.remove(name);
+        self.bytes += statement.bytes(name);
+        self.named.insert(name.to_vec(), statement);
+    }
+
+    /// Whether there was one.
+    pub(super) fn remove(&mut self, name: &[u8]) -> bool {
+        if name.is_empty() {
+            return self.unnamed.take().is_some();
+        }
+        let Some(statement) = self.named.remove(name) else { return false };
+        self.bytes = self.bytes.saturating_sub(statement.bytes(name));
+        true
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// DEALLOCATE ALL: the unnamed one stays.
+    pub(super) fn clear_named(&mut self) {
+        self.named = FxHashMap::default();
+        self.bytes = 0;
+    }
+}
+
+/// PostgreSQL's own words (`FetchPreparedStatement`, `exec_bind_message`).
+pub(super) fn no_statement(name: &[u8]) -> SqlError {
+    let message = if name.is_empty() {
+        "unnamed prepared statement does not exist".to_owned()
+    } else {
+        format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name))
+    };
+    SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, message)
+}
+
+/// Texts with the same hash, with how they are read.
+type Alike = SmallVec<[(u64, Arc<Prepared>); 1]>;
+
+/// Texts that have a name of ours, per thread.
+pub(super) struct Registry {
+    /// By the hash of what tells them apart.
+    known: FxHashMap<u64, Alike>,
+    count: usize,
+    bytes: usize,
+    /// The world that the names were given in.
+    world: u64,
+}
+
+/// Most texts that keep their name; past it the table starts over, and texts get new names.
+const REGISTERED_MAX: usize = 20_000;
+
+/// The same in bytes of text.
+const REGISTERED_BYTES_MAX: usize = 64 << 20;
+
+impl Registry {
+    pub(super) fn new() -> Self {
+        Self { known: FxHashMap::default(), count: 0, bytes: 0, world: 0 }
+    }
+
+    /// The one name for a text with these parameter types, read in this way. When the schema has changed,
+    /// a text gets a new name: a connection's statement by the old one may be of another shape.
+    fn prepared(
+        &mut self,
+        world: u64,
+        reading: u64,
+        sql: &Arc<[u8]>,
+        oids: &[Oid],
+    ) -> Arc<Prepared> {
+        if world > self.world {
+            self.forget();
+            self.world = world;
+        }
+        let mut hasher = FxHasher::default();
+        (reading, &**sql, oids).hash(&mut hasher);
+        let hash = hasher.finish();
+        let alike = self.known.get(&hash).map(SmallVec::as_slice).unwrap_or_default();
+        let same = |(own, one): &&(u64, Arc<Prepared>)| {
+            *own == reading && one.sql == *sql && one.oids == oids
+        };
+        if let Some((_, known)) = alike.iter().find(same) {
+            return Arc::clone(known);
+        }
+        if self.count >= REGISTERED_MAX || self.bytes + sql.len() > REGISTERED_BYTES_MAX {
+            self.forget();
+        }
+        let prepared = Arc::new(Prepared::named(sql, oids));
+        self.known.entry(hash).or_default().push((reading, Arc::clone(&prepared)));
+        self.count += 1;
+        self.bytes += sql.len();
+        prepared
+    }
+
+    /// A connection has refused a statement as out of date: all texts get new names.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+        self.count = 0;
+        self.bytes = 0;
+    }
+}
+
+impl Prepared {
+    fn named(sql: &Arc<[u8]>, oids: &[Oid]) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let mut name = OUR_NAMES.to_vec();
+        name.extend_from_slice(NEXT.fetch_add(1, Ordering::Relaxed).to_string().as_bytes());
+        Self { name, sql: Arc::clone(sql), oids: oids.to_vec() }
+    }
+}
+
+impl Executor {
+    /// The name of ours for a text. On a connection with state of its own (a temporary table hides
+    /// another) a text may mean something else: there it gets a name of its own.
+    pub(super) fn name_text(&self, theirs: &[u8], sql: &Arc<[u8]>, oids: &[Oid]) -> Known {
+        let prepared = if self.held.iter().any(|held| held.pinned) {
+            Arc::new(Prepared::named(sql, oids))
+        } else {
+            let (world, reading) = (self.world.version, self.reading.id);
+            worker::with_registry(|registry| registry.prepared(world, reading, sql, oids))
+        };
+        Known::new(prepared, theirs)
+    }
+
+    /// The statement, analysed for the world and the settings that hold now.
+    pub(super) fn statement(&mut self, name: &[u8]) -> Result<&mut ClientStatement, SqlError> {
+        let (world, reading) = (&self.world, &self.reading);
+        let Some(statement) = self.statements.get_mut(name) else { return Err(no_statement(name)) };
+        if statement.world != world.version || statement.reading != reading.id {
+            statement.readied =
+                worker::with_planner(|p| p.prepare(world, reading, &statement.sql))?;
+            statement.world = world.version;
+            statement.reading = reading.id;
+        }
+        Ok(statement)
+    }
+
+    /// A statement that was read just now.
+    pub(super) fn client_statement(
+        &self,
+        sql: &[u8],
+        oids: Vec<Oid>,
+        readied: Readied,
+    ) -> ClientStatement {
+        ClientStatement {
+            sql: sql.into(),
+            oids,
+            readied,
+            world: self.world.version,
+            reading: self.reading.id,
+            types: None,
+            known: None,
+            local: false,
+            untold: false,
+        }
+    }
+
+    /// A client's statement as connections know it: `rewritten` if its plan says so.
+    pub(super) fn known(
+        &mut self,
+        name: &[u8],
+        rewritten: Option<&str>,
+    ) -> Result<Known, SqlError> {
+        let Some(statement) = self.statements.get(name) else { return Err(no_statement(name)) };
+        if statement.untold {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                format!(
+                    "prepared statement \"{}\" cannot be used before its PREPARE is carried out",
+                    String::from_utf8_lossy(name)
+                ),
+            )
+            .detail("PREPARE names types of parameters, which a shard has yet to tell.")
+            .hint("Send a Sync between them."));
+        }
+        if let Some(sql) = rewritten {
+            return Ok(self.name_text(name, &sql.as_bytes().into(), &statement.oids));
+        }
+        if let Some(known) = &statement.known {
+            return Ok(known.clone());
+        }
+        let known = self.name_text(name, &statement.sql, &statement.oids);
+        if let Some(statement) = self.statements.get_mut(name) {
+            statement.known = Some(known.clone());
+        }
+        Ok(known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_keeps_its_name_until_it_is_out_of_date() {
+        let mut registry = Registry::new();
+        let text = |sql: &str| -> Arc<[u8]> { sql.as_bytes().into() };
+        let mut name = |world, reading, sql: &str, oids: &[Oid]| {
+            registry.prepared(world, reading, &text(sql), oids).name.clone()
+        };
+        let one = name(1, 1, "SELECT 1", &[]);
+        assert_eq!(one, name(1, 1, "SELECT 1", &[]));
+        assert_ne!(one, name(1, 1, "SELECT 2", &[]));
+        assert_ne!(one, name(1, 1, "SELECT 1", &[23]));
+        assert_ne!(one, name(1, 2, "SELECT 1", &[]));
+        assert_ne!(one, name(2, 1, "SELECT 1", &[]));
+    }
+}

@@ -1,0 +1,472 @@
+//! Several statements in one simple query.
+//!
+//! As far as they belong to one shard they are sent there as they are, so that PostgreSQL's own rules hold
+//! for what is one implicit transaction (manual, "Multiple Statements in a Simple Query"). Else the string
+//! is carried out in [`Piece`]s, where that gives the same: statements of an explicit transaction one by
+//! one; what only reads, and the proxy's own commands, one by one as well, since an error behind them has
+//! nothing to take back but settings; and what is left of an implicit transaction in one piece on one shard.
+//! PostgreSQL reads a whole string before it carries out any of it: so a shard is asked to read it first.
+
+use super::control::aborted;
+use super::effects::{after_reset, foresee, refuse_unsafe_encoding};
+use super::lend::Names;
+use super::planner::Planned;
+use super::prepare::statement_of;
+use super::simple::statement_text;
+use super::{Executor, Failure, local};
+use crate::backend::BackendError;
+use crate::error::{SqlError, SqlState};
+use crate::map::ShardId;
+use crate::plan::{Answer, Plan, Route};
+use crate::session::responses::StepKind;
+use crate::session::settings::SessionSettings;
+use crate::session::transaction::Transaction;
+use crate::sql::class::Class;
+use crate::wire;
+
+/// A savepoint that nobody has.
+const NOWHERE: &str = "ROLLBACK TO SAVEPOINT \"pgmeridian: nowhere\"; ";
+
+/// A part of a query string that is carried out by itself.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    /// How many characters of the string precede it.
+    characters: u32,
+}
+
+impl Piece {
+    pub(super) fn characters_before(&self) -> i64 {
+        i64::from(self.characters)
+    }
+}
+
+/// What an implicit transaction that fails takes back.
+struct Undo {
+    settings: SessionSettings,
+    shard: Option<String>,
+    key: Option<String>,
+    region: Option<String>,
+    trace: bool,
+}
+
+impl Executor {
+    /// Several statements in one string.
+    pub(super) async fn run_string(
+        &mut self,
+        planned: &mut [Planned],
+        text: &[u8],
+    ) -> Result<(), Failure> {
+        let failed = self.session.transaction.status() == b'E';
+        let unread = planned.iter().any(|p| matches!(p.entry.class, Class::Other));
+        if failed
+            && !planned.first().is_some_and(|p| self.ends_string(&p.entry.class))
+            && !(unread && self.failed_on_shard())
+        {
+            return Err(aborted().into());
+        }
+        let whole = self.names_of(planned, text).and_then(|names| {
+            let plan = self.whole_plan(planned, text)?;
+            Ok((self.one_shard(&plan)?, plan, names))
+        });
+        match whole {
+            Ok((shard, plan, names)) if !(failed && names.has_loans()) => {
+                self.run_whole(planned, text, shard, &plan, names).await
+            }
+            Ok(_) => self.run_pieces(text).await,
+            Err(_) if self.has_pieces(planned) => self.run_pieces(text).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What a string may begin with in a failed transaction: its shard is made to know of the failure.
+    fn ends_string(&self, class: &Class) -> bool {
+        self.ends_failure(class) || matches!(class, Class::PrepareTransaction)
+    }
+
+    /// The plan of the string as a whole.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be sent to one shard as it is.
+    fn whole_plan(&self, planned: &[Planned], text: &[u8]) -> Result<Plan, SqlError> {
+        let mut route = Route::Any;
+        let mut after = self.session.settings.clone();
+        let (mut taints, mut changes_schema) = (false, false);
+        for one in planned {
+            if let Some(refused) = &one.refused {
+                return Err((**refused).clone());
+            }
+            refuse_unsafe_encoding(&one.entry.class)?;
+            if only_here(&one.entry.class, &self.world) {
+                let text = statement_text(one, text);
+                return Err(SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "a command of pgmeridian must stand alone in its query string",
+                )
+                .detail(format!("The string also holds: {text}"))
+                .hint("Send it by itself."));
+            }
+            self.refuse_session_state(&one.entry)?;
+            if one.plan.is_some() && !matches!(one.entry.class, Class::Set(_) | Class::Reset(_)) {
+                self.refuse_other_reading(&after)?;
+            }
+            foresee(&mut after, &one.entry.class);
+            let Some(plan) = &one.plan else { continue };
+            let shard = match plan.route {
+                Route::Any | Route::Nowhere => None,
+                _ => Some(self.one_shard(plan)?),
+            };
+            route = join_routes(&route, shard, &self.world.map)?;
+            taints |= plan.taints;
+            changes_schema |= plan.changes_schema;
+        }
+        Ok(Plan {
+            route,
+            answer: Answer::Relay,
+            rewritten: None,
+            taints,
+            writes: true,
+            changes_schema,
+        })
+    }
+
+    /// All of it goes to one shard, as it is.
+    async fn run_whole(
+        &mut self,
+        planned: &[Planned],
+        text: &[u8],
+        shard: ShardId,
+        plan: &Plan,
+        names: Names,
+    ) -> Result<(), Failure> {
+        self.last_route.note(plan, &self.world);
+        let at = self.acquire(shard).await?;
+        if matches!(self.session.transaction, Transaction::Failed { .. }) {
+            self.fail_on_shard(at).await?;
+        }
+        self.lend(at, &names).await?;
+        self.start(at).await?;
+        let resets =
+            |one: &Planned| !after_reset(&self.session.settings, &one.entry.class, true).is_empty();
+        let rewritten =
+            |one: &Planned| one.plan.as_ref().is_some_and(|plan| plan.rewritten.is_some());
+        if planned.iter().any(|one| rewritten(one) || resets(one)) {
+            let sql = self.rewritten_string(planned, text);
+            wire::frontend::query_into(&mut self.request, sql.as_bytes());
+        } else {
+            wire::frontend::query_into(&mut self.request, text);
+        }
+        self.responses.expect(StepKind::Query, false);
+        self.exchange(at).await?;
+        let failed = self.responses.failed();
+        let done = if failed { self.responses.commands() as usize } else { planned.len() };
+        self.settle_names(at, names, planned, done).await?;
+        let effects: Vec<&Class> = planned.iter().take(done).map(|p| &p.entry.class).collect();
+        self.finish(at, plan.taints, plan.changes_schema, &effects, failed);
+        self.close_trace();
+        Ok(())
+    }
+
+    /// The string with what takes the place of some of its statements, or comes behind them.
+    fn rewritten_string(&mut self, planned: &[Planned], query: &[u8]) -> String {
+        let mut sql = String::new();
+        let mut tags = 0;
+        for one in planned {
+            if let Some(text) = one.plan.as_ref().and_then(|plan| plan.rewritten.as_deref()) {
+                sql.push_str(text);
+            } else {
+                sql.push_str(&statement_of(query, one));
+            }
+            sql.push_str("; ");
+            tags += u32::from(!matches!(one.entry.class, Class::Empty));
+            for reset in after_reset(&self.session.settings, &one.entry.class, true) {
+                sql.push_str(&reset);
+                sql.push_str("; ");
+                self.responses.silence(tags);
+                tags += 1;
+            }
+        }
+        sql
+    }
+
+    /// The transaction has failed by an error of ours: its shard is made to know it, so that a string that
+    /// ends it there means what it says.
+    pub(super) async fn fail_on_shard(&mut self, at: usize) -> Result<(), Failure> {
+        let sql = match &self.session.transaction {
+            Transaction::Failed { shard: None, pending } if pending.is_lost() => {
+                format!("BEGIN; {NOWHERE}")
+            }
+            Transaction::Failed { shard: None, pending } => {
+                format!("{}; {NOWHERE}", pending.sql())
+            }
+            _ => NOWHERE.to_owned(),
+        };
+        let Some(held) = self.held.get_mut(at) else { return Ok(()) };
+        let shard = held.shard;
+        match held.lease.simple_query(&sql).await {
+            Err(BackendError::Statement(_)) if held.lease.tx_status() == b'E' => {
+                self.session.transaction.settle(shard, b'E');
+                Ok(())
+            }
+            Err(error) => {
+                let error = self.shard_error(shard, &error);
+                self.lose(at);
+                Err(error.into())
+            }
+            Ok(_) => {
+                self.lose(at);
+                Err(SqlError::new(SqlState::INTERNAL_ERROR, "a failed transaction went on").into())
+            }
+        }
+    }
+
+    /// The next piece of a string, how many statements; `None` if to carry it out by itself would not be the
+    /// same.
+    fn next_piece(&self, rest: &[Planned]) -> Option<usize> {
+        let first = rest.first()?;
+        let class = &first.entry.class;
+        if self.session.transaction.is_open() || matches!(class, Class::Begin(_)) {
+            return Some(1);
+        }
+        let is_end = |p: &&Planned| {
+            matches!(p.entry.class, Class::Commit { .. } | Class::Rollback { .. } | Class::Begin(_))
+        };
+        let end = rest.iter().find(is_end).map(|p| &p.entry.class);
+        let goes_over = matches!(end, Some(Class::Begin(_)));
+        let keeps_settings = matches!(end, None | Some(Class::Commit { .. }));
+        if self.is_free(first) && (keeps_settings || !self.settles(first)) {
+            return Some(1);
+        }
+        // What is left of the implicit transaction.
+        let before_end = rest.iter().take_while(|p| !is_end(p)).count();
+        let count = before_end + usize::from(end.is_some() && !goes_over);
+        let left = rest.get(..count)?;
+        let alone = matches!(class, Class::Maintenance | Class::ClusterWide { .. }) && count == 1;
+        let ours = left.iter().any(|p| only_here(&p.entry.class, &self.world));
+        (!goes_over && !ours && !alone).then_some(count)
+    }
+
+    /// It sets what a transaction that fails takes back.
+    fn settles(&self, planned: &Planned) -> bool {
+        let class = &planned.entry.class;
+        matches!(class, Class::Set(_) | Class::Reset(_)) && !local::is_local(class, &self.world)
+    }
+
+    /// Whether the string can be carried out in pieces, as far as that can be told before. What can't be
+    /// planned yet may be once the proxy's own settings are others.
+    fn has_pieces(&self, planned: &[Planned]) -> bool {
+        let mut resettled = false;
+        for one in planned {
+            let class = &one.entry.class;
+            resettled |= matches!(class, Class::Set(_) | Class::Reset(_));
+            // If it is none that PostgreSQL knows, the shard says so before anything is done.
+            let unread = matches!(class, Class::Other);
+            if one.refused.is_some() && !resettled && !unread
+                || unread && self.session.transaction.shard().is_some()
+            {
+                return false;
+            }
+        }
+        !self.batch.is_open() && self.next_piece(planned).is_some_and(|count| count < planned.len())
+    }
+
+    /// An error behind it has nothing to take back but settings.
+    fn is_free(&self, planned: &Planned) -> bool {
+        match &planned.entry.class {
+            Class::DiscardAll => false,
+            class if local::is_local(class, &self.world) => true,
+            Class::Set(set) => !set.local,
+            Class::Reset(_) | Class::Show(_) => true,
+            Class::Query | Class::Explain | Class::Execute(_) => {
+                planned.plan.as_ref().is_some_and(|plan| !plan.writes && !plan.taints)
+            }
+            _ => false,
+        }
+    }
+
+    async fn run_pieces(&mut self, text: &[u8]) -> Result<(), Failure> {
+        self.check_syntax(text).await?;
+        let mut planned = Vec::new();
+        self.plan_query(text, &mut planned).await?;
+        let result = self.run_each(planned, text).await;
+        self.piece = None;
+        if let Ok(()) = result {
+            self.ready();
+        }
+        result
+    }
+
+    /// Piece by piece. `text` is the string; behind a change of settings what is left of it is planned anew.
+    async fn run_each(&mut self, mut planned: Vec<Planned>, text: &[u8]) -> Result<(), Failure> {
+        let mut undo = None;
+        let (mut next, mut offset) = (0, 0);
+        // What can't be planned so far, is refused when it comes to it.
+        let _ = self.names_of(&mut planned, text);
+        while let Some(first) = planned.get(next) {
+            let from = offset + first.from as usize;
+            let rest = text.get(from..).unwrap_or_default();
+            let characters = text.get(..from).map_or(0, characters_of);
+            if !self.session.transaction.is_open() {
+                undo.get_or_insert_with(|| self.undo());
+            }
+            self.piece = Some(Piece { characters });
+            self.responses.begin(true);
+            let resettles = matches!(first.entry.class, Class::Set(_) | Class::Reset(_));
+            let ends = matches!(first.entry.class, Class::Commit { .. } | Class::Rollback { .. });
+            let left = planned.get(next..).unwrap_or_default();
+            match self.run_next(left, offset, text).await {
+                Ok(count) if !self.responses.failed() => next += count,
+                result => {
+                    if let (Some(undo), false) = (undo, self.session.transaction.is_open()) {
+                        self.take_back(undo);
+                    }
+                    if let Err(Failure::Error(error)) = result {
+                        let position = error.position.map(|position| position + characters);
+                        return Err(SqlError { position, ..error }.into());
+                    }
+                    return result.map(|_| ());
+                }
+            }
+            if ends || self.session.transaction.is_open() {
+                undo = None;
+            }
+            if resettles && next < planned.len() {
+                offset = from;
+                planned.clear();
+                self.plan_query(rest, &mut planned).await?;
+                let _ = self.names_of(&mut planned, rest);
+                next = 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next piece of what is left: how many statements it had.
+    async fn run_next(
+        &mut self,
+        rest: &[Planned],
+        offset: usize,
+        text: &[u8],
+    ) -> Result<usize, Failure> {
+        let count = self.next_piece(rest).unwrap_or(rest.len());
+        let last = count.checked_sub(1).and_then(|last| rest.get(last));
+        let (Some(first), Some(last)) = (rest.first(), last) else { return Ok(rest.len()) };
+        let place = offset + first.from as usize..offset + last.end as usize;
+        self.run_piece(text.get(place).unwrap_or_default()).await?;
+        Ok(count)
+    }
+
+    /// What the session says now is what holds for the piece: it is planned anew.
+    async fn run_piece(&mut self, slice: &[u8]) -> Result<(), Failure> {
+        let mut planned = Vec::new();
+        self.follow_world();
+        self.plan_query(slice, &mut planned).await?;
+        match planned.as_mut_slice() {
+            [one] if matches!(one.entry.class, Class::DiscardAll) => Err(SqlError::new(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                "DISCARD ALL cannot run inside a transaction block",
+            )
+            .into()),
+            [one] => Box::pin(self.run_one(one, slice)).await,
+            many => {
+                let names = self.names_of(many, slice)?;
+                let plan = self.whole_plan(many, slice)?;
+                let shard = self.one_shard(&plan)?;
+                self.run_whole(many, slice, shard, &plan, names).await
+            }
+        }
+    }
+
+    fn undo(&self) -> Undo {
+        let session = &self.session;
+        Undo {
+            settings: session.settings.clone(),
+            shard: session.shard.clone(),
+            key: session.key.clone(),
+            region: session.region.clone(),
+            trace: session.trace,
+        }
+    }
+
+    fn take_back(&mut self, undo: Undo) {
+        let session = &mut self.session;
+        session.settings = undo.settings;
+        session.shard = undo.shard;
+        session.key = undo.key;
+        session.region = undo.region;
+        session.trace = undo.trace;
+        self.reading = super::worker::reading_if_changed(&self.session, &self.world, &self.reading);
+    }
+
+    /// PostgreSQL reads a whole string before it carries out any of it. A shard reads it here behind a
+    /// statement that fails, so that nothing is carried out.
+    async fn check_syntax(&mut self, text: &[u8]) -> Result<(), Failure> {
+        if self.session.transaction.shard().is_some() {
+            // There an error fails the transaction, with what the string has done before.
+            return Ok(());
+        }
+        let Ok(text) = std::str::from_utf8(text) else { return Ok(()) };
+        let shard = self.keeper().unwrap_or_else(|| self.world.map.default_shard());
+        let at = self.acquire(shard).await?;
+        let sql = format!("{NOWHERE}{text}");
+        let Some(held) = self.held.get_mut(at) else { return Ok(()) };
+        let result = held.lease.simple_query(&sql).await;
+        match result {
+            Err(BackendError::Statement(error)) if error.code() == "25P01" => {
+                self.settle(at);
+                Ok(())
+            }
+            Err(error) => {
+                let position = match &error {
+                    BackendError::Statement(error) => error.field(b'P').map(<[u8]>::to_vec),
+                    _ => None,
+                };
+                let position = position.and_then(|digits| String::from_utf8(digits).ok());
+                let position = position.and_then(|digits| digits.parse::<u32>().ok());
+                let lost = !matches!(error, BackendError::Statement(_));
+                let mut error = self.shard_error(shard, &error);
+                error.position = position.map(|p| p.saturating_sub(NOWHERE.len() as u32));
+                if lost {
+                    self.lose(at);
+                } else {
+                    self.settle(at);
+                }
+                Err(error.into())
+            }
+            Ok(_) => {
+                self.lose(at);
+                Err(SqlError::new(SqlState::INTERNAL_ERROR, "a string was not read").into())
+            }
+        }
+    }
+}
+
+fn characters_of(text: &[u8]) -> u32 {
+    String::from_utf8_lossy(text).chars().count() as u32
+}
+
+/// Only the proxy can do it, and it leaves nothing on a shard under a name of the client's.
+fn only_here(class: &Class, world: &crate::mapstore::World) -> bool {
+    local::is_local(class, world) && !matches!(class, Class::Deallocate(_) | Class::DiscardAll)
+}
+
+fn join_routes(
+    route: &Route,
+    shard: Option<ShardId>,
+    map: &crate::map::ShardMap,
+) -> Result<Route, SqlError> {
+    match (route, shard) {
+        (route, None) => Ok(route.clone()),
+        (Route::One(one), Some(other)) if *one != other => Err(SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!(
+                "the statements of one query string belong to shards \"{}\" and \"{}\"",
+                map.shard_name(*one),
+                map.shard_name(other)
+            ),
+        )
+        .detail("A query string of several statements is one transaction, and a transaction stays on one shard.")
+        .hint("Send the statements one by one.")),
+        (_, Some(shard)) => Ok(Route::One(shard)),
+    }
+}
