@@ -90,7 +90,13 @@ impl Stream {
                 }
             }
         }
-        tls::handshake(target, socket).await.map(Self::Tls)
+        match tls::handshake(target, socket).await {
+            // Whatever broke it: where TLS is not insisted on, it is no reason to stay away.
+            Err(BackendError::Connect(error)) if encryption == Encryption::IfOffered => {
+                Err(BackendError::Tls(format!("the handshake broke off: {error}")))
+            }
+            outcome => outcome.map(Self::Tls),
+        }
     }
 
     /// It is encrypted.

@@ -148,6 +148,17 @@ impl Proxy {
 
     /// The same with a `pgmeridian.toml`, when it is not empty.
     pub(crate) async fn start_with(shards: &Shards, map: &str, config: &str) -> Self {
+        // A port that was free a moment ago can be anybody's connection by now.
+        for _ in 0..5 {
+            let mut proxy = Self::spawn(shards, map, config);
+            if proxy.is_ready().await {
+                return proxy;
+            }
+        }
+        panic!("no port stays free for long enough")
+    }
+
+    fn spawn(shards: &Shards, map: &str, config: &str) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let http = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let directory = shards.clusters[0].directory();
@@ -170,20 +181,22 @@ impl Proxy {
             .stderr(output)
             .spawn()
             .unwrap();
-        let mut proxy = Self { server, address, http, map: map_path, log };
-        proxy.wait_until_ready().await;
-        proxy
+        Self { server, address, http, map: map_path, log }
     }
 
-    async fn wait_until_ready(&mut self) {
+    /// It answers; false when another has taken its port.
+    async fn is_ready(&mut self) -> bool {
         let deadline = Instant::now() + READY_MAX;
         loop {
-            let Err(failure) = connect(&self.url()).await else { return };
+            let Err(failure) = connect(&self.url()).await else { return true };
             // The test's own credentials may be others: an answer of any kind is readiness.
             if failure.as_db_error().is_some_and(|said| said.code().code().starts_with("28")) {
-                return;
+                return true;
             }
             let ended = self.server.try_wait().unwrap().is_some();
+            if ended && self.log().contains("Address already in use") {
+                return false;
+            }
             assert!(
                 !ended && Instant::now() < deadline,
                 "pgmeridian serve is not ready: {failure}\n{}",

@@ -340,6 +340,18 @@ async fn encrypted_all_the_way() {
     let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     let row = client.query_one(sql, &[]).await.unwrap();
     assert!(row.get::<_, bool>(0), "{}", proxy.log());
+    // The connection is used again, and one that has ended is noticed before it is.
+    let worker =
+        async || -> i32 { client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0) };
+    let first = worker().await;
+    for _ in 0..20 {
+        assert_eq!(worker().await, first);
+    }
+    cluster
+        .execute(DATABASE, &format!("SELECT pg_terminate_backend({first}, 5000)"))
+        .await
+        .unwrap();
+    assert_ne!(worker().await, first);
     // A statement that is cancelled there, too.
     let cancel = client.cancel_token();
     tokio::spawn(async move {

@@ -101,6 +101,7 @@ async fn shards_are_reached_as_libpq_would_reach_them() {
     sslmode_means_what_it_means_to_libpq(&server).await;
     control_connections_and_cancel_requests_are_encrypted_too(&server).await;
     large_messages_are_not_cut(&server).await;
+    a_broken_handshake_is_no_end(&server).await;
     // Last, for it gives the server another certificate.
     certificates_and_channel_binding(&server).await;
 }
@@ -238,6 +239,32 @@ async fn control_connections_and_cancel_requests_are_encrypted_too(server: &Encr
     assert!(matches!(error, BackendError::Tls(_)), "{error}");
     let (packet, rest) = asked.await.unwrap();
     assert_eq!((&packet[..], rest.len()), (&[0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f][..], 0));
+}
+
+/// A server that promises TLS and then breaks off: who prefers it does without, who requires it fails.
+async fn a_broken_handshake_is_no_end(server: &Encrypted) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, real) = (listener.local_addr().unwrap().port(), server.cluster.port());
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut first = [0; 8];
+            socket.read_exact(&mut first).await.unwrap();
+            if first == [0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f] {
+                socket.write_all(b"S").await.unwrap();
+                continue;
+            }
+            let mut to = tokio::net::TcpStream::connect(("127.0.0.1", real)).await.unwrap();
+            to.write_all(&first).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut socket, &mut to).await });
+        }
+    });
+    let found = connect(&target("bot:bot", "localhost", port, ""), &[], TIMEOUT).await;
+    assert_eq!(outcome(found).await, "plain");
+    let found =
+        connect(&target("bot:bot", "localhost", port, "sslmode=require"), &[], TIMEOUT).await;
+    assert!(matches!(found, Err(BackendError::Connect(_))), "{found:?}");
 }
 
 /// Large questions and answers cross an encrypted connection whole.
