@@ -9,6 +9,8 @@
 )]
 
 mod check;
+mod control;
+mod import;
 mod route;
 mod serve;
 
@@ -19,7 +21,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::demo;
-use crate::map::ShardMap;
+use crate::map::{Fault, ShardMap};
+use crate::mapstore::control::SourceError;
 
 /// Checked, and found a difference or a fault.
 const FOUND: u8 = 1;
@@ -52,6 +55,16 @@ enum Command {
     /// Validate a shard map; all faults at once.
     #[command(after_help = "Example:\n  pgmeridian check shard-maps/directory.toml")]
     Check(check::Check),
+    /// Turn General Bots' config.csv into a shard map.
+    #[command(
+        after_help = "Example:\n  pgmeridian import config.csv -o shard-maps/bots.toml\n  pgmeridian check shard-maps/bots.toml"
+    )]
+    Import(import::Import),
+    /// Prepare a control database.
+    #[command(
+        after_help = "Example:\n  pgmeridian control install --url postgresql://ctl@10.0.0.1/control"
+    )]
+    Control(control::Control),
     /// Say where a statement would go, and why; offline.
     #[command(
         after_help = "Examples:\n  pgmeridian route --map shard-maps/directory.toml 'SELECT * FROM bots WHERE tenant_id = 42'\n  pgmeridian route --map shard-maps/hash.toml --param 42 'SELECT * FROM bots WHERE tenant_id = $1' --format json"
@@ -81,6 +94,8 @@ pub fn main() -> ExitCode {
         Command::Serve(words) => serve::run(&words),
         Command::Demo(words) => demo(&words),
         Command::Check(words) => check::run(&words),
+        Command::Import(words) => import::run(&words),
+        Command::Control(words) => control::run(&words),
         Command::Route(words) => route::run(&words),
     }
 }
@@ -110,24 +125,53 @@ fn demo(words: &Demo) -> ExitCode {
     }
 }
 
+/// Runs something that waits on servers.
+fn blocking(what: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(what),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(INTERNAL)
+        }
+    }
+}
+
 /// A map from its file; what is wrong with it goes to stderr.
 fn load_map(path: &Path) -> Result<ShardMap, ExitCode> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        eprintln!("error: {}: {error}", path.display());
-        ExitCode::from(WRONG)
-    })?;
-    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let text = read_text(path)?;
     let env = |name: &str| std::env::var(name).ok();
     match ShardMap::parse(&path.display().to_string(), &text, &env) {
         Ok((map, warnings)) => {
-            for warning in &warnings {
-                eprintln!("{}", warning.render(color));
-            }
+            print_faults(warnings.iter());
             Ok(map)
         }
         Err(faults) => {
-            eprintln!("{}", faults.render(color));
+            print_faults(faults.iter());
             Err(ExitCode::from(WRONG))
         }
     }
+}
+
+fn read_text(path: &Path) -> Result<String, ExitCode> {
+    std::fs::read_to_string(path).map_err(|error| {
+        eprintln!("error: {}: {error}", path.display());
+        ExitCode::from(WRONG)
+    })
+}
+
+/// Faults or warnings, to stderr.
+fn print_faults<'f>(faults: impl Iterator<Item = &'f Fault>) {
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    for fault in faults {
+        eprintln!("{}", fault.render(color));
+    }
+}
+
+/// Why there is no map, and the exit code for it.
+fn not_loaded(error: &SourceError) -> ExitCode {
+    match error {
+        SourceError::Faults(faults) => print_faults(faults.iter()),
+        error => eprintln!("error: {error}"),
+    }
+    ExitCode::from(WRONG)
 }

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use super::{INTERNAL, WRONG, load_map};
+use super::{INTERNAL, WRONG, not_loaded, print_faults};
 use crate::app::Server;
 use crate::config::{Config, LogFormat};
+use crate::mapstore::control::Source;
 use crate::observe;
 
 #[derive(clap::Args)]
@@ -42,15 +44,22 @@ pub(super) fn run(words: &Serve) -> ExitCode {
         config.http.address.clone_from(http);
     }
     observe::init_log(&config.log.level, config.log.format == LogFormat::Json);
-    let map = match load_map(&words.map) {
-        Ok(map) => map,
-        Err(code) => return code,
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(INTERNAL);
+        }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(serve(config, map, words)));
-    match outcome {
+    let source = Source::new(&words.map);
+    let map = match runtime.block_on(source.load()) {
+        Ok((map, warnings)) => {
+            print_faults(warnings.iter());
+            map
+        }
+        Err(error) => return not_loaded(&error),
+    };
+    match runtime.block_on(serve(config, map, source, words)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -59,13 +68,21 @@ pub(super) fn run(words: &Serve) -> ExitCode {
     }
 }
 
-async fn serve(config: Config, map: crate::map::ShardMap, words: &Serve) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    map: crate::map::ShardMap,
+    source: Arc<Source>,
+    words: &Serve,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let (shards, database) = (map.shards().len(), map.database().to_owned());
     let http = config.http.address.clone();
     let mut server = Server::start(config, map).await?;
+    let store = &server.shared().store;
+    source.accept(store).await;
+    tokio::spawn(Arc::clone(&source).follow(Arc::clone(store)));
     // Whoever did not ask for HTTP by name is not kept from serving because the usual port is taken.
     match server.serve_http(&http).await {
         Ok(http) => info!(%http, "health and metrics"),
@@ -84,13 +101,13 @@ async fn serve(config: Config, map: crate::map::ShardMap, words: &Serve) -> anyh
                 server.stop();
                 return Ok(());
             }
-            _ = hang_up.recv() => reload(&server, words).await,
+            _ = hang_up.recv() => reload(&server, &source).await,
         }
     }
 }
 
-/// SIGHUP: the certificate and the map file again, each of them all or nothing.
-async fn reload(server: &Server, words: &Serve) {
+/// SIGHUP: the certificate; the map file and the control tables: again, each of them all or nothing.
+async fn reload(server: &Server, source: &Source) {
     match server.reload_certificate() {
         Ok(true) => info!("the certificate for clients was read again"),
         Ok(false) => {}
@@ -98,10 +115,15 @@ async fn reload(server: &Server, words: &Serve) {
             error!(%error, "the certificate for clients can't be used; the old one stays");
         }
     }
-    let Ok(map) = load_map(&words.map) else {
-        return error!("the map has faults; the old one stays");
+    let map = match source.load().await {
+        Ok((map, _)) => map,
+        Err(error) => return error!("the map has faults; the old one stays\n{error}"),
     };
-    if let Err(error) = server.swap_map(map).await {
-        error!(%error, "the map was not swapped");
+    match server.shared().store.swap_if_whole(map, false).await {
+        Ok(world) => {
+            info!(version = world.map.version(), "the map was swapped");
+            source.accept(&server.shared().store).await;
+        }
+        Err(error) => error!(%error, "the map was not swapped"),
     }
 }

@@ -181,7 +181,7 @@ impl Worker {
     /// The pools for a world's shards. With a newer map, shards that have changed get new ones; what was
     /// leased from the old ones ends as it would have.
     fn pools_for(&self, world: &World) -> Arc<Pools> {
-        let version = world.map.version();
+        let version = world.map.shards_version();
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if pools.0 != version {
             let shards = world.map.shards().iter();
@@ -246,8 +246,8 @@ impl ClientPools {
         world: &World,
         shard: ShardId,
     ) -> Result<&Pool, SqlError> {
-        if self.map != world.map.version() {
-            self.map = world.map.version();
+        if self.map != world.map.shards_version() {
+            self.map = world.map.shards_version();
             self.pools = Some(worker.pools_for(world).of(&self.login));
         }
         self.pools

@@ -15,11 +15,18 @@ pub(super) struct Source {
     name: String,
     /// As long as the original, byte by byte, so that spans agree.
     masked: String,
+    /// Faults of the file come before those of tables.
+    rank: u8,
 }
 
 impl Source {
     pub(super) fn new(name: &str, text: &str) -> Self {
-        Self { name: name.to_owned(), masked: mask(text) }
+        Self { name: name.to_owned(), masked: mask(text), rank: 0 }
+    }
+
+    /// Rows of a table, written out.
+    pub(super) fn of_table(name: String, rows: &str, rank: u8) -> Self {
+        Self { name, masked: mask(rows), rank }
     }
 }
 
@@ -151,8 +158,19 @@ pub struct Faults(Vec<Fault>);
 
 impl Faults {
     pub(super) fn new(mut faults: Vec<Fault>) -> Self {
-        faults.sort_by_key(|fault| fault.span.start);
+        faults.sort_by_key(|fault| (fault.source.rank, fault.span.start));
         Self(faults)
+    }
+
+    /// The one fault of a map whose shards are in a control database that was not asked.
+    pub(super) fn needs_tables(name: &str, text: &str) -> Self {
+        let source = Arc::new(Source::new(name, text));
+        let at = text.find("[control]").unwrap_or_default();
+        let span = at..(at + "[control]".len()).min(text.len());
+        let message = "the shards of this map are in its control database, which was not asked";
+        let mut fault = Fault::new(Severity::Error, &source, span, message);
+        fault.hint("list them under [[shards]] too, for use without the control database");
+        Self(vec![fault])
     }
 
     /// How many there are.

@@ -12,10 +12,13 @@
 //! lookups, `place_new` and `[control]` are kept in the model, but nothing here acts on them yet.
 
 mod build;
+pub mod control;
 pub mod directory;
+pub mod entries;
 pub mod fault;
 pub mod geo;
 pub mod hash;
+pub mod import;
 pub mod model;
 pub mod place;
 pub mod placement;
@@ -29,6 +32,8 @@ mod tests;
 
 use rustc_hash::FxHashMap;
 
+pub use control::{Connection, OddTenant, ShardRow, Tables};
+pub use entries::{Entries, Moved};
 pub use fault::{Fault, Faults, did_you_mean};
 pub use model::{
     Control, CrossShardReads, CrossShardSnapshot, CrossShardWrites, DatabasePerKey, DatabaseRule,
@@ -40,6 +45,7 @@ pub use placement::{Placement, UNNAMED_COLUMN};
 pub use set::ShardSet;
 pub use target::{ConnectionTarget, Host, Password, SslMode};
 
+use build::Built;
 use model::TableRule;
 
 /// A shard: its index in the map, dense from 0 (not the map file's `id`).
@@ -60,6 +66,7 @@ pub const KEYS_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub struct ShardMap {
     version: u64,
+    shards_version: u64,
     database: String,
     default_shard: ShardId,
     routing: bool,
@@ -89,13 +96,90 @@ impl ShardMap {
         text: &str,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(Self, Vec<Fault>), Faults> {
-        build::build(name, text, env)
+        match build::build(name, text, env, None)? {
+            (Built::Map(map), warnings) => Ok((*map, warnings)),
+            (Built::NeedsTables, _) => Err(Faults::needs_tables(name, text)),
+        }
+    }
+
+    /// The same with what the control tables say: shards, ranges and directory are theirs, where the map has
+    /// a section `[control]`.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the file and of the tables at once.
+    pub fn parse_with(
+        name: &str,
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+        tables: &Tables,
+    ) -> Result<(Self, Vec<Fault>), Faults> {
+        match build::build(name, text, env, Some(tables))? {
+            (Built::Map(map), warnings) => Ok((*map, warnings)),
+            (Built::NeedsTables, _) => Err(Faults::needs_tables(name, text)),
+        }
+    }
+
+    /// Looks for faults as far as that is possible without the control database. `None` when the shards
+    /// are named there only, so that there is no map yet.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the file at once.
+    pub fn check(
+        name: &str,
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(Option<Self>, Vec<Fault>), Faults> {
+        build::build(name, text, env, None).map(|(built, warnings)| match built {
+            Built::Map(map) => (Some(*map), warnings),
+            Built::NeedsTables => (None, warnings),
+        })
+    }
+
+    /// The section `[control]` of a map's text, if it has one: where the tables are that
+    /// [`ShardMap::parse_with`] wants.
+    ///
+    /// # Errors
+    ///
+    /// The section's own faults; others are found by `parse_with`.
+    pub fn control_of(
+        name: &str,
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Option<Control>, Faults> {
+        build::control_of(name, text, env)
+    }
+
+    /// The version of the map at which its shards were last others; see [`ShardMap::succeeding`].
+    pub fn shards_version(&self) -> u64 {
+        self.shards_version
+    }
+
+    /// The same map as the successor of another. While the shards stay the same, whoever has connections to
+    /// them can keep them.
+    #[must_use]
+    pub fn succeeding(mut self, old: &Self, version: u64) -> Self {
+        self.version = version;
+        self.shards_version = if self.same_shards(old) { old.shards_version } else { version };
+        self
+    }
+
+    /// Whether both have the same shards in the same order at the same places.
+    fn same_shards(&self, other: &Self) -> bool {
+        self.shards.len() == other.shards.len()
+            && self
+                .shards
+                .iter()
+                .zip(&other.shards)
+                .all(|(a, b)| a.name == b.name && a.url == b.url && a.replicas == b.replicas)
     }
 
     /// The same map with another version; whoever swaps maps counts them.
     #[must_use]
     pub fn with_version(mut self, version: u64) -> Self {
         self.version = version;
+        self.shards_version = version;
         self
     }
 

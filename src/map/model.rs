@@ -346,10 +346,16 @@ pub struct Residency {
 }
 
 /// `[control]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
     /// The control database.
     pub url: ConnectionTarget,
     /// How often it is asked, besides LISTEN.
     pub poll: std::time::Duration,
+    /// The key that `tenant_shard_map` and the ranges of `shard_config` are of, where the map names it.
+    pub key: Option<String>,
+    /// Where what was read last is kept; next to the map when nothing is said.
+    pub cache: Option<String>,
+    /// The type of the key that the tables are of.
+    pub key_type: Option<KeyType>,
 }

@@ -26,6 +26,11 @@ pub struct Ranges(Vec<RangeEntry>);
 pub type Bound<'a> = Option<(KeyValue<'a>, bool)>;
 
 impl Ranges {
+    /// No interval: no key has a shard.
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Sorts the intervals.
     ///
     /// # Errors

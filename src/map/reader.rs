@@ -42,6 +42,17 @@ impl<'e> Reader<'e> {
         pushed(&mut self.faults, fault)
     }
 
+    /// Adds a fault about another text than the file.
+    pub(super) fn fault_in(
+        &mut self,
+        source: &Arc<Source>,
+        span: &Range<usize>,
+        message: impl Into<String>,
+    ) -> &mut Fault {
+        let fault = Fault::new(Severity::Error, source, span.clone(), message);
+        pushed(&mut self.faults, fault)
+    }
+
     /// Adds a warning.
     pub(super) fn warn(&mut self, span: &Range<usize>, message: impl Into<String>) -> &mut Fault {
         let fault = Fault::new(Severity::Warning, &self.source, span.clone(), message);
@@ -108,6 +119,11 @@ pub(super) struct Node<'t> {
 impl<'t> Node<'t> {
     pub(super) fn span(&self) -> Range<usize> {
         self.value.span()
+    }
+
+    /// A string field of a table, whatever else is in it; no fault is added.
+    pub(super) fn peek(&self, field: &str) -> Option<&'t str> {
+        self.value.get_ref().as_table()?.get(field)?.get_ref().as_str()
     }
 
     fn expected(&self, r: &mut Reader<'_>, what: &str) {

@@ -8,15 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 
 use crate::catalog::Catalog;
 use crate::map::ShardMap;
 
+pub mod control;
 mod read;
+mod stranded;
 
+pub use control::ControlStatus;
 pub use read::{ReadError, read_catalog};
+pub use stranded::{NotAsked, Stranded, stranded};
 
 /// A shard map and the catalog that goes with it.
 #[derive(Debug)]
@@ -37,6 +41,25 @@ pub struct Store {
     current: ArcSwap<World>,
     version: AtomicU64,
     reading: Mutex<Option<Instant>>,
+    control: ArcSwapOption<ControlStatus>,
+}
+
+/// Why a map was not swapped in.
+#[derive(Debug, thiserror::Error)]
+pub enum SwapError {
+    /// The schema can't be read from its default shard.
+    #[error("the schema can't be read from the default shard: {0}")]
+    Schema(#[from] ReadError),
+    /// It would not find rows that are there.
+    #[error("rows would be left behind: {}", sentences(.0))]
+    Stranded(Vec<Stranded>),
+    /// It can't be told whether it would.
+    #[error("{0}")]
+    NotAsked(#[from] NotAsked),
+}
+
+fn sentences(stranded: &[Stranded]) -> String {
+    stranded.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// A catalog that was read less than this ago is not read again because a table is unknown: a client
@@ -56,7 +79,59 @@ impl Store {
             current: ArcSwap::from_pointee(world),
             version: AtomicU64::new(1),
             reading: Mutex::new(None),
+            control: ArcSwapOption::empty(),
         }
+    }
+
+    /// How it is about the control database; none when the map has no section `[control]`.
+    pub fn control(&self) -> Option<Arc<ControlStatus>> {
+        self.control.load_full()
+    }
+
+    /// Makes known how it is about the control database.
+    pub(crate) fn set_control(&self, status: Option<ControlStatus>) {
+        self.control.store(status.map(Arc::new));
+    }
+
+    /// Swaps a map in, unless rows would be left behind where it does not look for them; `force` swaps all
+    /// the same. The schema is read anew.
+    ///
+    /// # Errors
+    ///
+    /// See [`SwapError`]; nothing is swapped then.
+    pub async fn swap_if_whole(&self, map: ShardMap, force: bool) -> Result<Arc<World>, SwapError> {
+        self.swap_checked(map, force, true).await
+    }
+
+    /// The same for a map of other control tables: the schema stays while the default shard stays.
+    pub(crate) async fn follow_map(&self, map: ShardMap) -> Result<Arc<World>, SwapError> {
+        self.swap_checked(map, false, false).await
+    }
+
+    async fn swap_checked(
+        &self,
+        map: ShardMap,
+        force: bool,
+        reread: bool,
+    ) -> Result<Arc<World>, SwapError> {
+        let mut reading = self.reading.lock().await;
+        let old = self.current();
+        let home = |map: &ShardMap| map.shard(map.default_shard()).map(|shard| shard.url.clone());
+        let stays = old.catalog_known && home(&old.map) == home(&map);
+        let catalog = if stays && !reread {
+            Arc::clone(&old.catalog)
+        } else {
+            let catalog = Arc::new(read_default(&map).await?);
+            *reading = Some(Instant::now());
+            catalog
+        };
+        if !force {
+            let stranded = stranded(&old.map, &map, &catalog).await?;
+            if !stranded.is_empty() {
+                return Err(SwapError::Stranded(stranded));
+            }
+        }
+        Ok(self.swap(|old, version| (Arc::new(map.succeeding(&old.map, version)), catalog)))
     }
 
     /// The current world's version.
@@ -78,7 +153,8 @@ impl Store {
         let mut reading = self.reading.lock().await;
         let catalog = read_default(&map).await?;
         *reading = Some(Instant::now());
-        Ok(self.swap(|_, version| (Arc::new(map.with_version(version)), Arc::new(catalog))))
+        Ok(self
+            .swap(|old, version| (Arc::new(map.succeeding(&old.map, version)), Arc::new(catalog))))
     }
 
     /// Reads the schema again, unless that was done since `seen` or only just now.

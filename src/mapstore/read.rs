@@ -4,7 +4,7 @@ use std::hash::BuildHasher as _;
 
 use tokio_postgres::SimpleQueryMessage;
 
-use crate::backend::{ControlError, control};
+use crate::backend::{Control, ControlError, control};
 use crate::catalog::Catalog;
 use crate::catalog::read::{
     READ_COLUMNS, READ_FUNCTIONS, READ_RELATIONS, READ_SEARCH_PATHS, READ_SETTINGS, Row,
@@ -37,13 +37,18 @@ impl From<tokio_postgres::Error> for ReadError {
 ///
 /// See [`ReadError`].
 pub async fn read_catalog(target: &ConnectionTarget) -> Result<Catalog, ReadError> {
-    let (client, connection) = control(&target.into(), CONNECT_TIMEOUT).await?;
+    let (client, connection) = connect(target).await?;
     let connection = tokio::spawn(connection);
     let result = read(&client).await;
     drop(client);
     // It ends with its client; whatever it had to say has been said to the queries.
     let _ = connection.await;
     result
+}
+
+/// A connection of the control side: its client, and what keeps it going.
+pub(super) async fn connect(target: &ConnectionTarget) -> Result<Control, ReadError> {
+    Ok(control(&target.into(), CONNECT_TIMEOUT).await?)
 }
 
 async fn read(client: &tokio_postgres::Client) -> Result<Catalog, ReadError> {

@@ -51,6 +51,8 @@ pub struct Metrics {
     pub map_reloads: AtomicU64,
     /// Maps that were refused.
     pub map_reload_errors: AtomicU64,
+    /// Times that the control database could not be read.
+    pub control_errors: AtomicU64,
 }
 
 /// Where a statement went, as the metrics count it.
@@ -141,6 +143,7 @@ impl Metrics {
             cancels: AtomicU64::new(0),
             map_reloads: AtomicU64::new(0),
             map_reload_errors: AtomicU64::new(0),
+            control_errors: AtomicU64::new(0),
         }
     }
 
@@ -152,7 +155,7 @@ impl Metrics {
         }
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 14] {
+    fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 15] {
         [
             ("shard_errors", "Errors that shards answered", &self.shard_errors),
             ("client_connects", "Clients that were accepted", &self.client_connects),
@@ -176,6 +179,11 @@ impl Metrics {
             ("cancels", "Cancel requests passed on", &self.cancels),
             ("map_reloads", "Maps that were swapped in", &self.map_reloads),
             ("map_reload_errors", "Maps that were refused", &self.map_reload_errors),
+            (
+                "control_errors",
+                "Times that the control database could not be read",
+                &self.control_errors,
+            ),
         ]
     }
 

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Names;
+use super::control::Feed;
 use super::strategies::{self, DirectoryParts, OtherwiseWord, Within};
 use super::tables::table_name;
 use crate::datum::KeyType;
@@ -136,7 +137,7 @@ fn key(
     let sections: Vec<(&str, Node<'_>)> =
         SECTIONS.into_iter().filter_map(|name| Some((name, fields.take(name)?))).collect();
     let section = |name| sections.iter().find(|(n, _)| *n == name).map(|(_, node)| node);
-    let parts = Parts {
+    let mut parts = Parts {
         hash: Section::read(section("hash"), |node| {
             let fields = node.fields(r)?;
             strategies::hash(r, names, fields, ty)
@@ -162,6 +163,10 @@ fn key(
             strategies::new_key_places(r, names, fields)
         }),
     };
+    let feed = names.feed.as_ref().filter(|feed| feed.key == name);
+    if let Some(feed) = feed {
+        feed_range(r, feed, word, &mut parts, section("range"));
+    }
     let span = fields.span.clone();
     let meant = fields.finish(r);
     if let Some(word) = word {
@@ -174,6 +179,50 @@ fn key(
         _ => None,
     };
     ReadKey { built, columns, tables }
+}
+
+/// Ranges come from `shard_config` where it is read, and entries from `tenant_shard_map`.
+fn feed_range(
+    r: &mut Reader<'_>,
+    feed: &Feed,
+    word: Option<Word>,
+    parts: &mut Parts,
+    range: Option<&Node<'_>>,
+) {
+    let otherwise = match &parts.directory {
+        Section::Read(directory) => {
+            if let Some(span) = &directory.entries_span {
+                r.fault(span, "the entries of this key are the rows of tenant_shard_map")
+                    .label("and here are others")
+                    .hint("insert these into tenant_shard_map, or take [control] out of the map");
+            }
+            Some(directory.otherwise)
+        }
+        Section::Absent | Section::Faulty => None,
+    };
+    if word == Some(Word::Range) || otherwise == Some(OtherwiseWord::Range) {
+        if let Some(node) = range {
+            r.fault(&node.key_span, "the ranges of this key are those of shard_config")
+                .label("and here are others")
+                .hint("write them into min_tenant_id and max_tenant_id, or take [control] out of the map");
+        }
+        parts.range = match &feed.ranges {
+            Some(ranges) => Section::Read(ranges.clone()),
+            None => Section::Faulty,
+        };
+    }
+    if let (Section::Read(directory), Some(entries)) = (&mut parts.directory, &feed.entries) {
+        directory.entries = entries.clone();
+    }
+    if word == Some(Word::Range)
+        && let Some(entries) = feed.entries.as_ref().filter(|entries| !entries.is_empty())
+    {
+        r.fault(
+            &feed.key_span,
+            format!("tenant_shard_map has {} rows, and this key has no directory", entries.len()),
+        )
+        .hint("write strategy = \"directory\" with otherwise = \"range\"");
+    }
 }
 
 /// Sub-tables that the strategy has no use for.
@@ -252,7 +301,7 @@ fn assemble(
     place: Place<'_>,
     word: Word,
     ty: KeyType,
-    parts: Parts,
+    mut parts: Parts,
 ) -> Option<Assembled> {
     let mut types = SmallVec::from_slice(&[ty]);
     let mut within_column = None;
@@ -264,6 +313,9 @@ fn assemble(
             (Strategy::Hash(hash), shards)
         }
         Word::Range => {
+            if names.open && matches!(parts.range, Section::Absent) {
+                parts.range = Section::Read(Ranges::none());
+            }
             let ranges = present(r, place, "range", parts.range)?;
             let shards = ranges.shards();
             (Strategy::Range(ranges), shards)
@@ -285,8 +337,11 @@ fn assemble(
         Word::Directory => {
             let listed = present(r, place, "directory", parts.directory)?;
             place_new = listed.place_new;
+            if names.open && matches!(parts.range, Section::Absent) {
+                parts.range = Section::Read(Ranges::none());
+            }
             let otherwise = otherwise(r, &listed, place.1, parts.hash, parts.range)?;
-            let directory = Directory { entries: listed.entries, otherwise };
+            let directory = Directory { entries: listed.entries, otherwise, homes: names.homes() };
             let shards = directory.shards();
             (Strategy::Directory(directory), shards)
         }

@@ -131,8 +131,10 @@ pub(super) fn control(r: &mut Reader<'_>, root: &mut Fields<'_>) -> Option<Contr
     let mut fields = root.table(r, "control")?;
     let url = fields.require("url").and_then(|node| url(r, &node));
     let poll = fields.take("poll").map_or(Some(POLL_DEFAULT), |node| duration(r, &node));
+    let key = fields.string(r, "key").map(|key| key.value);
+    let cache = fields.string(r, "cache").map(|cache| cache.value);
     fields.finish(r);
-    Some(Control { url: url?, poll: poll? })
+    Some(Control { url: url?, poll: poll?, key, cache, key_type: None })
 }
 
 /// `10s`, `500ms`, `2min`, `1h`.

@@ -9,6 +9,7 @@ use super::Names;
 use super::shards::region_label;
 use crate::datum::{KeyType, KeyValue};
 use crate::map::ShardId;
+use crate::map::entries::Entries;
 use crate::map::geo::{Geo, Region};
 use crate::map::hash::{Hash, SLOTS, VIRTUAL_NODES_DEFAULT, VIRTUAL_NODES_MAX};
 use crate::map::model::{DatabasePerKey, NewKeyPlaces, PlaceNew};
@@ -43,6 +44,19 @@ const TYPES: [(&str, KeyType); 6] = [
     ("uuid", KeyType::Uuid),
 ];
 
+const ALIASES: [(&str, KeyType); 4] = [
+    ("int8", KeyType::BigInt),
+    ("int4", KeyType::Integer),
+    ("int", KeyType::Integer),
+    ("int2", KeyType::SmallInt),
+];
+
+/// The type that a word means.
+pub(super) fn key_type_of(word: &str) -> Option<KeyType> {
+    let lower = word.to_lowercase();
+    TYPES.iter().chain(&ALIASES).find(|(known, _)| *known == lower).map(|(_, ty)| *ty)
+}
+
 /// A key's type.
 pub(super) fn key_type(r: &mut Reader<'_>, node: &Node<'_>) -> Option<KeyType> {
     let word = node.as_string(r);
@@ -55,13 +69,7 @@ pub(super) fn key_type(r: &mut Reader<'_>, node: &Node<'_>) -> Option<KeyType> {
             .hint("use text or varchar for the column");
         return None;
     }
-    let aliases = [
-        ("int8", KeyType::BigInt),
-        ("int4", KeyType::Integer),
-        ("int", KeyType::Integer),
-        ("int2", KeyType::SmallInt),
-    ];
-    if let Some((_, ty)) = aliases.iter().find(|(alias, _)| *alias == lower) {
+    if let Some((_, ty)) = ALIASES.iter().find(|(alias, _)| *alias == lower) {
         return Some(*ty);
     }
     node.choice(r, &TYPES)
@@ -413,7 +421,8 @@ pub(super) enum OtherwiseWord {
 
 /// `[keys.x.directory]`.
 pub(super) struct DirectoryParts {
-    pub(super) entries: FxHashMap<KeyValue<'static>, ShardId>,
+    pub(super) entries: Entries,
+    pub(super) entries_span: Option<std::ops::Range<usize>>,
     pub(super) otherwise: OtherwiseWord,
     pub(super) otherwise_span: std::ops::Range<usize>,
     pub(super) place_new: PlaceNew,
@@ -428,13 +437,16 @@ pub(super) fn directory(
     has_control: bool,
 ) -> Option<DirectoryParts> {
     let faults = r.faults.len();
-    let mut entries = FxHashMap::default();
-    for node in fields.entries_of(r, "entries") {
+    let mut entries = Entries::new(ty.unwrap_or(KeyType::Text));
+    let nodes = fields.entries_of(r, "entries");
+    let entries_span = nodes.first().map(|node| node.key_span.clone());
+    for node in nodes {
         let text = At { value: node.name.clone(), span: node.key_span.clone() };
         let key = key_value(r, &text, ty);
         let shard = node.string(r).and_then(|name| names.shard(r, &name));
-        let (Some(key), Some(shard)) = (key, shard) else { continue };
-        if entries.insert(key, shard).is_some() {
+        let home = shard.and_then(|shard| names.ids.get(usize::from(shard.0)));
+        let (Some(key), Some(home)) = (key, home) else { continue };
+        if entries.put(&key, *home).is_some() {
             r.fault(&node.key_span, format!("key {} is listed twice", node.name));
         }
     }
@@ -465,6 +477,7 @@ pub(super) fn directory(
     let otherwise = otherwise?;
     (r.faults.len() == faults).then_some(DirectoryParts {
         entries,
+        entries_span,
         otherwise,
         otherwise_span,
         place_new,

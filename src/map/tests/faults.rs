@@ -103,7 +103,7 @@ fn each_fault_is_told_once() {
     check("version = 3", "version = 0", &["version must be from 1 to 9223372036854775807"]);
     check("version = 3", "version = \"x\"", &["version must be an integer"]);
     check("default_shard = \"usa-east\"\n", "", &["default_shard is missing"]);
-    check("id = 1", "id = 70000", &["id must be from -32768 to 32767"]);
+    check("id = 1", "id = 70000", &["id must be from -32767 to 32767"]);
     check("name = \"usa-east\"\n", "", &["name is missing"]);
     check(
         "region = \"USA\"",

@@ -1,7 +1,9 @@
 //! Tests of maps as a whole: golden placements, soundness of sets, faults, the maps that are shipped.
 
+mod control;
 mod faults;
 mod golden;
+mod import;
 mod parts;
 mod shipped;
 mod tables;

@@ -1,0 +1,548 @@
+//! What a new map would leave behind: rows on shards where it does not look for them.
+//!
+//! Main type: [`Stranded`]. The old homes of keys that change shard are asked which tables hold rows of
+//! them. Whole keys are compared by both maps, so the answer is exact for every strategy; a directory or
+//! ranges narrow what is read, a hash reads every distinct key. Tables that hang on a lookup follow the
+//! lookup's source table, which is asked itself.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::read::{ReadError, connect};
+use crate::catalog::{Catalog, RelationKind, Table};
+use crate::datum::KeyValue;
+use crate::map::directory::{Directory, Otherwise};
+use crate::map::hash::Hash;
+use crate::map::range::{RangeEntry, Ranges};
+use crate::map::{Key, KeyId, Placement, Shard, ShardId, ShardMap, Strategy};
+
+/// So many keys are named; the others are counted.
+const NAMED_MAX: usize = 10;
+
+/// Keys asked for in one statement.
+const KEYS_AT_ONCE: usize = 5_000;
+
+/// A shard that takes longer is not asked on: the swap is refused, and can be forced.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Rows of a table that a new map would not find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranded {
+    /// The table, with its schema where that isn't public.
+    pub table: String,
+    /// The shard that holds the rows.
+    pub shard: String,
+    /// How many.
+    pub rows: u64,
+    /// Their keys, the first ones; none for a table without a key.
+    pub keys: Vec<String>,
+    /// How many more keys.
+    pub keys_more: u64,
+    /// Where the new map looks for them; none where it has no place for them.
+    pub to: Vec<String>,
+}
+
+impl fmt::Display for Stranded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, shard, rows, .. } = self;
+        write!(f, "table {table} has {rows} rows on shard {shard}")?;
+        if !self.keys.is_empty() {
+            write!(f, " with key {}", self.keys.join(", "))?;
+            if self.keys_more > 0 {
+                write!(f, " and {} more", self.keys_more)?;
+            }
+        }
+        if self.to.is_empty() {
+            f.write_str(", and the new map has no place for them")
+        } else {
+            write!(f, ", and the new map looks for them on {}", self.to.join(", "))
+        }
+    }
+}
+
+/// A shard that could not be asked what it holds.
+#[derive(Debug, thiserror::Error)]
+#[error("shard {shard} can't be asked whether it still holds rows that move: {error}")]
+pub struct NotAsked {
+    /// Which.
+    pub shard: String,
+    /// Why.
+    pub error: ReadError,
+}
+
+/// Which of a shard's rows to look at.
+#[derive(Debug, Clone, PartialEq)]
+enum Which {
+    All,
+    Keys(Vec<String>),
+    Between(Option<String>, Option<String>),
+}
+
+/// One thing to ask of a shard.
+struct Question<'a> {
+    table: &'a Table,
+    /// In the old map.
+    shard: ShardId,
+    /// Columns of the key that both maps know, by which rows are placed; none for any row at all.
+    columns: Vec<&'a str>,
+    /// The key in the old map, where it was sharded by the same one, and in the new one.
+    keys: Option<(Option<KeyId>, KeyId)>,
+    which: Which,
+    /// Where rows without a key belong now.
+    to: Vec<String>,
+}
+
+/// Asks the shards of the old map which rows the new one would not find.
+///
+/// # Errors
+///
+/// A shard that has something to say does not answer.
+pub async fn stranded(
+    old: &ShardMap,
+    new: &ShardMap,
+    catalog: &Catalog,
+) -> Result<Vec<Stranded>, NotAsked> {
+    let mut questions = Vec::new();
+    let deltas = Deltas::of(old, new);
+    for table in catalog.tables.values() {
+        // What is a part of another is asked through it.
+        if table.kind == RelationKind::Table && table.parents.is_empty() {
+            ask_of(old, new, &deltas, table, &mut questions);
+        }
+    }
+    questions.sort_by(|a, b| {
+        let key = |q: &Question<'_>| (q.shard, q.table.schema.clone(), q.table.name.clone());
+        key(a).cmp(&key(b))
+    });
+    let mut found: Vec<Stranded> = Vec::new();
+    let mut open: Option<(ShardId, Client)> = None;
+    for question in &questions {
+        let Some(shard) = old.shard(question.shard) else { continue };
+        let not_asked = |error| NotAsked { shard: shard.name.clone(), error };
+        if open.as_ref().is_none_or(|(at, _)| *at != question.shard) {
+            open = Some((question.shard, dial(shard).await.map_err(not_asked)?));
+        }
+        let Some((_, client)) = &open else { continue };
+        let held = answer(client, old, new, shard, question).await.map_err(not_asked)?;
+        match (held, found.last_mut()) {
+            (Some(held), Some(last)) if last.table == held.table && last.shard == held.shard => {
+                merge(last, held);
+            }
+            (Some(held), _) => found.push(held),
+            (None, _) => {}
+        }
+    }
+    Ok(found)
+}
+
+fn merge(into: &mut Stranded, held: Stranded) {
+    into.rows += held.rows;
+    into.keys_more += held.keys_more;
+    for key in held.keys {
+        note(&mut into.keys, &mut into.keys_more, key);
+    }
+    for to in held.to {
+        if !into.to.contains(&to) {
+            into.to.push(to);
+        }
+    }
+}
+
+fn note(keys: &mut Vec<String>, more: &mut u64, key: String) {
+    if keys.len() < NAMED_MAX {
+        keys.push(key);
+    } else {
+        *more += 1;
+    }
+}
+
+async fn dial(shard: &Shard) -> Result<Client, ReadError> {
+    let (client, connection) = connect(&shard.url).await?;
+    tokio::spawn(connection);
+    let timeout = ANSWER_TIMEOUT.as_millis();
+    let settings =
+        format!("SET statement_timeout = {timeout}; SET default_transaction_read_only = on");
+    client.batch_execute(&settings).await?;
+    Ok(client)
+}
+
+/// The same shard in another map: the one of the same id.
+fn same(from: &ShardMap, shard: ShardId, to: &ShardMap) -> Option<ShardId> {
+    let id = from.shard(shard)?.id;
+    let at = to.shards().iter().position(|shard| shard.id == id)?;
+    u16::try_from(at).ok().map(ShardId)
+}
+
+fn id_of(map: &ShardMap, shard: ShardId) -> Option<i16> {
+    map.shard(shard).map(|shard| shard.id)
+}
+
+/// For each key of the old map that the new one has too: which of its keys may have another shard.
+struct Deltas(Vec<Option<Delta>>);
+
+/// A key in the new map, and which of its values may have another shard, by the old one.
+type Delta = (KeyId, Vec<(ShardId, Which)>);
+
+impl Deltas {
+    fn of(old: &ShardMap, new: &ShardMap) -> Self {
+        let delta = |key: &Key| {
+            let at = new.key_named(&key.name)?;
+            let other = new.key(at).filter(|other| other.types == key.types)?;
+            Some((at, moved(old, key, new, other)))
+        };
+        Self(old.keys().iter().map(delta).collect())
+    }
+
+    fn key(&self, key: KeyId) -> Option<&Delta> {
+        self.0.get(usize::from(key.0))?.as_ref()
+    }
+}
+
+fn everywhere_of(key: &Key) -> Vec<(ShardId, Which)> {
+    key.shards.iter().map(|shard| (shard, Which::All)).collect()
+}
+
+/// Which keys may have another shard, by their old one. Rather too many: each is placed by both maps.
+fn moved(old: &ShardMap, key: &Key, new: &ShardMap, other: &Key) -> Vec<(ShardId, Which)> {
+    match (&key.strategy, &other.strategy) {
+        (Strategy::Hash(a), Strategy::Hash(b)) if same_hash(old, a, new, b) => Vec::new(),
+        (Strategy::Range(a), Strategy::Range(b)) => moved_ranges(old, a, new, b),
+        (Strategy::Directory(a), Strategy::Directory(b)) => {
+            moved_entries(old, a, new, b).unwrap_or_else(|| everywhere_of(key))
+        }
+        (Strategy::Database(_), _) => Vec::new(),
+        _ => everywhere_of(key),
+    }
+}
+
+fn same_hash(old: &ShardMap, a: &Hash, new: &ShardMap, b: &Hash) -> bool {
+    let same_shards = |a: &[ShardId], b: &[ShardId]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| id_of(old, *a) == id_of(new, *b))
+    };
+    match (a, b) {
+        (Hash::Modulo(a), Hash::Modulo(b)) | (Hash::Postgres(a), Hash::Postgres(b)) => {
+            same_shards(a, b)
+        }
+        (Hash::Md5 { prefix: p, shards: a }, Hash::Md5 { prefix: q, shards: b }) => {
+            p == q && same_shards(a, b)
+        }
+        (Hash::Slots(a), Hash::Slots(b)) => same_shards(a, b),
+        (Hash::Consistent { prefix: p, ring: a }, Hash::Consistent { prefix: q, ring: b }) => {
+            p == q
+                && a.len() == b.len()
+                && a.iter()
+                    .zip(b)
+                    .all(|((x, a), (y, b))| x == y && id_of(old, *a) == id_of(new, *b))
+        }
+        _ => false,
+    }
+}
+
+/// `None` when it can't be narrowed down.
+fn moved_entries(
+    old: &ShardMap,
+    a: &Directory,
+    new: &ShardMap,
+    b: &Directory,
+) -> Option<Vec<(ShardId, Which)>> {
+    let mut moved = match (&a.otherwise, &b.otherwise) {
+        (Otherwise::Refuse, _) => Vec::new(),
+        (Otherwise::Range(a), Otherwise::Range(b)) => moved_ranges(old, a, new, b),
+        (Otherwise::Hash(a), Otherwise::Hash(b)) if same_hash(old, a, new, b) => Vec::new(),
+        _ => return None,
+    };
+    let mut by_shard: Vec<Vec<String>> = vec![Vec::new(); old.shards().len()];
+    for entry in b.entries.moved_since(&a.entries) {
+        let Ok(from) = a.place_of(&entry.key) else { continue };
+        if let Some(keys) = by_shard.get_mut(usize::from(from.0)) {
+            keys.push(entry.key.to_string());
+        }
+    }
+    // A directory's rows stay where they are when their shard's place in the map is another one; shards
+    // that are gone have theirs, by their ids.
+    let gone = |id: i16| !new.shards().iter().any(|shard| shard.id == id);
+    for (home, _) in a.entries.homes().filter(|(home, _)| gone(*home)) {
+        let at = old.shards().iter().position(|shard| shard.id == home);
+        if let Some(at) = at.and_then(|at| u16::try_from(at).ok()) {
+            moved.push((ShardId(at), Which::All));
+        }
+    }
+    for (at, keys) in (0..).zip(by_shard) {
+        moved.extend(
+            keys.chunks(KEYS_AT_ONCE).map(|keys| (ShardId(at), Which::Keys(keys.to_vec()))),
+        );
+    }
+    Some(moved)
+}
+
+fn moved_ranges(old: &ShardMap, a: &Ranges, new: &ShardMap, b: &Ranges) -> Vec<(ShardId, Which)> {
+    let mut moved = Vec::new();
+    for entry in a.entries() {
+        let id = id_of(old, entry.shard);
+        let stay: Vec<&RangeEntry> =
+            b.entries().iter().filter(|other| id_of(new, other.shard) == id).collect();
+        let whole = stay.iter().any(|other| other.from == entry.from && other.to == entry.to);
+        if whole {
+            continue;
+        }
+        let pieces = integers_left(entry, &stay).unwrap_or_else(|| {
+            let text = |end: &Option<KeyValue<'_>>| end.as_ref().map(ToString::to_string);
+            vec![(text(&entry.from), text(&entry.to))]
+        });
+        moved.extend(pieces.into_iter().map(|(from, to)| (entry.shard, Which::Between(from, to))));
+    }
+    moved
+}
+
+type Piece = (Option<String>, Option<String>);
+
+/// What is left of a range of integers without others, which don't overlap and ascend.
+fn integers_left(range: &RangeEntry, others: &[&RangeEntry]) -> Option<Vec<Piece>> {
+    let end = |end: &Option<KeyValue<'_>>, open: i64| match end {
+        None => Some(open),
+        Some(KeyValue::Int(value)) => Some(*value),
+        Some(_) => None,
+    };
+    let (mut from, to) =
+        (i128::from(end(&range.from, i64::MIN)?), i128::from(end(&range.to, i64::MAX)?));
+    let mut left = Vec::new();
+    let mut put = |from: i128, to: i128| {
+        if from <= to {
+            left.push((Some(from.to_string()), Some(to.to_string())));
+        }
+    };
+    for other in others {
+        let start = i128::from(end(&other.from, i64::MIN)?);
+        let stop = i128::from(end(&other.to, i64::MAX)?);
+        if stop < from || start > to {
+            continue;
+        }
+        put(from, start - 1);
+        from = stop + 1;
+    }
+    put(from, to);
+    Some(left)
+}
+
+/// The shards that hold a table's rows.
+fn holders(map: &ShardMap, placement: &Placement<'_>) -> Vec<ShardId> {
+    match placement {
+        Placement::Sharded { key, .. } => map.key_shards(*key).iter().collect(),
+        Placement::Single(shard) => vec![*shard],
+        Placement::Unlisted => vec![map.default_shard()],
+        Placement::Reference => map.all_shards().iter().collect(),
+        // Asked through its source table; and what can't be reached can't be lost.
+        Placement::Lookup { .. } | Placement::Unusable(_) => Vec::new(),
+    }
+}
+
+fn ask_of<'a>(
+    old: &ShardMap,
+    new: &ShardMap,
+    deltas: &Deltas,
+    table: &'a Table,
+    questions: &mut Vec<Question<'a>>,
+) {
+    let (before, after) = (old.placement(table), new.placement(table));
+    let names = |shards: &[ShardId]| -> Vec<String> {
+        shards.iter().map(|shard| new.shard_name(*shard).to_owned()).collect()
+    };
+    let column = |at: &u16| table.columns.get(usize::from(*at)).map(|c| c.name.as_str());
+    match (&before, &after) {
+        (Placement::Sharded { key, columns }, Placement::Sharded { key: to, columns: others }) => {
+            let names: Vec<&str> = others.iter().filter_map(column).collect();
+            let (keys, asked) = match deltas.key(*key) {
+                Some((same, moved)) if same == to && columns == others => {
+                    ((Some(*key), *to), moved.clone())
+                }
+                // By another column or key now: every row may be elsewhere.
+                _ => {
+                    let all = holders(old, &before).into_iter().map(|shard| (shard, Which::All));
+                    ((None, *to), all.collect())
+                }
+            };
+            for (shard, which) in asked {
+                let columns = names.clone();
+                questions.push(Question {
+                    table,
+                    shard,
+                    columns,
+                    keys: Some(keys),
+                    which,
+                    to: Vec::new(),
+                });
+            }
+        }
+        (_, Placement::Sharded { key, columns }) => {
+            for shard in holders(old, &before) {
+                questions.push(Question {
+                    table,
+                    shard,
+                    columns: columns.iter().filter_map(column).collect(),
+                    keys: Some((None, *key)),
+                    which: Which::All,
+                    to: Vec::new(),
+                });
+            }
+        }
+        // What is everywhere is on any shard that it is to be on; a new shard is `check --live`'s to see.
+        (Placement::Reference, _) | (_, Placement::Lookup { .. } | Placement::Unusable(_)) => {}
+        (_, Placement::Reference | Placement::Single(_) | Placement::Unlisted) => {
+            let now = holders(new, &after);
+            for shard in holders(old, &before) {
+                let stays = same(old, shard, new);
+                if now.len() == 1 && stays == now.first().copied() {
+                    continue;
+                }
+                // Rows that are on one shard are not the same rows on all.
+                let to = names(&now);
+                questions.push(Question {
+                    table,
+                    shard,
+                    columns: Vec::new(),
+                    keys: None,
+                    which: Which::All,
+                    to,
+                });
+            }
+        }
+    }
+}
+
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+impl Question<'_> {
+    fn sql(&self, old: &ShardMap) -> String {
+        let table = format!("{}.{}", quote(&self.table.schema), quote(&self.table.name));
+        let columns: Vec<String> = self.columns.iter().map(|column| quote(column)).collect();
+        let mut conditions = Vec::new();
+        if let Some(column) = columns.first() {
+            conditions.push(format!("{column} IS NOT NULL"));
+            match &self.which {
+                Which::All => {}
+                Which::Keys(keys) => {
+                    let keys: Vec<String> = keys.iter().map(|key| literal(key)).collect();
+                    conditions.push(format!("{column} IN ({})", keys.join(", ")));
+                }
+                Which::Between(from, to) => {
+                    conditions
+                        .extend(from.iter().map(|from| format!("{column} >= {}", literal(from))));
+                    conditions.extend(to.iter().map(|to| format!("{column} <= {}", literal(to))));
+                }
+            }
+        }
+        let everywhere = old.everywhere_rows().iter();
+        conditions.extend(
+            everywhere
+                .filter(|rule| rule.schema == self.table.schema && rule.table == self.table.name)
+                .map(|rule| format!("({}) IS NOT TRUE", rule.predicate)),
+        );
+        let condition =
+            if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
+        if columns.is_empty() {
+            return format!("SELECT count(*) FROM {table} WHERE {condition}");
+        }
+        let texts: Vec<String> = columns.iter().map(|column| format!("{column}::text")).collect();
+        let columns = columns.join(", ");
+        format!(
+            "SELECT count(*), {} FROM {table} WHERE {condition} GROUP BY {columns}",
+            texts.join(", ")
+        )
+    }
+}
+
+/// What a shard answers: rows that both maps don't place on it any more.
+async fn answer(
+    client: &Client,
+    old: &ShardMap,
+    new: &ShardMap,
+    shard: &Shard,
+    question: &Question<'_>,
+) -> Result<Option<Stranded>, ReadError> {
+    let table = &question.table;
+    let name = match table.schema.as_str() {
+        "public" => table.name.clone(),
+        schema => format!("{schema}.{}", table.name),
+    };
+    let mut held = Stranded {
+        table: name,
+        shard: shard.name.clone(),
+        rows: 0,
+        keys: Vec::new(),
+        keys_more: 0,
+        to: question.to.clone(),
+    };
+    for message in client.simple_query(&question.sql(old)).await? {
+        let SimpleQueryMessage::Row(row) = message else { continue };
+        let rows = row.get(0).and_then(|count| count.parse::<u64>().ok()).unwrap_or_default();
+        let Some((before, after)) = question.keys else {
+            held.rows += rows;
+            continue;
+        };
+        let texts: Vec<&str> = (1..row.len()).filter_map(|at| row.get(at)).collect();
+        let placed = |map: &ShardMap, key: KeyId| {
+            let types = &map.key(key)?.types;
+            let values: Vec<KeyValue<'_>> = texts
+                .iter()
+                .zip(types)
+                .filter_map(|(text, ty)| KeyValue::from_text(*ty, text).ok())
+                .collect();
+            map.place_row(key, &values).ok()
+        };
+        // A row that the old map did not find either is no worse off.
+        let was_here = before
+            .is_none_or(|key| placed(old, key).and_then(|at| id_of(old, at)) == Some(shard.id));
+        let now = placed(new, after);
+        if !was_here || now.and_then(|at| id_of(new, at)) == Some(shard.id) {
+            continue;
+        }
+        held.rows += rows;
+        note(&mut held.keys, &mut held.keys_more, texts.join(", "));
+        if let Some(now) = now {
+            let to = new.shard_name(now).to_owned();
+            if !held.to.contains(&to) {
+                held.to.push(to);
+            }
+        }
+    }
+    Ok((held.rows > 0).then_some(held))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_range() {
+        let range = |from: Option<i64>, to: Option<i64>| RangeEntry {
+            from: from.map(KeyValue::Int),
+            to: to.map(KeyValue::Int),
+            shard: ShardId(0),
+        };
+        let check = |whole: RangeEntry, others: &[RangeEntry], expect: &str| {
+            let others: Vec<&RangeEntry> = others.iter().collect();
+            let left = integers_left(&whole, &others).unwrap();
+            let left: Vec<String> = left
+                .into_iter()
+                .map(|(from, to)| format!("{}-{}", from.unwrap(), to.unwrap()))
+                .collect();
+            assert_eq!(left.join(" "), expect);
+        };
+        let one = || range(Some(1), Some(100));
+        check(one(), &[], "1-100");
+        check(one(), &[range(Some(1), Some(50))], "51-100");
+        check(one(), &[range(Some(-5), Some(10)), range(Some(20), Some(30))], "11-19 31-100");
+        check(one(), &[range(Some(50), None)], "1-49");
+        check(one(), &[range(None, None)], "");
+        check(one(), &[range(Some(101), None)], "1-100");
+        check(range(Some(1), None), &[range(None, Some(9))], &format!("10-{}", i64::MAX));
+    }
+}

@@ -1,0 +1,370 @@
+//! The map from control tables, with a real control database: installed, followed, away, full of nonsense.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use pgmeridian::demo::cluster::{Cluster, Options};
+use support::{Proxy, Shards, connect};
+use tokio_postgres::Client;
+
+const TABLES: &str = "
+    CREATE TABLE tenants (id bigint PRIMARY KEY, name text NOT NULL);
+    CREATE TABLE notes (id bigint PRIMARY KEY, tenant_id bigint NOT NULL, body text);";
+
+fn run(words: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_pgmeridian")).args(words).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+/// Waits for something that takes a moment; how long it took.
+async fn eventually(what: &str, mut is: impl AsyncFnMut() -> Result<(), String>) -> Duration {
+    let begun = Instant::now();
+    loop {
+        let Err(why) = is().await else { return begun.elapsed() };
+        assert!(begun.elapsed() < Duration::from_secs(15), "{what} did not happen: {why}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Shards, and a control database of its own that tells where they are.
+struct Controlled {
+    shards: Shards,
+    cluster: Cluster,
+}
+
+impl Controlled {
+    async fn new() -> Self {
+        let shards = Shards::databases(3);
+        shards.run_on_all(TABLES).await;
+        let cluster = Cluster::start(&Options::named("control")).unwrap();
+        let (code, _, err) = run(&["control", "install", "--url", &cluster.url(), "--yes"]);
+        assert_eq!(code, 0, "{err}");
+        let own = Self { shards, cluster };
+        let client = own.control().await;
+        for (id, name) in (1_i16..).zip(own.shards.names()) {
+            let (url, min) = (own.shards.url(name).to_owned(), i64::from(id) * 1000);
+            client
+                .execute(
+                    "INSERT INTO shard_config VALUES ($1, $2, 'dc', $3, $4, true, $5, $6)",
+                    &[&id, &name[..3].to_uppercase(), &url, &(id == 1), &min, &(min + 999)],
+                )
+                .await
+                .unwrap();
+        }
+        own
+    }
+
+    async fn control(&self) -> Client {
+        connect(&self.cluster.url()).await.unwrap()
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.shards.first().directory().join("control.cache")
+    }
+
+    fn map(&self) -> String {
+        let mut map = format!(
+            "version = 1\ndatabase = \"bots\"\n\
+             [keys.tenant]\ncolumns = [\"tenant_id\"]\ntables = {{ tenants = \"id\" }}\n\
+             type = \"bigint\"\nstrategy = \"directory\"\ndirectory = {{ otherwise = \"range\" }}\n\
+             [control]\nurl = \"{}\"\npoll = \"1s\"\ncache = \"{}\"\n",
+            self.cluster.url(),
+            self.cache().display()
+        );
+        for (id, name) in (1..).zip(self.shards.names()) {
+            let _ = write!(map, "[[shards]]\nid = {id}\nname = \"{name}\"\n");
+        }
+        map
+    }
+
+    async fn serve(&self) -> Proxy {
+        Proxy::start(&self.shards, &self.map()).await
+    }
+}
+
+/// Where a tenant's rows go, by EXPLAIN (ROUTE).
+async fn home(client: &Client, tenant: i64) -> String {
+    let sql =
+        format!("EXPLAIN (ROUTE, FORMAT JSON) SELECT * FROM notes WHERE tenant_id = {tenant}");
+    let row = match client.query_one(&sql, &[]).await {
+        Ok(row) => row,
+        Err(error) => return error.to_string(),
+    };
+    let route: serde_json::Value = serde_json::from_str(&row.get::<_, Json>(0).0).unwrap();
+    match route["shards"].as_array().map(Vec::as_slice) {
+        Some([only]) => only.as_str().unwrap().to_owned(),
+        _ => route["reason"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// A json column, as text.
+struct Json(String);
+
+impl<'a> tokio_postgres::types::FromSql<'a> for Json {
+    fn from_sql(
+        _: &tokio_postgres::types::Type,
+        raw: &'a [u8],
+    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(std::str::from_utf8(raw)?.to_owned()))
+    }
+
+    fn accepts(_: &tokio_postgres::types::Type) -> bool {
+        true
+    }
+}
+
+async fn becomes(client: &Client, tenant: i64, expect: &str) -> Duration {
+    eventually(expect, async || {
+        let found = home(client, tenant).await;
+        if found == expect { Ok(()) } else { Err(found) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn install_says_what_it_does_and_does_it_once() {
+    let cluster = Cluster::start(&Options::named("control")).unwrap();
+    let (code, out, err) = run(&["control", "install", "--url", &cluster.url()]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("CREATE TABLE tenant_shard_map") && err.contains("nothing was done"));
+    assert!(!out.contains("bot:bot") && !err.contains("bot:bot"));
+    let client = connect(&cluster.url()).await.unwrap();
+    let there = "SELECT to_regclass('shard_config') IS NOT NULL";
+    assert!(!client.query_one(there, &[]).await.unwrap().get::<_, bool>(0));
+    // botserver's own tables may be there, with rows.
+    client
+        .batch_execute(
+            "CREATE TABLE shard_config (shard_id smallint PRIMARY KEY, region_code char(3) NOT NULL, \
+             datacenter varchar(32) NOT NULL, connection_string text NOT NULL, \
+             is_primary boolean DEFAULT false, is_active boolean DEFAULT true, \
+             min_tenant_id bigint NOT NULL, max_tenant_id bigint NOT NULL); \
+             INSERT INTO shard_config VALUES (1, 'USA', 'dc', 'x', true, true, 1, 2)",
+        )
+        .await
+        .unwrap();
+    let (code, _, err) = run(&["control", "install", "--url", &cluster.url(), "--yes"]);
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = run(&["control", "install", "--url", &cluster.url(), "--yes"]);
+    assert!(code == 0 && err.contains("everything is there"), "{err}");
+
+    // Each statement is one version and says what it changed.
+    let changed = async |sql: &str| {
+        client.batch_execute("DELETE FROM pgmeridian.map_change").await.unwrap();
+        client.batch_execute(sql).await.unwrap();
+        let sql = "SELECT coalesce(tenant, shards::text) FROM pgmeridian.map_change ORDER BY 1";
+        let rows = client.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect::<Vec<String>>().join(" ")
+    };
+    let insert = "INSERT INTO tenant_shard_map SELECT g, 1, 'USA' FROM generate_series(1, 3) g";
+    assert_eq!(changed(insert).await, "1 2 3");
+    assert_eq!(
+        changed("UPDATE tenant_shard_map SET tenant_id = 4 WHERE tenant_id = 3").await,
+        "3 4"
+    );
+    assert_eq!(changed("DELETE FROM tenant_shard_map WHERE tenant_id > 99").await, "");
+    assert_eq!(changed("DELETE FROM tenant_shard_map WHERE tenant_id > 1").await, "2 4");
+    assert_eq!(changed("TRUNCATE tenant_shard_map").await, "false");
+    assert_eq!(changed("UPDATE shard_config SET datacenter = 'x'").await, "true");
+    let many = "INSERT INTO tenant_shard_map SELECT g, 1, 'USA' FROM generate_series(1, 10001) g";
+    assert_eq!(changed(many).await, "false");
+    let (code, _, err) =
+        run(&["control", "install", "--url", "postgresql://bot:s3cret@127.0.0.1:1/x"]);
+    assert!(code == 1 && !err.contains("s3cret"), "{err}");
+    let (code, _, err) = run(&["control", "install", "--url", "s3cret"]);
+    assert!(code == 2 && !err.contains("s3cret"), "{err}");
+}
+
+#[tokio::test]
+async fn the_tables_are_followed() {
+    let own = Controlled::new().await;
+    let control = own.control().await;
+    // So seldom that only notifications can be what is seen here.
+    let map = own.map().replace("poll = \"1s\"", "poll = \"300s\"");
+    let proxy = Proxy::start(&own.shards, &map).await;
+    let client = proxy.connect().await;
+    assert_eq!(home(&client, 1000).await, "usa-east");
+    assert_eq!(home(&client, 3999).await, "deu");
+    // A row wins over the range; it comes, changes and goes.
+    let mut took = Vec::new();
+    for (sql, expect) in [
+        ("INSERT INTO tenant_shard_map VALUES (1500, 3, 'DEU')", "deu"),
+        ("UPDATE tenant_shard_map SET shard_id = 2 WHERE tenant_id = 1500", "usa-west"),
+        ("DELETE FROM tenant_shard_map", "usa-east"),
+        (
+            "INSERT INTO tenant_shard_map SELECT g, 3, 'DEU' FROM generate_series(1400, 1500) g",
+            "deu",
+        ),
+        ("TRUNCATE tenant_shard_map", "usa-east"),
+        (
+            "UPDATE shard_config SET max_tenant_id = 1499 WHERE shard_id = 1; \
+          UPDATE shard_config SET min_tenant_id = 1500 WHERE shard_id = 2",
+            "usa-west",
+        ),
+    ] {
+        control.batch_execute(sql).await.unwrap();
+        took.push(becomes(&client, 1500, expect).await);
+    }
+    eprintln!("from the tables to the proxy: {took:?}");
+    // Clients' statements went on all the time, on the same connections where the shards stayed.
+    client.batch_execute("INSERT INTO notes VALUES (1, 1500, 'x')").await.unwrap();
+
+    // Faulty tables change nothing, and the truth is told without a secret.
+    let seen = proxy.log().len();
+    control
+        .batch_execute("UPDATE shard_config SET max_tenant_id = 2000 WHERE shard_id = 1")
+        .await
+        .unwrap();
+    eventually("the fault in the log", async || {
+        let log = proxy.log().split_off(seen);
+        if log.contains("the ranges of shard_id 1 and 2 overlap") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    control.batch_execute("INSERT INTO tenant_shard_map VALUES (2500, 3, 'DEU')").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        (home(&client, 2500).await, home(&client, 1600).await),
+        ("usa-west".to_owned(), "usa-west".to_owned())
+    );
+    control
+        .batch_execute("UPDATE shard_config SET max_tenant_id = 1499 WHERE shard_id = 1")
+        .await
+        .unwrap();
+    becomes(&client, 2500, "deu").await;
+
+    // Tables that are gone, or not what they were, change nothing either.
+    control.batch_execute("ALTER TABLE tenant_shard_map RENAME TO elsewhere").await.unwrap();
+    control.batch_execute("UPDATE shard_config SET datacenter = 'y'").await.unwrap();
+    eventually("the missing table in the log", async || {
+        let log = proxy.log();
+        if log.contains("table tenant_shard_map does not exist") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    assert_eq!(home(&client, 2500).await, "deu");
+    control.batch_execute("ALTER TABLE elsewhere RENAME TO tenant_shard_map").await.unwrap();
+    control.batch_execute("UPDATE tenant_shard_map SET shard_id = 1").await.unwrap();
+    becomes(&client, 2500, "usa-east").await;
+    assert!(!proxy.log().contains("bot:bot"), "{}", proxy.log());
+}
+
+#[tokio::test]
+async fn rows_are_not_left_behind() {
+    let own = Controlled::new().await;
+    let control = own.control().await;
+    let proxy = own.serve().await;
+    let client = proxy.connect().await;
+    client
+        .batch_execute(
+            "INSERT INTO notes VALUES (1, 1500, 'x'); INSERT INTO notes VALUES (2, 1500, 'y')",
+        )
+        .await
+        .unwrap();
+    let seen = proxy.log().len();
+    control
+        .batch_execute("INSERT INTO tenant_shard_map VALUES (1500, 3, 'DEU'), (1600, 2, 'USA')")
+        .await
+        .unwrap();
+    eventually("the refusal in the log", async || {
+        let log = proxy.log().split_off(seen);
+        let expect = "table notes has 2 rows on shard usa-east with key 1500, and the new map looks for them on deu";
+        if log.contains(expect) { Ok(()) } else { Err(log) }
+    })
+    .await;
+    assert_eq!(home(&client, 1600).await, "usa-east");
+    // Once they are where the tables want them, the map follows by itself.
+    let east = own.shards.direct("usa-east").await;
+    let deu = own.shards.direct("deu").await;
+    deu.batch_execute("INSERT INTO notes VALUES (1, 1500, 'x'), (2, 1500, 'y')").await.unwrap();
+    east.batch_execute("DELETE FROM notes").await.unwrap();
+    becomes(&client, 1500, "deu").await;
+    assert_eq!(
+        client.query("SELECT * FROM notes WHERE tenant_id = 1500", &[]).await.unwrap().len(),
+        2
+    );
+    assert_eq!(home(&client, 1600).await, "usa-west");
+}
+
+#[tokio::test]
+async fn without_the_control_database_the_last_good_map_goes_on() {
+    let mut own = Controlled::new().await;
+    let control = own.control().await;
+    control.batch_execute("INSERT INTO tenant_shard_map VALUES (1500, 3, 'DEU')").await.unwrap();
+    let first = own.serve().await;
+    let client = first.connect().await;
+    control.batch_execute("INSERT INTO tenant_shard_map VALUES (1501, 3, 'DEU')").await.unwrap();
+    becomes(&client, 1501, "deu").await;
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(own.cache()).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+
+    own.cluster.stop();
+    client.batch_execute("INSERT INTO notes VALUES (1, 1501, 'x')").await.unwrap();
+    // A proxy starts without it, and one with nothing kept does not.
+    let second = own.serve().await;
+    let other = second.connect().await;
+    assert_eq!(home(&other, 1501).await, "deu");
+    assert_eq!(
+        other.query("SELECT * FROM notes WHERE tenant_id = 1501", &[]).await.unwrap().len(),
+        1
+    );
+    assert!(second.log().contains("can't be read"), "{}", second.log());
+    let bare = own.map().replace("control.cache", "no.cache");
+    let (code, _, err) = run(&[
+        "serve",
+        "--map",
+        write(&own, "bare.toml", &bare).to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+    ]);
+    assert!(code == 2 && err.contains("the control database bot@127.0.0.1"), "{code} {err}");
+
+    // It comes back, with changes: both proxies follow.
+    own.cluster.start_again().unwrap();
+    let control = own.control().await;
+    control
+        .batch_execute("UPDATE tenant_shard_map SET shard_id = 2 WHERE tenant_id = 1500")
+        .await
+        .unwrap();
+    becomes(&client, 1500, "usa-west").await;
+    becomes(&other, 1500, "usa-west").await;
+
+    // A proxy that starts over tables full of nonsense uses what was good last.
+    eventually("the cache", async || {
+        let kept = std::fs::read_to_string(own.cache()).unwrap();
+        if kept.contains("tenant\t1500\t2") { Ok(()) } else { Err(kept) }
+    })
+    .await;
+    control.batch_execute("UPDATE shard_config SET connection_string = 'nonsense'").await.unwrap();
+    let third = own.serve().await;
+    let client = third.connect().await;
+    assert_eq!(home(&client, 1500).await, "usa-west");
+    assert!(third.log().contains("connection_string: not a PostgreSQL URL"), "{}", third.log());
+}
+
+fn write(own: &Controlled, name: &str, text: &str) -> PathBuf {
+    let path = own.shards.first().directory().join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Without `control install` the tables are read again and again.
+#[tokio::test]
+async fn tables_without_triggers_are_polled() {
+    let own = Controlled::new().await;
+    let control = own.control().await;
+    control.batch_execute("DROP SCHEMA pgmeridian CASCADE").await.unwrap();
+    let proxy = own.serve().await;
+    let client = proxy.connect().await;
+    control.batch_execute("INSERT INTO tenant_shard_map VALUES (1500, 3, 'DEU')").await.unwrap();
+    becomes(&client, 1500, "deu").await;
+}
