@@ -63,11 +63,21 @@ fn grown(used: usize) -> usize {
     ((used + 1) * GROWN_PERCENT / 100).max(SLOTS_MIN)
 }
 
-/// Slots in the order of a search, each with its index.
-fn probe<S>(slots: &[S], hash: u64) -> impl Iterator<Item = (usize, &S)> {
-    let (before, after) = slots.split_at(first_slot(hash, slots.len()).min(slots.len()));
-    let start = before.len();
-    (start..).zip(after).chain((0..).zip(before))
+/// The first slot in the order of a search that is what is looked for; there is always a free one.
+#[inline]
+fn probe<S: Copy>(slots: &[S], hash: u64, is: impl Fn(S) -> bool) -> Option<(usize, S)> {
+    let mut at = first_slot(hash, slots.len());
+    for _ in 0..slots.len() {
+        let slot = *slots.get(at)?;
+        if is(slot) {
+            return Some((at, slot));
+        }
+        at += 1;
+        if at == slots.len() {
+            at = 0;
+        }
+    }
+    None
 }
 
 /// A page of keys of a fixed length.
@@ -95,9 +105,8 @@ impl<const N: usize> Slot<N> {
 impl<const N: usize> Fixed<N> {
     /// The slot of a key, or the free one where it belongs.
     fn slot(&self, hash: u64, key: &[u8; N]) -> Option<usize> {
-        probe(&self.slots, hash)
-            .find(|(_, slot)| slot.home() == FREE || slot.key == *key)
-            .map(|(at, _)| at)
+        let found = probe(&self.slots, hash, |slot| slot.home() == FREE || slot.key == *key);
+        found.map(|(at, _)| at)
     }
 
     fn rebuilt(&self, slots: usize, without: Option<&[u8; N]>) -> Self {
@@ -136,15 +145,8 @@ impl<const N: usize> Page for Fixed<N> {
 
     #[inline]
     fn find(&self, hash: u64, key: &[u8; N]) -> Option<i16> {
-        for (_, slot) in probe(&self.slots, hash) {
-            if slot.home() == FREE {
-                return None;
-            }
-            if slot.key == *key {
-                return Some(slot.home());
-            }
-        }
-        None
+        let found = probe(&self.slots, hash, |slot| slot.key == *key || slot.home() == FREE);
+        found.map(|(_, slot)| slot.home()).filter(|home| *home != FREE)
     }
 
     fn put(&mut self, hash: u64, key: &[u8; N], home: i16) -> Option<i16> {
@@ -201,7 +203,7 @@ fn tag(hash: u64) -> u16 {
 }
 
 impl Texts {
-    fn text(&self, at: u32) -> &str {
+    fn bytes(&self, at: u32) -> &[u8] {
         let mut rest = self.memory.get(at as usize..).unwrap_or_default();
         let (mut length, mut shift) = (0usize, 0u32);
         while let [byte, tail @ ..] = rest {
@@ -212,7 +214,11 @@ impl Texts {
                 break;
             }
         }
-        rest.get(..length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+        rest.get(..length).unwrap_or_default()
+    }
+
+    fn text(&self, at: u32) -> &str {
+        std::str::from_utf8(self.bytes(at)).unwrap_or_default()
     }
 
     /// Appends a text with no more memory than an eighth to spare.
@@ -232,12 +238,12 @@ impl Texts {
         at as u32
     }
 
-    fn slot(&self, hash: u64, key: &str) -> Option<usize> {
-        probe(&self.slots, hash)
-            .find(|(_, slot)| {
-                slot.home == FREE || (slot.tag == tag(hash) && self.text(slot.at) == key)
-            })
-            .map(|(at, _)| at)
+    #[inline]
+    fn slot(&self, hash: u64, key: &str) -> Option<(usize, TextSlot)> {
+        let tag = tag(hash);
+        probe(&self.slots, hash, |slot| {
+            slot.home == FREE || (slot.tag == tag && self.bytes(slot.at) == key.as_bytes())
+        })
     }
 
     fn rebuilt(&self, slots: usize, without: Option<&str>) -> Self {
@@ -250,8 +256,7 @@ impl Texts {
     }
 
     fn fill(&mut self, hash: u64, key: &str, home: i16) -> Option<i16> {
-        let index = self.slot(hash, key)?;
-        let slot = *self.slots.get(index)?;
+        let (index, slot) = self.slot(hash, key)?;
         let at = if slot.home == FREE { self.append(key) } else { slot.at };
         *self.slots.get_mut(index)? = TextSlot { at, tag: tag(hash), home };
         if slot.home != FREE {
@@ -273,7 +278,7 @@ impl Page for Texts {
 
     #[inline]
     fn find(&self, hash: u64, key: &str) -> Option<i16> {
-        let slot = self.slots.get(self.slot(hash, key)?)?;
+        let (_, slot) = self.slot(hash, key)?;
         (slot.home != FREE).then_some(slot.home)
     }
 
