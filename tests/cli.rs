@@ -113,9 +113,36 @@ fn a_refusal_is_data_and_exit_code_1() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["serve", "demo", "check", "route"] {
-        let (code, out, _) = run(&[command, "--help"]);
+    for command in ["serve", "demo", "check", "route", "import", "control", "control install"] {
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let (code, out, _) = run(&words);
         assert_eq!(code, 0);
         assert!(out.contains("Example"), "{command}: {out}");
     }
+}
+
+#[test]
+fn import_turns_config_csv_into_a_map() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(
+        file("config.csv"),
+        "name,value\nshard-strategy,range\nshard-ranges,0-9:shard1,10-:shard2\n\
+         shard-1-primary,postgresql://gb@127.0.0.1:5501/gb\n\
+         shard-2-primary,postgresql://gb@127.0.0.1:5502/gb\nshard-retention-months,12\n",
+    )
+    .unwrap();
+    let (code, out, err) = run(&["import", &file("config.csv"), "-o", &file("map.toml")]);
+    assert_eq!((code, out.as_str()), (0, ""), "{err}");
+    assert!(err.contains("note: shard-retention-months has no equivalent"), "{err}");
+    let (code, out, err) = run(&["check", &file("map.toml")]);
+    assert!(code == 0 && out.contains("2 shards, default \"shard1\""), "{out}{err}");
+    let route = "SELECT * FROM bots WHERE tenant_id = 10";
+    let (_, out, err) = run(&["route", "--map", &file("map.toml"), route]);
+    assert!(out.contains("Shards: shard2"), "{out}{err}");
+    let (code, _, err) = run(&["import", &file("config.csv"), "-o", &file("map.toml")]);
+    assert!(code == 2 && err.contains("exists"), "{err}");
+    std::fs::write(file("config.csv"), "shard-strategy,time\n").unwrap();
+    let (code, out, err) = run(&["import", &file("config.csv")]);
+    assert!(code == 2 && out.is_empty() && err.contains("time has no equivalent"), "{err}");
 }

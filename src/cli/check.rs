@@ -1,33 +1,83 @@
 //! `pgmeridian check`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{FOUND, load_map};
+use super::{FOUND, blocking, print_faults, read_text};
+use crate::map::ShardMap;
+use crate::mapstore::control::{Source, SourceError};
+use crate::mapstore::live;
 
 #[derive(clap::Args)]
 pub(super) struct Check {
     /// The map file.
     #[arg(value_name = "MAP")]
     map: PathBuf,
+    /// Also ask the shards, and the control database if there is one: reachable, same schema, keys, unique
+    /// indexes, sequences, versions, collations.
+    #[arg(long)]
+    live: bool,
 }
 
 pub(super) fn run(words: &Check) -> ExitCode {
-    let map = match load_map(&words.map) {
-        Ok(map) => map,
-        // Looking for faults and finding some is what it is for; a file that isn't there is wrong usage.
-        Err(_) if words.map.is_file() => return ExitCode::from(FOUND),
+    if words.live {
+        return blocking(check_live(&words.map));
+    }
+    let text = match read_text(&words.map) {
+        Ok(text) => text,
         Err(code) => return code,
     };
+    let name = words.map.display().to_string();
+    match ShardMap::check(&name, &text, &|name| std::env::var(name).ok()) {
+        Ok((map, warnings)) => {
+            print_faults(warnings.iter());
+            match map {
+                Some(map) => print_map(&words.map, &map),
+                None => println!(
+                    "{name}: ok as far as the file goes; its shards are in the control database, which --live asks"
+                ),
+            }
+            ExitCode::SUCCESS
+        }
+        Err(faults) => {
+            print_faults(faults.iter());
+            ExitCode::from(FOUND)
+        }
+    }
+}
+
+fn print_map(path: &Path, map: &ShardMap) {
     let keys: Vec<String> =
         map.keys().iter().map(|key| format!("{} ({})", key.name, key.strategy.name())).collect();
     println!(
         "{}: ok: database \"{}\", {} shards, default \"{}\", keys: {}",
-        words.map.display(),
+        path.display(),
         map.database(),
         map.shards().len(),
         map.shard_name(map.default_shard()),
         if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }
     );
+}
+
+async fn check_live(path: &Path) -> ExitCode {
+    let (map, warnings) = match Source::without_cache(path).load().await {
+        Ok(loaded) => loaded,
+        Err(error @ SourceError::File { .. }) => return super::not_loaded(&error),
+        Err(error) => {
+            super::not_loaded(&error);
+            return ExitCode::from(FOUND);
+        }
+    };
+    print_faults(warnings.iter());
+    let findings = live::check(&map).await;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let faults = findings.iter().filter(|finding| finding.fault).count();
+    if faults > 0 {
+        eprintln!("{}: {faults} faults on the shards", path.display());
+        return ExitCode::from(FOUND);
+    }
+    print_map(path, &map);
     ExitCode::SUCCESS
 }

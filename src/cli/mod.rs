@@ -53,7 +53,9 @@ enum Command {
     #[command(after_help = "Examples:\n  pgmeridian demo\n  pgmeridian demo --tour")]
     Demo(Demo),
     /// Validate a shard map; all faults at once.
-    #[command(after_help = "Example:\n  pgmeridian check shard-maps/directory.toml")]
+    #[command(
+        after_help = "Examples:\n  pgmeridian check shard-maps/directory.toml\n  pgmeridian check --live shard-maps/directory.toml"
+    )]
     Check(check::Check),
     /// Turn General Bots' config.csv into a shard map.
     #[command(

@@ -15,6 +15,7 @@ use crate::catalog::Catalog;
 use crate::map::ShardMap;
 
 pub mod control;
+pub mod live;
 mod read;
 mod stranded;
 

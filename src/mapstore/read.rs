@@ -51,7 +51,8 @@ pub(super) async fn connect(target: &ConnectionTarget) -> Result<Control, ReadEr
     Ok(control(&target.into(), CONNECT_TIMEOUT).await?)
 }
 
-async fn read(client: &tokio_postgres::Client) -> Result<Catalog, ReadError> {
+/// The schema, in one snapshot.
+pub(super) async fn read(client: &tokio_postgres::Client) -> Result<Catalog, ReadError> {
     let search_paths = rows(client, READ_SEARCH_PATHS).await?;
     client
         .batch_execute(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {READ_SETTINGS}"))
@@ -66,7 +67,8 @@ async fn read(client: &tokio_postgres::Client) -> Result<Catalog, ReadError> {
     Ok(catalog.with_search_paths(&search_paths))
 }
 
-async fn rows(
+/// A query's rows as text.
+pub(super) async fn rows(
     client: &tokio_postgres::Client,
     sql: &str,
 ) -> Result<Vec<Row>, tokio_postgres::Error> {

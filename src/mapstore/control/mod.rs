@@ -36,6 +36,8 @@ const FULL_READ_SHARE: u32 = 20;
 /// A map file, and the control tables behind it.
 pub struct Source {
     path: PathBuf,
+    /// What was good last is kept on disk, and used when there is nothing newer.
+    keeps: bool,
     state: Mutex<State>,
 }
 
@@ -105,7 +107,12 @@ fn env(name: &str) -> Option<String> {
 impl Source {
     /// A map file's.
     pub fn new(path: &Path) -> Arc<Self> {
-        Arc::new(Self { path: path.to_owned(), state: Mutex::default() })
+        Arc::new(Self { path: path.to_owned(), keeps: true, state: Mutex::default() })
+    }
+
+    /// A map file's, to look at the control database as it is now: nothing is kept, nor taken from what is.
+    pub fn without_cache(path: &Path) -> Self {
+        Self { path: path.to_owned(), keeps: false, state: Mutex::default() }
     }
 
     /// The map file.
@@ -133,7 +140,7 @@ impl Source {
         if state.control.as_ref() != Some(&control) {
             let path = control.cache.as_ref().map_or_else(|| beside(&self.path), PathBuf::from);
             *state = State {
-                cache: Some(Cache::at(path)),
+                cache: self.keeps.then(|| Cache::at(path)),
                 control: Some(control.clone()),
                 ..State::default()
             };
