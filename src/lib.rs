@@ -24,6 +24,7 @@
 //! | [`session`] | the client's protocol state: transaction, settings, prepared statements | no |
 //! | [`plan`] | analysis + parameters + map → a plan, or a refusal by name | no |
 //! | [`merge`] | many row streams → one | no |
+//! | [`lookup`] | ids that lead to keys: what is known of them | no |
 //! | [`sql`] | what a statement says; never knows the map | no |
 //! | [`map`] | which shard owns a key | no |
 //! | [`catalog`] | what the schema says | no |
@@ -94,6 +95,7 @@ pub mod error;
 pub mod exec;
 pub mod frontend;
 pub mod http;
+pub mod lookup;
 pub mod map;
 pub mod mapstore;
 pub mod merge;

@@ -183,7 +183,7 @@ pub struct NewKeyPlaces {
 }
 
 /// `[lookups.x]`: an id that leads to a key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lookup {
     /// Its name.
     pub name: String,
@@ -202,7 +202,7 @@ pub struct Lookup {
 }
 
 /// The table that a lookup asks on a miss.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookupSource {
     /// `schema.name`.
     pub table: String,

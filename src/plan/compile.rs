@@ -12,6 +12,7 @@ use super::insert::{self, InsertPlan};
 use super::refusal::{Construct, Refusal};
 use super::restrict::Restrict;
 use super::splice::Site;
+use super::via::{self, IdColumn, Via};
 use super::{many, workspace};
 use crate::catalog::{RelationKind, Table};
 use crate::datum::KeyType;
@@ -49,6 +50,8 @@ pub(super) struct Occurrence {
     pub(super) types: SmallVec<[KeyType; 2]>,
     /// What every row that matters meets.
     pub(super) restrict: Restrict,
+    /// Ids that lead to the key.
+    pub(super) vias: Vec<Via>,
     /// What is done with it.
     pub(super) role: Role,
     /// Where a predicate can be added.
@@ -97,6 +100,21 @@ pub(super) struct KeyAssignment {
     pub(super) column: String,
 }
 
+/// An assignment to a column with an id that leads to a key.
+#[derive(Clone, Debug)]
+pub(super) struct IdAssignment {
+    /// The occurrence that is updated, if its keys are those of the rows that change.
+    pub(super) occurrence: Option<usize>,
+    /// The column.
+    pub(super) id: IdColumn,
+    /// The new id, if it is a constant.
+    pub(super) value: Option<Scalar>,
+    /// The table.
+    pub(super) table: String,
+    /// The column's name.
+    pub(super) column: String,
+}
+
 /// What the functions that a query calls ask for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Functions {
@@ -131,6 +149,8 @@ pub(super) struct Query {
     pub(super) view_written: Option<String>,
     /// Assignments to keys.
     pub(super) assignments: Vec<KeyAssignment>,
+    /// Assignments to ids that lead to keys.
+    pub(super) id_assignments: Vec<IdAssignment>,
     /// What functions ask for.
     pub(super) functions: Functions,
     /// The driving occurrence, if the answer is the union of the shards' answers.
@@ -162,6 +182,7 @@ impl Query {
             reference_written: None,
             view_written: None,
             assignments: Vec::new(),
+            id_assignments: Vec::new(),
             functions: functions(analysis, map),
             many: Err(Construct::NotColocated(String::new(), String::new())),
             workspace: Err(Construct::NotColocated(String::new(), String::new())),
@@ -262,11 +283,28 @@ impl Query {
                     self.unplaced.push(unplaced(refusal, false));
                 }
             },
-            Placement::Lookup { name, .. } => {
-                let table = table.name.clone();
-                let refusal = Refusal::Lookup { table, lookup: name.to_owned() };
-                self.unplaced.push(unplaced(refusal, false));
-            }
+            Placement::Lookup { name, .. } => match via::home(map, name) {
+                Some(_) if command == Some("INSERT") => {}
+                Some(key) => {
+                    let found = via::of_occurrence(map, facts, id, table, key);
+                    self.occurrences.push(Occurrence {
+                        source: id,
+                        table: Arc::clone(table),
+                        key,
+                        columns: SmallVec::new(),
+                        types: types_of(map, key),
+                        restrict: Restrict::Any,
+                        vias: found,
+                        role: command.map_or(Role::Read, Role::Write),
+                        site: site(analysis, id, source, command),
+                    });
+                }
+                None => {
+                    let table = table.name.clone();
+                    let refusal = Refusal::Lookup { table, lookup: name.to_owned() };
+                    self.unplaced.push(unplaced(refusal, false));
+                }
+            },
             Placement::Unusable(why) => {
                 let refusal = Refusal::UnusableTable { table: table.name.clone(), why };
                 self.unplaced.push(unplaced(refusal, command.is_some()));
@@ -288,6 +326,7 @@ impl Query {
                     columns,
                     types,
                     restrict,
+                    vias: via::of_occurrence(map, facts, id, table, key),
                     role: command.map_or(Role::Read, Role::Write),
                     site: site(analysis, id, source, command),
                 });
@@ -346,14 +385,39 @@ impl Query {
         else {
             return;
         };
-        let Placement::Sharded { columns, .. } = map.placement(table) else { return };
+        let occurrence = self.occurrences.iter().position(|o| o.source == target);
+        let (key, columns) = match map.placement(table) {
+            Placement::Sharded { key, columns } => (key, columns),
+            Placement::Lookup { name, .. } => match via::home(map, name) {
+                Some(key) => (key, SmallVec::new()),
+                None => return,
+            },
+            _ => return,
+        };
+        let ids = via::id_columns(map, table, key);
+        for assignment in &assignments {
+            let Some(id) = ids.iter().find(|id| id.column == assignment.column) else { continue };
+            let itself = ColumnRef { source: target, column: assignment.column };
+            if columns.contains(&id.column) || assignment.value == Expr::Column(itself) {
+                continue;
+            }
+            self.id_assignments.push(IdAssignment {
+                occurrence: occurrence.filter(|_| provable),
+                id: id.clone(),
+                value: match &assignment.value {
+                    Expr::Scalar(scalar) => Some(scalar.clone()),
+                    _ => None,
+                },
+                table: table.name.clone(),
+                column: column_name(table, assignment.column),
+            });
+        }
         for assignment in assignments {
             let Some(part) = columns.iter().position(|c| *c == assignment.column) else { continue };
             let itself = ColumnRef { source: target, column: assignment.column };
             if assignment.value == Expr::Column(itself) {
                 continue;
             }
-            let occurrence = self.occurrences.iter().position(|o| o.source == target);
             self.assignments.push(KeyAssignment {
                 occurrence: occurrence.filter(|_| provable),
                 part,

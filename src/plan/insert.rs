@@ -15,6 +15,7 @@ use super::refusal::Refusal;
 use super::restrict::{Region, Restrict};
 use super::scope::{Resolved, key_name};
 use super::splice::{Edits, value_sql};
+use super::via::{self, IdCells, IdColumn};
 use super::{Ground, query};
 use crate::catalog::Table;
 use crate::datum::{Decoded, KeyType, KeyValue};
@@ -35,6 +36,8 @@ pub(super) struct InsertPlan {
     /// The key's columns.
     columns: SmallVec<[u16; 2]>,
     types: SmallVec<[KeyType; 2]>,
+    /// The columns with ids that lead to the key. A table without key columns is placed by the first.
+    ids: SmallVec<[IdColumn; 2]>,
     rows: Rows,
     /// ON CONFLICT DO UPDATE: a row that is there already is changed, whatever its key.
     updates: bool,
@@ -43,7 +46,7 @@ pub(super) struct InsertPlan {
 #[derive(Clone, Debug)]
 enum Rows {
     /// VALUES. `columns_end` is where a key column could be added.
-    Values { rows: Vec<(Cells, u32)>, columns_end: Option<u32> },
+    Values { rows: Vec<Row>, columns_end: Option<u32> },
     /// A query's rows meet this; `follows` is an occurrence that they have their key from.
     Query { restrict: Restrict, follows: Option<usize> },
     /// The key's part has no value at all.
@@ -51,6 +54,15 @@ enum Rows {
 }
 
 type Cells = SmallVec<[Cell; 2]>;
+
+/// One row of VALUES.
+#[derive(Clone, Debug)]
+struct Row {
+    cells: Cells,
+    ids: IdCells,
+    /// Where a value can be added.
+    end: u32,
+}
 
 /// What a row has for a part of the key.
 #[derive(Clone, Debug)]
@@ -80,7 +92,18 @@ pub(super) fn compile(
     else {
         return Vec::new();
     };
-    let Placement::Sharded { key, columns } = map.placement(table) else { return Vec::new() };
+    let (key, columns, ids) = match map.placement(table) {
+        Placement::Sharded { key, columns } => (key, columns, via::id_columns(map, table, key)),
+        Placement::Lookup { name, column } => match via::home(map, name) {
+            Some(key) => {
+                let mut ids = via::id_columns(map, table, key);
+                ids.retain(|id| id.column == column);
+                (key, SmallVec::new(), ids)
+            }
+            None => return Vec::new(),
+        },
+        _ => return Vec::new(),
+    };
     let types = types_of(map, key);
     let updates = matches!(
         &block.kind,
@@ -91,6 +114,7 @@ pub(super) fn compile(
         key,
         columns: columns.clone(),
         types: types.clone(),
+        ids: ids.clone(),
         rows,
         updates,
     };
@@ -102,7 +126,14 @@ pub(super) fn compile(
                 .collect();
             let rows = match &insert.rows {
                 InsertRows::Values(rows) => Rows::Values {
-                    rows: rows.iter().map(|(row, end)| (cells(row, &at), *end)).collect(),
+                    rows: rows
+                        .iter()
+                        .map(|(row, end)| Row {
+                            cells: cells(row, &at),
+                            ids: via::cells(row, &insert.columns, &ids),
+                            end: *end,
+                        })
+                        .collect(),
                     columns_end: insert.columns_end,
                 },
                 InsertRows::Query(query) => {
@@ -121,7 +152,7 @@ pub(super) fn compile(
                         .iter()
                         .map(|column| listed.iter().position(|c| c == column))
                         .collect();
-                    Some(plan(merge_row(facts, id, values, &at)))
+                    Some(plan(merge_row(facts, id, values, &at, via::cells(values, listed, &ids))))
                 }
                 MergeAction::Update(_) | MergeAction::Delete | MergeAction::Nothing => None,
             })
@@ -170,14 +201,21 @@ fn query_rows(
     Rows::Query { restrict, follows }
 }
 
-fn merge_row(facts: &Facts<'_>, merge: BlockId, values: &[Expr], at: &[Option<usize>]) -> Rows {
+fn merge_row(
+    facts: &Facts<'_>,
+    merge: BlockId,
+    values: &[Expr],
+    at: &[Option<usize>],
+    ids: IdCells,
+) -> Rows {
     if at.iter().all(|at| {
         matches!(
             at.and_then(|at| values.get(at)),
             None | Some(Expr::Scalar(_) | Expr::Default | Expr::Other | Expr::Excluded(_))
         )
     }) {
-        return Rows::Values { rows: vec![(cells(values, at), 0)], columns_end: None };
+        let row = Row { cells: cells(values, at), ids, end: 0 };
+        return Rows::Values { rows: vec![row], columns_end: None };
     }
     let context = facts.context_of_block(merge);
     let mut all = Vec::new();
@@ -230,10 +268,10 @@ impl InsertPlan {
             Rows::Values { rows, columns_end } => {
                 let mut shards = ShardSet::new();
                 let mut fills = false;
-                for (cells, end) in rows {
-                    let (key, filled) = self.row_key(ground, cells, *columns_end, stored, scope)?;
+                for row in rows {
+                    let (key, filled) = self.row_key(ground, row, *columns_end, stored, scope)?;
                     if let Some(text) = filled {
-                        edits.insert(*end, format!(", {text}"));
+                        edits.insert(row.end, format!(", {text}"));
                         fills = true;
                     }
                     self.check_scope(ground.map, scope, &key)?;
@@ -272,14 +310,18 @@ impl InsertPlan {
     fn row_key<'v>(
         &self,
         ground: &Ground<'_>,
-        cells: &Cells,
+        row: &Row,
         columns_end: Option<u32>,
         stored: &Constants<'v>,
         scope: &Resolved<'v>,
     ) -> Result<(SmallVec<[KeyValue<'v>; 2]>, Option<String>), SqlError> {
-        let mut key = SmallVec::new();
+        let mut key: SmallVec<[KeyValue<'v>; 2]> = SmallVec::new();
         let mut filled = None;
-        for (part, (cell, ty)) in cells.iter().zip(&self.types).enumerate() {
+        let led = match ground.solo {
+            Some(_) => Vec::new(),
+            None => via::led(&self.ids, &row.ids, stored, scope.lookups)?,
+        };
+        for (part, (cell, ty)) in row.cells.iter().zip(&self.types).enumerate() {
             let refuse = |default| {
                 let (table, column) = (self.table.name.clone(), self.column(part));
                 SqlError::from(Refusal::KeyExpression { table, column, default })
@@ -296,20 +338,44 @@ impl InsertPlan {
                 Cell::Default => return Err(refuse(true)),
                 Cell::Expression => return Err(refuse(false)),
                 Cell::Missing => {
-                    let fill = scope.key(self.key).filter(|_| {
-                        part == 0 && columns_end.is_some() && ground.map.policy().fill_keys
-                    });
-                    match fill {
+                    let may = part == 0 && columns_end.is_some() && ground.map.policy().fill_keys;
+                    let own = scope.key(self.key).map(|key| key.value);
+                    match own.or(led.first().map(|led| &led.key)).filter(|_| may) {
                         Some(fill) => {
-                            filled = Some(value_sql(*ty, fill.value));
-                            key.push(fill.value.clone());
+                            filled = Some(value_sql(*ty, fill));
+                            key.push(fill.clone());
                         }
                         None => return Err(self.missing(part)),
                     }
                 }
             }
         }
-        Ok((key, filled))
+        if self.columns.is_empty() {
+            match led.first() {
+                Some(led) => key.push(led.key.clone()),
+                None if ground.solo.is_some() => {}
+                None => {
+                    let (table, column) = (self.table.name.clone(), self.column(0));
+                    return Err(Refusal::LookupMiss { table, column }.into());
+                }
+            }
+        }
+        match led.iter().find(|led| key.first().is_some_and(|key| *key != led.key)) {
+            Some(led) => Err(self.led_elsewhere(ground.map, led, &key)),
+            None => Ok((key, filled)),
+        }
+    }
+
+    /// 22023: an id of the row leads to another key than the row's own.
+    fn led_elsewhere(&self, map: &ShardMap, led: &via::Led, key: &[KeyValue<'_>]) -> SqlError {
+        let name = key_name(map, self.key);
+        let own = key.first().map(ToString::to_string).unwrap_or_default();
+        let column = column_name(&self.table, led.column);
+        Refusal::SourcesDisagree {
+            one: format!("the row's {name} is {own} in table \"{}\"", self.table.name),
+            other: format!("{column} = {} leads to {name} = {}", led.id, led.key),
+        }
+        .into()
     }
 
     fn check_scope(
@@ -342,8 +408,9 @@ impl InsertPlan {
     pub(super) fn named_keys(&self, stored: &Constants<'_>) -> Vec<String> {
         let Rows::Values { rows, .. } = &self.rows else { return Vec::new() };
         let mut named = Vec::new();
-        for (cells, _) in rows.iter().take(12) {
-            let parts: Vec<String> = cells
+        for row in rows.iter().take(12) {
+            let parts: Vec<String> = row
+                .cells
                 .iter()
                 .zip(&self.types)
                 .filter_map(|(cell, ty)| match cell {
@@ -367,7 +434,9 @@ impl InsertPlan {
     }
 
     fn column(&self, part: usize) -> String {
-        self.columns.get(part).map_or_else(String::new, |c| column_name(&self.table, *c))
+        let own = self.columns.get(part).copied();
+        let column = own.or_else(|| self.ids.first().map(|id| id.column));
+        column.map_or_else(String::new, |c| column_name(&self.table, c))
     }
 
     fn type_name(&self, part: usize) -> &str {

@@ -100,11 +100,8 @@ fn sources(analysis: &Analysis, map: &ShardMap) -> Result<(), Construct> {
                 return Err(Construct::Everywhere(table.name.clone()));
             }
             SourceKind::Table(table) => match map.placement(table) {
-                Placement::Sharded { .. } | Placement::Reference => {}
-                Placement::Single(_)
-                | Placement::Lookup { .. }
-                | Placement::Unlisted
-                | Placement::Unusable(_) => {
+                Placement::Sharded { .. } | Placement::Lookup { .. } | Placement::Reference => {}
+                Placement::Single(_) | Placement::Unlisted | Placement::Unusable(_) => {
                     return Err(Construct::SingleTable(table.name.clone()));
                 }
             },
@@ -193,7 +190,9 @@ fn colocated(
         }
         let context = facts.context_of(other.source);
         let column = |o: &Occurrence, column: u16| ColumnRef { source: o.source, column };
+        // Rows that an id places have no key to compare.
         let equal = other.key == drives.key
+            && !drives.columns.is_empty()
             && other.columns.len() == drives.columns.len()
             && other
                 .columns

@@ -15,6 +15,7 @@
 //! | `insert` | where new rows go |
 //! | `utility` | what isn't a query, or could not be read |
 //! | `scope` | hint and session |
+//! | `via` | ids that lead to keys |
 //! | `splice` | changes of the text |
 //! | `explain` | the same, for people |
 //!
@@ -33,6 +34,7 @@ mod restrict;
 pub mod scope;
 mod splice;
 mod utility;
+mod via;
 pub mod workspace;
 
 use std::borrow::Cow;
@@ -48,6 +50,7 @@ use self::utility::{OpaqueShape, UtilityShape};
 pub use self::workspace::Workspace;
 use crate::datum::{Decoded, KeyType, KeyValue, Param};
 use crate::error::SqlError;
+use crate::lookup::Lookups;
 use crate::map::{KeyId, ShardId, ShardMap, ShardSet};
 use crate::sql::class::Class;
 use crate::sql::ir::{Scalar, Statement};
@@ -141,6 +144,9 @@ pub struct Scope<'a> {
     pub session_shard: Option<ShardId>,
     /// `SET pgmeridian.key`.
     pub session_key: Option<(KeyId, Cow<'a, KeyValue<'static>>)>,
+    /// What is known of ids that lead to keys. (They choose nothing by themselves: the statement must have
+    /// them.)
+    pub lookups: Option<&'a dyn Lookups>,
 }
 
 impl Scope<'_> {
@@ -384,6 +390,7 @@ impl Fast {
             || !query.settings.is_empty()
             || !query.unplaced.is_empty()
             || !query.assignments.is_empty()
+            || !query.id_assignments.is_empty()
             || query.reference_written.is_some()
             || query.view_written.is_some();
         if !alike || calls || more || ground.solo.is_some() {

@@ -9,6 +9,7 @@ use super::refusal::{Construct, Refusal};
 use super::restrict::Region;
 use super::scope::{Resolved, ScopeKey, key_name, key_text, shard_text};
 use super::splice::{Edits, value_sql};
+use super::via;
 use super::workspace::{Values, Workspace};
 use super::{Answer, Ground, Inputs, Plan, Route, Rule};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use crate::catalog::Table;
 use crate::datum::KeyValue;
 use crate::error::SqlError;
+use crate::lookup;
 use crate::map::{CrossShardReads, KeyId, ShardId, ShardMap, ShardSet};
 
 /// Something that says where a statement must go.
@@ -53,6 +55,7 @@ pub(super) fn plan<'p>(
         claims.push(Claim { table: &insert.table.name, shards, sharded: true });
     }
     check_assignments(query, &stored, &regions)?;
+    check_id_assignments(query, ground, &stored, scope, &regions)?;
     let (route, rule) = match scope.shard {
         Some((shard, _)) => {
             in_scope(query, ground, scope, &claims, &regions)?;
@@ -157,6 +160,10 @@ pub(super) fn regions<'a>(
         .iter()
         .map(|occurrence| {
             let region = occurrence.restrict.region(&occurrence.types, constants)?;
+            let region = match map.shards().len() {
+                1 => region,
+                _ => via::narrow(region, &occurrence.vias, constants, scope.lookups)?,
+            };
             let Some(key) = scope.key(occurrence.key) else { return Ok(region) };
             let pinned = Region::pinned(occurrence.types.len(), key.value.clone());
             if region.is_empty() {
@@ -298,6 +305,43 @@ fn check_assignments(
         if !same {
             let (table, column) = (assignment.table.clone(), assignment.column.clone());
             return Err(Refusal::KeyAssigned { table, column }.into());
+        }
+    }
+    Ok(())
+}
+
+/// An id may only be assigned where its key is that of the rows: else they could not be found by it.
+fn check_id_assignments(
+    query: &Query,
+    ground: &Ground<'_>,
+    stored: &Constants<'_>,
+    scope: &Resolved<'_>,
+    regions: &[Region<'_>],
+) -> Result<(), SqlError> {
+    if ground.solo.is_some() {
+        return Ok(());
+    }
+    for assignment in &query.id_assignments {
+        let region = assignment.occurrence.and_then(|at| regions.get(at));
+        let only = region.and_then(|region| region.only(0));
+        let same = match &assignment.value {
+            Some(value) => match stored.stored_key(assignment.id.ty, value)? {
+                crate::datum::Decoded::Null => true,
+                crate::datum::Decoded::Key(id) => {
+                    let answer = scope.lookups.map(|l| l.answer(assignment.id.lookup, &id));
+                    match answer {
+                        Some(lookup::Answer::Key(key)) => only.is_some_and(|only| *only == key),
+                        Some(lookup::Answer::Anywhere) => only.is_some(),
+                        Some(lookup::Answer::Unasked) | None => false,
+                    }
+                }
+                _ => false,
+            },
+            None => false,
+        };
+        if !same {
+            let (table, column) = (assignment.table.clone(), assignment.column.clone());
+            return Err(Refusal::IdAssigned { table, column }.into());
         }
     }
     Ok(())

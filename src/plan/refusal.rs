@@ -196,6 +196,20 @@ pub(super) enum Refusal {
         /// The lookup.
         lookup: String,
     },
+    /// A row of a table that hangs on a lookup, whose id leads to no known key.
+    LookupMiss {
+        /// The table.
+        table: String,
+        /// The id's column.
+        column: String,
+    },
+    /// An assignment to an id that leads to a key.
+    IdAssigned {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
     /// A table without a key under `[policy] unlisted_tables = "refuse"`.
     UnlistedTable {
         /// The table.
@@ -365,6 +379,7 @@ impl Refusal {
             | Self::NoSessionKey { .. }
             | Self::BadKey { .. }
             | Self::NoShard { .. }
+            | Self::LookupMiss { .. }
             | Self::WriteElsewhere { .. } => SqlState::INVALID_PARAMETER_VALUE,
             Self::KeyMissing { .. } | Self::KeyNull { .. } => SqlState::NOT_NULL_VIOLATION,
             Self::SeveralShards { .. }
@@ -372,6 +387,7 @@ impl Refusal {
             | Self::CrossShardReads { .. }
             | Self::Residency { .. }
             | Self::Lookup { .. }
+            | Self::IdAssigned { .. }
             | Self::UnlistedTable { .. }
             | Self::UnusableTable { .. }
             | Self::UserFunction { .. }
@@ -425,7 +441,15 @@ impl Refusal {
             }
             Self::Lookup { table, lookup } => {
                 format!(
-                    "table \"{table}\" is placed by lookup {lookup}, which is not supported yet"
+                    "table \"{table}\" is placed by lookup {lookup}, which is not unique or has no source"
+                )
+            }
+            Self::LookupMiss { table, column } => {
+                format!("no key is known for \"{column}\" of a row of table \"{table}\"")
+            }
+            Self::IdAssigned { table, column } => {
+                format!(
+                    "column \"{column}\" of table \"{table}\" leads to the sharding key and can't be assigned here"
                 )
             }
             Self::UnlistedTable { table } => {
@@ -541,6 +565,12 @@ impl Refusal {
             Self::Lookup { .. } => {
                 Some("Its rows have no key column of their own; where they live is found by an id.".into())
             }
+            Self::LookupMiss { .. } => {
+                Some("The row lives with the key that the id leads to, and no shard knows the id.".into())
+            }
+            Self::IdAssigned { .. } => {
+                Some("The new id's key would have to be the key of the rows that change.".into())
+            }
             Self::UnlistedTable { .. } => {
                 Some("The map's policy says unlisted_tables = \"refuse\".".into())
             }
@@ -625,6 +655,12 @@ impl Refusal {
                 Some("Write one statement for each shard.".into())
             }
             Self::Lookup { .. } => Some(SHARD.into()),
+            Self::LookupMiss { .. } => {
+                Some("Insert the row that the id belongs to first, and write the id as a constant.".into())
+            }
+            Self::IdAssigned { .. } => {
+                Some("Assign a constant, and restrict the statement to its key.".into())
+            }
             Self::UnlistedTable { .. } => Some(
                 "List it under [tables] in the shard map: \"reference\", or { shard = \"…\" }.".into(),
             ),

@@ -322,6 +322,21 @@ impl<'a> Region<'a> {
         Self::of_part(parts, 0, Domain::Values(values))
     }
 
+    /// Keys of one part that are one of these.
+    pub(super) fn one_of(values: SmallVec<[KeyValue<'a>; 1]>) -> Self {
+        Self::of_part(1, 0, Domain::values(values))
+    }
+
+    /// The values of the first part, if every key's is named.
+    pub(super) fn values(&self) -> Option<Vec<&KeyValue<'a>>> {
+        let mut all = Vec::new();
+        for one in &self.boxes {
+            let Some(Domain::Values(values)) = one.first() else { return None };
+            all.extend(values);
+        }
+        Some(all)
+    }
+
     fn of_part(parts: usize, part: u8, domain: Domain<'a>) -> Self {
         if domain.is_empty() {
             return Self::nothing();

@@ -11,6 +11,7 @@ use super::Scope;
 use super::refusal::Refusal;
 use crate::datum::{KeyType, KeyValue};
 use crate::error::SqlError;
+use crate::lookup::Lookups;
 use crate::map::{KeyId, Part, ShardId, ShardMap, ShardSet, did_you_mean};
 
 /// Where a choice came from.
@@ -59,6 +60,8 @@ pub(super) struct Resolved<'s> {
     pub(super) shard: Option<(ShardId, Origin)>,
     /// The keys: one for each sharding key that has a value.
     pub(super) keys: SmallVec<[ScopeKey<'s>; 1]>,
+    /// What is known of ids that lead to keys.
+    pub(super) lookups: Option<&'s dyn Lookups>,
 }
 
 impl<'s> Resolved<'s> {
@@ -108,7 +111,7 @@ impl<'s> Resolved<'s> {
                 }
             }
         }
-        Ok(Self { shard, keys })
+        Ok(Self { shard, keys, lookups: scope.lookups })
     }
 
     /// The value that rows of this key are restricted to.

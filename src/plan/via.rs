@@ -1,0 +1,175 @@
+//! Ids that lead to keys: where a statement has one, and what it says of the shards.
+//!
+//! Main types: [`Via`], an id's column of an occurrence and what the statement says of it; [`IdCells`], the
+//! ids in the rows of an INSERT. Only lookups that the map declares unique count, and only ids whose key is
+//! known narrow anything; where the statement itself names the key, no id is looked up.
+
+use smallvec::SmallVec;
+
+use super::constant::Constants;
+use super::facts::Facts;
+use super::restrict::{Region, Restrict};
+use crate::catalog::Table;
+use crate::datum::{Decoded, KeyType, KeyValue};
+use crate::error::SqlError;
+use crate::lookup::{Answer, Lookups};
+use crate::map::{KeyId, ShardMap};
+use crate::sql::ir::{ColumnRef, Expr, Scalar, SourceId};
+
+/// A column that holds an id of a lookup.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct IdColumn {
+    /// The lookup, by its index in the map.
+    pub(super) lookup: usize,
+    /// The column.
+    pub(super) column: u16,
+    /// The id's type in this table.
+    pub(super) ty: KeyType,
+    /// The lookup's source is this column: its rows make ids.
+    pub(super) defines: bool,
+}
+
+/// The columns of a table that hold ids which lead to `key`.
+pub(super) fn id_columns(map: &ShardMap, table: &Table, key: KeyId) -> SmallVec<[IdColumn; 2]> {
+    let qualified = format!("{}.{}", table.schema, table.name);
+    let mut found = SmallVec::new();
+    for (lookup, rule) in map.lookups().iter().enumerate() {
+        let whole = map.key(key).is_some_and(|key| key.types.len() == 1);
+        if !rule.unique || rule.key != key || !whole {
+            continue;
+        }
+        let listed = rule.tables.get(&qualified);
+        for name in listed.into_iter().chain(&rule.columns) {
+            let column = table.columns.iter().position(|column| column.name == *name);
+            let Some(column) = column else { continue };
+            let ty = table.columns.get(column).and_then(|c| KeyType::from_oid(c.type_oid));
+            let (Some(ty), Ok(column)) = (ty, u16::try_from(column)) else { continue };
+            let source = rule.source.as_ref();
+            let defines =
+                source.is_some_and(|source| source.table == qualified && source.id == *name);
+            found.push(IdColumn { lookup, column, ty, defines });
+        }
+    }
+    found
+}
+
+/// The key that a lookup leads to, if rows can be placed by it.
+pub(super) fn home(map: &ShardMap, lookup: &str) -> Option<KeyId> {
+    let rule = map.lookups().iter().find(|rule| rule.name == lookup)?;
+    let whole = map.key(rule.key)?.types.len() == 1;
+    (rule.unique && whole && rule.source.is_some()).then_some(rule.key)
+}
+
+/// An id's column of an occurrence, with what every row that matters has in it.
+#[derive(Clone, Debug)]
+pub(super) struct Via {
+    lookup: usize,
+    ty: KeyType,
+    restrict: Restrict,
+}
+
+/// The ids that an occurrence is restricted by.
+pub(super) fn of_occurrence(
+    map: &ShardMap,
+    facts: Option<&Facts<'_>>,
+    source: SourceId,
+    table: &Table,
+    key: KeyId,
+) -> Vec<Via> {
+    let Some(facts) = facts else { return Vec::new() };
+    let columns = id_columns(map, table, key);
+    let restricted = columns.into_iter().filter_map(|id| {
+        let column = ColumnRef { source, column: id.column };
+        let restrict = facts.restrict(facts.context_of(source), &[column]);
+        (restrict != Restrict::Any).then_some(Via { lookup: id.lookup, ty: id.ty, restrict })
+    });
+    restricted.collect()
+}
+
+/// The region that is left when the ids' keys are known. Every id is asked for, so that all that are
+/// unknown come together.
+///
+/// # Errors
+///
+/// Those of [`Constants::key`].
+pub(super) fn narrow<'a>(
+    region: Region<'a>,
+    vias: &[Via],
+    constants: &Constants<'a>,
+    lookups: Option<&dyn Lookups>,
+) -> Result<Region<'a>, SqlError> {
+    let Some(lookups) = lookups else { return Ok(region) };
+    if vias.is_empty() || region.is_named() {
+        return Ok(region);
+    }
+    let mut region = region;
+    for via in vias {
+        let ids = via.restrict.region(&[via.ty], constants)?;
+        let Some(ids) = ids.values() else { continue };
+        let mut keys: SmallVec<[KeyValue<'a>; 1]> = SmallVec::new();
+        let mut all = true;
+        for id in ids {
+            match lookups.answer(via.lookup, id) {
+                Answer::Key(key) => keys.push(key),
+                Answer::Anywhere | Answer::Unasked => all = false,
+            }
+        }
+        if all {
+            region = region.intersect(Region::one_of(keys));
+        }
+    }
+    Ok(region)
+}
+
+/// The ids in one row of an INSERT, for each [`IdColumn`]; `None` where it isn't a constant.
+pub(super) type IdCells = SmallVec<[Option<Scalar>; 2]>;
+
+/// The ids of a row. `listed` is the INSERT's list of columns.
+pub(super) fn cells(row: &[Expr], listed: &[u16], columns: &[IdColumn]) -> IdCells {
+    let cell = |id: &IdColumn| {
+        let at = listed.iter().position(|column| *column == id.column)?;
+        match row.get(at)? {
+            Expr::Scalar(scalar) => Some(scalar.clone()),
+            _ => None,
+        }
+    };
+    columns.iter().map(cell).collect()
+}
+
+/// A key that an id of a row leads to.
+#[derive(Debug)]
+pub(super) struct Led {
+    /// The column.
+    pub(super) column: u16,
+    /// The id.
+    pub(super) id: String,
+    /// Its key.
+    pub(super) key: KeyValue<'static>,
+}
+
+/// The keys that a row's ids lead to. An id that the row itself makes leads nowhere unless it is known
+/// already; one that is looked up for its own sake (`ask`) is asked for.
+///
+/// # Errors
+///
+/// Those of [`Constants::stored_key`].
+pub(super) fn led(
+    columns: &[IdColumn],
+    cells: &IdCells,
+    stored: &Constants<'_>,
+    lookups: Option<&dyn Lookups>,
+) -> Result<Vec<Led>, SqlError> {
+    let mut found = Vec::new();
+    let Some(lookups) = lookups else { return Ok(found) };
+    for (column, cell) in columns.iter().zip(cells) {
+        let Some(scalar) = cell else { continue };
+        if column.defines {
+            continue;
+        }
+        let Decoded::Key(id) = stored.stored_key(column.ty, scalar)? else { continue };
+        if let Answer::Key(key) = lookups.answer(column.lookup, &id) {
+            found.push(Led { column: column.column, id: id.to_string(), key });
+        }
+    }
+    Ok(found)
+}
