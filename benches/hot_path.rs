@@ -14,6 +14,7 @@ use pgmeridian::datum::{Format, Param};
 use pgmeridian::error::SqlError;
 use pgmeridian::exec::planner::{Planned, Planner, Reading, Scopes};
 use pgmeridian::exec::reading;
+use pgmeridian::lookup::Known;
 use pgmeridian::map::ShardMap;
 use pgmeridian::mapstore::World;
 use pgmeridian::plan::{Inputs, Scope};
@@ -52,11 +53,13 @@ fn world(strategy: &str) -> Arc<World> {
     );
     let (map, _) = ShardMap::parse("bench", &map, &|_| None).unwrap();
     let catalog = Catalog::from_ddl(SCHEMA).unwrap();
+    let lookups = Arc::new(Known::new(&map));
     Arc::new(World {
         version: 1,
         map: Arc::new(map),
         catalog: Arc::new(catalog),
         catalog_known: true,
+        lookups,
     })
 }
 

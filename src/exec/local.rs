@@ -8,6 +8,7 @@ use super::statements::no_statement;
 use super::{Executor, worker};
 use crate::datum::Format;
 use crate::error::{SqlError, SqlState};
+use crate::lookup::View;
 use crate::map::ShardId;
 use crate::mapstore::World;
 use crate::observe::{self, RouteKind};
@@ -372,12 +373,17 @@ impl Executor {
         let readied =
             worker::with_planner(|p| p.prepare(&self.world, &self.reading, text.as_bytes()))?;
         let statement = text.get(readied.start as usize..readied.end as usize).unwrap_or_default();
-        let scopes = SessionScopes(&self.session);
-        let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
-        let inputs = self.inputs(&readied, statement, &[]);
         let oid = if json { crate::datum::oid::JSON } else { crate::datum::oid::TEXT };
         let explained = match (&readied.entry.template, &readied.entry.class) {
-            (Some(template), _) => template.explain(&self.world.map, &inputs, &scope),
+            (Some(template), _) => {
+                let view = self.view();
+                let scopes = self.scopes(view.as_ref());
+                let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
+                let inputs = self.inputs(&readied, statement, &[]);
+                let explained = template.explain(&self.world.map, &inputs, &scope);
+                self.wanted = view.map(View::into_wanted).unwrap_or_default();
+                explained
+            }
             (None, Class::Execute(execution)) => {
                 let hint = readied.hint.as_deref();
                 self.explain_execution(&execution.clone(), statement, hint)?

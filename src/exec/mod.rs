@@ -19,6 +19,7 @@ mod function_call;
 mod io;
 mod lend;
 mod local;
+mod lookup;
 pub mod planner;
 mod prepare;
 mod relay;
@@ -38,6 +39,7 @@ use std::task::Poll;
 
 use crate::backend::{BackendError, Lease};
 use crate::error::{SqlError, SqlState};
+use crate::lookup::{Answer, Id};
 use crate::map::ShardId;
 use crate::mapstore::World;
 use crate::observe;
@@ -131,6 +133,10 @@ pub struct Executor {
     text: Vec<u8>,
     /// Where the session has temporary tables.
     temporary: Option<ShardId>,
+    /// What was found out about ids for the statement that is planned, and is not to be remembered.
+    asked: Vec<(Id, Answer)>,
+    /// Ids that an EXPLAIN (ROUTE) would like to know.
+    wanted: Vec<Id>,
     /// When the statement began; only known while trace is on.
     started: Option<std::time::Instant>,
     /// With trace on: when each shard of a statement over several was done, since it began.
@@ -174,6 +180,8 @@ impl Executor {
             piece: None,
             text: Vec::new(),
             temporary: None,
+            asked: Vec::new(),
+            wanted: Vec::new(),
             started: None,
             shard_times: Vec::new(),
         }

@@ -5,6 +5,7 @@ use super::effects::{READING_SETTINGS, after_reset, refuse_unsafe_encoding};
 use super::planner::{Entry, Planned};
 use super::{Executor, Failure, Gone, local, worker};
 use crate::error::{SqlError, SqlState};
+use crate::lookup::{Id, View};
 use crate::map::ShardId;
 use crate::plan::Answer;
 use crate::session::responses::StepKind;
@@ -29,6 +30,7 @@ impl Executor {
         }
         let batch = self.begin_query();
         self.follow_world();
+        self.asked.clear();
         self.note_start();
         let mut text = std::mem::take(&mut self.text);
         text.clear();
@@ -99,27 +101,44 @@ impl Executor {
         text: &[u8],
         planned: &mut Vec<Planned>,
     ) -> Result<(), SqlError> {
-        let (result, unknown) = self.plan_once(text, planned);
+        let (result, unknown) = self.plan_asking(text, planned).await?;
         if !unknown && self.world.catalog_known {
             return result;
         }
         if Box::pin(self.refresh_world()).await? {
-            return self.plan_once(text, planned).0;
+            return self.plan_asking(text, planned).await?.0;
         }
         result
     }
 
-    pub(super) fn plan_once(
+    /// Plans, and again when ids had to be asked for: each round knows more of them.
+    async fn plan_asking(
         &mut self,
         text: &[u8],
         planned: &mut Vec<Planned>,
-    ) -> (Result<(), SqlError>, bool) {
+    ) -> Result<(Result<(), SqlError>, bool), SqlError> {
+        loop {
+            let (result, unknown, wanted) = self.plan_once(text, planned);
+            if wanted.is_empty() {
+                return Ok((result, unknown));
+            }
+            Box::pin(self.look_up(wanted)).await?;
+        }
+    }
+
+    fn plan_once(
+        &mut self,
+        text: &[u8],
+        planned: &mut Vec<Planned>,
+    ) -> (Result<(), SqlError>, bool, Vec<Id>) {
         planned.clear();
-        let scopes = local::SessionScopes(&self.session);
-        worker::with_planner(|planner| {
+        let view = self.view();
+        let scopes = self.scopes(view.as_ref());
+        let (result, unknown) = worker::with_planner(|planner| {
             let result = planner.plan_simple(&self.world, &self.reading, text, &scopes, planned);
             (result, planner.saw_unknown_table())
-        })
+        });
+        (result, unknown, view.map(View::into_wanted).unwrap_or_default())
     }
 
     async fn run_planned(&mut self, planned: &mut [Planned], text: &[u8]) -> Result<(), Failure> {
@@ -154,7 +173,12 @@ impl Executor {
             .hint("Send a Sync before it.")
             .into());
         }
-        if let Some(answer) = self.answer_locally(class, &text)? {
+        if let Some(mut answer) = self.answer_locally(class, &text)? {
+            let wanted = std::mem::take(&mut self.wanted);
+            if !wanted.is_empty() {
+                Box::pin(self.look_up(wanted)).await?;
+                answer = self.answer_locally(class, &text)?.unwrap_or(answer);
+            }
             answer.simple(&mut self.io.outbox);
             self.ready();
             return Ok(());

@@ -12,6 +12,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 
 use crate::catalog::Catalog;
+use crate::lookup::Known;
 use crate::map::ShardMap;
 
 pub mod control;
@@ -34,6 +35,8 @@ pub struct World {
     pub catalog: Arc<Catalog>,
     /// The schema was read from a shard: false while no shard could be asked yet.
     pub catalog_known: bool,
+    /// What is known of ids that lead to keys.
+    pub lookups: Arc<Known>,
 }
 
 /// The current world.
@@ -70,11 +73,13 @@ const REREAD_AFTER: Duration = Duration::from_millis(500);
 impl Store {
     /// Starts with a map and no schema.
     pub fn new(map: ShardMap) -> Self {
+        let lookups = Arc::new(Known::new(&map));
         let world = World {
             version: 1,
             map: Arc::new(map.with_version(1)),
             catalog: Arc::default(),
             catalog_known: false,
+            lookups,
         };
         Self {
             current: ArcSwap::from_pointee(world),
@@ -198,7 +203,8 @@ impl Store {
         let old = self.current();
         let version = old.version + 1;
         let (map, catalog) = next(&old, version);
-        let world = Arc::new(World { version, map, catalog, catalog_known: true });
+        let lookups = old.lookups.follow(&map);
+        let world = Arc::new(World { version, map, catalog, catalog_known: true, lookups });
         self.current.store(Arc::clone(&world));
         self.version.store(version, Ordering::Release);
         world

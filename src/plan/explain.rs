@@ -227,6 +227,13 @@ fn key_report(
         }
     }
     let regions = regions(query, map, &constants, &scope).ok()?;
+    let led = query.occurrences.iter().zip(&regions).find(|(o, region)| {
+        scope.key(o.key).is_none() && !o.vias.is_empty() && !region.named_values().is_empty()
+    });
+    if let Some((occurrence, region)) = led {
+        let values = region.named_values();
+        return Some(KeyReport { key: occurrence.key, values, source: "lookup" });
+    }
     let filtered = query.occurrences.iter().zip(&regions).map(|(o, _)| o.key);
     let inserted = query.inserts.iter().map(|insert| insert.key);
     let found = filtered.chain(inserted).find_map(|key| scope.key(key));

@@ -213,6 +213,10 @@ fn add_filters(
     for (occurrence, region) in query.occurrences.iter().zip(regions) {
         let Some(key) = scope.key(occurrence.key) else { continue };
         let own = occurrence.restrict.region(&occurrence.types, &constants)?;
+        let own = match occurrence.columns.is_empty() {
+            true => via::narrow(own, &occurrence.vias, &constants, scope.lookups)?,
+            false => own,
+        };
         if region.is_empty() || own.is_pinned_to(key.value) {
             continue;
         }
@@ -386,6 +390,17 @@ fn in_scope(
             let shards = names(map, &claim.shards).join(", ");
             return Err(disagree(format!("the rows' {} is on shard {shards}", insert.label(map))));
         }
+    }
+    if let (Some(home), Some(table)) = (ground.solo, &query.reference_written)
+        && home != shard
+    {
+        // With routing off every row has its place on the default shard, a reference table's too.
+        return Err(Refusal::WriteElsewhere {
+            table: table.clone(),
+            home: map.shard_name(home).to_owned(),
+            scope: map.shard_name(shard).to_owned(),
+        }
+        .into());
     }
     match query.fixed.iter().find(|f| f.written && ground.solo.unwrap_or(f.shard) != shard) {
         Some(fixed) => Err(Refusal::WriteElsewhere {

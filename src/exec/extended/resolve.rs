@@ -10,11 +10,12 @@ use crate::datum::{Format, Param};
 use crate::error::{SqlError, SqlState};
 use crate::exec::control::{Control, aborted, is_control};
 use crate::exec::effects::{after_reset, foresee, refuse_unsafe_encoding};
-use crate::exec::local::{LocalAnswer, SessionScopes, is_local};
+use crate::exec::local::{LocalAnswer, is_local};
 use crate::exec::planner::{Entry, Scopes, is_session_level};
 use crate::exec::scatter::ScatterBind;
 use crate::exec::statements::{ClientStatement, no_statement};
 use crate::exec::{Executor, Gone, worker};
+use crate::lookup::{Id, View};
 use crate::plan::{Plan, Route};
 use crate::session::responses::StepKind;
 use crate::sql::class::Class;
@@ -27,6 +28,8 @@ pub(super) enum Obstacle {
     /// It names a table that the catalog does not know: the catalog may be old.
     UnknownTable,
     Protocol(ProtocolError),
+    /// These ids must be asked for first.
+    Wanted(Vec<Id>),
 }
 
 impl From<SqlError> for Obstacle {
@@ -55,6 +58,12 @@ impl Executor {
                 Err(Obstacle::UnknownTable) => {
                     refreshed = true;
                     if let Err(error) = Box::pin(self.refresh_world()).await {
+                        unit.error = Some(error);
+                        return Ok(());
+                    }
+                }
+                Err(Obstacle::Wanted(ids)) => {
+                    if let Err(error) = Box::pin(self.look_up(ids)).await {
                         unit.error = Some(error);
                         return Ok(());
                     }
@@ -228,9 +237,9 @@ impl Executor {
         Ok(())
     }
 
-    fn plan_bind(&self, view: &BindView<'_>) -> Result<Plan, SqlError> {
+    fn plan_bind(&self, view: &BindView<'_>) -> Result<Plan, Obstacle> {
         let Some(statement) = self.statements.get(view.statement) else {
-            return Err(no_statement(view.statement));
+            return Err(no_statement(view.statement).into());
         };
         let wanted = statement.parameters();
         if matches!(statement.readied.entry.class, Class::Query)
@@ -245,7 +254,8 @@ impl Executor {
                     view.len(),
                     String::from_utf8_lossy(view.statement)
                 ),
-            ));
+            )
+            .into());
         }
         let params: SmallVec<[Param<'_>; 8]> = view
             .parameters()
@@ -256,24 +266,45 @@ impl Executor {
                 value,
             })
             .collect();
-        self.plan_statement(statement, &params, None)
+        match self.plan_known(statement, &params, None) {
+            (_, wanted) if !wanted.is_empty() => Err(Obstacle::Wanted(wanted)),
+            (plan, _) => Ok(plan?),
+        }
     }
 
-    /// Plans one execution of a prepared statement. A hint before EXECUTE wins over the statement's own.
+    /// Plans one execution of a prepared statement with what is known of its ids. A hint before EXECUTE wins
+    /// over the statement's own.
     pub(in crate::exec) fn plan_statement(
         &self,
         statement: &ClientStatement,
         params: &[Param<'_>],
         hint: Option<&str>,
     ) -> Result<Plan, SqlError> {
+        self.plan_known(statement, params, hint).0
+    }
+
+    /// The same, and the ids that should be asked for.
+    fn plan_known(
+        &self,
+        statement: &ClientStatement,
+        params: &[Param<'_>],
+        hint: Option<&str>,
+    ) -> (Result<Plan, SqlError>, Vec<Id>) {
         let readied = &statement.readied;
-        let scopes = SessionScopes(&self.session);
-        let scope = scopes.scope(&self.world, hint.or(readied.hint.as_deref()))?;
+        let view = self.view();
+        let scopes = self.scopes(view.as_ref());
         let inputs = self.inputs(readied, statement.text(), params);
-        match &readied.entry.template {
-            Some(template) => template.plan(&self.world.map, &inputs, &scope),
-            None => Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan")),
-        }
+        let plan = match (
+            scopes.scope(&self.world, hint.or(readied.hint.as_deref())),
+            &readied.entry.template,
+        ) {
+            (Err(error), _) => Err(error),
+            (Ok(scope), Some(template)) => template.plan(&self.world.map, &inputs, &scope),
+            (Ok(_), None) => {
+                Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan"))
+            }
+        };
+        (plan, view.map(View::into_wanted).unwrap_or_default())
     }
 
     /// How the connection will know the statement.

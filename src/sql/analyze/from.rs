@@ -163,7 +163,10 @@ impl<'t> Lowering<'t, '_> {
                 (Some(l), Some(r)) => Pred::EqColumns(l, r),
                 _ => Pred::Unknown,
             });
+            // The merged column has the type that both sides have in common, and so have the literals that
+            // it is compared with.
             let column = match kind {
+                _ if !self.same_type(l, r) => None,
                 JoinKind::Inner | JoinKind::Left => l,
                 JoinKind::Right => r,
                 JoinKind::Full => None,
@@ -174,6 +177,17 @@ impl<'t> Lowering<'t, '_> {
         merged.append(&mut right.list);
         let incomplete = left.incomplete || right.incomplete;
         (Pred::And(equalities), Columns { list: merged, incomplete })
+    }
+
+    /// Whether two columns are known to have one type.
+    fn same_type(&self, l: Option<ColumnRef>, r: Option<ColumnRef>) -> bool {
+        let oid = |column: Option<ColumnRef>| {
+            let column = column?;
+            let source = self.arena.sources.get(column.source as usize)?;
+            let SourceKind::Table(table) = &source.kind else { return None };
+            table.columns.get(usize::from(column.column)).map(|c| c.type_oid)
+        };
+        oid(l).is_some_and(|l| oid(r) == Some(l))
     }
 
     /// Takes the only column of this name out of the list.
