@@ -9,8 +9,8 @@ use sqlparser::ast::{
 };
 
 use super::super::ir::{
-    BlockId, ColumnRef, FromTree, JoinKind, Pred, Source, SourceId, SourceKind, Span,
-    SubqueryPlace, ViewUse,
+    BlockId, BlockKind, ColumnRef, Expr, FromTree, JoinKind, Pred, Source, SourceId, SourceKind,
+    Span, SubqueryPlace, ViewUse,
 };
 use super::super::parse;
 use super::super::tokens;
@@ -18,9 +18,13 @@ use super::opaque;
 use super::scope::{Columns, Entry, Outside, Visible};
 use super::{Lowered, Lowering, Text, VIEW_DEPTH_MAX, foreign, unsupported};
 use crate::catalog::{Names, RelationKind, Table};
+use crate::datum::Oid;
 
 /// Schemas of PostgreSQL's own relations.
 const SYSTEM_SCHEMAS: &[&str] = &["pg_catalog", "information_schema", "pg_toast"];
+
+/// Through more derived tables than this a column's type is not followed.
+const DERIVED_DEPTH_MAX: usize = 32;
 
 /// What a relation's name means.
 pub(super) enum Meaning {
@@ -181,13 +185,28 @@ impl<'t> Lowering<'t, '_> {
 
     /// Whether two columns are known to have one type.
     fn same_type(&self, l: Option<ColumnRef>, r: Option<ColumnRef>) -> bool {
-        let oid = |column: Option<ColumnRef>| {
-            let column = column?;
-            let source = self.arena.sources.get(column.source as usize)?;
-            let SourceKind::Table(table) = &source.kind else { return None };
-            table.columns.get(usize::from(column.column)).map(|c| c.type_oid)
-        };
+        let oid = |column: Option<ColumnRef>| column.and_then(|column| self.type_oid(column));
         oid(l).is_some_and(|l| oid(r) == Some(l))
+    }
+
+    /// The type of a table's column, through the derived tables that hand it on.
+    fn type_oid(&self, mut column: ColumnRef) -> Option<Oid> {
+        for _ in 0..DERIVED_DEPTH_MAX {
+            match &self.arena.sources.get(column.source as usize)?.kind {
+                SourceKind::Table(table) => {
+                    return table.columns.get(usize::from(column.column)).map(|c| c.type_oid);
+                }
+                SourceKind::Derived(block) => {
+                    let block = self.arena.blocks.get(*block as usize)?;
+                    let BlockKind::Select(_) = block.kind else { return None };
+                    let output = block.output.get(usize::from(column.column))?;
+                    let Expr::Column(inner) = output.expr else { return None };
+                    column = inner;
+                }
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// Takes the only column of this name out of the list.
