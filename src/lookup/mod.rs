@@ -98,8 +98,12 @@ impl Known {
         self.keys.is_empty()
     }
 
-    fn key(&self, lookup: usize, value: &KeyValue<'_>) -> Option<Option<KeyValue<'static>>> {
-        self.keys.get(&IdRef { lookup, value })
+    fn answer(&self, lookup: usize, value: &KeyValue<'_>) -> Answer {
+        match self.keys.get(&IdRef { lookup, value }) {
+            Some(Some(key)) => Answer::Key(key),
+            Some(None) => Answer::Anywhere,
+            None => Answer::Unasked,
+        }
     }
 }
 
@@ -132,8 +136,9 @@ impl<'a> View<'a> {
 
 impl Lookups for View<'_> {
     fn answer(&self, lookup: usize, id: &KeyValue<'_>) -> Answer {
-        if let Some(known) = self.known.key(lookup, id) {
-            return known.map_or(Answer::Anywhere, Answer::Key);
+        let known = self.known.answer(lookup, id);
+        if known != Answer::Unasked {
+            return known;
         }
         let asked = self.asked.iter().find(|(own, _)| own.lookup == lookup && own.value == *id);
         if let Some((_, answer)) = asked {

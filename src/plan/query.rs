@@ -213,9 +213,10 @@ fn add_filters(
     for (occurrence, region) in query.occurrences.iter().zip(regions) {
         let Some(key) = scope.key(occurrence.key) else { continue };
         let own = occurrence.restrict.region(&occurrence.types, &constants)?;
-        let own = match occurrence.columns.is_empty() {
-            true => via::narrow(own, &occurrence.vias, &constants, scope.lookups)?,
-            false => own,
+        let own = if occurrence.columns.is_empty() {
+            via::narrow(own, &occurrence.vias, &constants, scope.lookups)?
+        } else {
+            own
         };
         if region.is_empty() || own.is_pinned_to(key.value) {
             continue;
