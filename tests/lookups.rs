@@ -1,6 +1,8 @@
 //! Ids that lead to keys, through the proxy's binary: statements with a bot's or a session's id and no
 //! tenant find their shard.
 
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+
 mod support;
 
 use support::{Proxy, Shards, said};
@@ -134,7 +136,12 @@ async fn what_the_ids_say_must_agree() {
     let client = proxy.connect().await;
     let check = async |sql: String, state: &str| {
         let error = client.batch_execute(&sql).await.expect_err(&sql);
-        assert_eq!(error.code().map(|code| code.code()), Some(state), "{sql}: {:?}", said(&error));
+        assert_eq!(
+            error.code().map(tokio_postgres::error::SqlState::code),
+            Some(state),
+            "{sql}: {:?}",
+            said(&error)
+        );
     };
     let (four, five) = (session(4), session(5));
     check(
