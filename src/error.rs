@@ -66,6 +66,8 @@ impl SqlState {
     pub const CANNOT_CONNECT_NOW: Self = Self("57P03");
     /// `connection_failure`: the shard was lost while it worked.
     pub const CONNECTION_FAILURE: Self = Self("08006");
+    /// `transaction_resolution_unknown`: some shards may have committed.
+    pub const TRANSACTION_RESOLUTION_UNKNOWN: Self = Self("08007");
     /// `protocol_violation`.
     pub const PROTOCOL_VIOLATION: Self = Self("08P01");
     /// `internal_error`.

@@ -4,7 +4,7 @@
 use super::{Executor, worker};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
-use crate::session::transaction::{Pending, Transaction};
+use crate::session::transaction::{Pending, Transaction, set_transaction_sql};
 use crate::sql::class::{Class, TransactionModes};
 
 /// PostgreSQL's own words (`exec_simple_query`).
@@ -23,6 +23,8 @@ pub(super) enum Control {
     Warned(SqlError, &'static str),
     /// This must be said to the transaction's shard.
     Forward(ShardId, String),
+    /// This must be said to all shards that the transaction is on.
+    Tell(String),
 }
 
 /// Transaction statements that the session follows itself.
@@ -53,10 +55,14 @@ impl Executor {
     /// can't even read.
     pub(super) fn failed_on_shard(&self) -> bool {
         matches!(self.session.transaction, Transaction::Active { status: b'E', .. })
+            && !self.session.transaction.is_several()
     }
 
     /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT …: what can be done without a shard is done.
     pub(super) fn control(&mut self, class: &Class, text: &str) -> Result<Control, SqlError> {
+        if self.session.transaction.is_several() {
+            return self.control_of_several(class, text);
+        }
         match class {
             Class::Begin(modes) => {
                 let start = text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start"));
@@ -69,6 +75,9 @@ impl Executor {
                     (&mut self.session.transaction, *modes != TransactionModes::default())
                 {
                     pending.push(text);
+                    if let Some(sql) = set_transaction_sql(*modes) {
+                        self.session.settings.say(&sql);
+                    }
                 }
                 if self.session.transaction.is_open() {
                     let warning = SqlError::new(
@@ -78,6 +87,7 @@ impl Executor {
                     return Ok(Control::Warned(warning, tag));
                 }
                 self.session.transaction = Transaction::Pending(Pending::new(*modes));
+                self.session.modes = Some(*modes);
                 self.session.settings.begin();
                 Ok(Control::Answered(tag))
             }
@@ -87,6 +97,19 @@ impl Executor {
             Class::Release(name) => self.release(name, text),
             Class::RollbackTo(name) => self.rollback_to(name, text),
             _ => Err(SqlError::new(SqlState::INTERNAL_ERROR, "not a transaction statement")),
+        }
+    }
+
+    fn control_of_several(&self, class: &Class, text: &str) -> Result<Control, SqlError> {
+        let lost = self.session.transaction.shard().is_none();
+        match class {
+            Class::Begin(_) | Class::Savepoint(_) | Class::Release(_)
+                if self.session.transaction.status() == b'E' =>
+            {
+                Err(aborted())
+            }
+            Class::RollbackTo(name) if lost => Err(no_savepoint(name)),
+            _ => Ok(Control::Tell(text.to_owned())),
         }
     }
 
@@ -118,14 +141,14 @@ impl Executor {
             Transaction::Pending(pending) if commit && pending.has_settings() => {
                 Ok(Control::Forward(self.world.map.default_shard(), text.to_owned()))
             }
-            Transaction::Failed { shard: None, pending } if chain && pending.is_lost() => {
+            Transaction::Failed { shard: None, pending, .. } if chain && pending.is_lost() => {
                 Err(SqlError::new(
                     SqlState::FEATURE_NOT_SUPPORTED,
                     "AND CHAIN is not supported after the transaction's shard was lost",
                 )
                 .hint("Send ROLLBACK, then BEGIN."))
             }
-            Transaction::Pending(pending) | Transaction::Failed { shard: None, pending } => {
+            Transaction::Pending(pending) | Transaction::Failed { shard: None, pending, .. } => {
                 let failed = matches!(self.session.transaction, Transaction::Failed { .. });
                 // An error has taken the characteristics back by then (`AtEOXact_GUC`).
                 let chained = if failed {
@@ -188,7 +211,7 @@ impl Executor {
             Transaction::Active { shard, .. } | Transaction::Failed { shard: Some(shard), .. } => {
                 Ok(Control::Forward(*shard, text.to_owned()))
             }
-            Transaction::Failed { shard: None, pending } => {
+            Transaction::Failed { shard: None, pending, .. } => {
                 if !pending.rollback_to(name) {
                     return Err(no_savepoint(name));
                 }

@@ -4,7 +4,7 @@
 use super::{Executor, worker};
 use crate::error::{SqlError, SqlState};
 use crate::session::settings::{SessionSettings, quote_literal};
-use crate::session::transaction::Transaction;
+use crate::session::transaction::{Transaction, set_transaction_sql};
 use crate::sql::class::{Class, SetCommand, SetValue};
 
 impl Executor {
@@ -45,7 +45,7 @@ impl Executor {
 
     /// Follows the settings through statements, the transactions among them and their end. Those that no
     /// BEGIN precedes are one implicit transaction: an error undoes them.
-    fn follow(&mut self, at: usize, effects: &[&Class], failed: bool, status: u8) {
+    pub(super) fn follow(&mut self, at: usize, effects: &[&Class], failed: bool, status: u8) {
         let mut open = self.session.transaction.is_open();
         let mut aborted = self.session.transaction.status() == b'E';
         let several = failed || effects.len() > 1;
@@ -53,8 +53,13 @@ impl Executor {
         for class in effects {
             let settings = &mut self.session.settings;
             match class {
-                Class::Begin(_) if open => {}
-                Class::Begin(_) => {
+                Class::Begin(modes) if open => {
+                    if let Some(sql) = set_transaction_sql(*modes) {
+                        settings.say(&sql);
+                    }
+                }
+                Class::Begin(modes) => {
+                    self.session.modes = Some(*modes);
                     match before.take() {
                         Some(before) => settings.begin_within(&before),
                         None => settings.begin(),
@@ -62,6 +67,8 @@ impl Executor {
                     open = true;
                 }
                 Class::Commit { chain } | Class::Rollback { chain } => {
+                    // The next transaction has the modes that this one was last given.
+                    let settings_said = settings.has_said();
                     let commit = matches!(class, Class::Commit { .. });
                     if open {
                         settings.end(commit && !aborted);
@@ -71,6 +78,9 @@ impl Executor {
                     aborted = false;
                     open &= *chain;
                     if open {
+                        if settings_said {
+                            self.session.modes = None;
+                        }
                         settings.begin();
                     }
                     before = (several && !open).then(|| settings.clone());
@@ -86,7 +96,10 @@ impl Executor {
         }
         match (open, status == b'I') {
             (true, true) => self.session.settings.end(!failed),
-            (false, false) => self.session.settings.begin(),
+            (false, false) => {
+                self.session.modes = None;
+                self.session.settings.begin();
+            }
             _ => {}
         }
     }
@@ -110,10 +123,13 @@ impl Executor {
                 self.temporary = self.held.get(at).map(|held| held.shard);
             }
             // Not said again by a name and a value: the connection stays.
-            Class::SetTransaction { session: true } => {
+            Class::SetTransaction { session: true, .. } => {
                 if let Some(held) = self.held.get_mut(at) {
                     held.pinned = true;
                 }
+            }
+            Class::SetTransaction { session: false, text } | Class::SetConstraints(text) => {
+                self.session.settings.say(text);
             }
             // The names that we have given went with the client's own.
             Class::Deallocate(None) => {
@@ -127,7 +143,12 @@ impl Executor {
 
     /// Remembers a SET; false if it can't be said again by its name and value alone.
     fn apply_set(&mut self, set: &SetCommand) -> bool {
+        let scope = if set.local { "SET LOCAL" } else { "SET" };
         if set.name.starts_with("transaction_") {
+            if let SetValue::One(value) = &set.value {
+                let sql = format!("{scope} {} TO {}", set.name, quote_literal(value));
+                self.session.settings.say(&sql);
+            }
             return true;
         }
         if set.local && !self.session.settings.in_block() {
@@ -138,7 +159,10 @@ impl Executor {
             SetValue::One(value) => {
                 self.session.settings.set(&set.name, Some(&quote_literal(value)), set.local);
             }
-            SetValue::Raw(_) if set.name == "timezone" => return false,
+            SetValue::Raw(text) if set.name == "timezone" => {
+                self.session.settings.say(&format!("{scope} TIME ZONE {text}"));
+                return false;
+            }
             SetValue::Raw(text) => self.session.settings.set(&set.name, Some(text), set.local),
         }
         true
@@ -150,8 +174,8 @@ impl Executor {
             class,
             Class::Set(_)
                 | Class::Reset(_)
-                | Class::SetTransaction { session: false }
-                | Class::SetConstraints
+                | Class::SetTransaction { session: false, .. }
+                | Class::SetConstraints(_)
         );
         let Transaction::Pending(pending) = &mut self.session.transaction else { return false };
         // Where only one shard can be meant, it can be asked at once.
@@ -163,6 +187,9 @@ impl Executor {
             pending.push(&sql);
         }
         match class {
+            Class::SetTransaction { .. } | Class::SetConstraints(_) => {
+                self.session.settings.say(text);
+            }
             Class::Set(set) => {
                 self.apply_set(&set.clone());
             }

@@ -36,6 +36,8 @@ pub(super) enum Portal {
     Shard {
         /// COPY … FROM STDIN: its Execute waits for data.
         copies: bool,
+        /// Which one, where the transaction is on several.
+        shard: Option<ShardId>,
     },
     /// Ours.
     Local { entry: Arc<Entry>, text: String },
@@ -43,6 +45,15 @@ pub(super) enum Portal {
     Missing(Vec<u8>),
     /// Over several shards, to be run by its Execute.
     Scatter,
+}
+
+impl Portal {
+    /// The transaction goes on on other shards: a portal stays where it is.
+    pub(super) fn bound_on(&mut self, first: ShardId) {
+        if let Self::Shard { shard, .. } = self {
+            shard.get_or_insert(first);
+        }
+    }
 }
 
 /// What a unit leaves open when it ends with Flush.
@@ -60,6 +71,7 @@ pub(super) struct Batch {
     failed: Option<bool>,
     /// The settings once the effects have come, if there are any.
     after: Option<SessionSettings>,
+    writes: bool,
     taints: bool,
     changes_schema: bool,
     /// Statements that were carried out and concern the session.
@@ -150,6 +162,7 @@ pub(super) struct Unit {
     block: bool,
     /// Executes so far.
     executions: u32,
+    writes: bool,
     taints: bool,
     changes_schema: bool,
     /// The settings once the effects have come, if there are any.
@@ -157,6 +170,8 @@ pub(super) struct Unit {
     /// What concerns the session, and how many Executes came before it.
     effects: Vec<(u32, Class)>,
     scatter: Option<ScatterBind>,
+    /// To be said to all shards of the transaction; nothing for a shard comes before it.
+    tell: Option<(Class, String)>,
     unnamed_parsed: bool,
     /// The client's names of the statements that are described, in order.
     described: Vec<Vec<u8>>,
@@ -215,6 +230,8 @@ impl Executor {
         }
         let result = if let Some(scatter) = unit.scatter.take() {
             Box::pin(self.run_scatter_unit(unit, scatter, bytes, sync)).await
+        } else if let Some((class, sql)) = unit.tell.take() {
+            Box::pin(self.run_tell_unit(unit, &class, &sql, sync)).await
         } else if unit.needs_shard() || (sync && self.batch.open_on.is_some()) {
             self.run_on_shard(unit, bytes, sync).await
         } else {
@@ -256,6 +273,25 @@ impl Executor {
         if sync {
             self.ready();
         }
+    }
+
+    /// A unit that is said to all shards of the transaction: what was parsed and bound before it, and
+    /// closed after it, is ours.
+    async fn run_tell_unit(
+        &mut self,
+        unit: Unit,
+        class: &Class,
+        sql: &str,
+        sync: bool,
+    ) -> Result<(), Failure> {
+        let mut ops = unit.ops.into_iter();
+        if let Some(Op::Inject(before)) = ops.next() {
+            self.io.outbox.extend_from_slice(&before);
+        }
+        self.tell_enlisted(class, sql).await?;
+        let rest = Unit { ops: ops.collect(), error: unit.error, ..Unit::default() };
+        self.run_locally(rest, sync);
+        Ok(())
     }
 
     /// Nothing of it concerns a shard.
@@ -384,6 +420,7 @@ impl Executor {
         let (block, aborted, after) = (unit.block, unit.failed, unit.after);
         let effects = unit.effects.into_iter().filter(|(before, _)| *before < done);
         self.batch.effects.extend(effects.map(|(_, class)| class));
+        self.batch.writes |= unit.writes;
         self.batch.taints |= unit.taints;
         self.batch.changes_schema |= unit.changes_schema;
         let pending = matches!(self.session.transaction, Transaction::Pending(_));
@@ -410,6 +447,9 @@ impl Executor {
         } else {
             let effects: SmallVec<[&Class; 4]> = batch.effects.iter().collect();
             self.finish(at, batch.taints, batch.changes_schema, &effects, failed);
+            if let Some(shard) = shard {
+                self.session.transaction.note(shard, batch.writes, batch.taints);
+            }
             if course.ours {
                 self.session.transaction.fail();
             }

@@ -80,6 +80,7 @@ impl Executor {
         self.responses.expect(StepKind::Query, false);
         self.exchange(at).await?;
         self.finish(at, plan.taints, false, &[], self.responses.failed());
+        self.session.transaction.note(shard, plan.writes, plan.taints);
         self.close_trace();
         Ok(())
     }

@@ -71,6 +71,7 @@ impl Executor {
         let schema = outer.is_some_and(|plan| plan.changes_schema);
         let taints = inner.taints || outer.is_some_and(|plan| plan.taints);
         self.finish_one(at, taints, schema, &planned.entry.class);
+        self.session.transaction.note(shard, inner.writes, taints);
         self.close_trace();
         Ok(())
     }

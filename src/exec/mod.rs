@@ -14,6 +14,7 @@ mod cancel;
 pub mod clients;
 mod control;
 mod effects;
+mod enlist;
 mod extended;
 mod function_call;
 mod io;
@@ -23,7 +24,9 @@ mod lookup;
 pub mod planner;
 mod prepare;
 mod relay;
+mod reply;
 mod scatter;
+mod several;
 mod simple;
 mod statements;
 mod strings;
@@ -272,22 +275,26 @@ impl Executor {
 
     /// The one shard that a plan's route and the transaction lead to.
     fn one_shard(&self, plan: &Plan) -> Result<ShardId, SqlError> {
-        let busy = self.session.transaction.shard().or(self.batch.open_on());
-        let here = busy.or(self.temporary);
+        let open = self.session.transaction.shard();
+        let here = self.batch.open_on().or(open).or(self.temporary);
+        if self.session.transaction.is_several() && self.batch.open_on().is_none() {
+            return self.one_of_several(plan);
+        }
         match (&plan.route, here) {
             (Route::One(shard), None) => Ok(*shard),
             (Route::One(shard), Some(here)) if *shard == here => Ok(here),
-            (Route::One(shard), Some(here)) => Err(self.other_shard(*shard, here)),
+            (Route::One(shard), Some(here)) => {
+                if open.is_none() || self.batch.is_open() || self.temporary.is_some() {
+                    return Err(self.other_shard(*shard, here));
+                }
+                self.may_enlist(*shard, plan.writes || plan.taints)?;
+                Ok(*shard)
+            }
             (Route::Any | Route::Nowhere, Some(here)) => Ok(here),
             (Route::Any | Route::Nowhere, None) => {
                 Ok(self.keeper().unwrap_or_else(|| self.world.map.default_shard()))
             }
-            (Route::Many(_) | Route::All, _) => Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "a statement over several shards must stand alone",
-            )
-            .detail("It is part of a transaction, a query string or a pipeline that belongs to one shard.")
-            .hint("Send it by itself, outside a transaction block.")),
+            (Route::Many(_) | Route::All, _) => Err(several_at_once()),
         }
     }
 
@@ -396,6 +403,9 @@ impl Executor {
     async fn acquire(&mut self, shard: ShardId) -> Result<usize, SqlError> {
         if let Some(at) = self.held.iter().position(|held| held.shard == shard) {
             self.apply_settings(at).await?;
+            if self.session.transaction.is_several() {
+                self.work_on(&[shard]);
+            }
             return Ok(at);
         }
         self.tell_greeted();
@@ -428,7 +438,8 @@ impl Executor {
 
     /// Tells a connection the session's settings, if it has others. Within a transaction it has been told.
     async fn apply_settings(&mut self, at: usize) -> Result<(), SqlError> {
-        let wanted = self.session.settings.committed();
+        // What the transaction has set is told within it.
+        let wanted = self.session.settings.outside();
         let Some(held) = self.held.get_mut(at) else { return Ok(()) };
         if held.lease.settings_id == wanted.id() || held.lease.tx_status() != b'I' {
             return Ok(());
@@ -490,7 +501,9 @@ impl Executor {
         let held = self.held.swap_remove(at);
         self.state_lost |= held.pinned;
         self.cancel.rest();
-        if self.session.transaction.shard() == Some(held.shard)
+        let within = self.session.transaction.is_several() && held.lease.tx_status() != b'I';
+        if within
+            || self.session.transaction.shard() == Some(held.shard)
             || matches!(self.session.transaction, Transaction::Pending(_))
         {
             self.session.transaction.lose_shard();
@@ -509,6 +522,9 @@ impl Executor {
     /// Puts BEGIN (with its prelude) in front of the request. A lone BEGIN is pipelined; anything more
     /// may fail, so that it takes a round trip of its own before the statement is sent.
     async fn open_transaction(&mut self, at: usize) -> Result<(), Failure> {
+        if self.is_late(at) {
+            return Box::pin(self.enlist(at)).await;
+        }
         let Some(sql) = self.opening() else { return Ok(()) };
         let plain = matches!(&self.session.transaction, Transaction::Pending(p) if p.is_plain());
         if plain {
@@ -516,6 +532,12 @@ impl Executor {
             self.responses.expect(StepKind::Query, true);
             return Ok(());
         }
+        self.open_alone(at).await
+    }
+
+    /// Sends BEGIN and its prelude in a round trip of its own.
+    async fn open_alone(&mut self, at: usize) -> Result<(), Failure> {
+        let Some(sql) = self.opening() else { return Ok(()) };
         let mut request = Vec::new();
         wire::frontend::query_into(&mut request, sql.as_bytes());
         let mut responses = Responses::default();
@@ -538,4 +560,13 @@ impl Executor {
         }
         Ok(())
     }
+}
+
+fn several_at_once() -> SqlError {
+    SqlError::new(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        "a statement over several shards must stand alone",
+    )
+    .detail("It is part of a transaction, a query string or a pipeline that belongs to one shard.")
+    .hint("Send it by itself, outside a transaction block.")
 }

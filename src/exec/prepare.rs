@@ -152,6 +152,7 @@ impl Executor {
         self.responses.expect(StepKind::Query, false);
         self.exchange(at).await?;
         self.finish_one(at, plan.taints, plan.changes_schema, &entry.class);
+        self.session.transaction.note(shard, plan.writes, plan.taints);
         self.close_trace();
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::control::{Control, aborted, is_control};
 use super::effects::{READING_SETTINGS, after_reset, refuse_unsafe_encoding};
 use super::planner::{Entry, Planned};
+use super::several::is_for_all;
 use super::{Executor, Failure, Gone, local, worker};
 use crate::error::{SqlError, SqlState};
 use crate::lookup::{Id, View};
@@ -201,6 +202,7 @@ impl Executor {
         }
         let chains =
             matches!(class, Class::Commit { chain: true } | Class::Rollback { chain: true });
+        let chains = chains && !self.session.transaction.is_several();
         if let (true, Transaction::Failed { shard: Some(shard), .. }) =
             (chains, &self.session.transaction)
         {
@@ -223,9 +225,19 @@ impl Executor {
                     Ok(())
                 }
                 Control::Forward(shard, sql) => self.forward(shard, &sql, class).await,
+                Control::Tell(sql) => {
+                    Box::pin(self.tell_enlisted(class, &sql)).await?;
+                    self.close_told();
+                    Ok(())
+                }
             };
         }
         refuse_unsafe_encoding(class)?;
+        if is_for_all(class) && self.session.transaction.is_several() {
+            Box::pin(self.tell_enlisted(class, &text)).await?;
+            self.close_told();
+            return Ok(());
+        }
         if self.defer_setting(class, &text) {
             self.complete(if matches!(class, Class::Reset(_)) { "RESET" } else { "SET" });
             self.ready();
@@ -257,8 +269,17 @@ impl Executor {
         self.responses.expect(StepKind::Query, false);
         self.exchange(at).await?;
         self.finish_one(at, plan.taints, plan.changes_schema, class);
+        self.session.transaction.note(shard, plan.writes, plan.taints);
         self.close_trace();
         Ok(())
+    }
+
+    /// `ReadyForQuery` behind what the proxy answered for several shards.
+    fn close_told(&mut self) {
+        if self.session.trace {
+            self.trace_notice();
+        }
+        self.ready();
     }
 
     /// Empties the request and puts BEGIN first, if the transaction has not reached this shard.
@@ -299,6 +320,15 @@ impl Executor {
             .detail("They speak of the connection's last nextval, which may have been another client's.")
             .hint("Use INSERT … RETURNING, or call nextval in this session first."));
         }
+        if matches!(entry.class, Class::PrepareTransaction) && self.session.transaction.is_several()
+        {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "PREPARE TRANSACTION of a transaction over several shards is not supported",
+            )
+            .detail("It would be prepared on one of its shards only.")
+            .hint("Send COMMIT, or keep the transaction to the keys of one shard."));
+        }
         let keepers = self.held.iter().filter(|held| held.pinned).count();
         if matches!(entry.class, Class::Close | Class::Unlisten) && keepers > 1 {
             return Err(SqlError::new(
@@ -312,6 +342,26 @@ impl Executor {
                 .hint("Listen on a connection to the shard itself."));
         }
         Ok(())
+    }
+
+    /// What concerns a transaction over several shards is said to all of them; a string goes to one.
+    pub(super) fn refuse_end_within(
+        &self,
+        planned: &[Planned],
+        shard: ShardId,
+    ) -> Result<(), SqlError> {
+        let transaction = &self.session.transaction;
+        let elsewhere = transaction.shard().is_some_and(|first| first != shard);
+        let concerns_all =
+            |one: &Planned| is_control(&one.entry.class) || is_for_all(&one.entry.class);
+        if !(transaction.is_several() || elsewhere) || !planned.iter().any(concerns_all) {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "what concerns a transaction over several shards must stand alone in its query string",
+        )
+        .hint("Send COMMIT, ROLLBACK, SAVEPOINT and SET by themselves."))
     }
 
     /// Statements are read as the settings say that hold when the first of them is sent; `after` are those

@@ -69,7 +69,10 @@ impl Executor {
             Ok((self.one_shard(&plan)?, plan, names))
         });
         match whole {
-            Ok((shard, plan, names)) if !(failed && names.has_loans()) => {
+            Ok((shard, plan, names))
+                if !(failed && names.has_loans())
+                    && self.refuse_end_within(planned, shard).is_ok() =>
+            {
                 self.run_whole(planned, text, shard, &plan, names).await
             }
             Ok(_) => self.run_pieces(text).await,
@@ -91,7 +94,7 @@ impl Executor {
     fn whole_plan(&self, planned: &[Planned], text: &[u8]) -> Result<Plan, SqlError> {
         let mut route = Route::Any;
         let mut after = self.session.settings.clone();
-        let (mut taints, mut changes_schema) = (false, false);
+        let (mut writes, mut taints, mut changes_schema) = (false, false, false);
         for one in planned {
             if let Some(refused) = &one.refused {
                 return Err((**refused).clone());
@@ -117,17 +120,11 @@ impl Executor {
                 _ => Some(self.one_shard(plan)?),
             };
             route = join_routes(&route, shard, &self.world.map)?;
+            writes |= plan.writes;
             taints |= plan.taints;
             changes_schema |= plan.changes_schema;
         }
-        Ok(Plan {
-            route,
-            answer: Answer::Relay,
-            rewritten: None,
-            taints,
-            writes: true,
-            changes_schema,
-        })
+        Ok(Plan { route, answer: Answer::Relay, rewritten: None, taints, writes, changes_schema })
     }
 
     /// All of it goes to one shard, as it is.
@@ -139,6 +136,7 @@ impl Executor {
         plan: &Plan,
         names: Names,
     ) -> Result<(), Failure> {
+        self.refuse_end_within(planned, shard)?;
         self.last_route.note(plan, &self.world);
         let at = self.acquire(shard).await?;
         if matches!(self.session.transaction, Transaction::Failed { .. }) {
@@ -163,6 +161,7 @@ impl Executor {
         self.settle_names(at, names, planned, done).await?;
         let effects: Vec<&Class> = planned.iter().take(done).map(|p| &p.entry.class).collect();
         self.finish(at, plan.taints, plan.changes_schema, &effects, failed);
+        self.session.transaction.note(shard, plan.writes, plan.taints);
         self.close_trace();
         Ok(())
     }
@@ -193,10 +192,10 @@ impl Executor {
     /// ends it there means what it says.
     pub(super) async fn fail_on_shard(&mut self, at: usize) -> Result<(), Failure> {
         let sql = match &self.session.transaction {
-            Transaction::Failed { shard: None, pending } if pending.is_lost() => {
+            Transaction::Failed { shard: None, pending, .. } if pending.is_lost() => {
                 format!("BEGIN; {NOWHERE}")
             }
-            Transaction::Failed { shard: None, pending } => {
+            Transaction::Failed { shard: None, pending, .. } => {
                 format!("{}; {NOWHERE}", pending.sql())
             }
             _ => NOWHERE.to_owned(),

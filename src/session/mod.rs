@@ -11,6 +11,8 @@ pub mod transaction;
 use settings::SessionSettings;
 use transaction::Transaction;
 
+use crate::sql::class::TransactionModes;
+
 /// What a client has told us so far.
 #[derive(Debug, Default)]
 pub struct Session {
@@ -24,6 +26,8 @@ pub struct Session {
     pub settings: SessionSettings,
     /// The transaction.
     pub transaction: Transaction,
+    /// The modes of its BEGIN; `None` when nobody saw it begin.
+    pub modes: Option<TransactionModes>,
     /// `SET pgmeridian.shard`.
     pub shard: Option<String>,
     /// `SET pgmeridian.key`, or the map's `key_setting`.

@@ -6,8 +6,10 @@
 //! [`Settings::replay`]. Changes follow the transaction as in PostgreSQL: `SET` is undone by ROLLBACK,
 //! `SET LOCAL` by the end of the transaction, both by ROLLBACK TO an earlier savepoint.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::transaction::quote_identifier;
 
 /// Names and the SQL text of their values, as it stands after `SET name TO`.
 type Values = BTreeMap<String, String>;
@@ -185,6 +187,9 @@ pub struct SessionSettings {
     at_begin: Option<Settings>,
     /// At each savepoint, with its name: `current` and `session`.
     savepoints: Vec<(String, Settings, Settings)>,
+    /// What else the transaction was told (SET TRANSACTION, SET CONSTRAINTS), each with the number of
+    /// savepoints before it.
+    said: Vec<(usize, String)>,
 }
 
 impl SessionSettings {
@@ -196,6 +201,7 @@ impl SessionSettings {
             startup,
             at_begin: None,
             savepoints: Vec::new(),
+            said: Vec::new(),
         }
     }
 
@@ -207,6 +213,44 @@ impl SessionSettings {
     /// What holds outside the transaction once it has committed.
     pub fn committed(&self) -> &Settings {
         &self.session
+    }
+
+    /// What a connection has that no transaction was begun on.
+    pub fn outside(&self) -> &Settings {
+        self.at_begin.as_ref().unwrap_or(&self.session)
+    }
+
+    /// A statement about the open transaction that is no setting with a value.
+    pub fn say(&mut self, sql: &str) {
+        if self.in_block() {
+            self.said.push((self.savepoints.len(), sql.to_owned()));
+        }
+    }
+
+    /// The transaction was told something that is no setting with a value.
+    pub fn has_said(&self) -> bool {
+        !self.said.is_empty()
+    }
+
+    /// What a connection that has [`Self::outside`] must be told after BEGIN to be where the transaction
+    /// is: its settings and its savepoints.
+    pub fn late_script(&self) -> Vec<String> {
+        let Some(begin) = &self.at_begin else { return Vec::new() };
+        let mut script = Vec::new();
+        let mut known = (begin, begin);
+        for (depth, (name, current, session)) in self.savepoints.iter().enumerate() {
+            changes(known, (current, session), &mut script);
+            script.extend(self.said_at(depth));
+            script.push(format!("SAVEPOINT {}", quote_identifier(name)));
+            known = (current, session);
+        }
+        changes(known, (&self.current, &self.session), &mut script);
+        script.extend(self.said_at(self.savepoints.len()));
+        script
+    }
+
+    fn said_at(&self, depth: usize) -> impl Iterator<Item = String> {
+        self.said.iter().filter(move |(at, _)| *at == depth).map(|(_, sql)| sql.clone())
     }
 
     /// `SET name TO value`, or TO DEFAULT with `None`.
@@ -262,6 +306,7 @@ impl SessionSettings {
     pub fn begin(&mut self) {
         self.at_begin = Some(self.session.clone());
         self.savepoints.clear();
+        self.said.clear();
     }
 
     /// A transaction block begins within an implicit transaction that began with `before`: ROLLBACK
@@ -269,6 +314,7 @@ impl SessionSettings {
     pub fn begin_within(&mut self, before: &Self) {
         self.at_begin = Some(before.session.clone());
         self.savepoints.clear();
+        self.said.clear();
     }
 
     /// In a transaction block.
@@ -284,6 +330,7 @@ impl SessionSettings {
         }
         self.current = self.session.clone();
         self.savepoints.clear();
+        self.said.clear();
     }
 
     /// SAVEPOINT.
@@ -295,6 +342,7 @@ impl SessionSettings {
     pub fn rollback_to(&mut self, name: &str) {
         if let Some(at) = self.savepoints.iter().rposition(|(n, ..)| n == name) {
             self.savepoints.truncate(at + 1);
+            self.said.retain(|(depth, _)| *depth <= at);
             if let Some((_, current, session)) = self.savepoints.last() {
                 self.current = current.clone();
                 self.session = session.clone();
@@ -306,6 +354,35 @@ impl SessionSettings {
     pub fn release(&mut self, name: &str) {
         if let Some(at) = self.savepoints.iter().rposition(|(n, ..)| n == name) {
             self.savepoints.truncate(at);
+            self.said.iter_mut().for_each(|(depth, _)| *depth = at.min(*depth));
+        }
+    }
+}
+
+/// The statements that lead from one pair of settings (`current`, `session`) to another.
+fn changes(from: (&Settings, &Settings), to: (&Settings, &Settings), script: &mut Vec<String>) {
+    if from.0.id() == to.0.id() && from.1.id() == to.1.id() {
+        return;
+    }
+    let every = [from.0, from.1, to.0, to.1];
+    let names: BTreeSet<&str> = every.iter().flat_map(|s| s.iter().map(|(name, _)| name)).collect();
+    let identity = IDENTITY.iter().copied().filter(|name| names.contains(name));
+    let others = names.iter().copied().filter(|name| !IDENTITY.contains(name));
+    for name in others.chain(identity) {
+        let mut tell = |verb: &str, value: Option<&str>| {
+            let mut sql = format!("{verb} ");
+            push_name(&mut sql, name);
+            sql.push_str(" TO ");
+            sql.push_str(value.unwrap_or("DEFAULT"));
+            script.push(sql);
+        };
+        let mut has = from.0.value(name);
+        if from.1.value(name) != to.1.value(name) {
+            has = to.1.value(name);
+            tell("SET", has);
+        }
+        if has != to.0.value(name) {
+            tell("SET LOCAL", to.0.value(name));
         }
     }
 }
@@ -410,5 +487,38 @@ mod tests {
         assert_eq!(s.after_reset(Some("timezone"), false), ["SET timezone TO 'UTC'"]);
         assert_eq!(s.after_reset(None, false), ["SET timezone TO 'UTC'"]);
         assert!(s.after_reset(Some("work_mem"), false).is_empty());
+    }
+
+    #[test]
+    fn a_connection_that_comes_late_is_told_what_the_others_were() {
+        let mut s = SessionSettings::default();
+        s.set("timezone", Some("'UTC'"), false);
+        s.begin();
+        assert!(s.late_script().is_empty());
+        s.say("SET TRANSACTION READ ONLY");
+        s.set("work_mem", Some("'1MB'"), true);
+        s.savepoint("a");
+        s.set("timezone", Some("'CET'"), false);
+        s.savepoint("B");
+        s.set("timezone", None, false);
+        s.say("SET CONSTRAINTS ALL DEFERRED");
+        let script = [
+            "SET LOCAL work_mem TO '1MB'",
+            "SET TRANSACTION READ ONLY",
+            "SAVEPOINT \"a\"",
+            "SET timezone TO 'CET'",
+            "SAVEPOINT \"B\"",
+            "SET timezone TO DEFAULT",
+            "SET CONSTRAINTS ALL DEFERRED",
+        ];
+        assert_eq!(s.late_script(), script);
+        assert_eq!(s.outside().value("timezone"), Some("'UTC'"));
+        s.release("B");
+        assert_eq!(s.late_script()[3..], ["SET timezone TO DEFAULT", script[6]]);
+        s.rollback_to("a");
+        assert_eq!(s.late_script(), script[..3]);
+        s.end(false);
+        assert!(s.late_script().is_empty());
+        assert_eq!(s.outside().value("timezone"), Some("'UTC'"));
     }
 }

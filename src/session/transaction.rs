@@ -1,17 +1,20 @@
-//! The client's transaction, which may not have reached a shard yet.
+//! The client's transaction, which may not have reached a shard yet, or several.
 //!
 //! ```text
-//!          BEGIN                first routed statement
-//!  Idle ──────────► Pending ───────────────────────────► Active(shard) ──► Idle
-//!                      │                                     │
-//!                      │ an error of ours                    │ an error of ours
-//!                      ▼                                     ▼
-//!                   Failed(None)                        Failed(Some(shard))
+//!          BEGIN                first routed statement             a statement of another shard
+//!  Idle ──────────► Pending ───────────────────────────► Active ─────────────────────────► Active, several
+//!                      │                                   │                                    │
+//!                      │ an error of ours                  │ an error of ours                   │
+//!                      ▼                                   ▼                                    ▼
+//!                   Failed(None)                        Failed(Some(shard)) ◄───────────────────┘
 //! ```
 //!
 //! BEGIN is sent when the first statement has a route. What the client did before (SAVEPOINT, SET
-//! TRANSACTION, SET LOCAL) is kept as SQL and sent along with it. An error that the proxy reports itself
-//! fails the transaction as PostgreSQL would: everything but its end is refused with 25P02.
+//! TRANSACTION, SET LOCAL) is kept as SQL and sent along with it. A shard that a later statement leads to
+//! is *enlisted*: it is told BEGIN, the savepoints and settings (`SessionSettings::late_script`), and from
+//! then on savepoints and the end are every enlisted shard's. Which shards these are is not kept here: it
+//! is those whose connection is in a transaction. An error that the proxy reports itself fails the
+//! transaction as PostgreSQL would: everything but its end is refused with 25P02.
 
 use crate::map::ShardId;
 use crate::sql::class::TransactionModes;
@@ -24,20 +27,38 @@ pub enum Transaction {
     Idle,
     /// Begun by the client, on no shard yet.
     Pending(Pending),
-    /// Open on a shard; `ready` is the status that shard last reported (`T` or `E`).
+    /// Open on a shard, or on several.
     Active {
-        /// The shard it is on.
+        /// The shard it is on; of several, the first one.
         shard: ShardId,
-        /// Status byte of its last `ReadyForQuery`.
+        /// Status byte of its last `ReadyForQuery` (`T` or `E`); of several shards, `E` if any has failed.
         status: u8,
+        /// What it did so far.
+        deeds: Deeds,
     },
-    /// Failed by an error of ours. On a shard the transaction is still open and fine.
+    /// Failed by an error of ours. On its shards the transaction is still open.
     Failed {
-        /// The shard it is on, if it had reached one.
+        /// The (first) shard it is on, if it had reached one.
         shard: Option<ShardId>,
         /// What it was before, for ROLLBACK TO.
         pending: Pending,
+        /// What it did so far.
+        deeds: Deeds,
     },
+}
+
+/// What an open transaction did, as far as that decides where it may go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deeds {
+    /// It is on more than one shard.
+    pub several: bool,
+    /// A statement ran on all shards, and may have written on each of them.
+    pub everywhere: bool,
+    /// The shard where it wrote rows, or may have.
+    pub writer: Option<ShardId>,
+    /// It ran code that may have left something on its connection (a setting, a temporary table): a shard
+    /// that is enlisted later would not have it.
+    pub opaque: bool,
 }
 
 /// What has to be said to a shard before the transaction's first statement.
@@ -142,6 +163,61 @@ impl Transaction {
         }
     }
 
+    /// It is open on more than one shard.
+    pub fn is_several(&self) -> bool {
+        self.deeds().several
+    }
+
+    /// What it did so far.
+    pub fn deeds(&self) -> Deeds {
+        match self {
+            Self::Active { deeds, .. } | Self::Failed { deeds, .. } => *deeds,
+            Self::Idle | Self::Pending(_) => Deeds::default(),
+        }
+    }
+
+    /// A statement was sent to a shard within it.
+    pub fn note(&mut self, shard: ShardId, writes: bool, opaque: bool) {
+        if let Self::Active { deeds, .. } | Self::Failed { deeds, .. } = self {
+            deeds.opaque |= opaque;
+            if writes || opaque {
+                deeds.writer.get_or_insert(shard);
+            }
+        }
+    }
+
+    /// One more shard was told of it.
+    pub fn enlist(&mut self) {
+        if let Self::Active { deeds, .. } = self {
+            deeds.several = true;
+        }
+    }
+
+    /// AND CHAIN was done on every shard that it is on: the next one is on the same.
+    pub fn chain(&mut self) {
+        if let Some(shard) = self.shard() {
+            let deeds = Deeds { several: self.is_several(), ..Deeds::default() };
+            *self = Self::Active { shard, status: b'T', deeds };
+        }
+    }
+
+    /// A statement ran on all shards.
+    pub fn note_everywhere(&mut self) {
+        if let Self::Active { deeds, .. } = self {
+            deeds.everywhere = true;
+        }
+    }
+
+    /// ROLLBACK TO was done on every shard that it is on: it goes on.
+    pub fn resume(&mut self) {
+        match std::mem::take(self) {
+            Self::Active { shard, deeds, .. } | Self::Failed { shard: Some(shard), deeds, .. } => {
+                *self = Self::Active { shard, status: b'T', deeds };
+            }
+            other => *self = other,
+        }
+    }
+
     /// In a transaction block.
     pub fn is_open(&self) -> bool {
         !matches!(self, Self::Idle)
@@ -151,9 +227,12 @@ impl Transaction {
     pub fn fail(&mut self) {
         match std::mem::take(self) {
             Self::Idle => {}
-            Self::Pending(pending) => *self = Self::Failed { shard: None, pending },
-            Self::Active { shard, status: b'T' } => {
-                *self = Self::Failed { shard: Some(shard), pending: Pending::default() };
+            Self::Pending(pending) => {
+                *self = Self::Failed { shard: None, pending, deeds: Deeds::default() };
+            }
+            Self::Active { shard, status: b'T', deeds } => {
+                let pending = Pending::default();
+                *self = Self::Failed { shard: Some(shard), pending, deeds };
             }
             other => *self = other,
         }
@@ -162,23 +241,43 @@ impl Transaction {
     /// The shard is lost and the transaction with it: only its end can follow.
     pub fn lose_shard(&mut self) {
         if self.is_open() {
-            *self = Self::Failed { shard: None, pending: Pending::default() };
+            let deeds = self.deeds();
+            *self = Self::Failed { shard: None, pending: Pending::default(), deeds };
         }
     }
 
     /// What a shard's `ReadyForQuery` says about it.
     pub fn settle(&mut self, shard: ShardId, status: u8) {
-        *self = match status {
-            b'I' => Self::Idle,
-            status => Self::Active { shard, status },
-        };
+        match (status, &mut *self) {
+            (b'I', _) => *self = Self::Idle,
+            // Of several shards, one that is well does not mend the others.
+            (status, Self::Active { status: own, deeds: Deeds { several: true, .. }, .. }) => {
+                *own = if status == b'E' { status } else { *own };
+            }
+            (_, Self::Active { shard: first, status: own, .. }) => {
+                (*first, *own) = (shard, status);
+            }
+            (status, _) => {
+                let deeds = self.deeds();
+                *self = Self::Active { shard, status, deeds };
+            }
+        }
     }
 }
 
 /// BEGIN with its modes, as PostgreSQL reads them.
-fn begin_sql(modes: TransactionModes) -> String {
+pub fn begin_sql(modes: TransactionModes) -> String {
+    format!("BEGIN{}", modes_sql(modes))
+}
+
+/// What a second BEGIN with modes does; `None` if it has none.
+pub fn set_transaction_sql(modes: TransactionModes) -> Option<String> {
+    (modes != TransactionModes::default()).then(|| format!("SET TRANSACTION{}", modes_sql(modes)))
+}
+
+fn modes_sql(modes: TransactionModes) -> String {
     use crate::sql::class::Isolation;
-    let mut sql = String::from("BEGIN");
+    let mut sql = String::new();
     match modes.isolation {
         Some(Isolation::ReadUncommitted) => sql.push_str(" ISOLATION LEVEL READ UNCOMMITTED"),
         Some(Isolation::ReadCommitted) => sql.push_str(" ISOLATION LEVEL READ COMMITTED"),
@@ -212,6 +311,10 @@ mod tests {
         Pending::new(TransactionModes { read_only: Some(true), ..TransactionModes::default() })
     }
 
+    fn active(shard: u16, status: u8) -> Transaction {
+        Transaction::Active { shard: ShardId(shard), status, deeds: Deeds::default() }
+    }
+
     #[test]
     fn savepoints_before_the_first_shard_are_replayed() {
         let mut p = pending();
@@ -232,7 +335,7 @@ mod tests {
         t.fail();
         assert_eq!(t.status(), b'E');
         assert_eq!(t.shard(), None);
-        let mut t = Transaction::Active { shard: ShardId(2), status: b'T' };
+        let mut t = active(2, b'T');
         t.fail();
         assert_eq!((t.status(), t.shard()), (b'E', Some(ShardId(2))));
         let mut t = Transaction::Idle;
@@ -247,8 +350,24 @@ mod tests {
         assert_eq!(t.shard(), Some(ShardId(1)));
         t.settle(ShardId(1), b'E');
         t.fail();
-        assert_eq!(t, Transaction::Active { shard: ShardId(1), status: b'E' });
+        assert_eq!(t, active(1, b'E'));
         t.settle(ShardId(1), b'I');
         assert!(!t.is_open());
+    }
+
+    #[test]
+    fn of_several_shards_one_error_fails_all_until_rollback_to() {
+        let mut t = active(1, b'T');
+        t.note(ShardId(1), true, false);
+        t.enlist();
+        t.settle(ShardId(2), b'E');
+        t.settle(ShardId(1), b'T');
+        assert_eq!((t.status(), t.shard()), (b'E', Some(ShardId(1))));
+        t.resume();
+        assert_eq!(t.status(), b'T');
+        t.fail();
+        t.resume();
+        let deeds = t.deeds();
+        assert_eq!((deeds.several, deeds.writer, deeds.opaque), (true, Some(ShardId(1)), false));
     }
 }

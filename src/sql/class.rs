@@ -60,9 +60,11 @@ pub enum Class {
     SetTransaction {
         /// SESSION CHARACTERISTICS.
         session: bool,
+        /// As written.
+        text: String,
     },
-    /// SET CONSTRAINTS …
-    SetConstraints,
+    /// SET CONSTRAINTS …, as written.
+    SetConstraints(String),
     /// RESET name; `None` for RESET ALL.
     Reset(Option<String>),
     /// SHOW name (lower case, `all` for SHOW ALL).

@@ -362,6 +362,15 @@ pub fn bind_text_into(
     });
 }
 
+/// Appends a Bind without parameters, all results in text.
+pub fn bind_named_into(out: &mut impl Out, portal: &[u8], statement: &[u8]) {
+    message(out, tag::BIND, |out| {
+        cstring(out, portal);
+        cstring(out, statement);
+        out.put(&[0; 6]);
+    });
+}
+
 /// A value with its length, -1 for NULL.
 pub(super) fn put_value(out: &mut impl Out, value: Option<&[u8]>) {
     match value {

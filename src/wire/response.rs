@@ -76,6 +76,19 @@ impl ServerError {
         matches!(self.severity().as_ref(), "FATAL" | "PANIC")
     }
 
+    /// The same with a line more in its context (field `W`).
+    #[must_use]
+    pub fn with_context(&self, line: &str) -> Self {
+        let mut fields = self.fields.clone();
+        match fields.iter_mut().find(|(kind, _)| *kind == b'W') {
+            Some((_, context)) => {
+                *context = [context, &b"\n"[..], line.as_bytes()].concat().into();
+            }
+            None => fields.push((b'W', line.as_bytes().into())),
+        }
+        Self { fields }
+    }
+
     /// Appends it as an `ErrorResponse`, field by field as it came.
     pub fn error_into(&self, out: &mut impl Out) {
         self.encode(out, super::backend::tag::ERROR);

@@ -92,7 +92,8 @@ impl Executor {
         unit.ops.push(Op::Bind { raw, which: Which::Text(text) });
         // The server's unnamed statement is then this one.
         unit.unnamed_parsed = false;
-        self.portals.insert(view.portal.to_vec(), Portal::Shard { copies: false });
+        self.portals
+            .insert(view.portal.to_vec(), Portal::Shard { copies: false, shard: unit.shard });
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use crate::exec::effects::{after_reset, foresee, refuse_unsafe_encoding};
 use crate::exec::local::{LocalAnswer, is_local};
 use crate::exec::planner::{Entry, Scopes, is_session_level};
 use crate::exec::scatter::ScatterBind;
+use crate::exec::several::is_for_all;
 use crate::exec::statements::{ClientStatement, no_statement};
 use crate::exec::{Executor, Gone, worker};
 use crate::lookup::{Id, View};
@@ -90,9 +91,9 @@ impl Executor {
         unit: &mut Unit,
         refreshed: bool,
     ) -> Result<(), Obstacle> {
-        if unit.scatter.as_ref().is_some_and(ScatterBind::is_executed)
-            && !matches!(tag, tag::SYNC | tag::FLUSH | tag::CLOSE)
-        {
+        let done =
+            unit.tell.is_some() || unit.scatter.as_ref().is_some_and(ScatterBind::is_executed);
+        if done && !matches!(tag, tag::SYNC | tag::FLUSH | tag::CLOSE) {
             return Err(not_alone().into());
         }
         match tag {
@@ -110,7 +111,8 @@ impl Executor {
                         unit.inject(wire::backend::close_complete);
                     }
                     Target::Portal(name) => match self.portals.remove(name) {
-                        Some(Portal::Shard { .. }) => {
+                        Some(Portal::Shard { shard, .. }) => {
+                            self.stay(shard, unit)?;
                             unit.ops.push(Op::Raw(raw, StepKind::Close));
                         }
                         _ => unit.inject(wire::backend::close_complete),
@@ -148,7 +150,7 @@ impl Executor {
                 Class::Set(_)
                     | Class::Reset(_)
                     | Class::SetTransaction { .. }
-                    | Class::SetConstraints
+                    | Class::SetConstraints(_)
             );
         if let (false, Some(after)) = (local, &unit.after) {
             self.refuse_other_reading(after)?;
@@ -209,7 +211,7 @@ impl Executor {
         self.place(&plan, &entry, unit)?;
         let which = self.which(view.statement, plan.rewritten.as_deref(), unit)?;
         unit.ops.push(Op::Bind { raw, which });
-        self.portals.insert(view.portal.to_vec(), Portal::Shard { copies });
+        self.portals.insert(view.portal.to_vec(), Portal::Shard { copies, shard: unit.shard });
         Ok(())
     }
 
@@ -220,7 +222,8 @@ impl Executor {
         entry: &Entry,
         unit: &mut Unit,
     ) -> Result<(), SqlError> {
-        if !matches!(plan.route, Route::Any | Route::Nowhere) {
+        let anywhere = matches!(plan.route, Route::Any | Route::Nowhere);
+        if !anywhere || self.session.transaction.is_several() && unit.shard.is_none() {
             let shard = self.one_shard(plan)?;
             let other = self.batch.open_on.or(unit.shard).filter(|other| *other != shard);
             if let Some(other) = other {
@@ -231,6 +234,7 @@ impl Executor {
         if matches!(entry.class, Class::Definition { temporary: true, .. }) {
             unit.effects.push((unit.executions, entry.class.clone()));
         }
+        unit.writes |= plan.writes;
         unit.taints |= plan.taints;
         unit.changes_schema |= plan.changes_schema;
         unit.executes = true;
@@ -391,7 +395,9 @@ impl Executor {
     ) -> Result<(), Obstacle> {
         match self.portals.get(name) {
             None => Err(no_portal(name).into()),
-            Some(Portal::Shard { .. }) => {
+            Some(Portal::Shard { shard, .. }) => {
+                let shard = *shard;
+                self.stay(shard, unit)?;
                 unit.ops.push(Op::Raw(raw, StepKind::DescribePortal));
                 Ok(())
             }
@@ -422,10 +428,12 @@ impl Executor {
     ) -> Result<(), Obstacle> {
         match self.portals.get_mut(view.portal) {
             None => Err(no_portal(view.portal).into()),
-            Some(Portal::Shard { copies }) => {
+            Some(Portal::Shard { copies, shard }) => {
+                let shard = *shard;
                 unit.executes = true;
                 unit.executions += 1;
                 unit.copies |= *copies;
+                self.stay(shard, unit)?;
                 unit.ops.push(Op::Raw(raw, StepKind::Execute));
                 Ok(())
             }
@@ -480,6 +488,15 @@ impl Executor {
             return Ok(());
         }
         refuse_unsafe_encoding(class)?;
+        let concerns_all = is_control(class) || is_for_all(class);
+        if concerns_all && (busy || unit.shard.is_some()) && self.goes_elsewhere(unit) {
+            return Err(not_alone_in_transaction().into());
+        }
+        if is_for_all(class) && self.session.transaction.is_several() {
+            unit.tell = Some((class.clone(), text.to_owned()));
+            unit.ops.push(Op::Inject(Vec::new()));
+            return Ok(());
+        }
         // Behind statements that a shard has yet to be sent, their order matters: it goes there too.
         if is_control(class) && !busy {
             match self.control(class, text)? {
@@ -501,6 +518,11 @@ impl Executor {
                     unit.shard = Some(shard);
                     self.run(unit, sql, class);
                 }
+                Control::Tell(sql) => {
+                    unit.tell = Some((class.clone(), sql));
+                    // What follows is answered after it.
+                    unit.ops.push(Op::Inject(Vec::new()));
+                }
             }
             return Ok(());
         }
@@ -509,7 +531,7 @@ impl Executor {
             unit.inject(|out| wire::backend::command_complete(out, tag));
             return Ok(());
         }
-        unit.taints |= matches!(class, Class::SetTransaction { session: true });
+        unit.taints |= matches!(class, Class::SetTransaction { session: true, .. });
         self.run(unit, text.to_owned(), class);
         Ok(())
     }
@@ -536,6 +558,24 @@ impl Executor {
         unit.ops.extend(behind.into_iter().map(Op::RunBehind));
     }
 
+    /// A portal is on a shard: so is what concerns it.
+    fn stay(&self, shard: Option<crate::map::ShardId>, unit: &mut Unit) -> Result<(), SqlError> {
+        let Some(shard) = shard else { return Ok(()) };
+        if let Some(other) = self.batch.open_on.or(unit.shard).filter(|other| *other != shard) {
+            return Err(self.other_pipeline(shard, other));
+        }
+        unit.shard = Some(shard);
+        Ok(())
+    }
+
+    /// The transaction is on several shards, or will be by this unit.
+    fn goes_elsewhere(&self, unit: &Unit) -> bool {
+        let first = self.session.transaction.shard();
+        let here = self.batch.open_on.or(unit.shard);
+        self.session.transaction.is_several()
+            || first.is_some_and(|first| here.is_some_and(|here| here != first))
+    }
+
     fn other_pipeline(&self, wanted: crate::map::ShardId, here: crate::map::ShardId) -> SqlError {
         let name = |shard| self.world.map.shard_name(shard);
         SqlError::new(
@@ -558,6 +598,15 @@ fn not_alone() -> SqlError {
     )
     .detail("It is part of a transaction or of a pipeline that belongs to one shard.")
     .hint("Send it by itself, with its own Sync, outside a transaction block.")
+}
+
+fn not_alone_in_transaction() -> SqlError {
+    SqlError::new(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        "what concerns a transaction over several shards must stand alone",
+    )
+    .detail("It is said to every shard of the transaction, and comes behind a statement for one of them.")
+    .hint("Send a Sync before it.")
 }
 
 fn no_portal(name: &[u8]) -> SqlError {

@@ -250,7 +250,7 @@ pub(super) fn utility_kind(
         Class::Discard => ("DISCARD", UtilityKind::Discard),
         Class::Show(_) => ("SHOW", UtilityKind::Show),
         Class::Set(_) | Class::SetTransaction { .. } => ("SET", UtilityKind::Set),
-        Class::SetConstraints => ("SET CONSTRAINTS", UtilityKind::Set),
+        Class::SetConstraints(_) => ("SET CONSTRAINTS", UtilityKind::Set),
         Class::Reset(_) => ("RESET", UtilityKind::Set),
         Class::Empty
         | Class::Query

@@ -10,7 +10,7 @@ use crate::sql::token::TokenKind;
 /// What follows SET.
 pub(super) fn set(words: &mut Words<'_>) -> Option<Class> {
     if words.is("constraints") && !words.is_assigned() {
-        return Some(Class::SetConstraints);
+        return Some(Class::SetConstraints(words.whole().to_owned()));
     }
     let mut local = false;
     if !words.is_assigned() {
@@ -46,7 +46,7 @@ fn is_session_form(words: &Words<'_>) -> bool {
 
 /// SET TRANSACTION modes | SNAPSHOT 'id', after TRANSACTION.
 fn transaction(words: &mut Words<'_>, session: bool) -> Option<Class> {
-    let class = Class::SetTransaction { session };
+    let class = Class::SetTransaction { session, text: words.whole().to_owned() };
     if !session && words.take("snapshot") {
         words.string_token()?;
         return words.at_end().then_some(class);

@@ -272,23 +272,23 @@ fn settings() {
 
 #[test]
 fn settings_of_transactions() {
-    let (own, session) =
-        (Class::SetTransaction { session: false }, Class::SetTransaction { session: true });
-    check_all(
-        &own,
-        &[
-            "SET TRANSACTION READ ONLY",
-            "SET LOCAL TRANSACTION READ ONLY",
-            "SET SESSION TRANSACTION READ ONLY",
-            "SET TRANSACTION SNAPSHOT 'x'",
-        ],
-    );
-    check_all(&session, &["SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"]);
+    let set = |session, text: &str| Class::SetTransaction { session, text: text.to_owned() };
+    for text in [
+        "SET TRANSACTION READ ONLY",
+        "SET LOCAL TRANSACTION READ ONLY",
+        "SET SESSION TRANSACTION READ ONLY",
+        "SET TRANSACTION SNAPSHOT 'x'",
+    ] {
+        check_all(&set(false, text), &[text]);
+    }
+    let session = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
+    check_all(&set(true, session), &[session]);
     check_all(
         &Class::Other,
         &["SET TRANSACTION", "SET TRANSACTION x", "SET SESSION CHARACTERISTICS AS TRANSACTION"],
     );
-    check_all(&Class::SetConstraints, &["SET CONSTRAINTS ALL DEFERRED"]);
+    let deferred = "SET CONSTRAINTS ALL DEFERRED";
+    check_all(&Class::SetConstraints(deferred.to_owned()), &[deferred]);
     let check = |sql: &str, expect: Option<bool>| {
         let modes = set_transaction_modes(sql);
         assert_eq!(modes.and_then(|modes| modes.read_only), expect, "{sql}");

@@ -1,0 +1,178 @@
+//! A shard's whole answer, kept: for what the proxy asks several shards at once and answers itself.
+//!
+//! Main type: [`Reply`]. Answers are small (command tags, notices, the rows of a function called on every
+//! shard) and bounded by `limits.merge_memory_max`. Rows that the client waits for are relayed
+//! (`relay`, `scatter`), not kept.
+
+use bytes::{Buf, BytesMut};
+
+use super::Executor;
+use crate::error::{SqlError, SqlState};
+use crate::map::ShardId;
+use crate::wire::backend::tag;
+use crate::wire::response::{self, ServerError};
+use crate::wire::{self, Out};
+
+/// What one shard answered.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    /// Bodies of its `NoticeResponse`s.
+    pub(super) notices: Vec<Vec<u8>>,
+    /// What it said of its parameters.
+    pub(super) parameters: Vec<(String, String)>,
+    /// The body of its `RowDescription`.
+    pub(super) columns: Option<Vec<u8>>,
+    /// Its `DataRow`s, whole messages.
+    pub(super) rows: Vec<u8>,
+    /// Command tags; an empty statement leaves none.
+    pub(super) tags: Vec<String>,
+    /// Its first error.
+    pub(super) error: Option<ServerError>,
+    /// It is gone, or said what was not expected: the connection can't be used any more.
+    pub(super) lost: bool,
+}
+
+impl Reply {
+    /// It answered, and without an error.
+    pub(super) fn is_well(&self) -> bool {
+        self.error.is_none() && !self.lost
+    }
+
+    /// The last command tag.
+    pub(super) fn tag(&self) -> &str {
+        self.tags.last().map_or("", String::as_str)
+    }
+
+    /// Appends the notices as they came.
+    pub(super) fn notices_into(&self, out: &mut Vec<u8>) {
+        for body in &self.notices {
+            frame_into(out, tag::NOTICE, body);
+        }
+    }
+}
+
+/// Appends a message.
+pub(super) fn frame_into(out: &mut impl Out, tag: u8, body: &[u8]) {
+    out.put(&[tag]);
+    out.put(&(body.len() as u32 + 4).to_be_bytes());
+    out.put(body);
+}
+
+impl Executor {
+    /// Sends the same request, in which so many `ReadyForQuery` are asked for, to held connections and
+    /// keeps their answers, in the same order. They work at the same time. A connection that breaks stays
+    /// held: the caller knows what its loss means.
+    ///
+    /// # Cancel safety
+    ///
+    /// None: connections are then in the middle of an answer. Their leases close them when dropped.
+    pub(super) async fn ask_all(
+        &mut self,
+        shards: &[ShardId],
+        request: &[u8],
+        readies: u32,
+    ) -> Vec<Reply> {
+        let mut replies = Vec::with_capacity(shards.len());
+        for shard in shards {
+            let lost = match self.held.iter_mut().find(|held| held.shard == *shard) {
+                Some(held) => {
+                    held.lease.expect_ready(readies);
+                    held.lease.send_all(request).await.is_err()
+                }
+                None => true,
+            };
+            replies.push(Reply { lost, ..Reply::default() });
+        }
+        let memory_max = self.shared().config.limits.merge_memory_max;
+        for (shard, reply) in shards.iter().zip(&mut replies) {
+            // One that did not take everything may have said why.
+            let Some(held) = self.held.iter_mut().find(|held| held.shard == *shard) else {
+                continue;
+            };
+            reply.lost |= receive(&mut held.lease, reply, memory_max).await.is_none();
+            if reply.lost {
+                held.lease.taint();
+            }
+        }
+        replies
+    }
+
+    /// [`Self::ask_all`] of one shard, a Query.
+    pub(super) async fn ask_query(&mut self, shard: ShardId, sql: &str) -> Reply {
+        let mut request = Vec::new();
+        wire::frontend::query_into(&mut request, sql.as_bytes());
+        self.ask_all(&[shard], &request, 1).await.pop().unwrap_or_default()
+    }
+
+    /// What the client is told of a shard's failure, as a whole message. The first shard's own words are
+    /// passed on unchanged, another's with its name as context.
+    pub(super) fn failure_message(&self, shard: ShardId, reply: &Reply, first: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        match &reply.error {
+            Some(error) if first => error.error_into(&mut out),
+            Some(error) => {
+                let context = format!("shard \"{}\"", self.world.map.shard_name(shard));
+                error.with_context(&context).error_into(&mut out);
+            }
+            None => {
+                let error = self.lost_while_asked(shard);
+                wire::backend::error(&mut out, &error, wire::backend::Severity::Error);
+            }
+        }
+        out
+    }
+
+    /// 08006: the shard did not answer to the end.
+    pub(super) fn lost_while_asked(&self, shard: ShardId) -> SqlError {
+        SqlError::new(
+            SqlState::CONNECTION_FAILURE,
+            format!("shard \"{}\" was lost while it worked", self.world.map.shard_name(shard)),
+        )
+    }
+}
+
+/// Reads up to the last `ReadyForQuery`; `None` when that does not come.
+async fn receive(
+    connection: &mut crate::backend::Connection,
+    reply: &mut Reply,
+    memory_max: u64,
+) -> Option<()> {
+    let mut buffer = BytesMut::new();
+    while connection.awaiting() > 0 {
+        let frame = wire::frame::next(&buffer, wire::frame::STATEMENT_BYTES_MAX).ok()?;
+        let Some(frame) = frame else {
+            connection.read_some(&mut buffer).await.ok()?;
+            continue;
+        };
+        let length = frame.raw.len();
+        if reply.rows.len() as u64 + length as u64 > memory_max {
+            return None;
+        }
+        match frame.tag {
+            tag::READY_FOR_QUERY => connection.ready(response::ready_for_query(frame.body).ok()?),
+            tag::ERROR => {
+                let error = ServerError::parse(frame.body).ok()?;
+                reply.error.get_or_insert(error);
+            }
+            tag::NOTICE => reply.notices.push(frame.body.to_vec()),
+            tag::PARAMETER_STATUS => {
+                let (name, value) = response::parameter_status(frame.body).ok()?;
+                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                let (name, value) = (text(name), text(value));
+                connection.note_parameter(&name, &value);
+                reply.parameters.push((name, value));
+            }
+            tag::COMMAND_COMPLETE => {
+                let words = response::command_complete(frame.body).ok()?;
+                reply.tags.push(String::from_utf8_lossy(words).into_owned());
+            }
+            tag::ROW_DESCRIPTION => reply.columns = Some(frame.body.to_vec()),
+            tag::DATA_ROW => reply.rows.extend_from_slice(frame.raw),
+            // Nothing that is asked of several shards moves data.
+            tag::COPY_IN | tag::COPY_OUT | tag::COPY_BOTH => return None,
+            _ => {}
+        }
+        buffer.advance(length);
+    }
+    buffer.is_empty().then_some(())
+}

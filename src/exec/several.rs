@@ -1,0 +1,288 @@
+//! Savepoints, settings and the end of a transaction that is on several shards.
+//!
+//! What concerns the transaction as a whole is said to every enlisted shard. At COMMIT the shards that
+//! wrote nothing go first: nothing is lost when one of them fails, and the rest is rolled back. The one
+//! shard that wrote goes last, so that its outcome is the transaction's. Where a statement wrote on all
+//! of them (DDL, `pgmeridian.shard = '*'`), a COMMIT that fails midway leaves some committed: the client
+//! is told 08007 with the shards' names.
+
+use super::effects::after_reset;
+use super::reply::Reply;
+use super::{Executor, Failure, worker};
+use crate::error::{SqlError, SqlState};
+use crate::map::ShardId;
+use crate::session::transaction::{Pending, Transaction};
+use crate::sql::class::Class;
+use crate::wire::{self, backend::Severity};
+
+/// How a COMMIT over several shards ended.
+struct Outcome {
+    committed: Vec<ShardId>,
+    /// The first one that failed, with its answer.
+    failed: Option<(ShardId, Reply)>,
+    /// Not asked any more: rolled back.
+    rest: Vec<ShardId>,
+    /// The last one's answer.
+    last: Reply,
+}
+
+/// Statements that every shard of a transaction must be told.
+pub(super) fn is_for_all(class: &Class) -> bool {
+    matches!(
+        class,
+        Class::Set(_)
+            | Class::Reset(_)
+            | Class::SetTransaction { session: false, .. }
+            | Class::SetConstraints(_)
+    )
+}
+
+impl Executor {
+    /// Says something that concerns the whole transaction to all of its shards, and answers the client up
+    /// to `ReadyForQuery`, which is left to the caller.
+    pub(super) async fn tell_enlisted(&mut self, class: &Class, sql: &str) -> Result<(), Failure> {
+        match class {
+            Class::Commit { chain } => self.end_on_all(true, *chain).await,
+            Class::Rollback { chain } => self.end_on_all(false, *chain).await,
+            class => self.say_to_all(class, sql).await,
+        }
+    }
+
+    async fn say_to_all(&mut self, class: &Class, sql: &str) -> Result<(), Failure> {
+        let shards = self.enlisted();
+        self.work_on(&shards);
+        let mut string = sql.to_owned();
+        for reset in after_reset(&self.session.settings, class, true) {
+            string.push_str("; ");
+            string.push_str(&reset);
+        }
+        let mut request = Vec::new();
+        wire::frontend::query_into(&mut request, string.as_bytes());
+        let replies = self.ask_all(&shards, &request, 1).await;
+        if let Some((n, reply)) = replies.iter().enumerate().find(|(_, reply)| !reply.is_well()) {
+            let shard = shards.get(n).copied().unwrap_or(ShardId(0));
+            let message = self.failure_message(shard, reply, n == 0);
+            self.io.outbox.extend_from_slice(&message);
+            self.session.transaction.fail();
+            self.drop_lost(&shards, &replies);
+            return Err(Failure::Shown);
+        }
+        if matches!(class, Class::RollbackTo(_)) {
+            self.session.transaction.resume();
+        }
+        if let Some(at) = self.held.iter().position(|held| Some(&held.shard) == shards.first()) {
+            self.follow(at, &[class], false, b'T');
+        }
+        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+        if let Some(first) = replies.first() {
+            self.tell(&first.parameters);
+            first.notices_into(&mut self.io.outbox);
+            self.complete(first.tags.first().map_or("", String::as_str));
+        }
+        Ok(())
+    }
+
+    async fn end_on_all(&mut self, commit: bool, chain: bool) -> Result<(), Failure> {
+        let failed = self.session.transaction.status() == b'E';
+        if chain && self.session.transaction.shard().is_none() {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "AND CHAIN is not supported after the transaction's shard was lost",
+            )
+            .hint("Send ROLLBACK, then BEGIN.")
+            .into());
+        }
+        // Begun anew where its next statement leads, the next one has the same modes on every shard. (One
+        // that has failed may have lost them.)
+        let anew = chain && self.session.modes.is_some() && !self.session.settings.has_said();
+        let chained = chain && !anew;
+        if !commit || failed {
+            let sql = if chained { "ROLLBACK AND CHAIN" } else { "ROLLBACK" };
+            let shards = self.enlisted();
+            self.roll_back_on(&shards, sql).await;
+            self.ended(false, chain);
+            self.complete("ROLLBACK");
+            return Ok(());
+        }
+        let sql = if chained { "COMMIT AND CHAIN" } else { "COMMIT" };
+        let outcome = self.commit_all(sql).await;
+        let Outcome { committed, failed, rest, last } = outcome;
+        let Some((shard, reply)) = failed else {
+            self.ended(true, chain);
+            self.tell(&last.parameters);
+            last.notices_into(&mut self.io.outbox);
+            self.complete("COMMIT");
+            return Ok(());
+        };
+        let message = self.commit_failure(shard, &reply, &committed, &rest);
+        let all: Vec<ShardId> = rest.iter().copied().chain([shard]).collect();
+        self.roll_back_on(&all, "ROLLBACK").await;
+        self.ended(false, false);
+        self.io.outbox.extend_from_slice(&message);
+        Err(Failure::Shown)
+    }
+
+    /// COMMIT, one shard after the other, those that wrote last.
+    async fn commit_all(&mut self, sql: &str) -> Outcome {
+        let mut order = self.enlisted();
+        self.work_on(&order);
+        let home = self.world.map.default_shard();
+        let writer = self.session.transaction.deeds().writer;
+        order.sort_by_key(|shard| match writer {
+            Some(writer) => *shard == writer,
+            None => *shard == home,
+        });
+        let mut outcome = Outcome {
+            committed: Vec::new(),
+            failed: None,
+            rest: Vec::new(),
+            last: Reply::default(),
+        };
+        let mut left = order.into_iter();
+        for shard in left.by_ref() {
+            let reply = self.ask_query(shard, sql).await;
+            if !reply.is_well() || reply.tag() != "COMMIT" {
+                outcome.failed = Some((shard, reply));
+                break;
+            }
+            outcome.committed.push(shard);
+            outcome.last = reply;
+        }
+        outcome.rest = left.collect();
+        outcome
+    }
+
+    /// What the client is told when a COMMIT over several shards has failed.
+    fn commit_failure(
+        &self,
+        shard: ShardId,
+        reply: &Reply,
+        committed: &[ShardId],
+        rest: &[ShardId],
+    ) -> Vec<u8> {
+        let deeds = self.session.transaction.deeds();
+        let wrote = |shard: &ShardId| deeds.everywhere || deeds.writer == Some(*shard);
+        let torn: Vec<ShardId> = committed.iter().copied().filter(wrote).collect();
+        let unknown = reply.lost && wrote(&shard);
+        if torn.is_empty() && !unknown {
+            return self.failure_message(shard, reply, wrote(&shard));
+        }
+        let mut undone: Vec<ShardId> = rest.iter().copied().filter(wrote).collect();
+        if !unknown && wrote(&shard) {
+            undone.insert(0, shard);
+        }
+        let mut parts = Vec::new();
+        let mut part = |what: &str, shards: &[ShardId]| {
+            if !shards.is_empty() {
+                parts.push(format!("{what} on {}", self.shards_text(shards)));
+            }
+        };
+        part("It was committed", &torn);
+        part("its outcome is not known", if unknown { std::slice::from_ref(&shard) } else { &[] });
+        part("it was rolled back", &undone);
+        let mut detail = parts.join(", ");
+        if torn.is_empty() {
+            detail = detail.replacen("its", "Its", 1);
+        }
+        if let Some(error) = &reply.error {
+            detail.push_str(": ");
+            detail.push_str(&error.message());
+        }
+        let error = SqlError::new(
+            SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
+            if torn.is_empty() {
+                "the outcome of the transaction is not known"
+            } else {
+                "the transaction was committed on some of its shards only"
+            },
+        )
+        .detail(format!("{detail}."))
+        .hint("Look what took effect before you send it again.");
+        let mut out = Vec::new();
+        wire::backend::error(&mut out, &error, Severity::Error);
+        out
+    }
+
+    /// `shard "a"`, `shards "a", "b"`.
+    pub(super) fn shards_text(&self, shards: &[ShardId]) -> String {
+        let names: Vec<String> = shards
+            .iter()
+            .map(|shard| format!("\"{}\"", self.world.map.shard_name(*shard)))
+            .collect();
+        let word = if names.len() == 1 { "shard" } else { "shards" };
+        format!("{word} {}", names.join(", "))
+    }
+
+    /// Rolls back on these shards. One that does not answer has lost its transaction with its connection.
+    pub(super) async fn roll_back_on(&mut self, shards: &[ShardId], sql: &str) {
+        let is_open = |shard: &ShardId| {
+            self.held.iter().any(|held| held.shard == *shard && held.lease.tx_status() != b'I')
+        };
+        let shards: Vec<ShardId> = shards.iter().copied().filter(is_open).collect();
+        let mut request = Vec::new();
+        wire::frontend::query_into(&mut request, sql.as_bytes());
+        let replies = self.ask_all(&shards, &request, 1).await;
+        self.drop_lost(&shards, &replies);
+    }
+
+    /// Connections that broke are closed.
+    pub(super) fn drop_lost(&mut self, shards: &[ShardId], replies: &[Reply]) {
+        for (shard, reply) in shards.iter().zip(replies) {
+            if !reply.lost {
+                continue;
+            }
+            if let Some(at) = self.held.iter().position(|held| held.shard == *shard) {
+                self.lose(at);
+            }
+        }
+    }
+
+    /// The transaction has ended on all of its shards, perhaps with a next one begun there.
+    pub(super) fn ended(&mut self, committed: bool, chain: bool) {
+        if self.session.settings.has_said() {
+            self.session.modes = None;
+        }
+        self.session.settings.end(committed);
+        self.portals.clear();
+        if chain {
+            self.session.settings.begin();
+        }
+        match self.session.modes {
+            _ if !chain => self.session.transaction = Transaction::Idle,
+            Some(modes) => self.session.transaction = Transaction::Pending(Pending::new(modes)),
+            None => self.session.transaction.chain(),
+        }
+        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+        self.settle_all();
+    }
+
+    /// Lets go of all connections whose work is done.
+    pub(super) fn settle_all(&mut self) {
+        let idle = |held: &super::Held| held.lease.tx_status() == b'I';
+        if !self.held.iter().any(idle) || self.batch.is_open() {
+            return;
+        }
+        let quiet = self.cancel.rest();
+        let mut n = 0;
+        while let Some(held) = self.held.get(n) {
+            if !idle(held) {
+                n += 1;
+                continue;
+            }
+            let before = self.held.len();
+            self.settle_after(n, quiet.clone());
+            n += usize::from(self.held.len() == before);
+        }
+    }
+
+    /// A cancel request concerns these from now on.
+    pub(super) fn work_on(&self, shards: &[ShardId]) {
+        let backends = self.held.iter().filter(|held| shards.contains(&held.shard));
+        let backend = |held: &super::Held| super::Backend {
+            shard: held.shard,
+            pid: held.lease.pid(),
+            secret: held.lease.secret_word(),
+        };
+        self.cancel.working_all(backends.map(backend).collect());
+    }
+}
