@@ -249,9 +249,10 @@ fn outcome(case: &Case, map: &ShardMap, catalog: &Catalog) -> (String, Option<St
             ];
             let flags: String = flags.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
             match &plan.answer {
-                Answer::Workspace(work) => {
-                    (kind + " workspace" + &flags, Some(over_scratch(map, work)))
-                }
+                Answer::Workspace(work) => (
+                    kind + if work.combined { " combine" } else { " workspace" } + &flags,
+                    Some(over_scratch(map, work)),
+                ),
                 Answer::Relay | Answer::Stream => (kind + &flags, plan.rewritten),
             }
         }

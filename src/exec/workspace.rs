@@ -384,11 +384,11 @@ async fn fill(
             let Some(line) = shards.iter_mut().find(|line| line.shard() == *shard) else {
                 return Err(Trouble::Lost(*shard));
             };
-            left = line.copy_to(host, left).await?;
+            left = line.copy_to(host, left).await.map_err(in_our_words)?;
         }
     }
     for line in shards {
-        line.finish().await?;
+        line.finish().await.map_err(in_our_words)?;
     }
     host.finish().await.map_err(|trouble| on_host(trouble, ask.work))?;
     Ok(described)
@@ -522,6 +522,14 @@ fn spliced_error(body: Vec<u8>) -> Trouble {
         ))
         .hint("Write it in plainer SQL, or restrict it to one sharding key."),
     )
+}
+
+/// A shard's error over a statement that the client does not know.
+fn in_our_words(trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Server(body) => Trouble::Server(without_position(&body)),
+        trouble => trouble,
+    }
 }
 
 /// An error message without its position, which counts in a text that the client does not know.

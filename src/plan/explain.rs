@@ -74,6 +74,7 @@ fn routed(
     let answer = match &plan.answer {
         Answer::Relay => "relay",
         Answer::Stream => "stream",
+        Answer::Workspace(workspace) if workspace.combined => "combine",
         Answer::Workspace(_) => "workspace",
     };
     let merge = merge_steps(map, &plan.answer);

@@ -12,6 +12,7 @@
 //! | `query` | the rules: scope, one, nowhere, any; claims and assignments |
 //! | `many` | the whitelist of reads over several shards |
 //! | `workspace` | reads that run on one shard over scratch tables |
+//! | `combine` | what the shards can do for those beforehand |
 //! | `insert` | where new rows go |
 //! | `utility` | what isn't a query, or could not be read |
 //! | `scope` | hint and session |
@@ -22,6 +23,7 @@
 //! Invariant: every row that can influence the answer lives on a shard of the route. It never awaits,
 //! never logs, never sees a socket.
 
+mod combine;
 mod compile;
 mod constant;
 mod explain;

@@ -607,6 +607,7 @@ fn workspace<'p>(
     let values = Values {
         query,
         map: ground.map,
+        inputs,
         scope,
         regions,
         shards: claims.iter().map(|claim| &claim.shards).collect(),

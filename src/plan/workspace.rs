@@ -14,6 +14,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::Inputs;
+use super::combine::{Pushed, Single};
 use super::compile::{Occurrence, Query};
 use super::refusal::Construct;
 use super::restrict::Region;
@@ -38,6 +40,8 @@ pub struct Workspace {
     pub sql: String,
     /// The tables that are read through views, as names of SQL.
     pub viewed: Vec<String>,
+    /// The shards add up, and the host adds up what they give.
+    pub combined: bool,
     /// Why the shards can't answer it by themselves.
     pub why: String,
 }
@@ -64,6 +68,8 @@ pub(super) struct Shape {
     grouped: bool,
     /// Views are read.
     views: bool,
+    /// It reads one table, and the shards can do a part of the work.
+    single: Option<Single>,
 }
 
 /// A table that is read.
@@ -98,7 +104,7 @@ struct Spot {
 #[derive(Debug)]
 enum What {
     Relation(usize),
-    View { text: String, spots: Vec<Spot> },
+    View { view: Arc<Table>, text: String, spots: Vec<Spot> },
 }
 
 impl Shape {
@@ -127,11 +133,12 @@ impl Shape {
         let grouped = analysis.blocks.iter().any(
             |block| matches!(&block.kind, BlockKind::Select(select) if !select.group_by.is_empty()),
         );
-        let mut shape = Self { relations: Vec::new(), spots: Vec::new(), grouped, views: false };
+        let mut shape =
+            Self { relations: Vec::new(), spots: Vec::new(), grouped, views: false, single: None };
         for (id, source) in (0..).zip(&analysis.sources) {
             match &source.kind {
                 SourceKind::Table(table) => {
-                    let at = shape.relation(table, source.only, map)?;
+                    let at = shape.relation(table, source.alone, map)?;
                     let occurrence = occurrences.iter().position(|o| o.source == id);
                     shape.add_use(analysis, at, id, occurrence);
                 }
@@ -142,6 +149,7 @@ impl Shape {
         }
         shape.views = !analysis.views.is_empty();
         shape.spots = shape.spots_of(analysis)?;
+        shape.single = Single::of(analysis, map);
         Ok(shape)
     }
 
@@ -214,7 +222,11 @@ impl Shape {
             let inner = self.spots_of(&view.body)?;
             spots.push(Spot {
                 span: view.span,
-                what: What::View { text: view.text.clone(), spots: inner },
+                what: What::View {
+                    view: Arc::clone(&view.view),
+                    text: view.text.clone(),
+                    spots: inner,
+                },
                 alias: (!view.aliased).then(|| view.name.clone()),
             });
         }
@@ -225,7 +237,7 @@ impl Shape {
             if spots.iter().any(|spot| spot.span == source.span) {
                 continue;
             }
-            let Some(at) = self.position(table, source.only) else { continue };
+            let Some(at) = self.position(table, source.alone) else { continue };
             spots.push(Spot {
                 span: source.span,
                 what: What::Relation(at),
@@ -265,6 +277,7 @@ fn is_system_column(name: &str) -> bool {
 pub(super) struct Values<'v, 'p> {
     pub(super) query: &'v Query,
     pub(super) map: &'v ShardMap,
+    pub(super) inputs: &'v Inputs<'v>,
     pub(super) scope: &'v Resolved<'p>,
     /// The keys that matter, for each occurrence, and their shards.
     pub(super) regions: &'v [Region<'p>],
@@ -282,30 +295,32 @@ impl Shape {
         why: String,
     ) -> Option<Workspace> {
         let host = self.host(values, all);
+        let first = format!("pg_temp.{SCRATCH_NAME}1");
+        let pushed = self.single.as_ref().and_then(|single| single.push(values.inputs, &first));
+        if let (Some(Pushed::Groups { sql, .. }), [relation]) = (&pushed, self.relations.as_slice())
+        {
+            let scratch = self.scratch(relation, values, host, pushed.as_ref(), first)?;
+            let (sql, tables) = (sql.clone(), vec![scratch]);
+            return Some(Workspace { host, tables, sql, viewed: Vec::new(), combined: true, why });
+        }
         let mut tables = Vec::new();
         let mut names: Vec<Option<String>> = Vec::with_capacity(self.relations.len());
         for relation in &self.relations {
-            let fetches = relation.fetches(values, host, self.grouped);
-            names.push(fetches.map(|fetches| {
-                let name = format!("pg_temp.{SCRATCH_NAME}{}", tables.len() + 1);
-                tables.push(Scratch {
-                    table: format!("{}.{}", relation.table.schema, relation.table.name),
-                    create: relation.create(&name, self.grouped),
-                    name: name.clone(),
-                    fetches,
-                });
-                name
-            }));
+            let name = format!("pg_temp.{SCRATCH_NAME}{}", tables.len() + 1);
+            let scratch = self.scratch(relation, values, host, pushed.as_ref(), name);
+            names.push(scratch.as_ref().map(|scratch| scratch.name.clone()));
+            tables.extend(scratch);
         }
         let mut renamed = Vec::new();
         for spot in &self.spots {
-            if let (What::Relation(at), Some(_)) = (&spot.what, &spot.alias)
-                && let (Some(relation), Some(Some(_))) = (self.relations.get(*at), names.get(*at))
-            {
-                renamed.push((relation.table.schema.as_str(), relation.table.name.as_str()));
-            }
-            if let Some(text) = spot.text(&names) {
-                edits.replace_relation(spot.span, text);
+            let table = match &spot.what {
+                What::Relation(at) => self.relations.get(*at).map(|relation| &relation.table),
+                What::View { view, .. } => Some(view),
+            };
+            let Some(text) = spot.text(&names) else { continue };
+            edits.replace_relation(spot.span, text);
+            if let (Some(table), Some(_)) = (table, &spot.alias) {
+                renamed.push((table.schema.as_str(), table.name.as_str()));
             }
         }
         edits.drop_schemas(&renamed);
@@ -315,7 +330,53 @@ impl Shape {
         };
         let viewed =
             if self.views { self.relations.iter().map(name).collect() } else { Vec::new() };
-        Some(Workspace { host, tables, sql, viewed, why })
+        Some(Workspace { host, tables, sql, viewed, combined: false, why })
+    }
+
+    /// The scratch table for a table; `None` if the host has all its rows and nobody else.
+    fn scratch(
+        &self,
+        relation: &Relation,
+        values: &Values<'_, '_>,
+        host: ShardId,
+        pushed: Option<&Pushed>,
+        name: String,
+    ) -> Option<Scratch> {
+        let parts = relation.parts(values, host)?;
+        let columns = relation.column_list(self.grouped);
+        let from = self.single.as_ref().map_or_else(|| relation.from(), Single::relation);
+        let (columns, condition, grouping, tail) = match pushed {
+            None => (columns, None, "", ""),
+            Some(Pushed::Rows { condition, tail }) => {
+                (columns, condition.as_ref(), "", tail.as_str())
+            }
+            Some(Pushed::Groups { columns, group_by, condition, .. }) => {
+                (columns.clone(), condition.as_ref(), group_by.as_str(), "")
+            }
+        };
+        let select = |mut conditions: Vec<String>| {
+            conditions.extend(condition.map(|condition| format!("({condition})")));
+            let filter = if conditions.is_empty() {
+                String::new()
+            } else {
+                format!(" WHERE {}", conditions.join(" AND "))
+            };
+            format!("SELECT {columns} FROM {from}{filter}{grouping}{tail}")
+        };
+        let mut create = format!(
+            "CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM {from}{grouping} WITH NO DATA"
+        );
+        let key = &relation.table.primary_key;
+        if self.grouped && !key.is_empty() && !matches!(pushed, Some(Pushed::Groups { .. })) {
+            let columns: Vec<String> = key.iter().filter_map(|c| relation.column(*c)).collect();
+            let _ = write!(create, "; ALTER TABLE {name} ADD PRIMARY KEY ({})", columns.join(", "));
+        }
+        Some(Scratch {
+            table: format!("{}.{}", relation.table.schema, relation.table.name),
+            create,
+            name,
+            fetches: parts.into_iter().map(|(shard, part)| (shard, select(part))).collect(),
+        })
     }
 
     /// A view's definition has a backslash in it, which reads as something else without
@@ -324,7 +385,7 @@ impl Shape {
         fn any(spots: &[Spot]) -> bool {
             spots.iter().any(|spot| match &spot.what {
                 What::Relation(_) => false,
-                What::View { text, spots } => text.contains('\\') || any(spots),
+                What::View { text, spots, .. } => text.contains('\\') || any(spots),
             })
         }
         any(&self.spots)
@@ -344,17 +405,13 @@ impl Shape {
 }
 
 impl Relation {
-    /// Where its rows are fetched from; `None` if the host has them all and nobody else.
-    fn fetches(
-        &self,
-        values: &Values<'_, '_>,
-        host: ShardId,
-        grouped: bool,
-    ) -> Option<Vec<(ShardId, String)>> {
+    /// Where its rows are fetched from, and under which conditions; `None` if the host has them all and nobody
+    /// else.
+    fn parts(&self, values: &Values<'_, '_>, host: ShardId) -> Option<Vec<(ShardId, Vec<String>)>> {
         match &self.place {
             Place::Reference => None,
             Place::Fixed(shard) if *shard == host => None,
-            Place::Fixed(shard) => Some(vec![(*shard, self.select(grouped, &[]))]),
+            Place::Fixed(shard) => Some(vec![(*shard, Vec::new())]),
             Place::Sharded(occurrences) => {
                 let mut shards = ShardSet::default();
                 for at in occurrences {
@@ -370,7 +427,7 @@ impl Relation {
                         // What is on every shard has come from the first one.
                         conditions.extend(everywhere.clone());
                     }
-                    fetches.push((shard, self.select(grouped, &conditions)));
+                    fetches.push((shard, conditions.clone()));
                 }
                 Some(fetches)
             }
@@ -385,28 +442,9 @@ impl Relation {
         own.map(|rule| format!("(({}) IS NOT TRUE)", rule.predicate)).collect()
     }
 
-    fn select(&self, grouped: bool, conditions: &[String]) -> String {
+    fn from(&self) -> String {
         let only = if self.only { "ONLY " } else { "" };
-        let (schema, name) = (quoted(&self.table.schema), quoted(&self.table.name));
-        let mut sql = format!("SELECT {} FROM {only}{schema}.{name}", self.column_list(grouped));
-        if !conditions.is_empty() {
-            // Writing to a String can't fail.
-            let _ = write!(sql, " WHERE {}", conditions.join(" AND "));
-        }
-        sql
-    }
-
-    fn create(&self, scratch: &str, grouped: bool) -> String {
-        let mut sql = format!(
-            "CREATE TEMPORARY TABLE {scratch} ON COMMIT DROP AS {} WITH NO DATA",
-            self.select(grouped, &[])
-        );
-        let key = &self.table.primary_key;
-        if grouped && !key.is_empty() {
-            let names: Vec<String> = key.iter().filter_map(|c| self.column(*c)).collect();
-            let _ = write!(sql, "; ALTER TABLE {scratch} ADD PRIMARY KEY ({})", names.join(", "));
-        }
-        sql
+        format!("{only}{}.{}", quoted(&self.table.schema), quoted(&self.table.name))
     }
 
     fn column(&self, column: u16) -> Option<String> {
@@ -472,7 +510,7 @@ impl Spot {
     fn text(&self, names: &[Option<String>]) -> Option<String> {
         let mut text = match &self.what {
             What::Relation(at) => names.get(*at)?.clone()?,
-            What::View { text, spots } => format!("({})", spliced(text, spots, names)?),
+            What::View { text, spots, .. } => format!("({})", spliced(text, spots, names)?),
         };
         if let Some(alias) = &self.alias {
             let _ = write!(text, " AS {}", quoted(alias));

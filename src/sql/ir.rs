@@ -159,7 +159,7 @@ pub struct ViewUse {
     pub name: String,
     /// An alias was written.
     pub aliased: bool,
-    /// `ONLY v` or `TABLE v` was written.
+    /// `ONLY v` was written.
     pub only: bool,
     /// Its definition, without what ends it.
     pub text: String,
@@ -231,6 +231,8 @@ pub struct Source {
     pub aliased: bool,
     /// `ONLY t` or `TABLE t` was written: a sub-select can't stand there.
     pub only: bool,
+    /// `ONLY t` was written: its partitions and children are left out.
+    pub alone: bool,
     /// The block in whose FROM (or as whose target) it stands.
     pub block: BlockId,
 }

@@ -48,8 +48,10 @@ fn check(world: &mut World, statement: &Statement) -> Outcome {
         }
         let plain = world.plain.ask(mode, &statement.sql, &statement.params);
         let proxied = world.proxied.ask(mode, &statement.sql, &statement.params);
-        if let (Some(error), None) = (&proxied.error, &plain.error)
+        let expected = plain.error.as_ref().map(|error| error.code.as_str());
+        if let Some(error) = &proxied.error
             && error.code == "0A000"
+            && expected != Some("0A000")
         {
             refused = Some(error.message.clone());
             continue;

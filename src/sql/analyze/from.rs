@@ -448,7 +448,9 @@ impl<'t> Lowering<'t, '_> {
         }
         let end = named.alias.map_or(named.span.end, |a| self.alias_end(a));
         let (name, span, block) = (named.visible_name(), named.span, self.block);
-        let only = self.after_only(span.start);
+        let before = self.word_before(span.start);
+        let alone = before == Some("only");
+        let only = before.is_some();
         self.add_source(Source {
             kind,
             name,
@@ -456,6 +458,7 @@ impl<'t> Lowering<'t, '_> {
             end,
             aliased: named.alias.is_some(),
             only,
+            alone,
             block,
         })
     }
@@ -474,22 +477,24 @@ impl<'t> Lowering<'t, '_> {
         tokens.get(tokens::closing(tokens, text, open)).map_or(name.end, |t| t.end)
     }
 
-    /// ONLY, or TABLE in the place of SELECT, stands before the name at `start`.
-    fn after_only(&self, start: u32) -> bool {
+    /// ONLY, or TABLE in the place of SELECT, if it stands before the name at `start`.
+    fn word_before(&self, start: u32) -> Option<&'static str> {
         let Text { sql: text, tokens, view } = self.text;
         let mut before = tokens::index_at(tokens, start);
         if view.is_some() {
-            return false;
+            return None;
         }
         while before > 0 {
             before -= 1;
             match tokens.get(before) {
                 Some(token) if token.is(text, "(") => {}
-                Some(token) => return token.is_word(text, "only") || token.is_word(text, "table"),
-                None => return false,
+                Some(token) => {
+                    return ["only", "table"].into_iter().find(|word| token.is_word(text, word));
+                }
+                None => return None,
             }
         }
-        false
+        None
     }
 
     fn cte_reference(
@@ -631,7 +636,7 @@ impl<'t> Lowering<'t, '_> {
         else {
             return Err(format!("the view \"{}\" is not a query", view.name));
         };
-        let only = self.after_only(span.start);
+        let only = self.word_before(span.start) == Some("only");
         self.arena.views.push(ViewUse {
             view: Arc::clone(view),
             span,

@@ -1,0 +1,709 @@
+//! What the shards can do beforehand for a statement over scratch tables: apply WHERE, sort and cut off, add up.
+//!
+//! Main type: [`Single`], a SELECT from one sharded table and nothing else; [`Single::push`] finds the clauses
+//! in the text of one execution, by its tokens. Then
+//!
+//! * WHERE goes along with what is fetched, as it is written (it speaks of that table alone);
+//! * of `ORDER BY … LIMIT n OFFSET m` each shard gives its first n + m rows;
+//! * aggregates that can be split are computed by each shard for each combination of the columns that stand
+//!   outside of them, and the host adds up (`count` as a sum of counts, `avg` as a sum over a count …). The
+//!   groups of the statement are unions of those, so nothing has to be known of GROUP BY itself.
+//!
+//! Only functions that give the same on every server are pushed. Sums are split where the type of the sum of
+//! sums is known; the host's types are compared with PostgreSQL's own before a row is shown.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Inputs;
+use super::splice::quoted;
+use crate::catalog::Table;
+use crate::datum::{Format, Oid, Param, oid};
+use crate::map::{FunctionRule, ShardMap};
+use crate::sql::functions;
+use crate::sql::ir::{Analysis, BlockKind, CallKind, Expr, FromTree, Select, Source, SourceKind};
+use crate::sql::tokens::{Token, TokenKind, closing, depth_step, tokenize};
+
+/// What partial results are called, before their number.
+const PARTIAL: &str = "pgmeridian_partial_";
+
+/// A SELECT from one sharded table.
+#[derive(Debug)]
+pub(super) struct Single {
+    table: Arc<Table>,
+    /// The name that its columns are qualified with.
+    name: String,
+    aliased: bool,
+    /// Name, and the table's column if it is one, of each output.
+    outputs: Vec<(String, Option<String>)>,
+    /// Rows can be picked by each shard: the output is the rows, one by one.
+    plain: bool,
+    /// Groups can be added up.
+    groups: bool,
+}
+
+/// What the shards do beforehand.
+#[derive(Debug)]
+pub(super) enum Pushed {
+    /// They choose rows.
+    Rows {
+        /// WHERE.
+        condition: Option<String>,
+        /// ORDER BY and LIMIT.
+        tail: String,
+    },
+    /// They add up.
+    Groups {
+        /// What they select.
+        columns: String,
+        /// What they group by, with the key words.
+        group_by: String,
+        /// WHERE.
+        condition: Option<String>,
+        /// The host's statement.
+        sql: String,
+    },
+}
+
+impl Single {
+    /// The statement as a SELECT from one table, if it is one and its functions give the same everywhere.
+    pub(super) fn of(analysis: &Analysis, map: &ShardMap) -> Option<Self> {
+        let [block] = analysis.blocks.as_slice() else { return None };
+        let [source] = analysis.sources.as_slice() else { return None };
+        let BlockKind::Select(select) = &block.kind else { return None };
+        let (FromTree::Source(_), SourceKind::Table(table)) = (&select.from, &source.kind) else {
+            return None;
+        };
+        let same = |kind: CallKind, name: &str| match kind {
+            CallKind::Pure | CallKind::Stable => true,
+            CallKind::User(_) => map.function(name) == Some(FunctionRule::Pure),
+            _ => false,
+        };
+        let known = table.columns_known
+            && !table.columns.iter().any(|column| column.name.starts_with(PARTIAL));
+        if !known
+            || !analysis.views.is_empty()
+            || source.only
+            || is_renamed(source, analysis)
+            || !analysis.calls.iter().all(|call| same(call.kind, &call.name))
+        {
+            return None;
+        }
+        let column = |expr: &Expr| match expr {
+            Expr::Column(found) => {
+                table.columns.get(usize::from(found.column)).map(|column| column.name.clone())
+            }
+            _ => None,
+        };
+        let outputs: Vec<_> =
+            block.output.iter().map(|o| (o.name.clone(), column(&o.expr))).collect();
+        Some(Self {
+            table: Arc::clone(table),
+            name: source.name.clone(),
+            aliased: source.aliased,
+            plain: is_plain(select) && !outputs.is_empty(),
+            groups: adds_up(analysis, select, table) && !outputs.is_empty(),
+            outputs,
+        })
+    }
+
+    /// The table as a shard is asked for it.
+    pub(super) fn relation(&self) -> String {
+        let mut sql = format!("{}.{}", quoted(&self.table.schema), quoted(&self.table.name));
+        if self.aliased {
+            let _ = write!(sql, " AS {}", quoted(&self.name));
+        }
+        sql
+    }
+
+    /// What can be pushed down for one execution. `scratch` is what the host has in the table's place.
+    pub(super) fn push(&self, inputs: &Inputs<'_>, scratch: &str) -> Option<Pushed> {
+        let tokens = tokenize(inputs.text, Some(inputs.literals)).ok()?;
+        let text = Text { tokens: &tokens, inputs };
+        let clauses = text.clauses()?;
+        let condition = match &clauses.filter {
+            Some(filter) => Some(text.with_values(filter.clone())?),
+            None => None,
+        };
+        if self.groups
+            && let Some(groups) = self.groups(&text, &clauses, scratch, condition.as_deref())
+        {
+            return Some(groups);
+        }
+        let tail = if self.plain { self.tail(&text, &clauses) } else { None };
+        Some(Pushed::Rows { condition, tail: tail.unwrap_or_default() })
+    }
+
+    /// ORDER BY and LIMIT for a shard: as many rows as the statement skips and takes.
+    fn tail(&self, text: &Text<'_>, clauses: &Clauses) -> Option<String> {
+        let rows = text.row_count(clauses.limit.clone()?)?;
+        let Some(order) = clauses.order.clone() else { return Some(format!(" LIMIT {rows}")) };
+        for item in text.items(order.clone()) {
+            let first = text.token(item.start)?;
+            if matches!(first.kind, TokenKind::Number(_)) {
+                return None;
+            }
+            // A name alone is an output's, if there is one of that name.
+            let alone = text.token(item.start + 1).filter(|_| item.len() > 1).is_none_or(|next| {
+                ["asc", "desc", "nulls"].iter().any(|w| next.is_word(text.sql(), w))
+            });
+            if alone && let Some(name) = first.name(text.sql()) {
+                let shadows = |(output, column): &(String, Option<String>)| {
+                    *output == name && column.as_ref() != Some(&name)
+                };
+                if self.outputs.iter().any(shadows) || self.table.column(&name).is_none() {
+                    return None;
+                }
+            }
+        }
+        Some(format!(" ORDER BY {} LIMIT {rows}", text.with_values(order)?))
+    }
+
+    /// Partial groups for the shards, and how the host adds them up.
+    fn groups(
+        &self,
+        text: &Text<'_>,
+        clauses: &Clauses,
+        scratch: &str,
+        condition: Option<&str>,
+    ) -> Option<Pushed> {
+        let mut partials = Partials { table: &self.table, name: &self.name, list: Vec::new() };
+        let mut columns: Vec<String> = Vec::new();
+        let mut list = Vec::new();
+        let items = text.items(clauses.select.clone());
+        if items.len() != self.outputs.len() {
+            return None;
+        }
+        for (item, (name, _)) in items.into_iter().zip(&self.outputs) {
+            let alias = text.alias_at(&item);
+            let (mut new, changed) = self.combined(text, item, &mut partials, &mut columns)?;
+            if changed && !alias {
+                if name.is_empty() {
+                    return None;
+                }
+                let _ = write!(new, " AS {}", quoted(name));
+            }
+            list.push(new);
+        }
+        let mut sql = format!(
+            "SELECT {}{} FROM {scratch} AS {}",
+            if clauses.distinct { "DISTINCT " } else { "" },
+            list.join(", "),
+            quoted(&self.name)
+        );
+        let rest = [
+            (" GROUP BY ", &clauses.group),
+            (" HAVING ", &clauses.having),
+            (" ORDER BY ", &clauses.order),
+        ];
+        for (words, clause) in rest {
+            if let Some(range) = clause {
+                let (new, _) = self.combined(text, range.clone(), &mut partials, &mut columns)?;
+                let _ = write!(sql, "{words}{new}");
+            }
+        }
+        if let Some(limit) = &clauses.limit {
+            let _ = write!(sql, " {}", text.verbatim(limit.clone())?);
+        }
+        if partials.list.is_empty() && columns.is_empty()
+            || clauses.group.is_some() && columns.is_empty()
+        {
+            return None;
+        }
+        let names: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+        let group_by = if names.is_empty() {
+            String::new()
+        } else {
+            format!(" GROUP BY {}", names.join(", "))
+        };
+        let partial = partials.list.iter().enumerate();
+        let selected = names
+            .into_iter()
+            .chain(partial.map(|(n, sql)| format!("{sql} AS {PARTIAL}{}", n + 1)))
+            .collect::<Vec<_>>();
+        Some(Pushed::Groups {
+            columns: selected.join(", "),
+            group_by,
+            condition: condition.map(ToOwned::to_owned),
+            sql,
+        })
+    }
+
+    /// A part of the statement as the host has it: aggregates become sums of partial ones. Collects the
+    /// columns that stand outside of them. The flag says whether anything changed.
+    fn combined(
+        &self,
+        text: &Text<'_>,
+        range: Range<usize>,
+        partials: &mut Partials<'_>,
+        columns: &mut Vec<String>,
+    ) -> Option<(String, bool)> {
+        let mut out = String::new();
+        let mut changed = false;
+        let mut at = range.start;
+        while at < range.end {
+            let token = text.token(at)?;
+            match text.aggregate_at(at) {
+                Found::Nothing => {}
+                Found::Unclear => return None,
+                Found::Aggregate(call) => match partials.split(text, &call) {
+                    Part::Whole => {}
+                    Part::None => return None,
+                    Part::Sum(sum) => {
+                        text.space(at, range.start, &mut out);
+                        out.push_str(&sum);
+                        changed = true;
+                        at = call.end;
+                        continue;
+                    }
+                },
+            }
+            let previous = at.checked_sub(1).and_then(|before| text.token(before));
+            let next = text.token(at + 1);
+            let sql = text.sql();
+            if token.is(sql, "*")
+                && previous.is_none_or(|p| {
+                    p.is(sql, ",")
+                        || p.is(sql, ".")
+                        || p.is_word(sql, "select")
+                        || p.is_word(sql, "distinct")
+                })
+            {
+                return None;
+            }
+            if let Some(name) = token.name(sql)
+                && self.table.column(&name).is_some()
+                && !next.is_some_and(|next| next.is(sql, "(") || next.is(sql, "."))
+                && !previous.is_some_and(|previous| previous.is_word(sql, "as"))
+                && !columns.contains(&name)
+            {
+                columns.push(name);
+            }
+            text.space(at, range.start, &mut out);
+            out.push_str(token.text(sql));
+            at += 1;
+        }
+        Some((out, changed))
+    }
+}
+
+/// A column list stands behind the alias.
+fn is_renamed(source: &Source, analysis: &Analysis) -> bool {
+    let name_end = source.span.end;
+    let behind = analysis.tokens.iter().filter(|t| t.start >= name_end && t.end <= source.end);
+    // `AS u`, or `u`; anything longer has a list.
+    source.aliased && behind.count() > 2
+}
+
+fn is_plain(select: &Select) -> bool {
+    !(select.distinct
+        || select.distinct_on
+        || !select.group_by.is_empty()
+        || select.grouping_sets
+        || select.aggregates
+        || select.having
+        || select.windows
+        || select.srf_in_output)
+}
+
+fn adds_up(analysis: &Analysis, select: &Select, table: &Table) -> bool {
+    let grouped =
+        |column: &u16| select.group_by.iter().flatten().any(|found| found.column == *column);
+    // With the primary key in GROUP BY, other columns may stand outside of aggregates.
+    let by_key = !table.primary_key.is_empty() && table.primary_key.iter().all(grouped);
+    let user = |kind: &CallKind| matches!(kind, CallKind::User(_));
+    (select.aggregates || !select.group_by.is_empty())
+        && !(select.distinct_on
+            || select.grouping_sets
+            || select.windows
+            || select.srf_in_output
+            || by_key
+            || analysis.uses_unclear
+            || analysis.calls.iter().any(|call| user(&call.kind)))
+}
+
+/// An aggregate call's place.
+struct Call {
+    name: String,
+    /// Between the parentheses.
+    arguments: Range<usize>,
+    /// One past FILTER, or past the parenthesis.
+    end: usize,
+    /// From the name on.
+    start: usize,
+}
+
+/// Whether an aggregate call starts at a token.
+enum Found {
+    Nothing,
+    Aggregate(Call),
+    /// One does, of a form that is not known.
+    Unclear,
+}
+
+/// What the host has in an aggregate call's place.
+enum Part {
+    /// A sum of partial results.
+    Sum(String),
+    /// The call as it is (DISTINCT), over columns that are grouped by.
+    Whole,
+    /// Nothing: it can't be split.
+    None,
+}
+
+/// Aggregates that the shards compute.
+struct Partials<'t> {
+    table: &'t Table,
+    /// The name that the table's columns are qualified with.
+    name: &'t str,
+    list: Vec<String>,
+}
+
+impl Partials<'_> {
+    /// What the host has instead of a call.
+    fn split(&mut self, text: &Text<'_>, call: &Call) -> Part {
+        let sql = text.sql();
+        let first = text.token(call.arguments.start).filter(|_| !call.arguments.is_empty());
+        if first.is_some_and(|first| first.is_word(sql, "distinct")) {
+            return if splits(&call.name) { Part::Whole } else { Part::None };
+        }
+        let ordered = |at: usize| {
+            text.token(at)
+                .is_some_and(|token| token.is_word(sql, "order") || token.is_word(sql, "all"))
+        };
+        if call.arguments.clone().any(ordered) {
+            return Part::None;
+        }
+        self.sum(text, call).map_or(Part::None, Part::Sum)
+    }
+
+    fn sum(&mut self, text: &Text<'_>, call: &Call) -> Option<String> {
+        let whole = text.with_values(call.start..call.end)?;
+        let same = |this: &mut Self, name: &str| {
+            let partial = this.add(whole.clone());
+            format!("{name}({partial})")
+        };
+        Some(match call.name.as_str() {
+            "count" => {
+                let partial = self.add(whole);
+                format!("(coalesce(sum({partial}), 0)::bigint)")
+            }
+            "min" | "max" | "bool_and" | "bool_or" | "every" | "bit_and" | "bit_or" => {
+                same(self, &call.name)
+            }
+            "sum" => {
+                let partial_of = self.type_of(text, call)?;
+                let partial = self.add(whole);
+                match partial_of {
+                    oid::INT2 | oid::INT4 => format!("(sum({partial})::bigint)"),
+                    oid::INT8 | oid::NUMERIC | FLOAT8 | INTERVAL => format!("sum({partial})"),
+                    _ => return None,
+                }
+            }
+            "avg" => {
+                let number = match self.type_of(text, call)? {
+                    oid::INT2 | oid::INT4 | oid::INT8 | oid::NUMERIC => "numeric",
+                    FLOAT8 => "double precision",
+                    _ => return None,
+                };
+                let rest = text.with_values(call.start + 1..call.end)?;
+                let (sum, count) =
+                    (self.add(format!("sum{rest}")), self.add(format!("count{rest}")));
+                format!("(sum({sum})::{number} / nullif(sum({count}), 0)::{number})")
+            }
+            _ => return None,
+        })
+    }
+
+    /// The name of a partial result.
+    fn add(&mut self, sql: String) -> String {
+        let at = self.list.iter().position(|known| *known == sql).unwrap_or_else(|| {
+            self.list.push(sql);
+            self.list.len() - 1
+        });
+        format!("{PARTIAL}{}", at + 1)
+    }
+
+    /// The type of an argument that is a column and nothing else.
+    fn type_of(&self, text: &Text<'_>, call: &Call) -> Option<Oid> {
+        let sql = text.sql();
+        let tokens: Vec<Token> =
+            call.arguments.clone().map(|at| text.token(at)).collect::<Option<_>>()?;
+        let column = match tokens.as_slice() {
+            [column] => column,
+            [table, dot, column] if dot.is(sql, ".") && table.name(sql)? == self.name => column,
+            _ => return None,
+        };
+        let at = self.table.column(&column.name(sql)?)?;
+        self.table.columns.get(usize::from(at)).map(|column| column.type_oid)
+    }
+}
+
+/// `double precision`
+const FLOAT8: Oid = 701;
+/// `interval`
+const INTERVAL: Oid = 1186;
+
+/// Aggregates that can be computed over the distinct values of columns that are grouped by.
+fn splits(name: &str) -> bool {
+    matches!(name, "count" | "sum" | "avg" | "min" | "max")
+}
+
+/// The clauses of a SELECT, as ranges of tokens without their key words.
+struct Clauses {
+    distinct: bool,
+    select: Range<usize>,
+    filter: Option<Range<usize>>,
+    group: Option<Range<usize>>,
+    having: Option<Range<usize>>,
+    order: Option<Range<usize>>,
+    /// LIMIT, OFFSET, FETCH with their key words.
+    limit: Option<Range<usize>>,
+}
+
+/// A statement's text, by tokens.
+struct Text<'t> {
+    tokens: &'t [Token],
+    inputs: &'t Inputs<'t>,
+}
+
+impl<'t> Text<'t> {
+    fn sql(&self) -> &'t str {
+        self.inputs.text
+    }
+
+    fn token(&self, at: usize) -> Option<Token> {
+        self.tokens.get(at).copied()
+    }
+
+    fn is_word(&self, at: usize, word: &str) -> bool {
+        self.token(at).is_some_and(|token| token.is_word(self.sql(), word))
+    }
+
+    /// Cuts the statement into its clauses; `None` if it is not a plain SELECT.
+    fn clauses(&self) -> Option<Clauses> {
+        if !self.is_word(0, "select") {
+            return None;
+        }
+        let end = self.tokens.len() - usize::from(self.tokens.last()?.is(self.sql(), ";"));
+        let mut bounds: Vec<(usize, &str)> = Vec::new();
+        let mut depth = 0;
+        for (at, token) in self.tokens.iter().enumerate().take(end).skip(1) {
+            depth += depth_step(*token, self.sql());
+            if depth != 0 || token.kind != TokenKind::Word {
+                continue;
+            }
+            let word = token.text(self.sql()).to_ascii_lowercase();
+            let listed = bounds.is_empty();
+            match word.as_str() {
+                // `IS DISTINCT FROM`, `AS from`.
+                "from" if self.is_word(at - 1, "distinct") || self.is_word(at - 1, "as") => {}
+                "from" if listed => bounds.push((at, "from")),
+                _ if listed => {}
+                "where" => bounds.push((at, "where")),
+                "group" => bounds.push((at, "group")),
+                "having" => bounds.push((at, "having")),
+                "order" => bounds.push((at, "order")),
+                "limit" | "offset" | "fetch"
+                    if bounds.last().is_none_or(|(_, last)| *last != "limit") =>
+                {
+                    bounds.push((at, "limit"));
+                }
+                "window" | "for" | "union" | "intersect" | "except" => return None,
+                _ => {}
+            }
+        }
+        let (from, _) = *bounds.first()?;
+        let distinct = self.is_word(1, "distinct");
+        let range = |name: &str, words: usize| {
+            let at = bounds.iter().position(|(_, found)| *found == name)?;
+            let (start, _) = *bounds.get(at)?;
+            let stop = bounds.get(at + 1).map_or(end, |(next, _)| *next);
+            Some(start + words..stop)
+        };
+        Some(Clauses {
+            distinct,
+            select: 1 + usize::from(distinct || self.is_word(1, "all"))..from,
+            filter: range("where", 1),
+            group: range("group", 2),
+            having: range("having", 1),
+            order: range("order", 2),
+            limit: range("limit", 0),
+        })
+    }
+
+    /// The parts of a list.
+    fn items(&self, range: Range<usize>) -> Vec<Range<usize>> {
+        let mut items = Vec::new();
+        let (mut depth, mut start) = (0, range.start);
+        for at in range.clone() {
+            let Some(token) = self.token(at) else { break };
+            depth += depth_step(token, self.sql());
+            if depth == 0 && token.is(self.sql(), ",") {
+                items.push(start..at);
+                start = at + 1;
+            }
+        }
+        items.push(start..range.end);
+        items
+    }
+
+    /// An item of the output list has an alias.
+    fn alias_at(&self, item: &Range<usize>) -> bool {
+        if item.len() < 2 {
+            return false;
+        }
+        let (Some(before), Some(last)) = (self.token(item.end - 2), self.token(item.end - 1))
+        else {
+            return false;
+        };
+        let sql = self.sql();
+        let named = matches!(last.kind, TokenKind::Word | TokenKind::Quoted);
+        let closed = before.is(sql, ")") || before.is(sql, "]");
+        let value =
+            matches!(before.kind, TokenKind::Number(_) | TokenKind::String(_) | TokenKind::Param);
+        named && (before.is_word(sql, "as") || before.is_word(sql, "end") || closed || value)
+    }
+
+    /// The aggregate call that starts here, if one does.
+    fn aggregate_at(&self, at: usize) -> Found {
+        let sql = self.sql();
+        let (Some(token), Some(open)) = (self.token(at), self.token(at + 1)) else {
+            return Found::Nothing;
+        };
+        let Some(name) = token.name(sql).filter(|_| open.is(sql, "(")) else {
+            return Found::Nothing;
+        };
+        if !functions::builtin(&name).is_some_and(|known| known.aggregate) {
+            return Found::Nothing;
+        }
+        let before = at.checked_sub(1).and_then(|before| self.token(before));
+        if token.kind == TokenKind::Quoted || before.is_some_and(|before| before.is(sql, ".")) {
+            return Found::Unclear;
+        }
+        let close = closing(self.tokens, sql, at + 1);
+        let mut end = close + 1;
+        if self.is_word(end, "filter") {
+            end = closing(self.tokens, sql, end + 1) + 1;
+        }
+        if end > self.tokens.len() || self.is_word(end, "over") || self.is_word(end, "within") {
+            return Found::Unclear;
+        }
+        Found::Aggregate(Call { name, arguments: at + 2..close, end, start: at })
+    }
+
+    /// How many rows LIMIT and OFFSET together need; `None` if that can't be told.
+    fn row_count(&self, range: Range<usize>) -> Option<u64> {
+        let words: Vec<Token> = range.map(|at| self.token(at)).collect::<Option<_>>()?;
+        let sql = self.sql();
+        let number = |token: &Token| match token.kind {
+            TokenKind::Number(_) => token.text(sql).parse::<u32>().ok(),
+            TokenKind::Param => {
+                let n: usize = token.text(sql).trim_start_matches('$').parse().ok()?;
+                let param = self.inputs.params.get(n.checked_sub(1)?)?;
+                let text = value_text(param)?;
+                text.parse::<u32>().ok()
+            }
+            _ => None,
+        };
+        let is = |token: &Token, word: &str| token.is_word(sql, word);
+        let (limit, offset) = match words.as_slice() {
+            [l, n] if is(l, "limit") => (number(n)?, 0),
+            [l, n, o, m] if is(l, "limit") && is(o, "offset") => (number(n)?, number(m)?),
+            [o, m, l, n] if is(l, "limit") && is(o, "offset") => (number(n)?, number(m)?),
+            [f, _, n, _, only] if is(f, "fetch") && is(only, "only") => (number(n)?, 0),
+            _ => return None,
+        };
+        Some(u64::from(limit) + u64::from(offset))
+    }
+
+    /// The blanks before a token, unless it is the first one of a part.
+    fn space(&self, at: usize, start: usize, out: &mut String) {
+        let before = at.checked_sub(1).filter(|_| at > start).and_then(|at| self.token(at));
+        if let (Some(before), Some(token)) = (before, self.token(at))
+            && before.end < token.start
+        {
+            out.push(' ');
+        }
+    }
+
+    /// Tokens as they stand in the text.
+    fn verbatim(&self, range: Range<usize>) -> Option<&'t str> {
+        let (first, last) = (self.token(range.start)?, self.token(range.end.checked_sub(1)?)?);
+        self.sql().get(first.start as usize..last.end as usize)
+    }
+
+    /// Tokens as they stand in the text, with the values of parameters in their place; `None` if one can't be
+    /// written so that it means the same.
+    fn with_values(&self, range: Range<usize>) -> Option<String> {
+        let mut out = String::new();
+        let mut written = self.token(range.start)?.start;
+        for at in range.clone() {
+            let token = self.token(at)?;
+            if token.kind == TokenKind::Param {
+                let n: usize = token.text(self.sql()).trim_start_matches('$').parse().ok()?;
+                out.push_str(self.sql().get(written as usize..token.start as usize)?);
+                out.push_str(&self.value(n.checked_sub(1)?)?);
+                written = token.end;
+            }
+        }
+        let end = self.token(range.end.checked_sub(1)?)?.end;
+        out.push_str(self.sql().get(written as usize..end as usize)?);
+        Some(out)
+    }
+
+    /// A parameter as a literal. One without a type is a literal without a type, which PostgreSQL reads by
+    /// the same rules, if it stands in one place only.
+    fn value(&self, n: usize) -> Option<String> {
+        let param = self.inputs.params.get(n)?;
+        let name = format!("${}", n + 1);
+        let places = self
+            .tokens
+            .iter()
+            .filter(|token| token.kind == TokenKind::Param && token.text(self.sql()) == name);
+        let untyped = matches!(param.oid, 0 | oid::UNKNOWN);
+        if untyped && places.count() != 1 {
+            return None;
+        }
+        let type_name = match param.oid {
+            0 | oid::UNKNOWN => "",
+            oid::INT2 => "::smallint",
+            oid::INT4 => "::integer",
+            oid::INT8 => "::bigint",
+            oid::TEXT => "::text",
+            oid::VARCHAR => "::varchar",
+            oid::NUMERIC => "::numeric",
+            oid::UUID => "::uuid",
+            oid::BOOL => "::boolean",
+            _ => return None,
+        };
+        if param.value.is_none() {
+            return Some(format!("(NULL{type_name})"));
+        }
+        let text = value_text(param)?;
+        if !self.inputs.utf8 && !text.is_ascii() {
+            return None;
+        }
+        let doubled = text.replace('\'', "''");
+        Some(if text.contains('\\') {
+            format!("(E'{}'{type_name})", doubled.replace('\\', "\\\\"))
+        } else {
+            format!("('{doubled}'{type_name})")
+        })
+    }
+}
+
+/// A parameter's value as text; `None` for NULL, and for binary forms that are not read here.
+fn value_text(param: &Param<'_>) -> Option<String> {
+    let bytes = param.value?;
+    match (param.format, param.oid) {
+        (Format::Text, _) | (Format::Binary, oid::TEXT | oid::VARCHAR) => {
+            std::str::from_utf8(bytes).ok().map(ToOwned::to_owned)
+        }
+        (Format::Binary, oid::INT2) => Some(i16::from_be_bytes(bytes.try_into().ok()?).to_string()),
+        (Format::Binary, oid::INT4) => Some(i32::from_be_bytes(bytes.try_into().ok()?).to_string()),
+        (Format::Binary, oid::INT8) => Some(i64::from_be_bytes(bytes.try_into().ok()?).to_string()),
+        (Format::Binary, _) => None,
+    }
+}

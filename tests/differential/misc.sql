@@ -1,0 +1,155 @@
+-- Errors, functions, and what is refused.
+
+SELECT nosuch FROM users ORDER BY 1
+
+SELECT count(nosuch) FROM users
+
+SELECT u.nosuch FROM users u JOIN orders o ON o.user_id = u.id
+
+SELECT name FROM users, tenants
+
+SELECT x.name FROM users u
+
+SELECT sum(name) FROM users
+
+-- refused: function nosuch over several shards is not supported
+SELECT nosuch(score) FROM users ORDER BY 1
+
+SELECT 1 / (score - score) FROM users ORDER BY 1
+
+SELECT sum(1 / (score - 5)) FROM users
+
+SELECT name::int FROM users ORDER BY 1
+
+SELECT count(*) FROM users WHERE name::int > 3
+
+SELECT (SELECT id FROM users)
+
+SELECT score FROM users UNION SELECT name FROM users
+
+SELECT id, name FROM users UNION SELECT id FROM users
+
+SELECT count(*) FROM users GROUP BY count(*)
+
+SELECT max(max(score)) FROM users
+
+SELECT score FROM users HAVING score > 1
+
+SELECT DISTINCT name FROM users ORDER BY score
+
+SELECT * FROM users ORDER BY 99
+
+SELECT power(score, 100000) FROM users ORDER BY 1
+
+SELECT count(*) FROM users WHERE now() > '2000-01-01'
+
+SELECT now() = now(), count(*) FROM users
+
+SELECT count(DISTINCT now()) FROM users
+
+SELECT count(DISTINCT clock_timestamp() > '2000-01-01') FROM users
+
+SELECT count(*) FROM users WHERE random() >= 0
+
+SELECT current_user, session_user, current_database() IS NOT NULL, count(*) FROM users
+
+SELECT current_schema, count(*) FROM users
+
+SELECT version() IS NOT NULL, count(*) FROM users
+
+SELECT count(gen_random_uuid()) FROM users
+
+SELECT sum(twice(score)) FROM users WHERE score < 1000
+
+SELECT twice(score) FROM users WHERE score < 1000 ORDER BY 1
+
+-- refused: function reads_users over several shards is not supported
+SELECT reads_users(), count(*) FROM users
+
+-- refused: function reads_users over several shards is not supported
+SELECT count(*) FROM users WHERE reads_users() > 0
+
+-- refused: a whole row of a table over several shards is not supported
+SELECT u FROM users u ORDER BY tenant_id, id
+
+-- refused: a whole row of a table over several shards is not supported
+SELECT array_agg(u) FROM users u
+
+-- refused: function ctid over several shards is not supported
+SELECT ctid FROM users ORDER BY 1
+
+-- refused: function tableoid over several shards is not supported
+SELECT tableoid::regclass, count(*) FROM events GROUP BY 1
+
+-- refused: a join with a system catalog over several shards is not supported
+SELECT count(*) FROM users, pg_class
+
+-- refused: a join with a system catalog over several shards is not supported
+SELECT count(*) FROM pg_class WHERE relname = (SELECT min(name) FROM users)
+
+-- refused: FOR UPDATE or FOR SHARE over several shards is not supported
+SELECT name FROM users FOR UPDATE
+
+-- refused: FOR UPDATE or FOR SHARE over several shards is not supported
+SELECT name FROM users ORDER BY name FOR SHARE
+
+-- refused: function nextval over several shards is not supported
+SELECT nextval('s') FROM users
+
+-- refused: function pg_advisory_lock over several shards is not supported
+SELECT pg_advisory_lock(id) FROM users
+
+-- refused: function query_to_xml over several shards is not supported
+SELECT query_to_xml('SELECT 1', true, true, '') FROM users
+
+-- refused: function set_config over several shards is not supported
+SELECT set_config('app.x', name, false) FROM users
+
+-- refused: a join with unknown table "nosuch" over several shards is not supported
+SELECT count(*) FROM nosuch, users
+
+-- refused: this statement can't be routed
+SELECT count(*) FROM users TABLESAMPLE SYSTEM (50)
+
+-- refused: DELETE of table "users" on several shards is not supported
+WITH d AS (DELETE FROM users WHERE false RETURNING *) SELECT count(*) FROM d
+
+-- refused: EXPLAIN of a statement over several shards is not supported
+EXPLAIN SELECT count(*) FROM users
+
+-- refused: this statement can't be routed
+SELECT name FROM users INTO t
+
+SELECT pg_typeof(score), pg_typeof(name), pg_typeof(total) FROM users u JOIN orders o ON o.user_id = u.id LIMIT 1
+
+SELECT to_char(seen, 'YYYY-MM-DD HH24:MI TZ') FROM users WHERE seen IS NOT NULL AND seen < 'infinity' AND seen > '-infinity' ORDER BY 1
+
+SELECT age(born, '2000-01-01') FROM users WHERE born > '1990-01-01' AND born < '3000-01-01' ORDER BY 1
+
+SELECT name ~ '^user', count(*) FROM users GROUP BY 1 ORDER BY 1
+
+SELECT coalesce(email, 'none'), count(*) FROM users WHERE id < 100 GROUP BY 1 ORDER BY 1
+
+SELECT nullif(plan_id, 1), greatest(score, plan_id), least(score, plan_id) FROM users ORDER BY tenant_id, id
+
+SELECT doc->>'n', doc #>> '{list,0}', count(*) FROM users GROUP BY 1, 2 ORDER BY 1, 2
+
+SELECT doc FROM users WHERE doc ? 'n' ORDER BY doc
+
+SELECT jsonb_path_query_first(doc, '$.list[0]') FROM users ORDER BY tenant_id, id
+
+SELECT md5(string_agg(name, ',' ORDER BY tenant_id, id)) FROM users
+
+SELECT name LIKE 'u%' AS u, sum(length(name)) FROM users GROUP BY u ORDER BY u
+
+SELECT count(*) FROM users WHERE (tenant_id, id) > (5, 3)
+
+SELECT count(*) FROM users WHERE tags && ARRAY['a'] OR tags IS NULL
+
+SELECT count(*) FROM users WHERE at BETWEEN '2023-06-01' AND '2023-07-01'
+
+SELECT count(*) FROM users WHERE ratio = 'NaN' OR ratio > 1e10
+
+SELECT count(*) FROM orders WHERE total = 'NaN'
+
+SELECT TRUE FROM users WHERE tenant_id = 10 UNION ALL SELECT count(*) > 1 FROM users
