@@ -15,7 +15,9 @@
 //! | [`demo`] | scratch clusters, sample data, the tour | yes |
 //! | [`app`] | the wiring: threads, listeners, signals | yes |
 //! | [`frontend`] | listener, start-up, authentication, the one loop per client | yes |
-//! | [`http`] | health, readiness, metrics | yes |
+//! | [`http`] | health, readiness, metrics, reload over HTTP | yes |
+//! | [`console`] | the operator's SQL, over the wire | yes |
+//! | [`command`] | what an operator can do | yes |
 //! | [`exec`] | runs a plan on backend connections | yes |
 //! | [`mapstore`] | where the shard map and the catalog come from, and which are current | yes |
 //! | [`backend`] | connections to shards: dial, log in, pool, cancel | yes |
@@ -88,7 +90,9 @@ pub mod app;
 pub mod backend;
 pub mod catalog;
 pub mod cli;
+pub mod command;
 pub mod config;
+pub mod console;
 pub mod datum;
 pub mod demo;
 pub mod error;

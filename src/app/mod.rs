@@ -15,12 +15,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
+use crate::command::{Health, Operator};
 use crate::config::{AuthMethod, Config, PoolMode, User, users_of};
 use crate::exec::{Account, Shared, Worker, timeouts};
 use crate::frontend;
-use crate::http::{self, Health};
+use crate::http;
 use crate::map::ShardMap;
-use crate::mapstore::Store;
+use crate::mapstore::control::Source;
+use crate::mapstore::{FileWatch, Origin, ReloadError, Reloaded, Store};
 
 /// Clients that the kernel may hold before they are accepted.
 const BACKLOG: i32 = 1024;
@@ -39,6 +41,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Server {
     shared: Arc<Shared>,
     gate: Arc<frontend::Gate>,
+    operator: Arc<Operator>,
     address: SocketAddr,
     stop: Arc<Notify>,
     threads: Vec<JoinHandle<()>>,
@@ -73,16 +76,20 @@ impl Server {
         let address = listener.local_addr()?;
         let stop = Arc::new(Notify::new());
         let accepting = Arc::new(AtomicBool::new(true));
+        let health = Health::new(Arc::clone(&shared));
+        let operator = Arc::new(Operator::new(Arc::clone(&shared), Arc::clone(&health)));
         let thread =
-            client_thread(Arc::clone(&shared), Arc::clone(&gate), listener, Arc::clone(&stop))?;
+            client_thread(Arc::clone(&operator), Arc::clone(&gate), listener, Arc::clone(&stop))?;
         let mut tasks = vec![
             tokio::spawn(follow_schema(Arc::clone(&shared.store))),
             tokio::spawn(timeouts::watch(Arc::clone(&shared))),
+            tokio::spawn(health.watch()),
         ];
         if let Some(tls) = &gate.tls {
             tasks.push(tokio::spawn(follow_certificate(Arc::clone(tls))));
         }
-        Ok(Self { shared, gate, address, stop, threads: vec![thread], accepting, tasks })
+        let threads = vec![thread];
+        Ok(Self { shared, gate, operator, address, stop, threads, accepting, tasks })
     }
 
     /// Serves health and metrics too, on this runtime, until the server ends; where.
@@ -95,9 +102,7 @@ impl Server {
             .await
             .with_context(|| format!("{address} can't be listened on for HTTP"))?;
         let address = listener.local_addr()?;
-        let health = Health::new(Arc::clone(&self.shared));
-        self.tasks.push(tokio::spawn(http::watch(Arc::clone(&health))));
-        self.tasks.push(tokio::spawn(http::serve(health, listener)));
+        self.tasks.push(tokio::spawn(http::serve(Arc::clone(&self.operator), listener)));
         Ok(address)
     }
 
@@ -131,6 +136,38 @@ impl Server {
         let Some(tls) = &self.gate.tls else { return Ok(false) };
         tls.reload()?;
         Ok(true)
+    }
+
+    /// The map was loaded from here just now. It is loaded again whenever its file changes, and its control
+    /// tables are followed, until the server ends.
+    pub async fn follow(&mut self, source: &Arc<Source>) {
+        let store = Arc::clone(&self.shared.store);
+        let mut watch = FileWatch::new(source.path());
+        store.came_from(Arc::clone(source), watch.checksum()).await;
+        self.tasks.push(tokio::spawn(Arc::clone(source).follow(Arc::clone(&store))));
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                watch.changed().await;
+                // A server that is away comes back; a fault does not go by itself.
+                if store.reload(Origin::File).await.is_err_and(|error| error.passes()) {
+                    watch.again();
+                }
+            }
+        }));
+    }
+
+    /// Reads the map's file again. What comes of it is logged and remembered.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReloadError`]; the old map stays.
+    pub async fn reload(&self, origin: Origin) -> Result<Reloaded, ReloadError> {
+        self.shared.store.reload(origin).await
+    }
+
+    /// Returns when a client that may do so has asked for the end.
+    pub async fn shutdown_asked(&self) {
+        self.shared.shutdown.notified().await;
     }
 
     /// Stops accepting, lets what runs finish for at most `limits.drain_timeout`, then closes everything.
@@ -258,7 +295,7 @@ fn listen(address: SocketAddr) -> Result<std::net::TcpListener> {
 
 /// One thread with a runtime of its own: all its clients and connections live on it.
 fn client_thread(
-    shared: Arc<Shared>,
+    operator: Arc<Operator>,
     gate: Arc<frontend::Gate>,
     listener: std::net::TcpListener,
     stop: Arc<Notify>,
@@ -270,9 +307,9 @@ fn client_thread(
                 Ok(listener) => listener,
                 Err(error) => return warn!(%error, "the listener is lost"),
             };
-            let worker = Arc::new(Worker::new(Arc::clone(&shared)));
-            shared.enlist(&worker);
-            tokio::spawn(frontend::serve(Arc::clone(&worker), gate, listener));
+            let worker = Arc::new(Worker::new(Arc::clone(operator.shared())));
+            operator.shared().enlist(&worker);
+            tokio::spawn(frontend::serve(Arc::clone(&worker), gate, operator, listener));
             let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
             loop {
                 tokio::select! {

@@ -144,8 +144,6 @@ pub struct ShardBook {
     /// Time between a request and the end of its answer, in microseconds.
     pub busy_us: AtomicU64,
     latency: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
-    /// Clients that wait for its gate.
-    waiting: AtomicUsize,
     /// The longest that anyone waited for a connection.
     longest_wait_us: AtomicU64,
 }
@@ -163,7 +161,6 @@ impl ShardBook {
             received_bytes: AtomicU64::new(0),
             busy_us: AtomicU64::new(0),
             latency: [const { AtomicU64::new(0) }; LATENCY_BOUNDS_US.len() + 1],
-            waiting: AtomicUsize::new(0),
             longest_wait_us: AtomicU64::new(0),
         }
     }
@@ -186,11 +183,6 @@ impl ShardBook {
         self.changed.notify_waiters();
     }
 
-    /// Clients that wait for the gate to open.
-    pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
     /// The longest that anyone waited for a connection to it.
     pub fn longest_wait(&self) -> Duration {
         Duration::from_micros(self.longest_wait_us.load(Ordering::Relaxed))
@@ -201,13 +193,17 @@ impl ShardBook {
         std::array::from_fn(|n| self.latency.get(n).map_or(0, |n| n.load(Ordering::Relaxed)))
     }
 
-    /// Waits for the gate, at most so long.
+    /// Waits for the gate, at most so long; meanwhile it is counted in `waiting`.
     ///
     /// # Errors
     ///
     /// It stayed closed, or the shard is drained.
-    pub(super) async fn pass_gate(&self, timeout: Duration) -> Result<(), BackendError> {
-        let _counted = Waiting::new(&self.waiting);
+    pub(super) async fn pass_gate(
+        &self,
+        waiting: &AtomicUsize,
+        timeout: Duration,
+    ) -> Result<(), BackendError> {
+        let _counted = Waiting::new(waiting);
         let wait = async {
             loop {
                 let mut changed = std::pin::pin!(self.changed.notified());

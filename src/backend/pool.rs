@@ -11,7 +11,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -231,6 +231,7 @@ impl Pools {
             wait_timeout: self.settings.wait_timeout,
             book: Arc::clone(&shard.book),
             retired,
+            at_gate: AtomicUsize::new(0),
             main: build(manager, self.settings.size.max(1)),
             reserve,
         }
@@ -269,6 +270,12 @@ impl Pools {
             }
         }
         rows
+    }
+
+    /// The shard of this name could be reached when it was last tried, or is none of these.
+    pub fn reachable_by_name(&self, name: &str) -> bool {
+        let shard = self.shards.iter().find(|shard| &*shard.name == name);
+        shard.is_none_or(|shard| shard.breaker.is_closed())
     }
 
     /// The shard could be reached when it was last tried.
@@ -322,6 +329,8 @@ pub struct Pool {
     wait_timeout: Duration,
     book: Arc<ShardBook>,
     retired: Arc<AtomicBool>,
+    /// Clients that wait until the shard is resumed.
+    at_gate: AtomicUsize,
     main: Option<managed::Pool<Manager>>,
     reserve: Option<managed::Pool<Manager>>,
 }
@@ -364,7 +373,7 @@ impl Pool {
         let main = self.main.as_ref().ok_or(BackendError::Closed)?;
         loop {
             if self.book.gate() != Gate::Open {
-                Box::pin(self.book.pass_gate(self.wait_timeout)).await?;
+                Box::pin(self.book.pass_gate(&self.at_gate, self.wait_timeout)).await?;
             }
             let object = match main.timeout_get(&NO_WAIT).await {
                 Ok(object) => object,
@@ -442,6 +451,7 @@ impl Pool {
     pub fn status(&self) -> PoolStatus {
         let mut sum =
             PoolStatus { shard: self.shard.to_string(), reachable: true, ..PoolStatus::default() };
+        sum.waiting = self.at_gate.load(Ordering::Relaxed);
         for part in self.parts() {
             let status = part.status();
             sum.active += status.size.saturating_sub(status.available);

@@ -10,6 +10,7 @@
 
 mod check;
 mod control;
+mod diff;
 mod import;
 mod route;
 mod serve;
@@ -72,6 +73,11 @@ enum Command {
         after_help = "Examples:\n  pgmeridian route --map shard-maps/directory.toml 'SELECT * FROM bots WHERE tenant_id = 42'\n  pgmeridian route --map shard-maps/hash.toml --param 42 'SELECT * FROM bots WHERE tenant_id = $1' --format json"
     )]
     Route(route::Route),
+    /// Say what changes between two maps; offline.
+    #[command(
+        after_help = "Examples:\n  pgmeridian diff shard-maps/hash.toml new.toml\n  pgmeridian diff old.toml new.toml --schema schema.sql --statements workload.sql\n\nExit code: 0 nothing changes, 1 something does."
+    )]
+    Diff(diff::Diff),
 }
 
 #[derive(clap::Args)]
@@ -99,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Import(words) => import::run(&words),
         Command::Control(words) => control::run(&words),
         Command::Route(words) => route::run(&words),
+        Command::Diff(words) => diff::run(&words),
     }
 }
 

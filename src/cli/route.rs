@@ -1,7 +1,7 @@
 //! `pgmeridian route`: where a statement would go, without a server.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -15,7 +15,7 @@ use crate::plan::{Explained, Inputs, Scope, Template, scope};
 use crate::sql::analyze::{self, Names};
 use crate::sql::class::{self, Class};
 use crate::sql::hint;
-use crate::sql::lexer::{self, Limits, Scan};
+use crate::sql::lexer::{self, Limits, Scan, Scanned};
 
 #[derive(clap::Args)]
 pub(super) struct Route {
@@ -60,27 +60,33 @@ pub(super) fn run(words: &Route) -> ExitCode {
             ExitCode::from(if refused { FOUND } else { 0 })
         }
         Err(error) => {
-            eprintln!("error: {error}");
-            if let Some(detail) = &error.detail {
-                eprintln!("detail: {detail}");
-            }
-            if let Some(hint) = &error.hint {
-                eprintln!("hint: {hint}");
-            }
+            complain(&error);
             ExitCode::from(WRONG)
         }
     }
 }
 
+/// An error with its detail and hint, on stderr.
+pub(super) fn complain(error: &SqlError) {
+    eprintln!("error: {error}");
+    if let Some(detail) = &error.detail {
+        eprintln!("detail: {detail}");
+    }
+    if let Some(hint) = &error.hint {
+        eprintln!("hint: {hint}");
+    }
+}
+
+/// The schema that a file of CREATE statements makes; without one, tables are as they are named.
+pub(super) fn catalog(schema: Option<&Path>) -> Result<Catalog, SqlError> {
+    let Some(path) = schema else { return Ok(Catalog::unknown()) };
+    let ddl = std::fs::read_to_string(path)
+        .map_err(|error| usage(format!("{}: {error}", path.display())))?;
+    Catalog::from_ddl(&ddl)
+}
+
 fn explain(words: &Route, map: &ShardMap) -> Result<Explained, SqlError> {
-    let catalog = match &words.schema {
-        None => Catalog { open: true, ..Catalog::default() },
-        Some(path) => {
-            let ddl = std::fs::read_to_string(path)
-                .map_err(|error| usage(format!("{}: {error}", path.display())))?;
-            Catalog::from_ddl(&ddl)?
-        }
-    };
+    let catalog = catalog(words.schema.as_deref())?;
     let mut scope = Scope::default();
     let mut search_path = vec!["$user".to_owned(), "public".to_owned()];
     for setting in &words.settings {
@@ -99,41 +105,68 @@ fn explain(words: &Route, map: &ShardMap) -> Result<Explained, SqlError> {
             name => return Err(usage(format!("--set does not know \"{name}\""))),
         }
     }
-    let mut scan = Scan::default();
-    lexer::scan(words.sql.as_bytes(), true, &Limits::default(), &mut scan)?;
-    let [scanned] = scan.statements.as_slice() else {
-        return Err(usage("one statement at a time".to_owned()));
-    };
-    let text =
-        words.sql.get(scanned.span.start as usize..scanned.span.end as usize).unwrap_or_default();
-    if let Some(span) = scanned.hint {
-        let hint =
-            hint::parse(words.sql.get(span.start as usize..span.end as usize).unwrap_or_default())?;
-        if let Some(name) = &hint.shard {
-            scope.hint_shard = Some(scope::resolve_shard(map, name)?);
-        }
-        if let Some(key) = &hint.key {
-            let (key, value) = scope::resolve_key(map, key)?;
-            scope.hint_key = Some((key, Cow::Owned(value)));
-        }
-    }
-    let class = class::classify(text, true);
-    let names = Names { search_path: &search_path, user: "" };
-    let literals = scan.literals_of(scanned);
-    let statement = match &class {
-        Class::Query | Class::Explain => analyze::analyze(text, literals, &catalog, &names),
-        class => analyze::utility(text, class, &catalog, &names),
-    };
-    let template = Template::compile(&statement, &class, map);
     let params: Vec<Param<'_>> = words
         .params
         .iter()
         .map(|value| Param { oid: 0, format: WireFormat::Text, value: Some(value.as_bytes()) })
         .collect();
-    let inputs = Inputs { text, literals, params: &params, utf8: true, standard_strings: true };
-    Ok(template.explain(map, &inputs, &scope))
+    let mut scan = Scan::default();
+    lexer::scan(words.sql.as_bytes(), true, &Limits::default(), &mut scan)?;
+    let [scanned] = scan.statements.as_slice() else {
+        return Err(usage("one statement at a time".to_owned()));
+    };
+    let question = Question { sql: &words.sql, scan: &scan, scanned, search_path: &search_path };
+    question.explain(map, &catalog, scope, &params)
 }
 
-fn usage(message: String) -> SqlError {
+/// A statement of a text, and how its names are read.
+pub(super) struct Question<'a> {
+    pub(super) sql: &'a str,
+    pub(super) scan: &'a Scan,
+    pub(super) scanned: &'a Scanned,
+    pub(super) search_path: &'a [String],
+}
+
+impl Question<'_> {
+    /// The statement alone.
+    pub(super) fn text(&self) -> &str {
+        let span = self.scanned.span;
+        self.sql.get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+
+    /// Where it goes.
+    pub(super) fn explain(
+        &self,
+        map: &ShardMap,
+        catalog: &Catalog,
+        mut scope: Scope<'_>,
+        params: &[Param<'_>],
+    ) -> Result<Explained, SqlError> {
+        let text = self.text();
+        if let Some(span) = self.scanned.hint {
+            let hint = self.sql.get(span.start as usize..span.end as usize).unwrap_or_default();
+            let hint = hint::parse(hint)?;
+            if let Some(name) = &hint.shard {
+                scope.hint_shard = Some(scope::resolve_shard(map, name)?);
+            }
+            if let Some(key) = &hint.key {
+                let (key, value) = scope::resolve_key(map, key)?;
+                scope.hint_key = Some((key, Cow::Owned(value)));
+            }
+        }
+        let class = class::classify(text, true);
+        let names = Names { search_path: self.search_path, user: "" };
+        let literals = self.scan.literals_of(self.scanned);
+        let statement = match &class {
+            Class::Query | Class::Explain => analyze::analyze(text, literals, catalog, &names),
+            class => analyze::utility(text, class, catalog, &names),
+        };
+        let template = Template::compile(&statement, &class, map);
+        let inputs = Inputs { text, literals, params, utf8: true, standard_strings: true };
+        Ok(template.explain(map, &inputs, &scope))
+    }
+}
+
+pub(super) fn usage(message: String) -> SqlError {
     SqlError::new(crate::error::SqlState::INVALID_PARAMETER_VALUE, message)
 }

@@ -10,6 +10,7 @@ use tracing::{error, info};
 use super::{INTERNAL, WRONG, not_loaded, print_faults};
 use crate::app::Server;
 use crate::config::{Config, LogFormat};
+use crate::mapstore::Origin;
 use crate::mapstore::control::Source;
 use crate::observe;
 
@@ -80,9 +81,7 @@ async fn serve(
     let (shards, database) = (map.shards().len(), map.database().to_owned());
     let http = config.http.address.clone();
     let mut server = Server::start(config, map).await?;
-    let store = &server.shared().store;
-    source.accept(store).await;
-    tokio::spawn(Arc::clone(&source).follow(Arc::clone(store)));
+    server.follow(&source).await;
     // Whoever did not ask for HTTP by name is not kept from serving because the usual port is taken.
     match server.serve_http(&http).await {
         Ok(http) => info!(%http, "health and metrics"),
@@ -101,13 +100,18 @@ async fn serve(
                 server.stop();
                 return Ok(());
             }
-            _ = hang_up.recv() => reload(&server, &source).await,
+            _ = hang_up.recv() => reload(&server).await,
+            () = server.shutdown_asked() => {
+                info!("draining, as an operator asked: what runs may finish");
+                server.shutdown().await;
+                return Ok(());
+            }
         }
     }
 }
 
 /// SIGHUP: the certificate; the map file and the control tables: again, each of them all or nothing.
-async fn reload(server: &Server, source: &Source) {
+async fn reload(server: &Server) {
     match server.reload_certificate() {
         Ok(true) => info!("the certificate for clients was read again"),
         Ok(false) => {}
@@ -115,15 +119,6 @@ async fn reload(server: &Server, source: &Source) {
             error!(%error, "the certificate for clients can't be used; the old one stays");
         }
     }
-    let map = match source.load().await {
-        Ok((map, _)) => map,
-        Err(error) => return error!("the map has faults; the old one stays\n{error}"),
-    };
-    match server.shared().store.swap_if_whole(map, false).await {
-        Ok(world) => {
-            info!(version = world.map.version(), "the map was swapped");
-            source.accept(&server.shared().store).await;
-        }
-        Err(error) => error!(%error, "the map was not swapped"),
-    }
+    // What comes of it is in the log.
+    drop(server.reload(Origin::Signal).await);
 }

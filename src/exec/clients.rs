@@ -53,6 +53,26 @@ impl Clients {
     }
 }
 
+/// Why a client keeps its connection, by the bits of [`ClientState::pins`].
+pub const PIN_REASONS: [&str; 8] = [
+    "listen",
+    "advisory lock",
+    "temporary table",
+    "cursor",
+    "sequence",
+    "setting",
+    "opaque code",
+    "session pooling",
+];
+
+/// The reasons of these bits, with commas between them.
+pub fn pin_reasons(pins: u32) -> String {
+    let named = PIN_REASONS.iter().enumerate();
+    let set: Vec<&str> =
+        named.filter(|(bit, _)| pins & (1 << bit) != 0).map(|(_, reason)| *reason).collect();
+    set.join(", ")
+}
+
 /// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
@@ -204,7 +224,7 @@ impl ClientState {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// Says why its connection is pinned, as bits whose meaning is the writer's.
+    /// Says why its connection is pinned: a bit for each of [`PIN_REASONS`].
     pub fn set_pins(&self, pins: u32) {
         self.pins.store(pins, Ordering::Relaxed);
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::planner::{Readied, Scopes};
 use super::statements::no_statement;
@@ -119,6 +120,31 @@ impl SessionScopes<'_> {
         }
         Ok(scope)
     }
+}
+
+/// Where a statement would go, for whoever asks outside of a session: in lines, without running it.
+///
+/// # Errors
+///
+/// It can't be read, or its hint names what is not in the map.
+pub fn explain(world: &Arc<World>, text: &str) -> Result<Vec<String>, SqlError> {
+    let session = Session { hints: true, ..Session::default() };
+    let reading = worker::reading(&session, world);
+    let readied = worker::with_planner(|p| p.prepare(world, &reading, text.as_bytes()))?;
+    let scopes = SessionScopes(&session);
+    let scope = scopes.scope(world, readied.hint.as_deref())?;
+    let inputs = Inputs {
+        text: text.get(readied.start as usize..readied.end as usize).unwrap_or_default(),
+        literals: &readied.literals,
+        params: &[],
+        utf8: true,
+        standard_strings: true,
+    };
+    let explained = match &readied.entry.template {
+        Some(template) => template.explain(&world.map, &inputs, &scope),
+        None => Explained::local(&world.map),
+    };
+    Ok(explained.lines)
 }
 
 /// What the client's last statement did, for `SHOW pgmeridian.last_route` and the trace.

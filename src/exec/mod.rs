@@ -55,6 +55,7 @@ use crate::wire::backend::Severity;
 
 pub use cancel::{Backend, CancelKey, CancelSlot, Cancels};
 pub use io::{ClientIo, ClientSocket};
+pub use local::explain;
 pub use worker::{Account, Shared, Worker, check_startup, reading, startup_value};
 
 use local::LastRoute;

@@ -16,9 +16,12 @@ use tracing::info;
 use super::Gate;
 use super::auth::authenticate;
 use super::door::{Door, Refused};
+use crate::console;
 use crate::error::{SqlError, SqlState};
 use crate::exec::clients::{Client, ClientState};
-use crate::exec::{CancelKey, CancelSlot, Executor, Worker, check_startup, startup_value};
+use crate::exec::{
+    CancelKey, CancelSlot, ClientIo, Executor, Worker, check_startup, startup_value,
+};
 use crate::observe::METRICS;
 use crate::session::Session;
 use crate::session::settings::{SessionSettings, Settings};
@@ -51,8 +54,17 @@ impl Drop for Place {
 /// A client that may come in.
 struct Guest {
     startup: Startup,
-    session: Session,
+    /// `None` for an operator at the console.
+    session: Option<Session>,
     place: Place,
+}
+
+/// Who has come in.
+pub(super) enum Entered {
+    /// A client of the map's database, greeted.
+    Client(Box<Executor>),
+    /// An operator, not greeted yet.
+    Operator(ClientIo, Client),
 }
 
 /// Logs a client in; `None` when that came to nothing (it has been told why).
@@ -62,7 +74,7 @@ pub(super) async fn login(
     socket: TcpStream,
     peer: SocketAddr,
     task: Arc<OnceLock<AbortHandle>>,
-) -> Option<(Box<Executor>, Place)> {
+) -> Option<(Entered, Place)> {
     let deadline = tokio::time::Instant::now() + LOGIN_TIMEOUT;
     // Until it has said who it is, a client that is too slow is told nothing, as in PostgreSQL.
     let opened = tokio::time::timeout_at(deadline, Door::open(socket, gate.tls.as_deref())).await;
@@ -88,8 +100,11 @@ pub(super) async fn login(
                 peer,
                 task,
             ));
-            let executor = greet(worker, door, guest.session, slot, client).await?;
-            Some((executor, guest.place))
+            let entered = match guest.session {
+                Some(session) => Entered::Client(greet(worker, door, session, slot, client).await?),
+                None => Entered::Operator(door.into_io(), client),
+            };
+            Some((entered, guest.place))
         }
         Err(Refused::Silently) => None,
         Err(Refused::Told(error)) => {
@@ -126,7 +141,10 @@ async fn enter(
     }
     authenticate(worker, gate, door, &startup, peer).await?;
     let place = admit(worker, &startup)?;
-    let session = session(worker, &startup)?;
+    let session = match startup.database() {
+        console::DATABASE => None,
+        _ => Some(session(worker, &startup)?),
+    };
     Ok(Guest { startup, session, place })
 }
 
@@ -162,6 +180,10 @@ fn admit(worker: &Worker, startup: &Startup) -> Result<Place, SqlError> {
     }
     let place = place(worker, startup.user())?;
     let database = startup.database();
+    if database == console::DATABASE {
+        admit_operator(worker, startup.user())?;
+        return Ok(place);
+    }
     let map = &shared.store.current().map;
     if database != map.database() {
         return Err(SqlError::new(
@@ -187,6 +209,20 @@ fn place(worker: &Worker, user: &str) -> Result<Place, SqlError> {
         )
         .hint("The limit is this user's clients_max.")
     })
+}
+
+/// The console is for users with `admin = true`.
+fn admit_operator(worker: &Worker, user: &str) -> Result<(), SqlError> {
+    let account = worker.shared.accounts.get(user);
+    if account.is_some_and(|account| account.user.admin) {
+        return Ok(());
+    }
+    Err(SqlError::new(
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        format!("permission denied for the console: user \"{user}\" is not an administrator"),
+    )
+    .detail(format!("The database \"{}\" is the operator's console.", console::DATABASE))
+    .hint("Give the user `admin = true` in [[users]]."))
 }
 
 /// The session that the start-up packet asks for.

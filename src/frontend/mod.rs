@@ -19,9 +19,11 @@ use std::sync::{Arc, OnceLock};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
-use self::login::Place;
+use self::login::{Entered, Place};
 pub use self::tls::{ServerTls, TlsFault};
+use crate::command::Operator;
 use crate::config::{AuthMethod, Config};
+use crate::console;
 use crate::error::{SqlError, SqlState};
 use crate::exec::{Account, Worker};
 use crate::observe::METRICS;
@@ -87,7 +89,12 @@ impl Drop for Counted {
 }
 
 /// Accepts clients until the process drains; each gets a task of its own on this thread.
-pub async fn serve(worker: Arc<Worker>, gate: Arc<Gate>, listener: TcpListener) {
+pub async fn serve(
+    worker: Arc<Worker>,
+    gate: Arc<Gate>,
+    operator: Arc<Operator>,
+    listener: TcpListener,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -111,6 +118,7 @@ pub async fn serve(worker: Arc<Worker>, gate: Arc<Gate>, listener: TcpListener) 
                     continue;
                 };
                 let (worker, gate) = (Arc::clone(&worker), Arc::clone(&gate));
+                let operator = Arc::clone(&operator);
                 let own = Arc::new(OnceLock::new());
                 let task = Arc::clone(&own);
                 let spawned = tokio::spawn(async move {
@@ -118,8 +126,13 @@ pub async fn serve(worker: Arc<Worker>, gate: Arc<Gate>, listener: TcpListener) 
                     // Boxed: it is soon done, and would make every client larger.
                     let login = Box::pin(login::login(worker, &gate, socket, peer, task)).await;
                     drop((entering, gate));
-                    if let Some((executor, place)) = login {
-                        client::run(executor).await;
+                    if let Some((entered, place)) = login {
+                        match entered {
+                            Entered::Client(executor) => client::run(executor).await,
+                            Entered::Operator(io, client) => {
+                                Box::pin(console::run(io, client, operator)).await;
+                            }
+                        }
                         drop(place);
                     }
                 });

@@ -1,166 +1,142 @@
-//! What an operator's tools ask over HTTP: health, readiness, metrics.
+//! What an operator's tools ask over HTTP: health, readiness, metrics, a new map.
 //!
 //! | path | answer |
 //! |---|---|
 //! | `GET /health`, `GET /api/health` | `healthy`, `degraded` (some shard is down) or `unhealthy` (503), as JSON |
 //! | `GET /ready` | 200 once clients can be served, 503 before and while draining |
 //! | `GET /metrics` | Prometheus' text format |
+//! | `POST /api/admin/reload-shard-config` | reads the map again: what changed, or its faults, as JSON; with `Authorization: Bearer` and `[http] token` |
 //!
-//! [`watch`] asks every shard now and then; the paths only tell what was found last, so that a scrape never
-//! waits for a shard. It never sees a client's statement.
+//! The paths only tell what was found last, so that a scrape never waits for a shard. It never sees a
+//! client's statement, and decides nothing: `command` does.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+mod metrics;
 
-use axum::Router;
+use std::sync::Arc;
+
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
-use serde_json::{Map, Value, json};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
 
-use crate::backend::{Target, connect};
-use crate::exec::Shared;
-use crate::observe::{self, METRICS};
-
-/// What is known of the shards' health.
-pub struct Health {
-    shared: Arc<Shared>,
-    started: Instant,
-    /// Name and finding (`ok`, or what went wrong), in the map's order.
-    found: Mutex<Vec<(String, String)>>,
-}
-
-/// How the proxy is, all in all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
-    Healthy,
-    Degraded,
-    Unhealthy,
-}
-
-impl Status {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Unhealthy => "unhealthy",
-        }
-    }
-}
-
-impl Health {
-    /// Nothing is known yet.
-    pub fn new(shared: Arc<Shared>) -> Arc<Self> {
-        Arc::new(Self { shared, started: Instant::now(), found: Mutex::default() })
-    }
-
-    fn found(&self) -> Vec<(String, String)> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn status(&self) -> Status {
-        let found = self.found();
-        let ok = found.iter().filter(|(_, finding)| finding == "ok").count();
-        match ok {
-            _ if !self.shared.store.current().catalog_known => Status::Unhealthy,
-            0 => Status::Unhealthy,
-            ok if ok < found.len() => Status::Degraded,
-            _ => Status::Healthy,
-        }
-    }
-
-    fn report(&self) -> Value {
-        let checks: Map<String, Value> =
-            self.found().into_iter().map(|(shard, finding)| (shard, finding.into())).collect();
-        json!({
-            "status": self.status().word(),
-            "version": env!("CARGO_PKG_VERSION"),
-            "uptime": self.started.elapsed().as_secs(),
-            "checks": checks,
-            "metrics": {
-                "clients": METRICS.clients.load(Ordering::Relaxed),
-                "map_version": self.shared.store.current().map.version(),
-            },
-        })
-    }
-
-    /// Asks every shard once.
-    async fn look(&self) {
-        let world = self.shared.store.current();
-        let timeout = self.shared.config.health.timeout;
-        let mut found = Vec::new();
-        for shard in world.map.shards() {
-            let target = Arc::new(Target::from(&shard.url));
-            let finding = match ask(&target, timeout).await {
-                Ok(()) => "ok".to_owned(),
-                Err(error) => error.sql_error(&shard.name).message,
-            };
-            found.push((shard.name.clone(), finding));
-        }
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
-    }
-}
-
-/// Logs in and asks for one.
-async fn ask(target: &Arc<Target>, timeout: Duration) -> Result<(), crate::backend::BackendError> {
-    let mut connection = connect(target, &[], timeout).await?;
-    let asked = connection.simple_query("SELECT 1");
-    match tokio::time::timeout(timeout, asked).await {
-        Ok(outcome) => outcome.map(|_| ()),
-        Err(_) => Err(crate::backend::BackendError::ConnectTimeout(timeout)),
-    }
-}
-
-/// Asks the shards for ever, every `[health] interval`.
-pub async fn watch(health: Arc<Health>) {
-    let mut ticks = tokio::time::interval(health.shared.config.health.interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        health.look().await;
-    }
-}
+use crate::command::{Operator, Status};
+use crate::map::Fault;
+use crate::map::fault::Severity;
+use crate::mapstore::control::SourceError;
+use crate::mapstore::{Origin, ReloadError, Reloaded, SwapError};
 
 /// Answers on a listener for ever.
-pub async fn serve(health: Arc<Health>, listener: tokio::net::TcpListener) {
+pub async fn serve(operator: Arc<Operator>, listener: tokio::net::TcpListener) {
     let router = Router::new()
         .route("/health", get(report))
         .route("/api/health", get(report))
         .route("/ready", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(health);
+        .route("/metrics", get(render))
+        .route("/api/admin/reload-shard-config", post(reload))
+        .with_state(operator);
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "HTTP is not served any more");
     }
 }
 
-async fn report(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    let code = match health.status() {
+async fn report(State(operator): State<Arc<Operator>>) -> impl IntoResponse {
+    let code = match operator.health().status() {
         Status::Healthy | Status::Degraded => StatusCode::OK,
         Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (code, axum::Json(health.report()))
+    (code, Json(operator.health().report()))
 }
 
-async fn ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    let shared = &health.shared;
-    if shared.draining.load(Ordering::Relaxed) {
+async fn ready(State(operator): State<Arc<Operator>>) -> impl IntoResponse {
+    if operator.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
-    if !shared.store.current().catalog_known {
+    if !operator.shared().store.current().catalog_known {
         return (StatusCode::SERVICE_UNAVAILABLE, "the schema has not been read yet\n");
     }
     (StatusCode::OK, "ready\n")
 }
 
-async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    let found = health.found();
-    let up = found.iter().map(|(shard, finding)| {
-        (vec![("shard", shard.as_str())], f64::from(u8::from(finding == "ok")))
-    });
-    let gauges = [("shard_up", "The shard answered when it was last asked", up.collect())];
-    let text = observe::render(&gauges);
+async fn render(State(operator): State<Arc<Operator>>) -> impl IntoResponse {
+    let text = metrics::render(&operator);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+/// Why someone may not use the administrative paths.
+fn refused(operator: &Operator, headers: &HeaderMap) -> Option<Response> {
+    if !operator.has_token() {
+        let words = json!({
+            "status": "error",
+            "error": "administration over HTTP is closed: [http] token is not set",
+        });
+        return Some((StatusCode::FORBIDDEN, Json(words)).into_response());
+    }
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = given.and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    if token.is_some_and(|token| operator.may(token)) {
+        return None;
+    }
+    let words = json!({"status": "error", "error": "the bearer token is missing or wrong"});
+    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+    Some((StatusCode::UNAUTHORIZED, challenge, Json(words)).into_response())
+}
+
+async fn reload(State(operator): State<Arc<Operator>>, headers: HeaderMap) -> Response {
+    if let Some(refused) = refused(&operator, &headers) {
+        return refused;
+    }
+    match operator.reload(Origin::Http).await {
+        Ok(reloaded) => Json(took(&reloaded)).into_response(),
+        Err(error) => (refusal_code(&error), Json(refusal(&error))).into_response(),
+    }
+}
+
+fn took(reloaded: &Reloaded) -> Value {
+    json!({
+        "status": if reloaded.unchanged { "unchanged" } else { "reloaded" },
+        "version": reloaded.version,
+        "changes": reloaded.changes.json(),
+        "summary": reloaded.changes.summary(),
+        "warnings": reloaded.warnings.iter().map(fault).collect::<Vec<_>>(),
+    })
+}
+
+fn refusal_code(error: &ReloadError) -> StatusCode {
+    match error {
+        ReloadError::Load(SourceError::Faults(_)) => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadError::Load(SourceError::File { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+        ReloadError::NoFile | ReloadError::Swap(SwapError::Stranded(_)) => StatusCode::CONFLICT,
+        ReloadError::Load(SourceError::Control { .. })
+        | ReloadError::Swap(SwapError::Schema(_) | SwapError::NotAsked(_)) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
+}
+
+fn refusal(error: &ReloadError) -> Value {
+    let faults: Vec<Value> = match error {
+        ReloadError::Load(SourceError::Faults(faults)) => faults.iter().map(fault).collect(),
+        _ => Vec::new(),
+    };
+    json!({"status": "refused", "error": error.line(), "faults": faults})
+}
+
+fn fault(fault: &Fault) -> Value {
+    let (line, column) = fault.position();
+    json!({
+        "severity": match fault.severity() {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        "file": fault.file(),
+        "line": line,
+        "column": column,
+        "message": fault.message(),
+        "hint": fault.hint_text(),
+    })
 }

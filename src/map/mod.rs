@@ -13,6 +13,7 @@
 
 mod build;
 pub mod control;
+pub mod diff;
 pub mod directory;
 pub mod entries;
 pub mod fault;
@@ -33,6 +34,7 @@ mod tests;
 use rustc_hash::FxHashMap;
 
 pub use control::{Connection, OddTenant, ShardRow, Tables};
+pub use diff::MapDiff;
 pub use entries::{Entries, Moved};
 pub use fault::{Fault, Faults, did_you_mean};
 pub use model::{

@@ -3,26 +3,36 @@
 //! A [`World`] is one map with one catalog: what a statement is planned against. The [`Store`] holds the
 //! current one; it is swapped in one store, and whoever has the old one finishes on it. Readers on the
 //! hot path compare [`Store::version`] with the version they have.
+//!
+//! A map comes from a [`control::Source`]; [`Store::reload`] loads it again, whoever asks ([`Origin`]), and takes it
+//! whole or not at all. What came of each attempt is in [`Store::history`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 
 use crate::catalog::Catalog;
 use crate::lookup::Known;
-use crate::map::ShardMap;
+use crate::map::fault::Severity;
+use crate::map::{Fault, MapDiff, ShardMap};
+use crate::observe::{self, METRICS};
+use control::{Source, SourceError};
 
 pub mod control;
+mod history;
 pub mod live;
 mod read;
 mod stranded;
+mod watch;
 
 pub use control::ControlStatus;
+pub use history::{Attempt, History, Origin, Outcome};
 pub use read::{ReadError, read_catalog};
 pub use stranded::{NotAsked, Stranded, stranded};
+pub use watch::FileWatch;
 
 /// A shard map and the catalog that goes with it.
 #[derive(Debug)]
@@ -46,6 +56,11 @@ pub struct Store {
     version: AtomicU64,
     reading: Mutex<Option<Instant>>,
     control: ArcSwapOption<ControlStatus>,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+    source: ArcSwapOption<Source>,
+    description: ArcSwap<Description>,
+    history: History,
 }
 
 /// Why a map was not swapped in.
@@ -66,6 +81,42 @@ fn sentences(stranded: &[Stranded]) -> String {
     stranded.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// What is known of the current map besides what it says.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// When it was taken.
+    pub loaded: SystemTime,
+    /// SHA-256 of its file, where it has one.
+    pub checksum: Option<String>,
+}
+
+/// What a reload did.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// The version of the map that is used now.
+    pub version: u64,
+    /// What has changed.
+    pub changes: MapDiff,
+    /// The file is the one that is used already.
+    pub unchanged: bool,
+    /// What is legal in it, but probably not meant.
+    pub warnings: Vec<Fault>,
+}
+
+/// Why a reload did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The map does not come from a file.
+    #[error("the map was not read from a file")]
+    NoFile,
+    /// There is no map.
+    #[error(transparent)]
+    Load(#[from] SourceError),
+    /// The map can't be used.
+    #[error(transparent)]
+    Swap(#[from] SwapError),
+}
+
 /// A catalog that was read less than this ago is not read again because a table is unknown: a client
 /// that asks for missing tables in a loop must not keep the default shard busy.
 const REREAD_AFTER: Duration = Duration::from_millis(500);
@@ -81,12 +132,124 @@ impl Store {
             catalog_known: false,
             lookups,
         };
-        Self {
+        let description = Description { loaded: SystemTime::now(), checksum: None };
+        let store = Self {
             current: ArcSwap::from_pointee(world),
             version: AtomicU64::new(1),
             reading: Mutex::new(None),
             control: ArcSwapOption::empty(),
+            reloading: Mutex::new(()),
+            source: ArcSwapOption::empty(),
+            description: ArcSwap::from_pointee(description),
+            history: History::default(),
+        };
+        store.note(Origin::Start, Outcome::Loaded, String::new());
+        store
+    }
+
+    /// The map in use is the one that was loaded from here last: reloads load it again. `checksum` is the
+    /// file's.
+    pub async fn came_from(&self, source: Arc<Source>, checksum: Option<String>) {
+        source.accept(self).await;
+        self.source.store(Some(source));
+        let loaded = self.description().loaded;
+        self.description.store(Arc::new(Description { loaded, checksum }));
+    }
+
+    /// Where the map was read from.
+    pub fn source(&self) -> Option<Arc<Source>> {
+        self.source.load_full()
+    }
+
+    /// What is known of the current map.
+    pub fn description(&self) -> Arc<Description> {
+        self.description.load_full()
+    }
+
+    /// What became of the maps so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Loads the map again from where it came: all of it is used from now on, or nothing. What runs finishes on the old
+    /// map. The outcome is counted, remembered and logged.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReloadError`]; the old map stays.
+    pub async fn reload(&self, origin: Origin) -> Result<Reloaded, ReloadError> {
+        let _turn = self.reloading.lock().await;
+        let outcome = self.try_reload().await;
+        match &outcome {
+            Ok(Reloaded { unchanged: true, .. }) => {
+                self.note(origin, Outcome::Unchanged, String::new());
+            }
+            Ok(reloaded) => {
+                observe::add(&METRICS.map_reloads, 1);
+                let changes = reloaded.changes.summary();
+                tracing::info!(
+                    version = reloaded.version,
+                    origin = origin.words(),
+                    changes,
+                    "a new map is used"
+                );
+                for warning in &reloaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                self.note(origin, Outcome::Loaded, changes);
+            }
+            Err(error) => {
+                observe::add(&METRICS.map_reload_errors, 1);
+                tracing::error!(
+                    origin = origin.words(),
+                    "the map was not taken, the old one stays:\n{error}"
+                );
+                self.note(origin, Outcome::Refused, error.line());
+            }
         }
+        outcome
+    }
+
+    async fn try_reload(&self) -> Result<Reloaded, ReloadError> {
+        let source = self.source().ok_or(ReloadError::NoFile)?;
+        // Before it is read: of a file that changes meanwhile the next look finds another sum.
+        let checksum = watch::checksum(source.path());
+        let (map, warnings) = source.load().await?;
+        let old = self.current();
+        let same = checksum.is_some() && self.description().checksum == checksum;
+        if same && map.control().is_none() {
+            // The schema is worth a look: that is why some ask.
+            let seen = old.version;
+            let world = self.refresh_catalog(seen, true).await.unwrap_or(old);
+            let version = world.map.version();
+            let changes = MapDiff::default();
+            return Ok(Reloaded { version, changes, unchanged: true, warnings });
+        }
+        let world = self.swap_if_whole(map, false).await?;
+        source.accept(self).await;
+        self.describe(checksum);
+        let changes = MapDiff::of(&old.map, &world.map, Some(&world.catalog));
+        Ok(Reloaded { version: world.map.version(), changes, unchanged: false, warnings })
+    }
+
+    /// Another map is used since now.
+    fn describe(&self, checksum: Option<String>) {
+        let description = Description { loaded: SystemTime::now(), checksum };
+        self.description.store(Arc::new(description));
+    }
+
+    /// A map of other control tables is used instead of `old`.
+    fn note_followed(&self, old: &World, new: &World) {
+        let loaded = SystemTime::now();
+        let checksum = self.description().checksum.clone();
+        self.description.store(Arc::new(Description { loaded, checksum }));
+        let changes = MapDiff::of(&old.map, &new.map, Some(&new.catalog));
+        self.note(Origin::Control, Outcome::Loaded, changes.summary());
+    }
+
+    fn note(&self, origin: Origin, outcome: Outcome, what: String) {
+        let (at, version) = (SystemTime::now(), self.current().map.version());
+        self.history.note(Attempt { at, origin, outcome, version, what });
     }
 
     /// How it is about the control database; none when the map has no section `[control]`.
@@ -109,9 +272,12 @@ impl Store {
         self.swap_checked(map, force, true).await
     }
 
-    /// The same for a map of other control tables: the schema stays while the default shard stays.
-    pub(crate) async fn follow_map(&self, map: ShardMap) -> Result<Arc<World>, SwapError> {
-        self.swap_checked(map, false, false).await
+    /// The same for a map of other control tables: the schema stays while the default shard stays. The old
+    /// world and the new one.
+    async fn follow_map(&self, map: ShardMap) -> Result<(Arc<World>, Arc<World>), SwapError> {
+        let old = self.current();
+        let world = self.swap_checked(map, false, false).await?;
+        Ok((old, world))
     }
 
     async fn swap_checked(
@@ -159,8 +325,10 @@ impl Store {
         let mut reading = self.reading.lock().await;
         let catalog = read_default(&map).await?;
         *reading = Some(Instant::now());
-        Ok(self
-            .swap(|old, version| (Arc::new(map.succeeding(&old.map, version)), Arc::new(catalog))))
+        let world = self
+            .swap(|old, version| (Arc::new(map.succeeding(&old.map, version)), Arc::new(catalog)));
+        self.describe(None);
+        Ok(world)
     }
 
     /// Reads the schema again, unless that was done since `seen` or only just now.
@@ -208,6 +376,33 @@ impl Store {
         self.current.store(Arc::clone(&world));
         self.version.store(version, Ordering::Release);
         world
+    }
+}
+
+impl ReloadError {
+    /// It may be otherwise a little later: a server could not be asked.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::NoFile | Self::Swap(SwapError::Stranded(_)) => false,
+            Self::Load(error) => matches!(error, SourceError::Control { .. }),
+            Self::Swap(SwapError::Schema(_) | SwapError::NotAsked(_)) => true,
+        }
+    }
+
+    /// In one line: of several faults the first, with their number.
+    pub fn line(&self) -> String {
+        match self {
+            Self::Load(SourceError::Faults(faults)) => {
+                let first = faults.iter().find(|fault| fault.severity() == Severity::Error);
+                let first = first.or(faults.iter().next()).map(ToString::to_string);
+                let more = faults.count().saturating_sub(1);
+                match more {
+                    0 => first.unwrap_or_default(),
+                    more => format!("{} (and {more} more)", first.unwrap_or_default()),
+                }
+            }
+            other => other.to_string(),
+        }
     }
 }
 

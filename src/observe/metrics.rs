@@ -4,7 +4,9 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
 use prometheus::{Encoder, TextEncoder};
 
 use crate::error::SqlState;
@@ -233,13 +235,10 @@ impl Metrics {
     }
 }
 
-/// Prometheus' text format: the counters, and further gauges as name, help, and values with their labels.
-pub fn render(gauges: &[GaugeFamily<'_>]) -> String {
+/// Prometheus' text format: the process's counters, and further families.
+pub fn render(further: Vec<Family>) -> String {
     let mut families = METRICS.families();
-    for (name, help, values) in gauges {
-        let metrics = values.iter().map(|(labels, value)| gauge(labels, *value)).collect();
-        families.push(family(name, help, MetricType::GAUGE, metrics));
-    }
+    families.extend(further.into_iter().map(|family| family.0));
     families.retain(|family| !family.get_metric().is_empty());
     let mut text = Vec::new();
     if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
@@ -248,11 +247,62 @@ pub fn render(gauges: &[GaugeFamily<'_>]) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Labels of one value.
-type Labels<'a> = [(&'a str, &'a str)];
+/// Labels of one value: names and values.
+pub type Labels = Vec<(&'static str, String)>;
 
-/// A gauge's name (without prefix), its help, its values by label.
-pub type GaugeFamily<'a> = (&'a str, &'a str, Vec<(Vec<(&'a str, &'a str)>, f64)>);
+/// Values of one name (without prefix), by their labels.
+pub struct Family(MetricFamily);
+
+impl Family {
+    /// Values that go up and down.
+    pub fn gauge(name: &str, help: &str, values: Vec<(Labels, f64)>) -> Self {
+        let metrics = values.into_iter().map(|(labels, value)| gauge(&borrowed(&labels), value));
+        Self(family(name, help, MetricType::GAUGE, metrics.collect()))
+    }
+
+    /// Totals; the name ends with `_total`.
+    pub fn counter(name: &str, help: &str, values: Vec<(Labels, f64)>) -> Self {
+        let metrics = values.into_iter().map(|(labels, value)| {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            let mut metric = labelled(&borrowed(&labels));
+            metric.set_counter(counter);
+            metric
+        });
+        Self(family(name, help, MetricType::COUNTER, metrics.collect()))
+    }
+
+    /// Counts per bucket (not cumulated, one more than there are bounds) and the sum of what was counted.
+    pub fn histogram(
+        name: &str,
+        help: &str,
+        bounds: &[f64],
+        values: Vec<(Labels, Vec<u64>, f64)>,
+    ) -> Self {
+        let metrics = values.into_iter().map(|(labels, counts, sum)| {
+            let mut cumulated = 0;
+            let buckets = bounds.iter().zip(&counts).map(|(bound, count)| {
+                cumulated += count;
+                let mut bucket = Bucket::default();
+                bucket.set_upper_bound(*bound);
+                bucket.set_cumulative_count(cumulated);
+                bucket
+            });
+            let mut histogram = Histogram::default();
+            histogram.set_bucket(buckets.collect());
+            histogram.set_sample_count(counts.iter().sum());
+            histogram.set_sample_sum(sum);
+            let mut metric = labelled(&borrowed(&labels));
+            metric.set_histogram(histogram);
+            metric
+        });
+        Self(family(name, help, MetricType::HISTOGRAM, metrics.collect()))
+    }
+}
+
+fn borrowed(labels: &Labels) -> Vec<(&str, &str)> {
+    labels.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
 
 fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
@@ -263,7 +313,7 @@ fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> Met
     family
 }
 
-fn counter(labels: &Labels<'_>, value: u64) -> Metric {
+fn counter(labels: &[(&str, &str)], value: u64) -> Metric {
     let mut counter = Counter::default();
     counter.set_value(value as f64);
     let mut metric = labelled(labels);
@@ -271,7 +321,7 @@ fn counter(labels: &Labels<'_>, value: u64) -> Metric {
     metric
 }
 
-fn gauge(labels: &Labels<'_>, value: f64) -> Metric {
+fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value);
     let mut metric = labelled(labels);
@@ -279,7 +329,7 @@ fn gauge(labels: &Labels<'_>, value: f64) -> Metric {
     metric
 }
 
-fn labelled(labels: &Labels<'_>) -> Metric {
+fn labelled(labels: &[(&str, &str)]) -> Metric {
     let pairs = labels.iter().map(|(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
@@ -297,12 +347,18 @@ mod tests {
     fn it_renders() {
         routed(RouteKind::Many);
         refused(SqlState::FEATURE_NOT_SUPPORTED);
-        let text = render(&[("pool_idle", "Free", vec![(vec![("shard", "deu\"x")], 3.0)])]);
+        let shard = || vec![("shard", "deu\"x".to_owned())];
+        let text = render(vec![
+            Family::gauge("pool_idle", "Free", vec![(shard(), 3.0)]),
+            Family::histogram("took", "Time", &[0.1, 1.0], vec![(shard(), vec![1, 2, 4], 9.5)]),
+        ]);
         for line in [
             "# TYPE pgmeridian_statements_total counter",
             "pgmeridian_statements_total{route=\"many\",outcome=\"ok\"} ",
             "pgmeridian_refusals_total{sqlstate=\"0A000\"} ",
-            "pgmeridian_clients 0",
+            "pgmeridian_clients ",
+            "pgmeridian_took_bucket{shard=\"deu\\\"x\",le=\"1\"} 3",
+            "pgmeridian_took_count{shard=\"deu\\\"x\"} 7",
             "pgmeridian_pool_idle{shard=\"deu\\\"x\"} 3",
         ] {
             assert!(text.contains(line), "{line} not in\n{text}");

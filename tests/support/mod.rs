@@ -227,6 +227,16 @@ impl Proxy {
         self.signal("HUP");
     }
 
+    /// Its map file.
+    pub(crate) fn map_path(&self) -> &std::path::Path {
+        &self.map
+    }
+
+    /// How a user connects to the console.
+    pub(crate) fn console_url(&self, user: &str) -> String {
+        format!("postgresql://{user}:{user}@{}/pgmeridian", self.address)
+    }
+
     /// Sends it a signal, by name.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.server.id().to_string();
@@ -264,6 +274,27 @@ pub(crate) async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> 
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
+}
+
+/// An HTTP request's status code and body.
+pub(crate) async fn http(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n{}Connection: close\r\n\r\n",
+        bearer.unwrap_or_default()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 /// The SQLSTATE and message of a server's error.

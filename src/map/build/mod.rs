@@ -127,10 +127,17 @@ pub(super) enum Built {
     NeedsTables,
 }
 
+/// Whoever connects to the database of this name speaks to the proxy itself.
+const CONSOLE: &str = "pgmeridian";
+
 /// `None` only when a fault was added.
 fn read(r: &mut Reader<'_>, mut root: Fields<'_>, tables: Option<&Tables>) -> Option<Built> {
     let version = root.take("version").and_then(|node| node.integer(r, 1..=i64::MAX));
     let database = root.string(r, "database");
+    if let Some(name) = database.as_ref().filter(|name| name.value == CONSOLE) {
+        let fault = r.fault(&name.span, "the database \"pgmeridian\" is the operator's console");
+        fault.hint("give the logical database another name; the shards' own names don't matter");
+    }
     let default_shard = root.string(r, "default_shard");
     let routing = root.choice(r, "routing", &[("on", true), ("off", false)]);
     let control_node = root.take("control");

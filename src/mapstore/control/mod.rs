@@ -41,6 +41,13 @@ pub struct Source {
     state: Mutex<State>,
 }
 
+/// The state holds connection strings.
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// The section of the file that was read last.
@@ -233,7 +240,8 @@ impl Source {
         let problem = match state.build(&name, &text) {
             Err(faults) => format!("has faults:\n{faults}"),
             Ok((map, _)) => match store.follow_map(map).await {
-                Ok(world) => {
+                Ok((old, world)) => {
+                    store.note_followed(&old, &world);
                     let version = world.map.version();
                     info!(version, "the control tables have changed: the map was swapped");
                     observe::add(&METRICS.map_reloads, 1);

@@ -1,0 +1,508 @@
+//! The rows of SHOW.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Operator, Table, Topic, Value};
+use crate::backend::{LATENCY_BOUNDS_US, ShardBook};
+use crate::catalog::RelationKind;
+use crate::config::{Config, LogFormat, PoolMode};
+use crate::exec::clients;
+use crate::map::{Host, Key, Placement, ShardId, ShardMap, ShardSet, Strategy};
+use crate::mapstore::Outcome;
+
+/// A directory may list millions of keys: so many are shown.
+const TENANTS_MAX: usize = 10_000;
+
+type Rows = Vec<Vec<Value>>;
+
+impl Operator {
+    pub(super) fn show(&self, topic: Topic) -> Table {
+        let rows = match topic {
+            Topic::Shards => self.shards(),
+            Topic::Map => self.map(),
+            Topic::MapHistory => self.map_history(),
+            Topic::Keys => self.keys(),
+            Topic::Tables => self.tables(),
+            Topic::Pools => self.pools(),
+            Topic::Clients => self.clients(),
+            Topic::Servers => self.servers(),
+            Topic::Stats => self.stats(),
+            Topic::Tenants => self.tenants(),
+            Topic::Lookups => self.lookups(),
+            // Nothing can be frozen yet.
+            Topic::Freezes => Vec::new(),
+            Topic::Config => settings(&self.shared.config),
+            Topic::Version => {
+                vec![vec![concat!("pgmeridian ", env!("CARGO_PKG_VERSION")).into()]]
+            }
+            Topic::Help => help(),
+        };
+        Table { columns: topic.columns(), rows }
+    }
+
+    fn shards(&self) -> Rows {
+        let map = &self.shared.store.current().map;
+        let health: HashMap<String, String> = self.health.found().into_iter().collect();
+        let connections = self.shared.books.connections();
+        let pools = self.shared.pools();
+        let shards = map.shards().iter().zip(0u16..);
+        shards
+            .map(|(shard, at)| {
+                let id = ShardId(at);
+                let book = self.shared.books.shard(&shard.name);
+                let held = connections.iter().filter(|own| own.shard.name() == shard.name).count();
+                let reachable = pools.iter().all(|own| own.reachable_by_name(&shard.name));
+                let host = match &shard.url.host {
+                    Host::Tcp(host) => host.clone(),
+                    Host::Unix(directory) => directory.display().to_string(),
+                };
+                vec![
+                    Value::Int(shard.id.into()),
+                    shard.name.as_str().into(),
+                    shard.region.clone().into(),
+                    shard.datacenter.clone().into(),
+                    host.into(),
+                    Value::Int(shard.url.port.into()),
+                    shard.url.dbname.as_str().into(),
+                    (id == map.default_shard()).into(),
+                    shard.active.into(),
+                    book.gate().word().into(),
+                    health.get(&shard.name).map_or("not asked yet", String::as_str).into(),
+                    if reachable { "closed" } else { "open" }.into(),
+                    held.into(),
+                    shard.replicas.len().into(),
+                ]
+            })
+            .collect()
+    }
+
+    fn map(&self) -> Rows {
+        let store = &self.shared.store;
+        let (world, description) = (store.current(), store.description());
+        let map = &world.map;
+        let fault = store.history().fault();
+        let source = store.source().map(|own| format!("file {}", own.path().display()));
+        let control = store.control();
+        let source = match &control {
+            Some(control) => source.map(|file| format!("{file}, control {}", control.database)),
+            None => source,
+        };
+        let problem = control.as_ref().and_then(|own| own.problem.clone());
+        let state = match &fault {
+            Some(_) => "the last reload was refused, this map stays",
+            None if problem.is_some() => "the control database has a problem, this map stays",
+            None => "ok",
+        };
+        vec![vec![
+            map.version().into(),
+            source.into(),
+            description.loaded.into(),
+            description.checksum.clone().into(),
+            state.into(),
+            fault.as_ref().map(|fault| fault.what.clone()).or(problem).into(),
+            fault.as_ref().map(|fault| fault.at).into(),
+            map.database().into(),
+            map.shard_name(map.default_shard()).into(),
+            map.routing().into(),
+            map.shards().len().into(),
+            map.keys().len().into(),
+            world.catalog_known.into(),
+            world.catalog.tables.len().into(),
+        ]]
+    }
+
+    fn map_history(&self) -> Rows {
+        let attempts = self.shared.store.history().all();
+        attempts
+            .into_iter()
+            .map(|attempt| {
+                let said = (attempt.outcome != Outcome::Unchanged && !attempt.what.is_empty())
+                    .then_some(attempt.what);
+                vec![
+                    attempt.at.into(),
+                    attempt.origin.words().into(),
+                    attempt.outcome.word().into(),
+                    attempt.version.into(),
+                    said.into(),
+                ]
+            })
+            .collect()
+    }
+
+    fn keys(&self) -> Rows {
+        let map = &self.shared.store.current().map;
+        let keys = map.keys().iter().zip(0u8..);
+        keys.map(|(key, at)| {
+            let types: Vec<String> = key.types.iter().map(ToString::to_string).collect();
+            let columns = key.columns.iter().chain(&key.within_column);
+            let entries = match &key.strategy {
+                Strategy::Directory(directory) => Some(directory.entries.len()),
+                Strategy::Range(ranges) => Some(ranges.entries().len() as u64),
+                Strategy::Geo(geo) => Some(geo.regions.len() as u64),
+                Strategy::Hash(_) | Strategy::Database(_) => None,
+            };
+            vec![
+                key.name.as_str().into(),
+                columns.cloned().collect::<Vec<_>>().join(", ").into(),
+                types.join(", ").into(),
+                key.strategy.name().into(),
+                algorithm(key).into(),
+                names(map, &key.shards).into(),
+                entries.into(),
+                (map.session_key().is_some_and(|own| own.0 == at)).into(),
+            ]
+        })
+        .collect()
+    }
+
+    fn tables(&self) -> Rows {
+        let world = self.shared.store.current();
+        let map = &world.map;
+        let sorted: BTreeMap<_, _> = world.catalog.tables.iter().collect();
+        let placed = |((schema, name), table): (&(String, String), &std::sync::Arc<_>)| {
+            let table: &crate::catalog::Table = table;
+            let column = |at: &u16| {
+                table.columns.get(usize::from(*at)).map_or("?", |column| column.name.as_str())
+            };
+            let everywhere = map.all_shards();
+            let (placement, key, columns, shards, remark) = match map.placement(table) {
+                Placement::Sharded { key, columns } => (
+                    "sharded",
+                    map.key(key).map(|key| key.name.clone()),
+                    Some(columns.iter().map(column).collect::<Vec<_>>().join(", ")),
+                    Some(names(map, map.key_shards(key))),
+                    None,
+                ),
+                Placement::Reference => {
+                    ("reference", None, None, Some(names(map, &everywhere)), None)
+                }
+                Placement::Single(shard) => {
+                    ("single", None, None, Some(map.shard_name(shard).to_owned()), None)
+                }
+                Placement::Lookup { name, column: at } => {
+                    ("lookup", Some(name.to_owned()), Some(column(&at).to_owned()), None, None)
+                }
+                Placement::Unlisted => {
+                    let home = map.shard_name(map.default_shard()).to_owned();
+                    match map.policy().unlisted_tables {
+                        crate::map::UnlistedTables::DefaultShard => {
+                            ("unlisted", None, None, Some(home), None)
+                        }
+                        crate::map::UnlistedTables::Refuse => {
+                            ("refused", None, None, None, Some("it is not listed".to_owned()))
+                        }
+                    }
+                }
+                Placement::Unusable(why) => ("refused", None, None, None, Some(why)),
+            };
+            vec![
+                schema.as_str().into(),
+                name.as_str().into(),
+                kind(table.kind).into(),
+                placement.into(),
+                key.into(),
+                columns.into(),
+                shards.into(),
+                remark.into(),
+            ]
+        };
+        sorted.into_iter().map(placed).collect()
+    }
+
+    fn pools(&self) -> Rows {
+        let mut sums: BTreeMap<(String, String), [usize; 4]> = BTreeMap::new();
+        for status in self.shared.pools().iter().flat_map(|pools| pools.status()) {
+            let sum = sums.entry((status.shard, status.user)).or_default();
+            let counts = [status.active, status.idle, status.waiting, status.size_max];
+            for (sum, count) in sum.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+        sums.into_iter()
+            .map(|((shard, user), [used, idle, waiting, size])| {
+                let book = self.shared.books.shard(&shard);
+                vec![
+                    shard.into(),
+                    user.into(),
+                    used.into(),
+                    idle.into(),
+                    waiting.into(),
+                    size.into(),
+                    (book.longest_wait().as_micros() as u64).into(),
+                    book.gate().word().into(),
+                ]
+            })
+            .collect()
+    }
+
+    fn clients(&self) -> Rows {
+        let world = self.shared.store.current();
+        let clients = self.shared.clients.all();
+        clients
+            .into_iter()
+            .map(|client| {
+                let backends = self.shared.cancels.backends(client.key);
+                let shards: Vec<&str> =
+                    backends.iter().map(|own| world.map.shard_name(own.shard)).collect();
+                let pins = clients::pin_reasons(client.pins());
+                vec![
+                    Value::Int(client.id().into()),
+                    client.user.as_str().into(),
+                    client.database.as_str().into(),
+                    client.application.as_str().into(),
+                    client.address.to_string().into(),
+                    client.activity().words().into(),
+                    client.in_transaction().into(),
+                    shards.join(", ").into(),
+                    (!pins.is_empty()).then_some(pins).into(),
+                    client.statements().into(),
+                    client.since.into(),
+                ]
+            })
+            .collect()
+    }
+
+    fn servers(&self) -> Rows {
+        let (now, books) = (Instant::now(), &self.shared.books);
+        let world = self.shared.store.current();
+        let holders: HashMap<(String, i32), i32> = self
+            .shared
+            .clients
+            .all()
+            .iter()
+            .flat_map(|client| {
+                let id = client.id();
+                self.shared.cancels.backends(client.key).into_iter().map(move |own| (own, id))
+            })
+            .map(|(own, id)| ((world.map.shard_name(own.shard).to_owned(), own.pid), id))
+            .collect();
+        let millis = |time: Duration| Value::from(time.as_millis() as u64);
+        books
+            .connections()
+            .iter()
+            .map(|own| {
+                let holder = holders.get(&(own.shard.name().to_owned(), own.pid()));
+                let idle = books.idle_for(own, now);
+                vec![
+                    own.number.into(),
+                    own.shard.name().into(),
+                    (*own.user).into(),
+                    own.doing().words().into(),
+                    Value::Int(own.pid().into()),
+                    holder.map_or(Value::Null, |id| Value::Int((*id).into())),
+                    millis(own.age(now)),
+                    idle.map_or(Value::Null, millis),
+                    own.statements().into(),
+                    own.since.into(),
+                ]
+            })
+            .collect()
+    }
+
+    fn stats(&self) -> Rows {
+        let map = &self.shared.store.current().map;
+        let shards = map.shards().iter().map(|shard| self.shared.books.shard(&shard.name));
+        shards
+            .map(|book| {
+                let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+                let latencies = book.latencies();
+                let answers: u64 = latencies.iter().sum();
+                let busy = read(&book.busy_us);
+                vec![
+                    book.name().into(),
+                    read(&book.statements).into(),
+                    read(&book.transactions).into(),
+                    read(&book.errors).into(),
+                    read(&book.sent_bytes).into(),
+                    read(&book.received_bytes).into(),
+                    busy.into(),
+                    busy.checked_div(answers).into(),
+                    quantile(&book, 0.5).into(),
+                    quantile(&book, 0.99).into(),
+                ]
+            })
+            .collect()
+    }
+
+    fn tenants(&self) -> Rows {
+        let map = &self.shared.store.current().map;
+        let mut rows = Vec::new();
+        for key in map.keys() {
+            let Strategy::Directory(directory) = &key.strategy else { continue };
+            for (value, _) in directory.entries.rows() {
+                if rows.len() >= TENANTS_MAX {
+                    return rows;
+                }
+                let shard = directory.place_of(&value).ok();
+                rows.push(vec![
+                    key.name.as_str().into(),
+                    value.to_string().into(),
+                    shard.map(|shard| map.shard_name(shard)).into(),
+                    "directory".into(),
+                ]);
+            }
+        }
+        rows
+    }
+
+    fn lookups(&self) -> Rows {
+        let map = &self.shared.store.current().map;
+        map.lookups()
+            .iter()
+            .map(|lookup| {
+                let source = lookup.source.as_ref();
+                let source = source.map(|own| format!("{} ({}, {})", own.table, own.id, own.key));
+                vec![
+                    lookup.name.as_str().into(),
+                    map.key(lookup.key).map(|key| key.name.clone()).into(),
+                    lookup.columns.join(", ").into(),
+                    source.into(),
+                    lookup.unique.into(),
+                    lookup.learn.into(),
+                ]
+            })
+            .collect()
+    }
+}
+
+fn names(map: &ShardMap, shards: &ShardSet) -> String {
+    shards.iter().map(|shard| map.shard_name(shard)).collect::<Vec<_>>().join(", ")
+}
+
+fn algorithm(key: &Key) -> Option<&'static str> {
+    use crate::map::directory::Otherwise;
+    match &key.strategy {
+        Strategy::Hash(hash) => Some(hash.algorithm()),
+        Strategy::Directory(directory) => match &directory.otherwise {
+            Otherwise::Hash(hash) => Some(hash.algorithm()),
+            Otherwise::Range(_) => Some("range"),
+            Otherwise::Refuse => Some("refuse"),
+        },
+        Strategy::Range(_) | Strategy::Geo(_) | Strategy::Database(_) => None,
+    }
+}
+
+fn kind(kind: RelationKind) -> &'static str {
+    match kind {
+        RelationKind::Table => "table",
+        RelationKind::View => "view",
+        RelationKind::MaterializedView => "materialized view",
+        RelationKind::ForeignTable => "foreign table",
+        RelationKind::Sequence => "sequence",
+    }
+}
+
+/// The bound of the bucket below which that share of the answers took; `None` without answers, or beyond
+/// the last bound.
+fn quantile(book: &ShardBook, share: f64) -> Option<u64> {
+    let latencies = book.latencies();
+    let all: u64 = latencies.iter().sum();
+    let wanted = (all as f64 * share).ceil() as u64;
+    if all == 0 {
+        return None;
+    }
+    let mut sum = 0;
+    for (count, bound) in latencies.iter().zip(LATENCY_BOUNDS_US) {
+        sum += count;
+        if sum >= wanted {
+            return Some(bound);
+        }
+    }
+    None
+}
+
+/// Every setting that is not a secret, in the file's words.
+fn settings(config: &Config) -> Rows {
+    let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
+    let given = |known: bool| if known { "(set)" } else { "(none)" }.to_owned();
+    let mode = match config.pool.mode {
+        PoolMode::Transaction => "transaction",
+        PoolMode::Session => "session",
+        PoolMode::Statement => "statement",
+    };
+    let users: Vec<&str> = config.users.iter().map(|user| user.name.as_str()).collect();
+    let users =
+        if users.is_empty() { "(those of the shards' URLs)".to_owned() } else { users.join(", ") };
+    let format = match config.log.format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    let (limits, pool) = (&config.limits, &config.pool);
+    let rows: Vec<(&str, String)> = vec![
+        ("auth.method", method(config.auth.method).to_owned()),
+        ("breaker.half_open_requests", config.breaker.half_open_requests.to_string()),
+        ("breaker.threshold", config.breaker.threshold.to_string()),
+        ("breaker.timeout", seconds(config.breaker.timeout)),
+        ("health.interval", seconds(config.health.interval)),
+        ("health.retries", config.health.retries.to_string()),
+        ("health.timeout", seconds(config.health.timeout)),
+        ("http.address", config.http.address.clone()),
+        ("http.token", given(config.http.token.as_ref().is_some_and(|own| !own.is_empty()))),
+        ("limits.drain_timeout", seconds(limits.drain_timeout)),
+        ("limits.idle_in_transaction_timeout", seconds(limits.idle_in_transaction_timeout)),
+        ("limits.merge_memory_max", limits.merge_memory_max.to_string()),
+        ("limits.merge_memory_total_max", limits.merge_memory_total_max.to_string()),
+        ("limits.query_timeout", seconds(limits.query_timeout)),
+        ("limits.statement_bytes_max", limits.statement_bytes_max.to_string()),
+        ("listen.address", config.listen.address.clone()),
+        ("listen.clients_max", config.listen.clients_max.to_string()),
+        ("listen.tls", given(config.listen.tls.is_some())),
+        ("log.format", format.to_owned()),
+        ("log.level", config.log.level.clone()),
+        ("log.slow_query", seconds(config.log.slow_query)),
+        ("pool.idle_timeout", seconds(pool.idle_timeout)),
+        ("pool.lifetime", seconds(pool.lifetime)),
+        ("pool.mode", mode.to_owned()),
+        ("pool.reserve", pool.reserve.to_string()),
+        ("pool.size", pool.size.to_string()),
+        ("pool.wait_timeout", seconds(pool.wait_timeout)),
+        ("users", users),
+    ];
+    rows.into_iter().map(|(name, value)| vec![name.into(), value.into()]).collect()
+}
+
+fn method(method: crate::config::AuthMethod) -> &'static str {
+    use crate::config::AuthMethod;
+    match method {
+        AuthMethod::Scram => "scram-sha-256",
+        AuthMethod::Md5 => "md5",
+        AuthMethod::Cert => "cert",
+        AuthMethod::Trust => "trust",
+    }
+}
+
+fn help() -> Rows {
+    const COMMANDS: [(&str, &str); 25] = [
+        ("SHOW SHARDS", "the shards: where they are and how"),
+        ("SHOW MAP", "the map that is used, and what was wrong with the last one"),
+        ("SHOW MAP HISTORY", "when maps were read, who asked, what changed"),
+        ("SHOW KEYS", "the sharding keys"),
+        ("SHOW TABLES", "the tables, and where the map places them"),
+        ("SHOW POOLS", "connections by shard and user"),
+        ("SHOW CLIENTS", "who is connected, and what they do"),
+        ("SHOW SERVERS", "connections to shards, one by one"),
+        ("SHOW STATS", "what the shards were asked, and how long they took"),
+        ("SHOW TENANTS", "keys that a directory lists"),
+        ("SHOW LOOKUPS", "ids that lead to keys"),
+        ("SHOW FREEZES", "keys that may not be written"),
+        ("SHOW CONFIG", "the proxy's settings"),
+        ("SHOW VERSION", "the proxy's version"),
+        ("SHOW HELP", "this list"),
+        ("ROUTE 'statement'", "where a statement would go, and why; it is not run"),
+        ("RELOAD", "read the map again: all of it is used, or nothing"),
+        (
+            "PAUSE [shard]",
+            "new statements wait (pool.wait_timeout), running ones end, connections close",
+        ),
+        ("RESUME [shard]", "ends PAUSE and DRAIN"),
+        ("DRAIN shard", "new statements are refused, running ones end, connections close"),
+        ("FREEZE key", "writes of a key are refused (needs [control])"),
+        ("UNFREEZE key", "ends FREEZE"),
+        ("KILL client", "ends a client, by its id in SHOW CLIENTS"),
+        ("SHUTDOWN", "ends the proxy as SIGTERM does: what runs may finish"),
+        ("SELECT 1, SET, BEGIN …", "answered, so that drivers feel at home"),
+    ];
+    COMMANDS.iter().map(|(command, meaning)| vec![(*command).into(), (*meaning).into()]).collect()
+}
