@@ -8,8 +8,11 @@
 //! [`directory`]. The file is read in three steps: a TOML tree with spans (`reader`), names resolved and
 //! every fault collected ([`fault`], `build`), the built map.
 //!
+//! Where a map has a section `[control]`, shards, ranges and directory come from [`Tables`] that others have
+//! read ([`ShardMap::parse_with`]); a directory holds millions of keys ([`entries`]).
+//!
 //! It knows no socket and no SQL; tables come to it as [`crate::catalog::Table`]. Strategy `database`,
-//! lookups, `place_new` and `[control]` are kept in the model, but nothing here acts on them yet.
+//! lookups and `place_new` are kept in the model, but nothing here acts on them yet.
 
 mod build;
 pub mod control;

@@ -126,6 +126,12 @@ impl<'t> Node<'t> {
         self.value.get_ref().as_table()?.get(field)?.get_ref().as_str()
     }
 
+    /// The same for a field of a table in it.
+    pub(super) fn peek_in(&self, table: &str, field: &str) -> Option<&'t str> {
+        let table = self.value.get_ref().as_table()?.get(table)?.get_ref().as_table()?;
+        table.get(field)?.get_ref().as_str()
+    }
+
     fn expected(&self, r: &mut Reader<'_>, what: &str) {
         let found = match self.value.get_ref() {
             DeValue::String(_) => "a string",

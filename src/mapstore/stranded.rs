@@ -14,6 +14,7 @@ use super::read::{ReadError, connect};
 use crate::catalog::{Catalog, RelationKind, Table};
 use crate::datum::KeyValue;
 use crate::map::directory::{Directory, Otherwise};
+use crate::map::geo::{Geo, Region};
 use crate::map::hash::Hash;
 use crate::map::range::{RangeEntry, Ranges};
 use crate::map::{Key, KeyId, Placement, Shard, ShardId, ShardMap, Strategy};
@@ -212,6 +213,7 @@ fn moved(old: &ShardMap, key: &Key, new: &ShardMap, other: &Key) -> Vec<(ShardId
         (Strategy::Directory(a), Strategy::Directory(b)) => {
             moved_entries(old, a, new, b).unwrap_or_else(|| everywhere_of(key))
         }
+        (Strategy::Geo(a), Strategy::Geo(b)) if same_geo(old, a, new, b) => Vec::new(),
         (Strategy::Database(_), _) => Vec::new(),
         _ => everywhere_of(key),
     }
@@ -238,6 +240,17 @@ fn same_hash(old: &ShardMap, a: &Hash, new: &ShardMap, b: &Hash) -> bool {
         }
         _ => false,
     }
+}
+
+fn same_geo(old: &ShardMap, a: &Geo, new: &ShardMap, b: &Geo) -> bool {
+    let same = |a: &Region, b: &Region| match (a, b) {
+        (Region::One(a), Region::One(b)) => id_of(old, *a) == id_of(new, *b),
+        (Region::Within(a), Region::Within(b)) => same_hash(old, a, new, b),
+        _ => false,
+    };
+    a.default.and_then(|shard| id_of(old, shard)) == b.default.and_then(|shard| id_of(new, shard))
+        && a.regions.len() == b.regions.len()
+        && a.regions.iter().all(|(name, a)| b.regions.get(name).is_some_and(|b| same(a, b)))
 }
 
 /// `None` when it can't be narrowed down.

@@ -223,7 +223,13 @@ pub(super) fn shards(
         entries: ty
             .filter(|ty| Entries::new(*ty).is_like(&tables.entries))
             .map(|_| tables.entries.clone()),
-        ranges: ty.and_then(|ty| ranges(r, tables, &written, ty)),
+        // Ranges that no strategy uses may say what they like.
+        ranges: ty
+            .filter(|_| {
+                key.peek("strategy") == Some("range")
+                    || key.peek_in("directory", "otherwise") == Some("range")
+            })
+            .and_then(|ty| ranges(r, tables, &written, ty)),
     });
     if fed.is_some() {
         check_tenants(r, tables, &names);

@@ -30,6 +30,9 @@ use read::{Session, Snapshot, called};
 /// A lost control database is asked again after this long, at first.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 
+/// And after this long at last, however seldom it is polled otherwise.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
 /// Where changes aren't counted, each look reads everything: no more than this share of the time.
 const FULL_READ_SHARE: u32 = 20;
 
@@ -207,7 +210,7 @@ impl Source {
                 let _ = tokio::time::timeout(poll, session.changed()).await;
             } else {
                 tokio::time::sleep(retry).await;
-                retry = (retry * 2).min(poll.max(RETRY_MIN));
+                retry = (retry * 2).min(poll.clamp(RETRY_MIN, RETRY_MAX));
             }
             let mut state = self.state.lock().await;
             if state.session.is_none() {
