@@ -57,6 +57,13 @@ impl Prepared {
         evicted
     }
 
+    /// `name` was evicted, but its Close was never carried out. It may be one too many until the next is
+    /// prepared.
+    pub fn restore(&mut self, name: &[u8], generation: u64) {
+        self.clock += 1;
+        self.by_name.insert(name.into(), Entry { generation, used: self.clock });
+    }
+
     /// `name` is not prepared (any more): closed, or its Parse failed.
     pub fn remove(&mut self, name: &[u8]) {
         self.by_name.remove(name);
@@ -99,6 +106,9 @@ mod tests {
         assert_eq!(prepared.insert(b"c", 1).as_deref(), Some(&b"b"[..]));
         assert_eq!(prepared.generation(b"b"), None);
         assert_eq!(prepared.generation(b"a"), Some(2));
+        prepared.restore(b"b", 3);
+        assert_eq!((prepared.len(), prepared.generation(b"b")), (3, Some(3)));
+        prepared.remove(b"b");
         prepared.remove(b"a");
         assert_eq!(prepared.len(), 1);
         prepared.clear();

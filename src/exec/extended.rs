@@ -76,6 +76,10 @@ pub(super) struct Batch {
     changes_schema: bool,
     /// Statements that were carried out and concern the session.
     effects: Vec<Class>,
+    /// The connection has known a statement of the unit for longer than the client.
+    older: bool,
+    /// Statements that the connection is to forget.
+    outdated: Vec<Vec<u8>>,
     /// The unit's bytes, kept for their capacity.
     buffer: Vec<u8>,
 }
@@ -341,7 +345,7 @@ impl Executor {
 
     async fn run_unit_on_shard(
         &mut self,
-        unit: Unit,
+        mut unit: Unit,
         bytes: &[u8],
         sync: bool,
     ) -> Result<(), Failure> {
@@ -351,9 +355,17 @@ impl Executor {
         let aside = !unit.executes && !self.batch.is_open();
         let pending = matches!(self.session.transaction, Transaction::Pending(_));
         let hold = self.session.trace || ours || !sync || (aside && pending);
-        let course = Course { sync, aside, ours, hold };
+        let mut course = Course { sync, aside, ours, hold, again: false, described: false };
         let mut parsed = None;
-        match self.send_unit(&unit, bytes, &course, &mut parsed).await {
+        let mut result = self.send_unit(&unit, bytes, &course, &mut parsed).await;
+        if let (Ok(at), true) = (&result, self.responses.outdated()) {
+            self.forget_unanswered(*at, parsed.as_deref().unwrap_or_default());
+            unit.ops = self.renew(*at, std::mem::take(&mut unit.ops));
+            course.again = true;
+            course.described = !self.responses.descriptions().is_empty();
+            result = Box::pin(self.send_unit(&unit, bytes, &course, &mut parsed)).await;
+        }
+        match result {
             Ok(at) => {
                 self.note_parsed(at, parsed.as_deref().unwrap_or_default());
                 self.note_types(&unit.described);
@@ -382,6 +394,12 @@ impl Executor {
             self.open_transaction(at).await?;
         }
         *parsed = Some(self.assemble(at, &unit.ops, bytes));
+        if course.described {
+            self.responses.is_described();
+        }
+        if self.batch.older && !course.again && self.may_send_again(unit, course) {
+            self.responses.spare_outdated();
+        }
         if let Some(error) = &unit.error {
             let mut message = Vec::new();
             wire::backend::error(&mut message, error, Severity::Error);
@@ -399,6 +417,22 @@ impl Executor {
         }
         self.exchange(at).await?;
         Ok(at)
+    }
+
+    /// An error of the unit's first message leaves nothing behind, and the rest can be sent again.
+    fn may_send_again(&self, unit: &Unit, course: &Course) -> bool {
+        let untouched = match self.session.transaction {
+            Transaction::Idle => course.sync || course.aside,
+            Transaction::Pending(_) => course.aside,
+            _ => false,
+        };
+        let of_ours = |op: &Op| {
+            matches!(
+                op,
+                Op::Bind { which: Which::Text(_), .. } | Op::DescribeStatement(Which::Text(_))
+            )
+        };
+        untouched && !course.ours && !self.batch.is_open() && !unit.ops.iter().any(of_ours)
     }
 
     /// The shard does not know that the implicit transaction has failed. (In the extended protocol: if it
@@ -496,4 +530,8 @@ struct Course {
     ours: bool,
     /// The shard's `ReadyForQuery` is kept back.
     hold: bool,
+    /// It is sent again.
+    again: bool,
+    /// By then the client had been told the first statement's parameters.
+    described: bool,
 }

@@ -13,7 +13,7 @@ use super::statements::{ClientStatement, no_statement};
 use super::{Executor, Failure, worker};
 use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
-use crate::plan::{Answer, Plan};
+use crate::plan::Plan;
 use crate::session::responses::{OUR_NAMES, StepKind};
 use crate::sql::class::{Class, Execution, execution_within};
 use crate::wire;
@@ -53,7 +53,7 @@ impl Executor {
         let inner = self.plan_execution(execution, &text, None)?;
         let entry = Arc::clone(&self.statement(name)?.readied.entry);
         self.refuse_session_state(&entry)?;
-        if inner.answer == Answer::Stream {
+        if inner.answer.is_gathered() {
             return Err(over_several().into());
         }
         let outer = planned.plan.as_ref();
@@ -155,7 +155,7 @@ impl Executor {
             None if !self.statements.contains(name) => return self.lend_known(names, name),
             None => (self.plan_execution(execution, text, None)?, false),
         };
-        if plan.answer == Answer::Stream {
+        if plan.answer.is_gathered() {
             // By itself it may be.
             planned.plan.get_or_insert(plan);
             return Ok(());

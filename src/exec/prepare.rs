@@ -14,6 +14,7 @@ use super::extended::assemble::ParsedList;
 use super::local::SessionScopes;
 use super::planner::{Planned, Readied, Scopes};
 use super::statements::{ClientStatement, Known, UNRESOLVED, no_statement};
+use super::workspace::Ask;
 use super::{Executor, Failure, worker};
 use crate::datum::{Format, Oid, Param, oid};
 use crate::error::{SqlError, SqlState};
@@ -67,10 +68,7 @@ impl Executor {
             statement.types = Some(types);
         }
         self.statements.insert(name.as_bytes(), statement);
-        if self.session.trace {
-            self.trace_notice();
-        }
-        self.ready();
+        self.end_answer();
         Ok(())
     }
 
@@ -127,12 +125,13 @@ impl Executor {
         let plan = self.plan_execution(execution, &text, hint.as_deref())?;
         self.refuse_session_state(&entry)?;
         self.last_route.note(&plan, &self.world);
-        if plan.answer == Answer::Stream {
+        if plan.answer.is_gathered() {
             return self.scatter_execution(execution, &plan, &text).await;
         }
         let shard = self.one_shard(&plan)?;
         let known = self.known(name, plan.rewritten.as_deref())?;
         let at = self.acquire(shard).await?;
+        let known = self.renamed_on(at, known);
         self.prepare_on(at, &known).await?;
         self.start(at).await?;
         self.responses.known_as(&known.alias);
@@ -215,18 +214,33 @@ impl Executor {
             values.push(value);
         }
         let sql = plan.rewritten.as_deref().map_or(&*statement.sql, str::as_bytes);
+        let mut bind = Vec::new();
+        wire::frontend::bind_text_into(&mut bind, b"", &values, Format::Text);
+        self.refuse_beside_temporary()?;
+        if let Answer::Workspace(work) = &plan.answer {
+            let sql: &[u8] = &Arc::clone(&statement.sql);
+            let oids = &statement.oids.clone();
+            let bind = bind.get(wire::frame::HEADER_BYTES..);
+            self.workspace(&Ask { sql, oids, bind, described: true, work }).await?;
+            self.end_answer();
+            return Ok(());
+        }
         let mut request = Vec::new();
         wire::frontend::parse_into(&mut request, b"", sql, statement.oids.iter().copied());
-        wire::frontend::bind_text_into(&mut request, b"", &values, Format::Text);
+        request.extend_from_slice(&bind);
         wire::frontend::describe_portal_into(&mut request, b"");
         wire::frontend::execute_into(&mut request, b"", 0);
         wire::frontend::sync_into(&mut request);
         self.scatter(plan, &request, true, true).await?;
+        self.end_answer();
+        Ok(())
+    }
+
+    fn end_answer(&mut self) {
         if self.session.trace {
             self.trace_notice();
         }
         self.ready();
-        Ok(())
     }
 
     /// Where an execution goes.
@@ -293,6 +307,26 @@ impl Executor {
             Some(template) => template.explain(&self.world.map, &inputs, &scope),
             None => Explained::local(&self.world.map),
         })
+    }
+
+    /// What the connection has known for longer than the client may be older than a change of the schema
+    /// that the client came after: the client's gets a name of its own.
+    fn renamed_on(&mut self, at: usize, known: Known) -> Known {
+        let prepared = &known.prepared;
+        let held = self.held.get_mut(at);
+        let since = held.and_then(|held| held.lease.prepared.generation(&prepared.name));
+        if since.is_none_or(|since| since >= known.since) {
+            return known;
+        }
+        worker::with_registry(|registry| registry.forget_text(&prepared.sql));
+        let theirs = &known.alias.theirs;
+        let new = self.name_text(theirs, &prepared.sql, &prepared.oids, known.since);
+        if let Some(statement) = self.statements.get_mut(theirs)
+            && statement.sql == new.prepared.sql
+        {
+            statement.known = Some(new.clone());
+        }
+        new
     }
 
     /// Sees to it that a connection knows a statement, in a round trip of its own.

@@ -42,6 +42,16 @@ pub(super) struct Prepared {
     pub(super) name: Vec<u8>,
     pub(super) sql: Arc<[u8]>,
     pub(super) oids: Vec<Oid>,
+    /// A connection has found it out of date: whoever prepared it up to then has another result in mind.
+    /// 0 if it is not.
+    outdated: AtomicU64,
+}
+
+impl Prepared {
+    /// A connection that had it prepared then has found it out of date.
+    pub(super) fn outdate(&self, since: u64) {
+        self.outdated.fetch_max(since, Ordering::Relaxed);
+    }
 }
 
 /// A client's statement as connections know it, and as errors shall name it.
@@ -49,12 +59,15 @@ pub(super) struct Prepared {
 pub(super) struct Known {
     pub(super) prepared: Arc<Prepared>,
     pub(super) alias: Arc<Alias>,
+    /// When the client prepared it, by the thread's count. What a connection has known for longer may be
+    /// older than a change of the schema that the client came after.
+    pub(super) since: u64,
 }
 
 impl Known {
-    fn new(prepared: Arc<Prepared>, theirs: &[u8]) -> Self {
+    fn new(prepared: Arc<Prepared>, theirs: &[u8], since: u64) -> Self {
         let alias = Alias { ours: prepared.name.clone(), theirs: theirs.to_vec() };
-        Self { prepared, alias: Arc::new(alias) }
+        Self { prepared, alias: Arc::new(alias), since }
     }
 }
 
@@ -70,6 +83,8 @@ pub(super) struct ClientStatement {
     pub(super) types: Option<Vec<Oid>>,
     /// Made when it is first needed beyond its own unit.
     pub(super) known: Option<Known>,
+    /// When it was prepared, by the thread's count.
+    pub(super) since: u64,
     /// The proxy carries it out: no shard parses it.
     pub(super) local: bool,
     /// PREPARE named types, which no shard has told the OIDs of yet.
@@ -233,6 +248,8 @@ pub(super) struct Registry {
     bytes: usize,
     /// The world that the names were given in.
     world: u64,
+    /// Counts what is prepared.
+    clock: u64,
 }
 
 /// Most texts that keep their name; past it the table starts over, and texts get new names.
@@ -243,7 +260,7 @@ const REGISTERED_BYTES_MAX: usize = 64 << 20;
 
 impl Registry {
     pub(super) fn new() -> Self {
-        Self { known: FxHashMap::default(), count: 0, bytes: 0, world: 0 }
+        Self { known: FxHashMap::default(), count: 0, bytes: 0, world: 0, clock: 0 }
     }
 
     /// The one name for a text with these parameter types, read in this way. When the schema has changed,
@@ -279,11 +296,25 @@ impl Registry {
         prepared
     }
 
-    /// A connection has refused a statement as out of date: all texts get new names.
-    pub(super) fn forget(&mut self) {
+    fn forget(&mut self) {
         self.known.clear();
         self.count = 0;
         self.bytes = 0;
+    }
+
+    /// A connection has refused a statement as out of date: its text gets a new name.
+    pub(super) fn forget_text(&mut self, sql: &[u8]) {
+        for alike in self.known.values_mut() {
+            let before = alike.len();
+            alike.retain(|(_, one)| *one.sql != *sql);
+            self.count -= before - alike.len();
+        }
+    }
+
+    /// Something is prepared now: later than all before.
+    pub(super) fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
     }
 }
 
@@ -292,21 +323,27 @@ impl Prepared {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let mut name = OUR_NAMES.to_vec();
         name.extend_from_slice(NEXT.fetch_add(1, Ordering::Relaxed).to_string().as_bytes());
-        Self { name, sql: Arc::clone(sql), oids: oids.to_vec() }
+        Self { name, sql: Arc::clone(sql), oids: oids.to_vec(), outdated: AtomicU64::new(0) }
     }
 }
 
 impl Executor {
     /// The name of ours for a text. On a connection with state of its own (a temporary table hides
     /// another) a text may mean something else: there it gets a name of its own.
-    pub(super) fn name_text(&self, theirs: &[u8], sql: &Arc<[u8]>, oids: &[Oid]) -> Known {
+    pub(super) fn name_text(
+        &self,
+        theirs: &[u8],
+        sql: &Arc<[u8]>,
+        oids: &[Oid],
+        since: u64,
+    ) -> Known {
         let prepared = if self.held.iter().any(|held| held.pinned) {
             Arc::new(Prepared::named(sql, oids))
         } else {
             let (world, reading) = (self.world.version, self.reading.id);
             worker::with_registry(|registry| registry.prepared(world, reading, sql, oids))
         };
-        Known::new(prepared, theirs)
+        Known::new(prepared, theirs, since)
     }
 
     /// The statement, analysed for the world and the settings that hold now.
@@ -337,6 +374,7 @@ impl Executor {
             reading: self.reading.id,
             types: None,
             known: None,
+            since: worker::with_registry(Registry::tick),
             local: false,
             untold: false,
         }
@@ -361,12 +399,23 @@ impl Executor {
             .hint("Send a Sync between them."));
         }
         if let Some(sql) = rewritten {
-            return Ok(self.name_text(name, &sql.as_bytes().into(), &statement.oids));
+            let since = statement.since;
+            return Ok(self.name_text(name, &sql.as_bytes().into(), &statement.oids, since));
         }
         if let Some(known) = &statement.known {
-            return Ok(known.clone());
+            let outdated = known.prepared.outdated.load(Ordering::Relaxed);
+            if outdated == 0 {
+                return Ok(known.clone());
+            }
+            if statement.since <= outdated {
+                // PostgreSQL's own words (`RevalidateCachedQuery`).
+                return Err(SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "cached plan must not change result type",
+                ));
+            }
         }
-        let known = self.name_text(name, &statement.sql, &statement.oids);
+        let known = self.name_text(name, &statement.sql, &statement.oids, statement.since);
         if let Some(statement) = self.statements.get_mut(name) {
             statement.known = Some(known.clone());
         }
@@ -391,5 +440,10 @@ mod tests {
         assert_ne!(one, name(1, 1, "SELECT 1", &[23]));
         assert_ne!(one, name(1, 2, "SELECT 1", &[]));
         assert_ne!(one, name(2, 1, "SELECT 1", &[]));
+        let two = registry.prepared(2, 1, &text("SELECT 2"), &[]).name.clone();
+        let three = registry.prepared(2, 1, &text("SELECT 3"), &[]).name.clone();
+        registry.forget_text(b"SELECT 2");
+        assert_ne!(two, registry.prepared(2, 1, &text("SELECT 2"), &[]).name);
+        assert_eq!(three, registry.prepared(2, 1, &text("SELECT 3"), &[]).name);
     }
 }

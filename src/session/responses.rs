@@ -171,6 +171,11 @@ pub struct Responses {
     silenced: Vec<u32>,
     status: u8,
     error: Vec<u8>,
+    /// That a statement is out of date is not passed on, if it is the first thing that is said.
+    spares_outdated: bool,
+    outdated: bool,
+    /// The next `ParameterDescription` was passed on already.
+    described: bool,
     wording: Wording,
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
     descriptions: Vec<Vec<u8>>,
@@ -192,6 +197,9 @@ impl Responses {
         self.silenced.clear();
         self.status = b'I';
         self.error.clear();
+        self.spares_outdated = false;
+        self.outdated = false;
+        self.described = false;
         self.wording.clear();
         self.parameters.clear();
         self.descriptions.clear();
@@ -202,6 +210,22 @@ impl Responses {
         if !self.wording.aliases.iter().any(|known| Arc::ptr_eq(known, alias)) {
             self.wording.aliases.push(Arc::clone(alias));
         }
+    }
+
+    /// If nothing else was answered before, the client is not told that a statement is out of date, nor of
+    /// `ReadyForQuery` behind it: the request will be sent again.
+    pub fn spare_outdated(&mut self) {
+        self.spares_outdated = true;
+    }
+
+    /// A statement was out of date, and the client was not told.
+    pub fn outdated(&self) -> bool {
+        self.outdated
+    }
+
+    /// The client has been told the parameters of what is described first.
+    pub fn is_described(&mut self) {
+        self.described = true;
     }
 
     /// The shard's text is not the client's: error positions beyond `after` (in characters of the shard's)
@@ -398,6 +422,7 @@ impl Responses {
             // An error is passed on when it has been read whole, in the client's words.
             b'A' | b'E' => false,
             b'Z' => !hidden && !self.hold_ready,
+            b't' => !hidden && !std::mem::take(&mut self.described),
             b'C' => !hidden && !self.is_silenced(),
             _ => !hidden,
         };
@@ -464,6 +489,11 @@ impl Responses {
     fn note_error(&mut self, out: &mut Vec<Segment>) {
         self.failed = true;
         self.error = self.wording.of(&self.captured);
+        if self.spares_outdated && self.completed == 0 && is_out_of_date(&self.error) {
+            self.outdated = true;
+            self.hold_ready = true;
+            return;
+        }
         let mut message = Vec::with_capacity(self.error.len() + 5);
         message.push(b'E');
         message.extend_from_slice(&(self.error.len() as u32 + 4).to_be_bytes());
@@ -487,6 +517,14 @@ impl Responses {
             self.queue.pop_front();
         }
     }
+}
+
+/// A prepared statement's result has another shape since the schema has changed (`RevalidateCachedQuery` in
+/// `plancache.c`).
+fn is_out_of_date(error: &[u8]) -> bool {
+    let mut fields = error.split(|byte| *byte == 0);
+    fields.clone().any(|field| field == b"C0A000")
+        && fields.any(|field| field == b"RRevalidateCachedQuery")
 }
 
 fn push_range(out: &mut Vec<Segment>, range: Range<usize>) {

@@ -36,6 +36,11 @@ impl Executor {
         let mut parsed = ParsedList::new();
         // A pipelined BEGIN is a step of its own.
         let mut step = u32::from(!self.request.is_empty());
+        self.batch.older = false;
+        for name in std::mem::take(&mut self.batch.outdated) {
+            frontend::close_statement_into(&mut self.request, &name);
+            self.step(StepKind::Close, true, &mut step);
+        }
         for op in ops {
             match op {
                 Op::Inject(own) => self.responses.inject(own),
@@ -156,7 +161,8 @@ impl Executor {
         let Some(held) = self.held.get_mut(at) else { return };
         self.responses.known_as(&known.alias);
         let prepared = &known.prepared;
-        if held.lease.prepared.generation(&prepared.name).is_some() {
+        if let Some(since) = held.lease.prepared.generation(&prepared.name) {
+            self.batch.older |= since < known.since;
             if client.is_some() {
                 let mut answer = Vec::new();
                 crate::wire::backend::parse_complete(&mut answer);
@@ -164,7 +170,8 @@ impl Executor {
             }
             return;
         }
-        let evicted = held.lease.prepared.insert(&prepared.name, 0);
+        let now = worker::with_registry(Registry::tick);
+        let evicted = held.lease.prepared.insert(&prepared.name, now);
         if let Some(name) = evicted {
             frontend::close_statement_into(&mut self.request, &name);
             parsed.push(Parsed { evicted: Some(name), ..Parsed::of(*step, None) });
@@ -181,28 +188,72 @@ impl Executor {
         self.step(StepKind::Parse, client.is_none(), step);
     }
 
+    /// A connection knew statements for longer than the client has had them, and the schema has changed in
+    /// between: PostgreSQL would have prepared them after the change. They get new names; what is to be
+    /// sent again, is returned.
+    pub(super) fn renew(&mut self, at: usize, ops: Vec<Op>) -> Vec<Op> {
+        let told = |op: &Op| matches!(op, Op::Inject(_) | Op::ParseNamed { .. });
+        let first = ops.iter().take_while(|op| told(op)).count();
+        let mut renewed: Vec<(Known, Known)> = Vec::new();
+        let mut ops: Vec<Op> = ops.into_iter().skip(first).collect();
+        for op in &mut ops {
+            let (Op::ParseNamed { known, .. }
+            | Op::Ensure(known)
+            | Op::Bind { which: Which::Known(known), .. }
+            | Op::DescribeStatement(Which::Known(known))) = op
+            else {
+                continue;
+            };
+            let same = |(old, _): &&(Known, Known)| Arc::ptr_eq(&old.prepared, &known.prepared);
+            if let Some((_, new)) = renewed.iter().find(same) {
+                *known = new.clone();
+                continue;
+            }
+            let Some(held) = self.held.get_mut(at) else { continue };
+            let since = held.lease.prepared.generation(&known.prepared.name);
+            let Some(since) = since.filter(|since| *since < known.since) else { continue };
+            known.prepared.outdate(since);
+            worker::with_registry(|registry| registry.forget_text(&known.prepared.sql));
+            let Prepared { sql, oids, .. } = &*known.prepared;
+            let new = self.name_text(&known.alias.theirs, sql, oids, known.since);
+            if let Some(statement) = self.statements.get_mut(&known.alias.theirs) {
+                statement.known = Some(new.clone());
+            }
+            renewed.push((std::mem::replace(known, new.clone()), new));
+        }
+        for (old, _) in renewed {
+            if let Some(held) = self.held.get_mut(at) {
+                held.lease.prepared.remove(&old.prepared.name);
+            }
+            self.batch.outdated.push(old.prepared.name.clone());
+        }
+        ops
+    }
+
     /// After the exchange: a Parse that was not answered left no statement.
     pub(in crate::exec) fn note_parsed(&mut self, at: usize, parsed: &[Parsed]) {
         if !self.responses.failed() {
             return;
         }
-        if is_out_of_date(self.responses.error()) {
-            worker::with_registry(Registry::forget);
-        }
+        self.forget_unanswered(at, parsed);
         let completed = self.responses.completed();
-        let unanswered = || parsed.iter().filter(|one| one.step >= completed);
-        for one in unanswered() {
-            if let (Some(held), Some(prepared)) = (self.held.get_mut(at), &one.prepared) {
-                held.lease.prepared.remove(&prepared.name);
-            }
+        for one in parsed.iter().filter(|one| one.step >= completed) {
             if let Some(name) = &one.client {
                 self.statements.remove(name);
             }
         }
-        for evicted in unanswered().filter_map(|one| one.evicted.as_ref()) {
-            if let Some(held) = self.held.get_mut(at) {
-                // It was not closed after all; what was to take its room is not there.
-                let _ = held.lease.prepared.insert(evicted, 0);
+    }
+
+    /// What was not answered was not done: it is undone in the books, the last first.
+    pub(super) fn forget_unanswered(&mut self, at: usize, parsed: &[Parsed]) {
+        let completed = self.responses.completed();
+        let Some(held) = self.held.get_mut(at) else { return };
+        for one in parsed.iter().rev().filter(|one| one.step >= completed) {
+            if let Some(prepared) = &one.prepared {
+                held.lease.prepared.remove(&prepared.name);
+            }
+            if let Some(evicted) = &one.evicted {
+                held.lease.prepared.restore(evicted, 0);
             }
         }
     }
@@ -230,12 +281,4 @@ impl Executor {
             }
         }
     }
-}
-
-/// A prepared statement's result has another shape since the schema has changed (`RevalidateCachedQuery` in
-/// `plancache.c`).
-fn is_out_of_date(error: &[u8]) -> bool {
-    let mut fields = error.split(|byte| *byte == 0);
-    fields.clone().any(|field| field == b"C0A000")
-        && fields.any(|field| field == b"RRevalidateCachedQuery")
 }

@@ -8,7 +8,6 @@ use super::{Op, Portal, Text, Unit, Which};
 use crate::error::{SqlError, SqlState};
 use crate::exec::Executor;
 use crate::exec::worker;
-use crate::plan::Answer;
 use crate::sql::class::{Class, Execution};
 use crate::wire::{self, frontend::BindView};
 
@@ -73,7 +72,7 @@ impl Executor {
         let Some(outer) = self.statements.get(view.statement) else { return Ok(()) };
         let (text, hint) = (outer.text().to_owned(), outer.readied.hint.clone());
         let plan = self.plan_execution(execution, &text, hint.as_deref())?;
-        if plan.answer == Answer::Stream {
+        if plan.answer.is_gathered() {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "EXECUTE over several shards is not supported in the extended protocol",

@@ -115,6 +115,9 @@ impl Executor {
                             self.stay(shard, unit)?;
                             unit.ops.push(Op::Raw(raw, StepKind::Close));
                         }
+                        None if self.has_cursors(unit) => {
+                            unit.ops.push(Op::Raw(raw, StepKind::Close));
+                        }
                         _ => unit.inject(wire::backend::close_complete),
                     },
                 }
@@ -165,7 +168,7 @@ impl Executor {
         } else if view.name.is_empty() {
             unit.ops.push(Op::ParseUnnamed(raw));
         } else {
-            let known = self.name_text(view.name, &statement.sql, &statement.oids);
+            let known = self.name_text(view.name, &statement.sql, &statement.oids, statement.since);
             statement.known = Some(known.clone());
             unit.ops.push(Op::ParseNamed { client: view.name.to_vec(), known });
         }
@@ -394,6 +397,10 @@ impl Executor {
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
         match self.portals.get(name) {
+            None if self.has_cursors(unit) => {
+                unit.ops.push(Op::Raw(raw, StepKind::DescribePortal));
+                Ok(())
+            }
             None => Err(no_portal(name).into()),
             Some(Portal::Shard { shard, .. }) => {
                 let shard = *shard;
@@ -420,12 +427,28 @@ impl Executor {
         }
     }
 
+    /// A portal that is not known here may be one that DECLARE has made: where there may be such, the shard
+    /// is asked.
+    fn has_cursors(&self, unit: &mut Unit) -> bool {
+        if self.batch.open_on.is_some() || unit.shard.is_some() {
+            return true;
+        }
+        unit.shard = self.session.transaction.shard().or_else(|| self.keeper());
+        unit.shard.is_some()
+    }
+
     fn resolve_execute(
         &mut self,
         view: &ExecuteView<'_>,
         raw: Range<usize>,
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
+        if !self.portals.contains_key(view.portal) && self.has_cursors(unit) {
+            unit.executes = true;
+            unit.executions += 1;
+            unit.ops.push(Op::Raw(raw, StepKind::Execute));
+            return Ok(());
+        }
         match self.portals.get_mut(view.portal) {
             None => Err(no_portal(view.portal).into()),
             Some(Portal::Shard { copies, shard }) => {

@@ -1,0 +1,162 @@
+//! Prepared statements over pooled connections, where a script can't show it: changes of the schema behind
+//! the proxy's back, bounds, and what connections keep.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+
+mod support;
+
+use support::raw::{Message, Raw, frame, rows, sqlstate};
+use support::{Proxy, Shards};
+
+const TABLES: &str = "
+    CREATE TABLE tenants (id bigint PRIMARY KEY, name text NOT NULL);
+    INSERT INTO tenants VALUES (1, 'one'), (2, 'two');";
+
+/// Everybody is who they say, over a single connection per shard.
+const CONFIG: &str = "[auth]\nmethod = \"trust\"\n
+    [pool]\nsize = 1\nreserve = 0\nwait_timeout = \"5s\"\n";
+
+const BOT: [(&str, &str); 2] = [("user", "bot"), ("database", "bots")];
+
+async fn serve() -> (Shards, Proxy) {
+    let shards = Shards::databases(1);
+    shards.run_on_all(TABLES).await;
+    let proxy = Proxy::start_with(&shards, &shards.map_by_hash(""), CONFIG).await;
+    (shards, proxy)
+}
+
+fn log_in(proxy: &Proxy) -> Raw {
+    let (client, told) = Raw::log_in(proxy.address, &BOT);
+    assert_eq!(sqlstate(&told), "", "{told:?}");
+    client
+}
+
+fn parse(name: &str, sql: &str) -> Vec<u8> {
+    frame(b'P', format!("{name}\0{sql}\0\0\0").as_bytes())
+}
+
+/// Bind to the unnamed portal and Execute.
+fn bind(name: &str) -> Vec<u8> {
+    let bind = frame(b'B', format!("\0{name}\0\0\0\0\0\0\0").as_bytes());
+    [bind, frame(b'E', b"\0\0\0\0\0")].concat()
+}
+
+fn describe(name: &str) -> Vec<u8> {
+    frame(b'D', format!("S{name}\0").as_bytes())
+}
+
+fn sync(client: &mut Raw, messages: &[Vec<u8>]) -> Vec<Message> {
+    client.send(&messages.concat());
+    client.send(&frame(b'S', b""));
+    client.until_ready()
+}
+
+fn tags(answer: &[Message]) -> String {
+    answer.iter().map(|message| char::from(message.tag)).collect()
+}
+
+/// What is wrong, in the server's words.
+fn message(answer: &[Message]) -> String {
+    let error = answer.iter().find(|message| message.tag == b'E');
+    error.map_or(String::new(), |error| support::raw::field(error, b'M'))
+}
+
+const ALL: &str = "SELECT * FROM tenants ORDER BY id";
+
+#[tokio::test]
+async fn who_prepares_after_a_change_finds_the_new_columns() {
+    let (shards, proxy) = serve().await;
+    let (mut early, mut late) = (log_in(&proxy), log_in(&proxy));
+    let answer = sync(&mut early, &[parse("s", ALL), bind("s")]);
+    assert_eq!((tags(&answer).as_str(), rows(&answer)[0].len()), ("12DDCZ", 2));
+    // Nobody tells the proxy.
+    shards.run_on_all("ALTER TABLE tenants ADD COLUMN note text").await;
+    let outdated = "cached plan must not change result type";
+    let answer = sync(&mut early, &[bind("s")]);
+    assert_eq!((message(&answer).as_str(), tags(&answer).as_str()), (outdated, "EZ"));
+    // The connection knows the text for longer than this client.
+    let answer = sync(&mut late, &[parse("mine", ALL), describe("mine")]);
+    assert_eq!(tags(&answer), "1tTZ", "{answer:?}");
+    let answer = sync(&mut late, &[bind("mine")]);
+    assert_eq!((tags(&answer).as_str(), rows(&answer)[0].len()), ("2DDCZ", 3), "{answer:?}");
+    // For the one who came before, it stays as it is on PostgreSQL.
+    let answer = sync(&mut early, &[bind("s")]);
+    assert_eq!(message(&answer), outdated);
+    let answer = sync(&mut early, &[frame(b'C', b"Ss\0"), parse("s", ALL), bind("s")]);
+    assert_eq!((tags(&answer).as_str(), rows(&answer)[0].len()), ("312DDCZ", 3), "{answer:?}");
+
+    // The same at Bind, with SQL's EXECUTE, and for the next change.
+    shards.run_on_all("ALTER TABLE tenants DROP COLUMN note").await;
+    let mut third = log_in(&proxy);
+    let answer = sync(&mut third, &[parse("other", ALL), bind("other")]);
+    assert_eq!((tags(&answer).as_str(), rows(&answer)[0].len()), ("12DDCZ", 2), "{answer:?}");
+    shards.run_on_all("ALTER TABLE tenants ADD COLUMN note text").await;
+    let mut fourth = log_in(&proxy);
+    let answer = fourth.query(&format!("PREPARE p AS {ALL}"));
+    assert_eq!(sqlstate(&answer), "");
+    let answer = fourth.query("EXECUTE p");
+    assert_eq!(rows(&answer)[0].len(), 3, "{answer:?}");
+    let answer = third.query("EXECUTE other");
+    assert_eq!(message(&answer), outdated);
+    assert_eq!(rows(&third.query("SELECT 1")).len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_keeps_some_statements_and_a_client_many() {
+    let (_shards, proxy) = serve().await;
+    let mut client = log_in(&proxy);
+    for round in 0..100 {
+        let names = (0..100).map(|n| round * 100 + n);
+        let batch: Vec<Vec<u8>> = names
+            .flat_map(|n| [parse(&format!("s{n}"), &format!("SELECT {n}")), bind(&format!("s{n}"))])
+            .collect();
+        let answer = sync(&mut client, &batch);
+        assert_eq!(sqlstate(&answer), "", "{round}");
+        assert_eq!(rows(&answer).len(), 100);
+    }
+    let held = client.query("SELECT count(*) FROM pg_prepared_statements");
+    let held: usize = rows(&held)[0][0].as_ref().unwrap().parse().unwrap();
+    assert!((1..=500).contains(&held), "{held} statements on one connection");
+    for n in [0, 1, 4_999, 9_999] {
+        let answer = sync(&mut client, &[bind(&format!("s{n}"))]);
+        assert_eq!(rows(&answer), vec![vec![Some(n.to_string())]]);
+    }
+    // A pipeline of more statements than a connection keeps.
+    let batch: Vec<Vec<u8>> = (0..700).map(|n| bind(&format!("s{n}"))).collect();
+    assert_eq!(rows(&sync(&mut client, &batch)).len(), 700);
+    // What an error skips is closed all the same when its turn comes.
+    let mut batch: Vec<Vec<u8>> = vec![parse("bad", "SELECT 1/0"), bind("bad")];
+    batch.extend((1_000..1_600).map(|n| bind(&format!("s{n}"))));
+    assert_eq!(sqlstate(&sync(&mut client, &batch)), "22012");
+    let batch: Vec<Vec<u8>> = (0..1_600).map(|n| bind(&format!("s{n}"))).collect();
+    let answer = sync(&mut client, &batch);
+    assert_eq!((sqlstate(&answer), rows(&answer).len()), (String::new(), 1_600));
+}
+
+#[tokio::test]
+async fn a_client_that_never_closes_a_statement_is_told() {
+    let (_shards, proxy) = serve().await;
+    let mut client = log_in(&proxy);
+    let mut refused = None;
+    for round in 0..210 {
+        let names = (0..100).map(|n| round * 100 + n);
+        let batch: Vec<Vec<u8>> =
+            names.map(|n| parse(&format!("s{n}"), "SET work_mem TO '1MB'")).collect();
+        let answer = sync(&mut client, &batch);
+        if !sqlstate(&answer).is_empty() {
+            refused = Some((round, answer));
+            break;
+        }
+    }
+    let (round, answer) = refused.unwrap();
+    assert_eq!((round, sqlstate(&answer).as_str()), (200, "53400"), "{answer:?}");
+    assert_eq!(message(&answer), "too many prepared statements");
+    assert_eq!(sqlstate(&client.query("PREPARE p AS SELECT 1")), "53400");
+    assert_eq!(sqlstate(&client.query("DEALLOCATE ALL")), "");
+    assert_eq!(sqlstate(&client.query("PREPARE p AS SELECT 1")), "");
+    // The same for their texts.
+    let long = format!("SELECT '{}'", "x".repeat(4 << 20));
+    let told = (0..20).map(|n| sqlstate(&sync(&mut client, &[parse(&format!("l{n}"), &long)])));
+    let refused: Vec<String> = told.filter(|state| !state.is_empty()).collect();
+    assert_eq!(refused, vec!["53400"; 5]);
+}
