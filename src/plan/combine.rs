@@ -41,6 +41,8 @@ pub(super) struct Single {
     plain: bool,
     /// Groups can be added up.
     groups: bool,
+    /// Columns that are items of GROUP BY.
+    grouped: Vec<String>,
 }
 
 /// What the shards do beforehand.
@@ -104,6 +106,13 @@ impl Single {
             aliased: source.aliased,
             plain: is_plain(select) && !outputs.is_empty(),
             groups: adds_up(analysis, select, table) && !outputs.is_empty(),
+            grouped: select
+                .group_by
+                .iter()
+                .flatten()
+                .filter_map(|found| table.columns.get(usize::from(found.column)))
+                .map(|column| column.name.clone())
+                .collect(),
             outputs,
         })
     }
@@ -168,7 +177,8 @@ impl Single {
         scratch: &str,
         condition: Option<&str>,
     ) -> Option<Pushed> {
-        let mut partials = Partials { table: &self.table, name: &self.name, list: Vec::new() };
+        let mut partials =
+            Partials { table: &self.table, name: &self.name, list: Vec::new(), whole: false };
         let mut columns: Vec<String> = Vec::new();
         let mut list = Vec::new();
         let items = text.items(clauses.select.clone());
@@ -211,6 +221,9 @@ impl Single {
         {
             return None;
         }
+        if !columns.iter().all(|column| self.keeps_apart(column, partials.whole)) {
+            return None;
+        }
         let names: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
         let group_by = if names.is_empty() {
             String::new()
@@ -228,6 +241,14 @@ impl Single {
             condition: condition.map(ToOwned::to_owned),
             sql,
         })
+    }
+
+    /// Grouping by a column keeps apart what an expression could tell apart: 1.0 and 1.00 are equal, and so are
+    /// one month and thirty days. Where the statement itself groups by the column, it asks for no more.
+    fn keeps_apart(&self, column: &str, whole: bool) -> bool {
+        let found = self.table.columns.iter().find(|known| known.name == column);
+        found.is_some_and(|known| known.deterministic && equal_is_same(known.type_oid))
+            || !whole && self.grouped.iter().any(|grouped| grouped == column)
     }
 
     /// A part of the statement as the host has it: aggregates become sums of partial ones. Collects the
@@ -358,6 +379,8 @@ struct Partials<'t> {
     /// The name that the table's columns are qualified with.
     name: &'t str,
     list: Vec<String>,
+    /// A call stays as it is, over columns that are grouped by.
+    whole: bool,
 }
 
 impl Partials<'_> {
@@ -366,6 +389,7 @@ impl Partials<'_> {
         let sql = text.sql();
         let first = text.token(call.arguments.start).filter(|_| !call.arguments.is_empty());
         if first.is_some_and(|first| first.is_word(sql, "distinct")) {
+            self.whole = true;
             return if splits(&call.name) { Part::Whole } else { Part::None };
         }
         let ordered = |at: usize| {
@@ -438,6 +462,17 @@ impl Partials<'_> {
         let at = self.table.column(&column.name(sql)?)?;
         self.table.columns.get(usize::from(at)).map(|column| column.type_oid)
     }
+}
+
+/// Types whose equal values are the same to every function (`pg_type.dat`): boolean, bytea, "char", name, the
+/// integers, text, oid, cidr, macaddr, inet, varchar, date, time, timestamp, timestamptz, uuid, and arrays of
+/// integers, text, varchar and uuid.
+fn equal_is_same(ty: Oid) -> bool {
+    const TYPES: [Oid; 22] = [
+        16, 17, 18, 19, 20, 21, 23, 25, 26, 650, 829, 869, 1043, 1082, 1083, 1114, 1184, 2950,
+        1005, 1007, 1009, 1016,
+    ];
+    TYPES.contains(&ty) || matches!(ty, oid::VARCHAR_ARRAY | oid::UUID_ARRAY)
 }
 
 /// `double precision`

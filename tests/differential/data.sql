@@ -40,3 +40,11 @@ INSERT INTO bots SELECT i, i % 9, 'bot ' || i % 4 FROM generate_series(1, 20) i;
 INSERT INTO bots VALUES (0, 0, 'everywhere');
 INSERT INTO devices SELECT i, 'model ' || i % 5, i % 13 FROM generate_series(1, 30) i;
 INSERT INTO app.users SELECT t, t * 10, 'app ' || t FROM generate_series(0, 7) t;
+-- Equal, but not the same; two of each kind on one shard.
+INSERT INTO twins VALUES
+    (0, 1.0, 0, '30 days', 'a', '{"x": 1.0}', '{"x": 1}', '(1,2)', 'ok', 'a'),
+    (0, 1.00, '-0', '1 mon', 'a ', '{"x": 1.00}', '{"x": 2}', '(1,2)', 'ok', 'A'),
+    (3, 1.000, 0, '720 hours', 'a  ', '{"x": 1}', NULL, '(1,3)', 'sad', 'a'),
+    (1, 1.0, 'NaN', '1 mon', 'b', '{"x": 1.0}', '{"x": 1}', NULL, NULL, NULL),
+    (1, 'NaN', '-0', '30 days', 'b ', 'null', '{"x": 1}', '(1,2)', 'happy', 'b'),
+    (4, 1, 0, NULL, NULL, NULL, NULL, NULL, 'ok', 'a');

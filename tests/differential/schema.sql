@@ -21,6 +21,9 @@ CREATE TABLE events_new PARTITION OF events FOR VALUES FROM ('2024-01-01') TO (M
 CREATE TABLE bots (id bigint NOT NULL, tenant_id bigint NOT NULL, name text);
 CREATE TABLE devices (device_id integer NOT NULL, model text, tenant_ref bigint, PRIMARY KEY (device_id));
 CREATE TABLE empties (tenant_id bigint NOT NULL, n integer, label text);
+CREATE TABLE twins (
+    tenant_id bigint NOT NULL, n numeric, f double precision, s interval, c char(4), b jsonb, j json, p point,
+    m mood, t text);
 CREATE TABLE plans (id integer PRIMARY KEY, name text, price numeric(8,2));
 CREATE TABLE countries (code text PRIMARY KEY, name text);
 CREATE TABLE settings (name text PRIMARY KEY, value text);

@@ -4,6 +4,7 @@ DELETE FROM orders WHERE tenant_id % 3 <> $SHARD;
 DELETE FROM notes WHERE tenant_id % 3 <> $SHARD;
 DELETE FROM events WHERE tenant_id % 3 <> $SHARD;
 DELETE FROM bots WHERE tenant_id % 3 <> $SHARD AND id <> 0;
+DELETE FROM twins WHERE tenant_id % 3 <> $SHARD;
 DELETE FROM devices WHERE device_id % 3 <> $SHARD;
 DELETE FROM app.users WHERE tenant_id % 3 <> $SHARD;
 DELETE FROM settings WHERE $SHARD <> 0;
