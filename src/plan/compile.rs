@@ -467,6 +467,10 @@ fn functions(analysis: &Analysis, map: &ShardMap) -> Functions {
                 found.taint |= session;
             }
             CallKind::Setting => found.taint = true,
+            // Of the default shard, as all that a catalog read says. By itself it would be taken for the
+            // size of all shards together.
+            CallKind::Measures if reads_catalog_alone(analysis) => found.homely = true,
+            CallKind::Measures => found.reads = name(),
             CallKind::ReadsTables => {
                 found.reads = name();
                 found.taint = true;
@@ -486,6 +490,14 @@ fn functions(analysis: &Analysis, map: &ShardMap) -> Functions {
         }
     }
     found
+}
+
+/// It reads system catalogs and no other table.
+fn reads_catalog_alone(analysis: &Analysis) -> bool {
+    let system = |source: &Source| matches!(source.kind, SourceKind::SystemCatalog);
+    let other =
+        |source: &Source| matches!(source.kind, SourceKind::Table(_) | SourceKind::Unknown(_));
+    analysis.sources.iter().any(system) && !analysis.sources.iter().any(other)
 }
 
 /// Where a predicate on an occurrence can be added.

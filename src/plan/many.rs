@@ -74,6 +74,7 @@ fn functions(analysis: &Analysis, map: &ShardMap) -> Result<(), Construct> {
             | CallKind::Sequence
             | CallKind::AdvisoryLock { .. }
             | CallKind::Setting
+            | CallKind::Measures
             | CallKind::ReadsTables => false,
         };
         if !harmless {

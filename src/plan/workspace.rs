@@ -259,6 +259,7 @@ fn refuse_functions(analysis: &Analysis, map: &ShardMap) -> Result<(), Construct
             CallKind::Sequence
             | CallKind::AdvisoryLock { .. }
             | CallKind::Setting
+            | CallKind::Measures
             | CallKind::ReadsTables => false,
         };
         if !same {

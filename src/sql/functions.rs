@@ -141,6 +141,7 @@ fn built_in_kind(name: &str, facts: Builtin) -> CallKind {
         _ if name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_") => {
             CallKind::AdvisoryLock { session: true }
         }
+        _ if measures(name) => CallKind::Measures,
         _ if reads_tables(name) => CallKind::ReadsTables,
         _ if server_state(name) => CallKind::Volatile,
         _ => match facts.volatility {
@@ -191,14 +192,6 @@ fn reads_tables(name: &str) -> bool {
         "pg_terminate_backend",
         "pg_cancel_backend",
         "pg_log_backend_memory_contexts",
-        "pg_relation_size",
-        "pg_total_relation_size",
-        "pg_table_size",
-        "pg_indexes_size",
-        "pg_database_size",
-        "pg_tablespace_size",
-        "pg_relation_filepath",
-        "pg_relation_filenode",
         "pg_sequence_last_value",
         "pg_import_system_collations",
         "pg_export_snapshot",
@@ -214,6 +207,21 @@ fn reads_tables(name: &str) -> bool {
         "pg_show_all_file_settings",
     ];
     PREFIXES.iter().any(|p| name.starts_with(p)) || NAMES.contains(&name)
+}
+
+/// It says how large something is on this server, or where it is stored.
+fn measures(name: &str) -> bool {
+    matches!(
+        name,
+        "pg_relation_size"
+            | "pg_total_relation_size"
+            | "pg_table_size"
+            | "pg_indexes_size"
+            | "pg_database_size"
+            | "pg_tablespace_size"
+            | "pg_relation_filepath"
+            | "pg_relation_filenode"
+    )
 }
 
 /// Stable within a statement, but another value on each server or connection.
@@ -280,7 +288,7 @@ mod tests {
         check("pg_try_advisory_xact_lock_shared", None, CallKind::AdvisoryLock { session: false });
         check("set_config", None, CallKind::Setting);
         check("query_to_xml", None, CallKind::ReadsTables);
-        check("pg_total_relation_size", None, CallKind::ReadsTables);
+        check("pg_total_relation_size", None, CallKind::Measures);
         check("pg_notify", None, CallKind::ReadsTables);
         check("to_char", None, CallKind::Stable);
         check("pg_backend_pid", None, CallKind::Volatile);

@@ -212,6 +212,9 @@ pub enum CallKind {
     /// Built in, but it reads tables named in its arguments (`query_to_xml`, `ts_stat` …), or writes
     /// (`lo_*`, `pg_notify` …).
     ReadsTables,
+    /// Built in: the size or place of what its arguments name, on the server that it runs on
+    /// (`pg_table_size`, `pg_relation_filenode` …).
+    Measures,
     /// User-defined, or unknown.
     User(Volatility),
 }

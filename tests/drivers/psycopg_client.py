@@ -1,6 +1,12 @@
-"""psycopg 3 through the proxy: parameters in both formats, prepared statements, transactions, errors."""
+"""psycopg 3 through the proxy: parameters in both formats, prepared statements, transactions, errors, batches,
+pipelines, cursors on the server, COPY, cancel. Whatever DATABASE_URL says of TLS is obeyed."""
 
+import asyncio
+import datetime
+import decimal
 import os
+import threading
+import uuid
 
 import psycopg
 
@@ -38,6 +44,128 @@ def main():
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
     pipelines()
+    batches()
+    cursors()
+    copies()
+    cancels()
+    types()
+    asyncio.run(at_once())
+
+
+def batches():
+    with psycopg.connect(URL) as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE tasks SET priority = %s WHERE tenant_id = %s RETURNING tenant_id",
+            [(n % 5, 42) for n in range(100)],
+            returning=True,
+        )
+        seen = 0
+        while True:
+            seen += len(cursor.fetchall())
+            if not cursor.nextset():
+                break
+        assert seen == 100 * count(connection, 42)
+        connection.rollback()
+
+
+def cursors():
+    """A cursor of SQL, and rows taken one by one."""
+    with psycopg.connect(URL) as connection:
+        expected = connection.execute("SELECT id FROM users WHERE tenant_id = 42 ORDER BY id").fetchall()
+        # DECLARE leaves a cursor on a server: the session says on which.
+        route = connection.execute("EXPLAIN (ROUTE, FORMAT JSON) SELECT 1 FROM users WHERE tenant_id = 42").fetchone()[0]
+        connection.commit()
+        connection.execute(f"SET pgmeridian.shard = '{route['shards'][0]}'")
+        with connection.cursor(name="portion") as cursor:
+            cursor.itersize = 2
+            cursor.execute("SELECT id FROM users WHERE tenant_id = %s ORDER BY id", (42,))
+            assert cursor.fetchmany(3) == expected[:3]
+            cursor.scroll(0, mode="absolute")
+            assert cursor.fetchall() == expected
+        connection.commit()
+        connection.execute("RESET pgmeridian.shard")
+        with connection.cursor() as cursor:
+            assert list(cursor.stream("SELECT id FROM users WHERE tenant_id = 42 ORDER BY id")) == expected
+
+
+def copies():
+    """COPY of a table that lives on one shard, in all formats, and an error in the middle."""
+    with psycopg.connect(URL) as connection, connection.cursor() as cursor:
+        rows = [(f"copied {n}", f"tab\tnewline\n{n}") for n in range(1000)]
+        with cursor.copy("COPY global_settings (name, value) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        assert cursor.rowcount == 1000
+        with cursor.copy("COPY global_settings (name, value) TO STDOUT") as copy:
+            assert set(rows) <= set(copy.rows())
+        with cursor.copy("COPY global_settings (name, value) TO STDOUT (FORMAT binary)") as copy:
+            copy.set_types(["varchar", "text"])
+            assert set(rows) <= set(copy.rows())
+        connection.rollback()
+        for break_it in (lambda copy: copy.write_row((None, "x")), lambda copy: 1 / 0):
+            try:
+                with cursor.copy("COPY global_settings (name, value) FROM STDIN") as copy:
+                    copy.write_row(("half", "done"))
+                    break_it(copy)
+            except (psycopg.errors.NotNullViolation, psycopg.errors.QueryCanceled, ZeroDivisionError):
+                connection.rollback()
+            else:
+                raise AssertionError("the COPY should fail")
+        cursor.execute("SELECT count(*) FROM global_settings WHERE name LIKE 'copied%' OR name = 'half'")
+        assert cursor.fetchone() == (0,)
+
+
+def cancels():
+    with psycopg.connect(URL, autocommit=True) as connection:
+        timer = threading.Timer(0.3, connection.cancel)
+        timer.start()
+        try:
+            connection.execute("SELECT pg_sleep(20) FROM tenants WHERE id = 1")
+        except psycopg.errors.QueryCanceled:
+            pass
+        else:
+            raise AssertionError("the statement should be cancelled")
+        timer.join()
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def types():
+    """Parameters and results of many types, both ways in both formats, to a shard that the key chooses."""
+    values = (
+        decimal.Decimal("12345.678"),
+        datetime.datetime(2001, 2, 3, 4, 5, 6, 789, tzinfo=datetime.timezone.utc),
+        datetime.date(2001, 2, 3),
+        datetime.timedelta(days=1, seconds=2),
+        uuid.UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+        b"\x00\xff",
+        True,
+        -1.5,
+        [1, 2, 3],
+        "it's \\ here",
+        None,
+    )
+    marks = "%s::numeric, %s::timestamptz, %s::date, %s::interval, %s::uuid, %s::bytea, %s::bool, %s::float8, %s::int[], %s::text, %s::text"
+    with psycopg.connect(URL, autocommit=True) as connection:
+        for binary in (False, True):
+            for spec in ("t", "b"):
+                text = f"SELECT {marks.replace('%s', '%' + spec)} FROM tenants WHERE id = %{spec}"
+                for tenant in (1, 2, 3):
+                    row = connection.execute(text, (*values, tenant), binary=binary).fetchone()
+                    assert row == values, row
+
+
+async def at_once():
+    """Two dozen clients on three shards, each in transactions of its own."""
+
+    async def client(tenant):
+        async with await psycopg.AsyncConnection.connect(URL) as connection:
+            for _ in range(5):
+                async with connection.transaction():
+                    cursor = await connection.execute("SELECT id FROM tenants WHERE id = %s", (tenant,))
+                    assert await cursor.fetchone() == (tenant,)
+                    await connection.execute("UPDATE tasks SET status = status WHERE tenant_id = %s", (tenant,))
+
+    await asyncio.gather(*(client(tenant) for tenant in range(1, 25)))
 
 
 def count(connection, tenant):
