@@ -278,6 +278,17 @@ async fn rows_are_not_left_behind() {
     })
     .await;
     assert_eq!(home(&client, 1600).await, "usa-east");
+    // An operator who compares two maps is told the same.
+    let old = write(&own, "old.toml", &own.shards.map_by_hash(""));
+    let new =
+        own.shards.map_by_hash("").replace("[\"usa-east\", \"usa-west\", \"deu\"]", "[\"deu\"]");
+    let new = write(&own, "new.toml", &new);
+    let (old, new) = (old.to_str().unwrap(), new.to_str().unwrap());
+    let (code, out, err) = run(&["diff", "--live", old, new]);
+    let told = "! table notes has 2 rows on shard usa-east with key 1500, and the new map looks for them on deu";
+    assert!(code == 1 && out.contains(told), "{out}{err}");
+    let (code, out, err) = run(&["diff", "--live", old, old]);
+    assert!(code == 0 && !out.contains("notes"), "{out}{err}");
     // Once they are where the tables want them, the map follows by itself.
     let east = own.shards.direct("usa-east").await;
     let deu = own.shards.direct("deu").await;

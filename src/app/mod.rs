@@ -149,7 +149,7 @@ impl Server {
             loop {
                 watch.changed().await;
                 // A server that is away comes back; a fault does not go by itself.
-                if store.reload(Origin::File).await.is_err_and(|error| error.passes()) {
+                if store.reload(Origin::File, false).await.is_err_and(|error| error.passes()) {
                     watch.again();
                 }
             }
@@ -162,7 +162,7 @@ impl Server {
     ///
     /// See [`ReloadError`]; the old map stays.
     pub async fn reload(&self, origin: Origin) -> Result<Reloaded, ReloadError> {
-        self.shared.store.reload(origin).await
+        self.shared.store.reload(origin, false).await
     }
 
     /// Returns when a client that may do so has asked for the end.

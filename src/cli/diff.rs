@@ -1,4 +1,4 @@
-//! `pgmeridian diff`: what changes between two maps, without a server.
+//! `pgmeridian diff`: what changes between two maps; with `--live`, which rows the new one would not find.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +11,8 @@ use super::{FOUND, WRONG, load_map};
 use crate::catalog::Catalog;
 use crate::error::SqlError;
 use crate::map::{MapDiff, ShardMap};
+use crate::mapstore::control::Source;
+use crate::mapstore::{self, Stranded};
 use crate::plan::{Explained, Scope};
 use crate::sql::lexer::{self, Limits, Scan};
 
@@ -25,6 +27,10 @@ pub(super) struct Diff {
     /// The map that is to be used.
     #[arg(value_name = "NEW")]
     new: PathBuf,
+    /// Also ask the shards of OLD which tables hold rows that NEW would not find; control databases are
+    /// asked, too, and the schema is read.
+    #[arg(long)]
+    live: bool,
     /// A file of CREATE statements: then tables are named, too.
     #[arg(long, value_name = "FILE.sql")]
     schema: Option<PathBuf>,
@@ -50,17 +56,54 @@ struct Rerouted {
 }
 
 pub(super) fn run(words: &Diff) -> ExitCode {
-    let (old, new) = match (load_map(&words.old), load_map(&words.new)) {
-        (Ok(old), Ok(new)) => (old, new),
-        (Err(code), _) | (_, Err(code)) => return code,
+    if words.live {
+        return super::blocking(run_live(words));
+    }
+    match (load_map(&words.old), load_map(&words.new)) {
+        (Ok(old), Ok(new)) => report(words, &old, &new, None, &[]),
+        (Err(code), _) | (_, Err(code)) => code,
+    }
+}
+
+/// With what the shards of the old map say.
+async fn run_live(words: &Diff) -> ExitCode {
+    let (old, new) = (Source::without_cache(&words.old), Source::without_cache(&words.new));
+    let (old, new) = match (old.load().await, new.load().await) {
+        (Ok((old, _)), Ok((new, _))) => (old, new),
+        (Err(error), _) | (_, Err(error)) => return super::not_loaded(&error),
     };
-    match compare(words, &old, &new) {
+    let Some(home) = old.shard(old.default_shard()) else { return ExitCode::from(WRONG) };
+    let catalog = match mapstore::read_catalog(&home.url).await {
+        Ok(catalog) => catalog,
+        Err(error) => {
+            eprintln!("error: shard {} can't be asked for the schema: {error}", home.name);
+            return ExitCode::from(FOUND);
+        }
+    };
+    match mapstore::stranded(&old, &new, &catalog).await {
+        Ok(stranded) => report(words, &old, &new, Some(&catalog), &stranded),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(FOUND)
+        }
+    }
+}
+
+fn report(
+    words: &Diff,
+    old: &ShardMap,
+    new: &ShardMap,
+    schema: Option<&Catalog>,
+    stranded: &[Stranded],
+) -> ExitCode {
+    match compare(words, old, new, schema) {
         Ok((diff, rerouted)) => {
             match words.format {
-                Format::Text => print_text(&diff, &rerouted),
-                Format::Json => print_json(&diff, &rerouted),
+                Format::Text => print_text(&diff, &rerouted, stranded),
+                Format::Json => print_json(&diff, &rerouted, stranded),
             }
-            ExitCode::from(if diff.is_empty() && rerouted.is_empty() { 0 } else { FOUND })
+            let same = diff.is_empty() && rerouted.is_empty() && stranded.is_empty();
+            ExitCode::from(if same { 0 } else { FOUND })
         }
         Err(error) => {
             route::complain(&error);
@@ -73,12 +116,14 @@ fn compare(
     words: &Diff,
     old: &ShardMap,
     new: &ShardMap,
+    schema: Option<&Catalog>,
 ) -> Result<(MapDiff, Vec<Rerouted>), SqlError> {
-    let catalog = route::catalog(words.schema.as_deref())?;
-    let known = words.schema.is_some().then_some(&catalog);
+    let written = route::catalog(words.schema.as_deref())?;
+    let known = schema.or_else(|| words.schema.is_some().then_some(&written));
+    let catalog = known.unwrap_or(&written);
     let diff = MapDiff::of(old, new, known);
     let rerouted = match &words.statements {
-        Some(path) => reroute(path, old, new, &catalog)?,
+        Some(path) => reroute(path, old, new, catalog)?,
         None => Vec::new(),
     };
     Ok((diff, rerouted))
@@ -124,13 +169,16 @@ fn said(explained: &Explained) -> String {
     if names.is_empty() { kind.to_owned() } else { format!("{kind}: {}", names.join(", ")) }
 }
 
-fn print_text(diff: &MapDiff, rerouted: &[Rerouted]) {
+fn print_text(diff: &MapDiff, rerouted: &[Rerouted], stranded: &[Stranded]) {
     print!("{}", diff.text());
     for one in rerouted {
         let line: String = one.sql.split_whitespace().collect::<Vec<_>>().join(" ");
         let cut: String = line.chars().take(SHOWN_CHARACTERS).collect();
         let more = if cut.len() < line.len() { " …" } else { "" };
         println!("~ statement {cut}{more}\n    {} → {}", one.old, one.new);
+    }
+    for rows in stranded {
+        println!("! {rows}");
     }
     if diff.is_empty() && rerouted.is_empty() {
         eprintln!("nothing changes");
@@ -139,7 +187,7 @@ fn print_text(diff: &MapDiff, rerouted: &[Rerouted]) {
     }
 }
 
-fn print_json(diff: &MapDiff, rerouted: &[Rerouted]) {
+fn print_json(diff: &MapDiff, rerouted: &[Rerouted], stranded: &[Stranded]) {
     let mut all = diff.json();
     let statements: Vec<Value> = rerouted
         .iter()
@@ -147,6 +195,20 @@ fn print_json(diff: &MapDiff, rerouted: &[Rerouted]) {
         .collect();
     if let Some(object) = all.as_object_mut() {
         object.insert("statements".to_owned(), statements.into());
+        let stranded: Vec<Value> = stranded
+            .iter()
+            .map(|rows| {
+                json!({
+                    "table": rows.table,
+                    "shard": rows.shard,
+                    "rows": rows.rows,
+                    "keys": rows.keys,
+                    "keys_more": rows.keys_more,
+                    "to": rows.to,
+                })
+            })
+            .collect();
+        object.insert("stranded".to_owned(), stranded.into());
     }
     println!("{all}");
 }

@@ -43,7 +43,10 @@ pub enum Command {
     /// Where a statement would go.
     Route(String),
     /// Read the map again.
-    Reload,
+    Reload {
+        /// Even where rows are left behind.
+        force: bool,
+    },
     /// No new work for this shard, or for all, until it is resumed.
     Pause(Option<String>),
     /// New work again.
@@ -86,7 +89,7 @@ impl Command {
         match self {
             Self::Show(topic) => topic.columns(),
             Self::Route(_) => ROUTE,
-            Self::Reload
+            Self::Reload { .. }
             | Self::Pause(_)
             | Self::Resume(_)
             | Self::Drain(_)
@@ -126,7 +129,7 @@ impl Operator {
         match command {
             Command::Show(topic) => Ok(Answer::Table(self.show(*topic))),
             Command::Route(sql) => self.route(sql).map(Answer::Table),
-            Command::Reload => self.reload_answer().await,
+            Command::Reload { force } => self.reload_answer(*force).await,
             Command::Pause(shard) => self.pause(shard.as_deref()).await,
             Command::Resume(shard) => self.resume(shard.as_deref()),
             Command::Drain(shard) => self.drain(shard).await,
@@ -145,12 +148,12 @@ impl Operator {
     /// # Errors
     ///
     /// See [`ReloadError`]; the old map stays.
-    pub async fn reload(&self, origin: Origin) -> Result<Reloaded, ReloadError> {
-        self.shared.store.reload(origin).await
+    pub async fn reload(&self, origin: Origin, force: bool) -> Result<Reloaded, ReloadError> {
+        self.shared.store.reload(origin, force).await
     }
 
-    async fn reload_answer(&self) -> Result<Answer, SqlError> {
-        match self.reload(Origin::Console).await {
+    async fn reload_answer(&self, force: bool) -> Result<Answer, SqlError> {
+        match self.reload(Origin::Console, force).await {
             Ok(Reloaded { unchanged: true, .. }) => {
                 Ok(Answer::Done { tag: "RELOAD", notice: Some("the map is unchanged".to_owned()) })
             }

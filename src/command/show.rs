@@ -491,7 +491,10 @@ fn help() -> Rows {
         ("SHOW VERSION", "the proxy's version"),
         ("SHOW HELP", "this list"),
         ("ROUTE 'statement'", "where a statement would go, and why; it is not run"),
-        ("RELOAD", "read the map again: all of it is used, or nothing"),
+        (
+            "RELOAD [FORCE]",
+            "read the map again: all of it is used, or nothing; by force even where rows are left behind",
+        ),
         (
             "PAUSE [shard]",
             "new statements wait (pool.wait_timeout), running ones end, connections close",

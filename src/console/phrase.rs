@@ -97,7 +97,8 @@ pub(super) fn read(text: &str) -> Result<Said, SqlError> {
     match first.as_str() {
         "show" if let Some(topic) = Topic::named(&bare) => Ok(Said::Command(Command::Show(topic))),
         "help" => Ok(Said::Command(Command::Show(Topic::Help))),
-        "reload" if bare.is_empty() => Ok(Said::Command(Command::Reload)),
+        "reload" if bare.is_empty() => Ok(Said::Command(Command::Reload { force: false })),
+        "reload" if bare == "force" => Ok(Said::Command(Command::Reload { force: true })),
         "shutdown" if bare.is_empty() => Ok(Said::Command(Command::Shutdown)),
         "show" if bare.is_empty() => Ok(Said::Command(Command::Show(Topic::Help))),
         _ => {
@@ -190,7 +191,8 @@ mod tests {
         check("drain \"Deu\"", Command::Drain("Deu".to_owned()));
         check("kill 17", Command::Kill(17));
         check("freeze 'tenant=42'", Command::Freeze("tenant=42".to_owned()));
-        check("reload", Command::Reload);
+        check("reload", Command::Reload { force: false });
+        check("RELOAD Force;", Command::Reload { force: true });
         assert_eq!(said("kill $1"), Said::Asks(Verb::Kill));
         assert_eq!(said("  "), Said::Nothing);
     }

@@ -5,7 +5,7 @@
 //! | `GET /health`, `GET /api/health` | `healthy`, `degraded` (some shard is down) or `unhealthy` (503), as JSON |
 //! | `GET /ready` | 200 once clients can be served, 503 before and while draining |
 //! | `GET /metrics` | Prometheus' text format |
-//! | `POST /api/admin/reload-shard-config` | reads the map again: what changed, or its faults, as JSON; with `Authorization: Bearer` and `[http] token` |
+//! | `POST /api/admin/reload-shard-config` | reads the map again (`?force=true`: even where rows are left behind): what changed, or its faults, as JSON; with `Authorization: Bearer` and `[http] token` |
 //!
 //! The paths only tell what was found last, so that a scrape never waits for a shard. It never sees a
 //! client's statement, and decides nothing: `command` does.
@@ -14,7 +14,7 @@ mod metrics;
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -86,11 +86,16 @@ fn refused(operator: &Operator, headers: &HeaderMap) -> Option<Response> {
     Some((StatusCode::UNAUTHORIZED, challenge, Json(words)).into_response())
 }
 
-async fn reload(State(operator): State<Arc<Operator>>, headers: HeaderMap) -> Response {
+async fn reload(
+    State(operator): State<Arc<Operator>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     if let Some(refused) = refused(&operator, &headers) {
         return refused;
     }
-    match operator.reload(Origin::Http).await {
+    let force = query.is_some_and(|query| query.split('&').any(|word| word == "force=true"));
+    match operator.reload(Origin::Http, force).await {
         Ok(reloaded) => Json(took(&reloaded)).into_response(),
         Err(error) => (refusal_code(&error), Json(refusal(&error))).into_response(),
     }

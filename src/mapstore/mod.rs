@@ -172,14 +172,14 @@ impl Store {
     }
 
     /// Loads the map again from where it came: all of it is used from now on, or nothing. What runs finishes on the old
-    /// map. The outcome is counted, remembered and logged.
+    /// map. With `force` it is used even where rows are left behind. The outcome is counted, remembered and logged.
     ///
     /// # Errors
     ///
     /// See [`ReloadError`]; the old map stays.
-    pub async fn reload(&self, origin: Origin) -> Result<Reloaded, ReloadError> {
+    pub async fn reload(&self, origin: Origin, force: bool) -> Result<Reloaded, ReloadError> {
         let _turn = self.reloading.lock().await;
-        let outcome = self.try_reload().await;
+        let outcome = self.try_reload(force).await;
         match &outcome {
             Ok(Reloaded { unchanged: true, .. }) => {
                 self.note(origin, Outcome::Unchanged, String::new());
@@ -210,7 +210,7 @@ impl Store {
         outcome
     }
 
-    async fn try_reload(&self) -> Result<Reloaded, ReloadError> {
+    async fn try_reload(&self, force: bool) -> Result<Reloaded, ReloadError> {
         let source = self.source().ok_or(ReloadError::NoFile)?;
         // Before it is read: of a file that changes meanwhile the next look finds another sum.
         let checksum = watch::checksum(source.path());
@@ -225,7 +225,7 @@ impl Store {
             let changes = MapDiff::default();
             return Ok(Reloaded { version, changes, unchanged: true, warnings });
         }
-        let world = self.swap_if_whole(map, false).await?;
+        let world = self.swap_if_whole(map, force).await?;
         source.accept(self).await;
         self.describe(checksum);
         let changes = MapDiff::of(&old.map, &world.map, Some(&world.catalog));
@@ -286,24 +286,31 @@ impl Store {
         force: bool,
         reread: bool,
     ) -> Result<Arc<World>, SwapError> {
-        let mut reading = self.reading.lock().await;
-        let old = self.current();
         let home = |map: &ShardMap| map.shard(map.default_shard()).map(|shard| shard.url.clone());
-        let stays = old.catalog_known && home(&old.map) == home(&map);
-        let catalog = if stays && !reread {
-            Arc::clone(&old.catalog)
-        } else {
-            let catalog = Arc::new(read_default(&map).await?);
-            *reading = Some(Instant::now());
-            catalog
-        };
-        if !force {
-            let stranded = stranded(&old.map, &map, &catalog).await?;
-            if !stranded.is_empty() {
-                return Err(SwapError::Stranded(stranded));
+        loop {
+            let old = self.current();
+            let stays = old.catalog_known && home(&old.map) == home(&map) && !reread;
+            let fresh = if stays { None } else { Some(Arc::new(read_default(&map).await?)) };
+            // Shards may take their time to answer: nobody waits for that at the lock.
+            if !force {
+                let catalog = fresh.as_ref().unwrap_or(&old.catalog);
+                let stranded = stranded(&old.map, &map, catalog).await?;
+                if !stranded.is_empty() {
+                    return Err(SwapError::Stranded(stranded));
+                }
             }
+            let mut reading = self.reading.lock().await;
+            if self.current().map.version() != old.map.version() {
+                continue;
+            }
+            if fresh.is_some() {
+                *reading = Some(Instant::now());
+            }
+            return Ok(self.swap(|old, version| {
+                let catalog = fresh.unwrap_or_else(|| Arc::clone(&old.catalog));
+                (Arc::new(map.succeeding(&old.map, version)), catalog)
+            }));
         }
-        Ok(self.swap(|old, version| (Arc::new(map.succeeding(&old.map, version)), catalog)))
     }
 
     /// The current world's version.

@@ -58,8 +58,10 @@ struct State {
     session: Option<Session>,
     /// What was read last, right or wrong.
     read: Option<Snapshot>,
-    /// What the map was made of that was loaded last, and what is wrong if it is not what is there now.
-    loaded: Option<(Snapshot, Option<String>)>,
+    /// What the map was made of that was loaded last; until it is accepted, it may yet be refused.
+    loaded: Option<Loaded>,
+    /// What takes this one's place with the map that was loaded last: its file names other tables, or none.
+    next: Option<Box<State>>,
     /// What the map in use was made of.
     good: Option<Snapshot>,
     cache: Option<Cache>,
@@ -71,6 +73,14 @@ struct State {
     cached: bool,
     /// What was read is not what is in use.
     pending: bool,
+}
+
+/// What a map was made of.
+struct Loaded {
+    tables: Snapshot,
+    text: String,
+    /// What is wrong, when these tables are not what is there now.
+    problem: Option<String>,
 }
 
 /// What an operator should know of the control database.
@@ -140,49 +150,35 @@ impl Source {
         let text = std::fs::read_to_string(&self.path)
             .map_err(|error| SourceError::File { path: self.path.clone(), error })?;
         let name = self.path.display().to_string();
-        let mut state = self.state.lock().await;
+        let mut guard = self.state.lock().await;
+        guard.next = None;
         let control = ShardMap::control_of(&name, &text, &env)?;
         let Some(control) = control else {
             let built = ShardMap::parse(&name, &text, &env)?;
-            *state = State { text, ..State::default() };
+            guard.next = Some(Box::default());
             return Ok(built);
         };
-        if state.control.as_ref() != Some(&control) {
-            let path = control.cache.as_ref().map_or_else(|| beside(&self.path), PathBuf::from);
-            *state = State {
-                cache: self.keeps.then(|| Cache::at(path)),
-                control: Some(control.clone()),
-                ..State::default()
-            };
+        if guard.control.as_ref() == Some(&control) {
+            return guard.load(&name, text, &control).await;
         }
-        let mut problem = None;
-        if let Err(error) = state.refresh(&control).await {
-            problem = Some(format!("can't be read: {error}"));
-            state.fall_back(&control, error)?;
-        }
-        let built = match state.build(&name, &text) {
-            Ok(built) => {
-                state.loaded = state.read.clone().map(|read| (read, problem));
-                built
-            }
-            Err(faults) if state.good.is_some() => return Err(faults.into()),
-            // Tables full of nonsense are no reason not to start.
-            Err(faults) => {
-                let kept = state.kept(&control).and_then(|kept| {
-                    ShardMap::parse_with(&name, &text, &env, &kept.tables).ok().zip(Some(kept))
-                });
-                let Some((built, kept)) = kept else { return Err(faults.into()) };
-                state.loaded = Some((kept, Some(format!("has faults:\n{faults}"))));
-                built
-            }
+        let path = control.cache.as_ref().map_or_else(|| beside(&self.path), PathBuf::from);
+        let mut next = State {
+            cache: self.keeps.then(|| Cache::at(path)),
+            control: Some(control.clone()),
+            ..State::default()
         };
-        state.text = text;
+        let built = next.load(&name, text, &control).await?;
+        guard.next = Some(Box::new(next));
         Ok(built)
     }
 
     /// Notes that the map that was loaded last is the one in use, and keeps it on disk.
     pub async fn accept(&self, store: &Store) {
-        self.state.lock().await.accept(store).await;
+        let mut state = self.state.lock().await;
+        if let Some(next) = state.next.take() {
+            *state = *next;
+        }
+        state.accept(store).await;
     }
 
     /// Follows the control tables for ever and swaps their maps in.
@@ -248,7 +244,8 @@ impl Source {
                     let version = world.map.version();
                     info!(version, "the control tables have changed: the map was swapped");
                     observe::add(&METRICS.map_reloads, 1);
-                    state.loaded = state.read.clone().map(|read| (read, None));
+                    state.loaded =
+                        state.read.clone().map(|tables| Loaded { tables, text, problem: None });
                     state.accept(store).await;
                     return true;
                 }
@@ -271,6 +268,35 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 impl State {
+    /// The map of a file's text and the tables as they are now, or were last.
+    async fn load(
+        &mut self,
+        name: &str,
+        text: String,
+        control: &Control,
+    ) -> Result<(ShardMap, Vec<Fault>), SourceError> {
+        let mut problem = None;
+        if let Err(error) = self.refresh(control).await {
+            problem = Some(format!("can't be read: {error}"));
+            self.fall_back(control, error)?;
+        }
+        let (built, tables) = match self.build(name, &text) {
+            Ok(built) => (built, self.read.clone()),
+            Err(faults) if self.good.is_some() => return Err(faults.into()),
+            // Tables full of nonsense are no reason not to start.
+            Err(faults) => {
+                let kept = self.kept(control).and_then(|kept| {
+                    ShardMap::parse_with(name, &text, &env, &kept.tables).ok().zip(Some(kept))
+                });
+                let Some((built, kept)) = kept else { return Err(faults.into()) };
+                problem = Some(format!("has faults:\n{faults}"));
+                (built, Some(kept))
+            }
+        };
+        self.loaded = tables.map(|tables| Loaded { tables, text, problem });
+        Ok(built)
+    }
+
     /// Reads what has changed, or everything; true when something is new.
     async fn refresh(&mut self, control: &Control) -> Result<bool, TablesError> {
         let session = match self.session.take() {
@@ -356,8 +382,13 @@ impl State {
     async fn accept(&mut self, store: &Store) {
         let Some(control) = &self.control else { return store.set_control(None) };
         let ty = control.key_type.unwrap_or(KeyType::BigInt);
-        let Some((loaded, problem)) = self.loaded.take() else { return };
+        let Some(Loaded { tables: loaded, text, problem }) = self.loaded.take() else {
+            // Newer tables were accepted while this map was on its way: they are to be used again.
+            self.pending = true;
+            return;
+        };
         self.good = Some(loaded.clone());
+        self.text = text;
         self.pending = problem.is_some();
         if problem.is_none()
             && let Some(mut cache) = self.cache.take()
