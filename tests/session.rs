@@ -263,3 +263,206 @@ async fn a_cancelled_statement_costs_no_connection() {
     assert_eq!((sqlstate(&answer).as_str(), answer.last().unwrap().tag), ("57014", b'Z'));
     run(&mut client, "SELECT 1");
 }
+
+/// The channel and payload of a notification.
+fn notification(message: &Message) -> Option<(String, String)> {
+    let rest = message.body.get(4..).filter(|_| message.tag == b'A')?;
+    let mut parts = rest.split(|byte| *byte == 0);
+    let mut text = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    Some((text(), text()))
+}
+
+#[tokio::test]
+async fn notifications_reach_who_listens_and_nobody_else() {
+    let (shards, proxy) = serve(3, "[pool]\nsize = 2\nreserve = 0\n").await;
+    let (mut a, mut b) = (log_in(&proxy), log_in(&proxy));
+    let heard = |client: &mut Raw| {
+        let message = client.receive_within(Duration::from_secs(5)).unwrap();
+        notification(&message).unwrap_or_else(|| panic!("{message:?}"))
+    };
+    let silent = |client: &mut Raw| {
+        assert!(client.receive_within(Duration::from_millis(150)).is_err());
+    };
+    run(&mut a, "LISTEN news");
+    run(&mut b, "NOTIFY news, 'one'");
+    assert_eq!(heard(&mut a), ("news".into(), "one".into()));
+    // Another way in, and from inside a transaction.
+    shards.direct("usa-east").await.batch_execute("NOTIFY news, 'two'").await.unwrap();
+    assert_eq!(heard(&mut a), ("news".into(), "two".into()));
+    run(&mut b, "BEGIN");
+    run(&mut b, "NOTIFY news, 'three'");
+    silent(&mut a);
+    run(&mut b, "COMMIT");
+    assert_eq!(heard(&mut a), ("news".into(), "three".into()));
+    // Its own, with the answer.
+    let answer = run(&mut a, "NOTIFY news, 'mine'");
+    let own = answer.iter().find_map(notification).unwrap_or_else(|| heard(&mut a));
+    assert_eq!(own, ("news".into(), "mine".into()));
+    // While it works on another shard.
+    run(&mut b, "NOTIFY news, 'four'");
+    run(&mut a, "INSERT INTO tenants VALUES (1, 'x'), (4, 'x')");
+    silent(&mut b);
+    // LISTEN takes effect with COMMIT, and not with ROLLBACK.
+    run(&mut b, "BEGIN");
+    run(&mut b, "LISTEN other");
+    run(&mut b, "ROLLBACK");
+    run(&mut a, "NOTIFY other, 'never'");
+    silent(&mut b);
+    run(&mut b, "BEGIN");
+    run(&mut b, "LISTEN other");
+    run(&mut b, "COMMIT");
+    run(&mut a, "NOTIFY other, 'now'");
+    assert_eq!(heard(&mut b), ("other".into(), "now".into()));
+    // Who has stopped listening hears nothing, nor does who gets the connection next.
+    run(&mut a, "UNLISTEN *");
+    run(&mut b, "UNLISTEN other");
+    let mut c = log_in(&proxy);
+    run(&mut c, "NOTIFY news, 'never'");
+    run(&mut c, "NOTIFY other, 'never'");
+    for client in [&mut a, &mut b, &mut c] {
+        run(client, "SELECT 1");
+        silent(client);
+    }
+}
+
+#[tokio::test]
+async fn a_listener_is_told_how_its_connection_ended() {
+    let (shards, proxy) = serve(1, "").await;
+    let mut client = log_in(&proxy);
+    run(&mut client, "LISTEN news");
+    let pid = backend(&mut client, "usa-east");
+    let direct = shards.direct("usa-east").await;
+    direct.batch_execute(&format!("SELECT pg_terminate_backend({pid})")).await.unwrap();
+    let told = client.until_ready();
+    let error = told.iter().find(|m| m.tag == b'E').unwrap_or_else(|| panic!("{told:?}"));
+    assert_eq!(field(error, b'C'), "57P01");
+    assert_eq!(field(error, b'M'), "terminating connection due to administrator command");
+}
+
+#[tokio::test]
+async fn a_connection_goes_back_when_it_is_no_longer_needed() {
+    let (shards, proxy) = serve(1, ONE).await;
+    shards.run_on_all("CREATE SEQUENCE s").await;
+    let mut a = log_in(&proxy);
+    // Each ends what it has begun: the other client gets the only connection.
+    let stories: [&[&str]; 8] = [
+        &["SELECT pg_advisory_lock(5)", "SELECT pg_advisory_unlock(5)"],
+        &[
+            "SELECT pg_advisory_lock(5)",
+            "SELECT pg_advisory_lock(5)",
+            "SELECT pg_advisory_unlock(5)",
+            "SELECT pg_advisory_unlock_all()",
+        ],
+        &["CREATE TEMP TABLE t (a int)", "SELECT * FROM pg_temp.t", "DROP TABLE t"],
+        &["CREATE TEMP TABLE t (a int)", "DISCARD TEMP"],
+        &["BEGIN", "CREATE TEMP TABLE t (a int) ON COMMIT DROP", "COMMIT"],
+        &["BEGIN", "CREATE TEMP TABLE t (a int)", "ROLLBACK"],
+        &["BEGIN", "DECLARE c CURSOR WITH HOLD FOR SELECT 1", "COMMIT", "FETCH c", "CLOSE c"],
+        &["LISTEN x", "UNLISTEN *"],
+    ];
+    let mut b = log_in(&proxy);
+    for story in stories {
+        for sql in story {
+            run(&mut a, sql);
+        }
+        let answer = b.query("SELECT 1");
+        if !sqlstate(&answer).is_empty() {
+            let metrics = http_get(&proxy).await;
+            let pins: Vec<&str> = metrics.lines().filter(|l| l.contains("pins_total")).collect();
+            panic!("{story:?}: {pins:?}");
+        }
+    }
+    // What is not ended stays.
+    let keeps = [
+        "SELECT pg_advisory_lock(5)",
+        "CREATE TEMP TABLE t (a int)",
+        "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+        "LISTEN x",
+        "SELECT nextval('s')",
+        "SELECT set_config('app.x', 'y', false)",
+    ];
+    for sql in keeps {
+        run(&mut a, sql);
+        let pid = backend(&mut a, "usa-east");
+        b.send(&query("SELECT pg_backend_pid()"));
+        assert!(b.receive_within(Duration::from_millis(300)).is_err(), "{sql}");
+        assert_eq!(backend(&mut a, "usa-east"), pid, "{sql}");
+        run(&mut a, "DISCARD ALL");
+        assert_eq!(sqlstate(&b.until_ready()), "", "{sql}");
+    }
+    // Who leaves takes everything along, and leaves the connection.
+    let mut before = String::new();
+    for sql in keeps {
+        let mut leaver = log_in(&proxy);
+        run(&mut leaver, sql);
+        before = backend(&mut leaver, "usa-east");
+        drop(leaver);
+        let answer = run(&mut b, "SELECT pg_try_advisory_xact_lock(5)");
+        assert_eq!(value(&answer), "t");
+        let hidden = run(&mut b, "SELECT coalesce(current_setting('app.x', true), '')");
+        assert_eq!(value(&hidden), "");
+        assert_eq!(sqlstate(&b.query("SELECT * FROM t")), "42P01");
+        assert_eq!(rows(&run(&mut b, "SELECT * FROM pg_cursors")).len(), 0);
+    }
+    assert_eq!(backend(&mut b, "usa-east"), before);
+    let metrics = http_get(&proxy).await;
+    assert!(metrics.contains("pgmeridian_pins_total{reason=\"advisory lock\"}"), "{metrics}");
+}
+
+async fn http_get(proxy: &Proxy) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect(proxy.http).await.unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    socket.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn pooling_by_session_and_by_statement() {
+    let shards = Shards::databases(1);
+    shards.run_on_all(TABLES).await;
+    shards.run_on_all("CREATE SEQUENCE s").await;
+    let serve = async |mode: &str| {
+        let pool = "size = 1\nreserve = 0\nwait_timeout = \"5s\"\n";
+        let config = format!("{TRUST}[pool]\nmode = \"{mode}\"\n{pool}");
+        let proxy = Proxy::start_with(&shards, &shards.map_by_hash(REST), &config).await;
+        // The client that has waited until it was ready takes its leave.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        proxy
+    };
+    let proxy = serve("session").await;
+    let mut a = log_in(&proxy);
+    let pid = value(&run(&mut a, "SELECT pg_backend_pid()"));
+    run(&mut a, "SELECT set_config('app.x', 'y', false)");
+    run(&mut a, "SET work_mem TO '5MB'");
+    run(&mut a, "SELECT nextval('s')");
+    assert_eq!(value(&run(&mut a, "SELECT currval('s')")), "1");
+    assert_eq!(value(&run(&mut a, "SELECT lastval()")), "1");
+    run(&mut a, "PREPARE p AS SELECT 5");
+    let waits = std::thread::spawn({
+        let address = proxy.address;
+        move || {
+            let (mut b, _) = Raw::log_in(address, &BOT);
+            let hidden = "SELECT coalesce(current_setting('app.x', true), '') || current_setting('work_mem')";
+            (value(&b.query("SELECT pg_backend_pid()")), value(&b.query(hidden)))
+        }
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!waits.is_finished(), "the session keeps its connection");
+    assert_eq!(value(&run(&mut a, "SELECT pg_backend_pid()")), pid);
+    drop(a);
+    assert_eq!(waits.join().unwrap(), (pid, "4MB".to_owned()));
+    drop(proxy);
+
+    let proxy = serve("statement").await;
+    let mut a = log_in(&proxy);
+    for sql in ["BEGIN", "START TRANSACTION", "SELECT 1; BEGIN; SELECT 2"] {
+        let answer = a.query(sql);
+        let error = answer.iter().find(|m| m.tag == b'E').unwrap_or_else(|| panic!("{sql}"));
+        assert_eq!(field(error, b'M'), "transaction blocks not allowed in statement pooling mode");
+        assert_eq!(answer.last().unwrap().body, b"I");
+    }
+    run(&mut a, "INSERT INTO tenants VALUES (1, 'x')");
+}

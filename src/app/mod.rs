@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use crate::command::{Health, Operator};
-use crate::config::{AuthMethod, Config, PoolMode, User, users_of};
+use crate::config::{AuthMethod, Config, User, users_of};
 use crate::exec::{Account, Shared, Worker, timeouts};
 use crate::frontend;
 use crate::http;
@@ -57,7 +57,6 @@ impl Server {
     ///
     /// The address can't be listened on; the configuration has no user who could log in.
     pub async fn start(config: Config, map: ShardMap) -> Result<Self> {
-        refuse_unsupported(&config)?;
         let address = resolve(&config.listen.address)?;
         let accounts = accounts(&config, &map, address)?;
         let gate = Arc::new(
@@ -208,16 +207,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// A setting that is understood but has no effect yet must not look as if it had.
-fn refuse_unsupported(config: &Config) -> Result<()> {
-    if config.pool.mode != PoolMode::Transaction {
-        bail!(
-            "[pool] mode \"session\" and \"statement\" are not supported yet\nhint: use \"transaction\""
-        );
-    }
-    Ok(())
 }
 
 fn resolve(address: &str) -> Result<SocketAddr> {

@@ -40,6 +40,8 @@ pub struct Connection {
     target: Arc<Target>,
     /// Bytes that were read but not consumed: between control statements none.
     inbox: BytesMut,
+    /// What the server said unasked (notifications) and nobody has taken yet, as it came.
+    notices: Vec<u8>,
     pid: i32,
     secret: Vec<u8>,
     /// What the server reported by `ParameterStatus`, newest values.
@@ -70,6 +72,7 @@ impl Connection {
             stream,
             target,
             inbox: BytesMut::new(),
+            notices: Vec::new(),
             pid: 0,
             secret: Vec::new(),
             parameters: Vec::new(),
@@ -337,12 +340,60 @@ impl Connection {
             }
             tag::READY_FOR_QUERY => self.ready(response::ready_for_query(&body)?),
             tag::PARAMETER_STATUS => self.take_parameter_status(&body)?,
+            tag::NOTIFICATION => self.note_notice(tag, &body),
             tag::COPY_IN | tag::COPY_OUT | tag::COPY_BOTH => {
                 return Err(ProtocolError::violation("COPY is not expected here").into());
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn note_notice(&mut self, tag: u8, body: &[u8]) {
+        self.notices.push(tag);
+        self.notices.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+        self.notices.extend_from_slice(body);
+    }
+
+    /// What the server has said unasked, as it came, to be passed on.
+    pub fn take_notices(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Listens while nothing is asked. `buffer` is only room to read into.
+    pub fn poll_notices(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<Notices> {
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                self.inbox.extend_from_slice(buffer.filled());
+            }
+            Poll::Ready(_) => return Poll::Ready(Notices::End(None)),
+        }
+        loop {
+            let Ok(found) = frame::next(&self.inbox, CONTROL_BYTES_MAX) else {
+                return Poll::Ready(Notices::End(None));
+            };
+            let Some(found) = found else { return Poll::Ready(Notices::Some) };
+            let (tag, length) = (found.tag, found.body.len());
+            self.inbox.advance(frame::HEADER_BYTES);
+            let body = self.inbox.split_to(length);
+            match tag {
+                // Between statements there is no error but the last one.
+                tag::ERROR => return Poll::Ready(Notices::End(Some(body.to_vec()))),
+                tag::PARAMETER_STATUS => {
+                    if self.take_parameter_status(&body).is_err() {
+                        return Poll::Ready(Notices::End(None));
+                    }
+                    self.note_notice(tag, &body);
+                }
+                tag::NOTIFICATION | tag::NOTICE => self.note_notice(tag, &body),
+                _ => return Poll::Ready(Notices::End(None)),
+            }
+        }
     }
 
     pub(super) fn take_parameter_status(&mut self, body: &[u8]) -> Result<(), BackendError> {
@@ -379,6 +430,15 @@ impl Connection {
     pub(super) fn target(&self) -> &Target {
         &self.target
     }
+}
+
+/// What a connection says while nothing is asked.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Notices {
+    /// Something was read; what of it is for the client can be [taken](Connection::take_notices).
+    Some,
+    /// It has ended, with the body of the server's last error if there was one.
+    End(Option<Vec<u8>>),
 }
 
 #[derive(Default)]

@@ -28,7 +28,7 @@ mod tls;
 pub use self::books::{Books, ConnectionBook, Doing, Gate, LATENCY_BOUNDS_US, ShardBook};
 pub use self::cancel::{CancelKey, cancel};
 pub use self::connect::connect;
-pub use self::connection::{Connection, Row};
+pub use self::connection::{Connection, Notices, Row};
 pub use self::control::{Control, ControlError, ControlStream, control};
 pub use self::error::{BackendError, Side};
 pub use self::pool::{Idle, Lease, Login, Pool, PoolSettings, PoolStatus, Pools, ShardPools};

@@ -2,6 +2,7 @@
 //! must be told.
 
 use super::{Executor, worker};
+use crate::config::PoolMode;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::session::transaction::{Pending, Transaction, set_transaction_sql};
@@ -41,6 +42,19 @@ pub(super) fn is_control(class: &Class) -> bool {
 }
 
 impl Executor {
+    /// With `pool.mode = "statement"` no transaction block begins; the words are other poolers'.
+    pub(super) fn refuse_block(&self, class: &Class) -> Result<(), SqlError> {
+        let allowed = self.worker.shared.config.pool.mode != PoolMode::Statement;
+        if allowed || !matches!(class, Class::Begin(_)) {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "transaction blocks not allowed in statement pooling mode",
+        )
+        .hint("Set pool.mode to \"transaction\" or \"session\"."))
+    }
+
     /// What a failed transaction accepts (`IsTransactionExitStmt`).
     pub(super) fn ends_failure(&self, class: &Class) -> bool {
         match class {
@@ -60,6 +74,7 @@ impl Executor {
 
     /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT …: what can be done without a shard is done.
     pub(super) fn control(&mut self, class: &Class, text: &str) -> Result<Control, SqlError> {
+        self.refuse_block(class)?;
         if self.session.transaction.is_several() {
             return self.control_of_several(class, text);
         }

@@ -1,6 +1,7 @@
 //! What statements that were carried out mean for the session: its settings, its transaction, what its
 //! connection carries.
 
+use super::pins::{Pin, Pins, raises_doubt};
 use super::{Executor, worker};
 use crate::error::{SqlError, SqlState};
 use crate::session::settings::{SessionSettings, quote_literal};
@@ -36,8 +37,16 @@ impl Executor {
             self.session.transaction.settle(shard, status);
         }
         self.session.schema_changed |= schema && !failed;
+        let left = std::mem::take(&mut self.leaving);
         if let Some(held) = self.held.get_mut(at) {
-            held.pinned |= taints;
+            if taints {
+                held.pin(if left.is_empty() { Pins::of(Pin::OpaqueCode) } else { left });
+            }
+            let ends = taints || !left.is_empty() || effects.iter().any(|c| raises_doubt(c));
+            held.doubtful |= held.pinned && ends;
+            if held.pinned {
+                self.show_pins();
+            }
         }
         self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
         self.settle(at);
@@ -111,7 +120,7 @@ impl Executor {
                 if !self.apply_set(set)
                     && let Some(held) = self.held.get_mut(at)
                 {
-                    held.pinned = true;
+                    held.pin(Pins::of(Pin::Setting));
                 }
             }
             Class::Reset(Some(name)) => self.session.settings.set(name, None, false),
@@ -125,7 +134,7 @@ impl Executor {
             // Not said again by a name and a value: the connection stays.
             Class::SetTransaction { session: true, .. } => {
                 if let Some(held) = self.held.get_mut(at) {
-                    held.pinned = true;
+                    held.pin(Pins::of(Pin::Setting));
                 }
             }
             Class::SetTransaction { session: false, text } | Class::SetConstraints(text) => {

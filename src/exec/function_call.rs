@@ -7,6 +7,7 @@
 
 use super::control::aborted;
 use super::local::SessionScopes;
+use super::pins::{Pin, Pins};
 use super::planner::Scopes as _;
 use super::{Executor, Failure, Gone};
 use crate::error::{SqlError, SqlState};
@@ -73,6 +74,7 @@ impl Executor {
         };
         let shard = self.one_shard(&plan)?;
         self.last_route.note(&plan, &self.world);
+        self.leaving = Pins::of(Pin::OpaqueCode);
         let at = self.acquire(shard).await?;
         self.start(at).await?;
         self.request.extend_from_slice(frame);

@@ -60,6 +60,7 @@ impl Executor {
         let shard = self.one_shard(outer.unwrap_or(&inner))?;
         let loan = self.loan(name, inner.rewritten.as_deref())?;
         let names = Names { loans: vec![loan], coming: Vec::new() };
+        self.leaving = entry.leaves.with(planned.entry.leaves);
         let at = self.acquire(shard).await?;
         self.last_route.note_one(shard, &self.world);
         self.lend(at, &names).await?;

@@ -21,6 +21,7 @@ mod io;
 mod lend;
 mod local;
 mod lookup;
+pub mod pins;
 pub mod planner;
 mod prepare;
 mod relay;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use crate::backend::{BackendError, Lease};
+use crate::config::PoolMode;
 use crate::error::{SqlError, SqlState};
 use crate::lookup::{Answer, Id};
 use crate::map::ShardId;
@@ -59,6 +61,7 @@ pub use local::explain;
 pub use worker::{Account, Shared, Worker, check_startup, reading, startup_value};
 
 use local::LastRoute;
+use pins::{Pin, Pins};
 use planner::{Planned, Reading};
 
 /// Why a client's life ends before it says so.
@@ -99,6 +102,10 @@ struct Held {
     lease: Lease,
     /// It carries state that only this client may see.
     pinned: bool,
+    /// Why.
+    pins: pins::Pins,
+    /// What it is kept for may be over.
+    doubtful: bool,
 }
 
 /// One client's executor.
@@ -133,6 +140,10 @@ pub struct Executor {
     state_lost: bool,
     /// A query string is carried out piece by piece: its one `ReadyForQuery` comes at its end.
     piece: Option<strings::Piece>,
+    /// What the server said of that.
+    last_words: Option<Vec<u8>>,
+    /// What the statements that are about to run may leave on their connection.
+    leaving: Pins,
     /// The text of a simple query, kept for its capacity.
     text: Vec<u8>,
     /// Where the session has temporary tables.
@@ -182,6 +193,8 @@ impl Executor {
             tell_again: false,
             state_lost: false,
             piece: None,
+            last_words: None,
+            leaving: Pins::NONE,
             text: Vec::new(),
             temporary: None,
             asked: Vec::new(),
@@ -207,6 +220,14 @@ impl Executor {
             .detail("It carried temporary tables, locks or settings that can't be made again.")
             .hint("Connect again.")
         })
+    }
+
+    /// The client is told that its session can't go on: in the server's own words, if it left any.
+    pub fn tell_farewell(&mut self, error: &SqlError) {
+        match self.last_words.take().filter(|_| self.state_lost) {
+            Some(body) => self.io.outbox.extend_from_slice(&pins::as_message(&body)),
+            None => wire::backend::error(&mut self.io.outbox, error, Severity::Fatal),
+        }
     }
 
     /// The client is between statements, outside a transaction.
@@ -412,7 +433,11 @@ impl Executor {
         self.tell_greeted();
         let lease = self.lease(shard).await?;
         self.cancel.working(shard, lease.pid(), lease.secret_word());
-        self.held.push(Held { shard, lease, pinned: false });
+        let mut held = Held::new(shard, lease);
+        if self.worker.shared.config.pool.mode == PoolMode::Session {
+            held.pin(Pins::of(Pin::Session));
+        }
+        self.held.push(held);
         let at = self.held.len() - 1;
         if let Err(error) = self.apply_settings(at).await {
             self.lose(at);
@@ -449,6 +474,8 @@ impl Executor {
         match held.lease.simple_query(&sql).await {
             Ok(_) => {
                 held.lease.settings_id = wanted.id();
+                self.take_notices(at);
+                let Some(held) = self.held.get(at) else { return Ok(()) };
                 if !self.told.is_empty() {
                     let parameters = held.lease.parameters().to_vec();
                     self.tell(&parameters);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use quick_cache::Equivalent;
 use quick_cache::unsync::Cache;
 
+use super::pins::{self, Pins};
 use crate::error::{SqlError, SqlState};
 use crate::mapstore::World;
 use crate::observe::{self, METRICS};
@@ -37,6 +38,8 @@ pub struct Entry {
     pub unknown_table: bool,
     /// It calls currval or lastval, which speak of the connection's own past.
     pub reads_sequence_state: bool,
+    /// What it leaves on its connection, if it leaves anything.
+    pub leaves: Pins,
 }
 
 /// One statement of a query string, with its plan.
@@ -338,7 +341,8 @@ fn analyse(
     let reads_sequence_state = shape
         .split(|c| !c.is_ascii_alphanumeric() && *c != b'_')
         .any(|word| word.eq_ignore_ascii_case(b"currval") || word.eq_ignore_ascii_case(b"lastval"));
-    Entry { class, template, unknown_table, reads_sequence_state }
+    let leaves = pins::left_by(statement.as_ref(), &class, text);
+    Entry { class, template, unknown_table, reads_sequence_state, leaves }
 }
 
 fn names_unknown_table(statement: &Statement) -> bool {

@@ -130,6 +130,7 @@ impl Executor {
         }
         let shard = self.one_shard(&plan)?;
         let known = self.known(name, plan.rewritten.as_deref())?;
+        self.leaving = entry.leaves;
         let at = self.acquire(shard).await?;
         let known = self.renamed_on(at, known);
         self.prepare_on(at, &known).await?;

@@ -2,6 +2,7 @@
 
 use super::control::{Control, aborted, is_control};
 use super::effects::{READING_SETTINGS, after_reset, refuse_unsafe_encoding};
+use super::pins::{Pin, Pins};
 use super::planner::{Entry, Planned};
 use super::several::is_for_all;
 use super::{Executor, Failure, Gone, local, worker};
@@ -77,8 +78,8 @@ impl Executor {
             for class in &effects {
                 self.apply(class, at);
             }
-            if let Some(held) = self.held.get_mut(at) {
-                held.pinned |= !effects.is_empty();
+            if let (false, Some(held)) = (effects.is_empty(), self.held.get_mut(at)) {
+                held.pin(Pins::of(Pin::OpaqueCode));
             }
         }
         Some(shard)
@@ -253,6 +254,7 @@ impl Executor {
         }
         let shard = self.one_shard(plan)?;
         self.last_route.note(plan, &self.world);
+        self.leaving = planned.entry.leaves;
         let at = self.acquire(shard).await?;
         self.start(at).await?;
         let block = self.session.settings.in_block();
@@ -335,11 +337,6 @@ impl Executor {
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "the session has state on several shards, which only DISCARD ALL ends",
             ));
-        }
-        if matches!(entry.class, Class::Listen) {
-            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "LISTEN is not supported")
-                .detail("Notifications are not passed on to pooled clients.")
-                .hint("Listen on a connection to the shard itself."));
         }
         Ok(())
     }

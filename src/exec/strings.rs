@@ -10,6 +10,7 @@
 use super::control::aborted;
 use super::effects::{after_reset, foresee, refuse_unsafe_encoding};
 use super::lend::Names;
+use super::pins::Pins;
 use super::planner::Planned;
 use super::prepare::statement_of;
 use super::simple::statement_text;
@@ -110,6 +111,7 @@ impl Executor {
                 .hint("Send it by itself."));
             }
             self.refuse_session_state(&one.entry)?;
+            self.refuse_block(&one.entry.class)?;
             if one.plan.is_some() && !matches!(one.entry.class, Class::Set(_) | Class::Reset(_)) {
                 self.refuse_other_reading(&after)?;
             }
@@ -138,6 +140,7 @@ impl Executor {
     ) -> Result<(), Failure> {
         self.refuse_end_within(planned, shard)?;
         self.last_route.note(plan, &self.world);
+        self.leaving = planned.iter().fold(Pins::NONE, |all, one| all.with(one.entry.leaves));
         let at = self.acquire(shard).await?;
         if matches!(self.session.transaction, Transaction::Failed { .. }) {
             self.fail_on_shard(at).await?;

@@ -280,7 +280,7 @@ impl Executor {
             told.map_err(|error: BackendError| self.shard_error(shard, &error))?;
             lease.settings_id = wanted.id();
         }
-        Ok(Held { shard, lease, pinned: false })
+        Ok(Held::new(shard, lease))
     }
 
     /// Runs the statement on the host, whose rows go to the client; how many there were.

@@ -35,6 +35,11 @@ enum Next {
 
 /// Serves a client until it is gone.
 pub(super) async fn run(mut executor: Box<Executor>) {
+    serve(&mut executor).await;
+    executor.leave();
+}
+
+async fn serve(executor: &mut Executor) {
     let shared = Arc::clone(executor.shared());
     let mut drain = pin!(shared.drain.notified());
     let mut unit = 0;
@@ -66,17 +71,26 @@ pub(super) async fn run(mut executor: Box<Executor>) {
                     return Box::pin(farewell(executor, &shutting_down())).await;
                 }
                 if executor.client.is_killed() {
-                    return farewell(executor, &shutting_down()).await;
+                    return Box::pin(farewell(executor, &shutting_down())).await;
                 }
                 if executor.client.is_overdue() && !executor.is_idle() {
-                    return farewell(executor, &idle_in_transaction()).await;
+                    return Box::pin(farewell(executor, &idle_in_transaction())).await;
                 }
                 if executor.io.flush().await.is_err() {
                     return;
                 }
+                if executor.is_in_doubt() {
+                    Box::pin(executor.resolve_doubts()).await;
+                    if executor.lost_state().is_none() {
+                        continue;
+                    }
+                }
+                if let Some(error) = executor.lost_state() {
+                    return Box::pin(farewell(executor, &error)).await;
+                }
                 tokio::select! {
                     biased;
-                    filled = executor.io.fill() => match filled {
+                    filled = executor.wait() => match filled {
                         Ok(true) => {}
                         Ok(false) | Err(_) => return,
                     },
@@ -111,7 +125,7 @@ pub(super) async fn run(mut executor: Box<Executor>) {
             Ok(()) => {
                 executor.client.done(executor.session.transaction.status());
                 if executor.client.is_killed() {
-                    return farewell(executor, &shutting_down()).await;
+                    return Box::pin(farewell(executor, &shutting_down())).await;
                 }
                 if let Some(error) = executor.lost_state() {
                     return Box::pin(farewell(executor, &error)).await;
@@ -169,7 +183,7 @@ fn shutting_down() -> SqlError {
 }
 
 /// The connection ends with an error.
-async fn farewell(mut executor: Box<Executor>, error: &SqlError) {
-    wire::backend::error(&mut executor.io.outbox, error, Severity::Fatal);
+async fn farewell(executor: &mut Executor, error: &SqlError) {
+    executor.tell_farewell(error);
     executor.io.shutdown().await;
 }

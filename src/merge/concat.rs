@@ -164,7 +164,7 @@ impl Concat {
         let tag = std::mem::take(&mut stream.tag);
         let body = std::mem::take(&mut stream.body);
         match tag {
-            b'D' | b'1' | b'2' | b'3' | b'S' | b'A' | b'I' => {}
+            b'D' | b'1' | b'2' | b'3' | b'S' | b'I' => {}
             b'T' => {
                 stream.description = Some(body);
                 self.compare()?;
@@ -172,8 +172,8 @@ impl Concat {
             b'C' => self.rows += row_count(&body),
             b'Z' => stream.done = true,
             b'E' => return Err(Fault::Server(body)),
-            b'N' => {
-                let mut notice = vec![b'N'];
+            b'N' | b'A' => {
+                let mut notice = vec![tag];
                 notice.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
                 notice.extend_from_slice(&body);
                 out.push(Piece::Bytes(notice));

@@ -23,6 +23,8 @@ pub struct Metrics {
     failures: [AtomicU64; RouteKind::ALL.len()],
     /// Errors of our own making by SQLSTATE; seldom enough for a lock.
     refusals: Mutex<Vec<(&'static str, u64)>>,
+    /// Connections that stay with their client, by reason; seldom enough for a lock.
+    pins: Mutex<Vec<(&'static str, u64)>>,
     /// Errors that shards answered.
     pub shard_errors: AtomicU64,
     /// Clients that are connected now.
@@ -123,6 +125,19 @@ pub fn refused(code: SqlState) {
     METRICS.refused(code);
 }
 
+/// Counts a connection that stays with its client for this reason.
+pub fn pinned(reason: &'static str) {
+    count(&METRICS.pins, reason);
+}
+
+fn count(counts: &Mutex<Vec<(&'static str, u64)>>, label: &'static str) {
+    let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+    match counts.iter_mut().find(|(known, _)| *known == label) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((label, 1)),
+    }
+}
+
 impl Metrics {
     /// All zero.
     pub const fn new() -> Self {
@@ -130,6 +145,7 @@ impl Metrics {
             statements: [const { AtomicU64::new(0) }; RouteKind::ALL.len()],
             failures: [const { AtomicU64::new(0) }; RouteKind::ALL.len()],
             refusals: Mutex::new(Vec::new()),
+            pins: Mutex::new(Vec::new()),
             shard_errors: AtomicU64::new(0),
             clients: AtomicI64::new(0),
             client_connects: AtomicU64::new(0),
@@ -150,11 +166,7 @@ impl Metrics {
     }
 
     fn refused(&self, code: SqlState) {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        match refusals.iter_mut().find(|(known, _)| *known == code.0) {
-            Some((_, count)) => *count += 1,
-            None => refusals.push((code.0, 1)),
-        }
+        count(&self.refusals, code.0);
     }
 
     fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 15] {
@@ -223,6 +235,16 @@ impl Metrics {
                 "Errors of the proxy's own making by SQLSTATE",
                 MetricType::COUNTER,
                 refusals.collect(),
+            ));
+        }
+        let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !pins.is_empty() {
+            let pins = pins.iter().map(|(reason, n)| counter(&[("reason", reason)], *n));
+            families.push(family(
+                "pins_total",
+                "Connections that stayed with their client, by reason",
+                MetricType::COUNTER,
+                pins.collect(),
             ));
         }
         for (name, help, value) in self.counters() {

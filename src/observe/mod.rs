@@ -10,5 +10,5 @@ mod metrics;
 
 pub use self::log::init_log;
 pub use self::metrics::{
-    Family, Labels, METRICS, Metrics, RouteKind, add, failed, refused, render, routed,
+    Family, Labels, METRICS, Metrics, RouteKind, add, failed, pinned, refused, render, routed,
 };

@@ -130,6 +130,10 @@ impl UtilityShape {
         let (route, rule) = match (scope.shard, ground.solo) {
             (Some((shard, _)), _) => (Route::One(shard), Rule::Scope),
             (None, Some(home)) => (Route::One(home), ground.solo_rule()),
+            // So that whoever listens and whoever notifies meet.
+            (None, None) if self.kind == UtilityKind::Notify => {
+                (Route::One(ground.map.default_shard()), Rule::Home)
+            }
             (None, None) => self.unscoped()?,
         };
         Ok((self.as_plan(route), rule))
@@ -193,8 +197,9 @@ impl UtilityShape {
             | UtilityKind::Call
             | UtilityKind::Temporary
             | UtilityKind::Cursor
-            | UtilityKind::Prepared
-            | UtilityKind::Notify => true,
+            | UtilityKind::Prepared => true,
+            // NOTIFY leaves nothing; UNLISTEN only ends something.
+            UtilityKind::Notify => self.tag == "LISTEN",
             UtilityKind::CopyFrom | UtilityKind::Truncate => self.triggers,
             // COPY (query) may call anything.
             UtilityKind::CopyTo => self.of_query,

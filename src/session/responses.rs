@@ -265,7 +265,7 @@ impl Responses {
 
     /// Nothing more is expected.
     pub fn done(&self) -> bool {
-        self.queue.is_empty() && self.frame_left == 0
+        self.queue.is_empty() && self.frame_left == 0 && self.header_len == 0
     }
 
     /// A message is half passed on: after a break the client can't find the next one.
@@ -418,9 +418,10 @@ impl Responses {
         };
         let hidden = step.is_none_or(|s| s.hidden);
         self.forward = match tag {
-            b'S' => true,
+            // Only a connection of the client's own listens, and to what the client has asked for.
+            b'S' | b'A' => true,
             // An error is passed on when it has been read whole, in the client's words.
-            b'A' | b'E' => false,
+            b'E' => false,
             b'Z' => !hidden && !self.hold_ready,
             b't' => !hidden && !std::mem::take(&mut self.described),
             b'C' => !hidden && !self.is_silenced(),

@@ -239,6 +239,7 @@ impl Executor {
         }
         unit.writes |= plan.writes;
         unit.taints |= plan.taints;
+        self.leaving = self.leaving.with(entry.leaves);
         unit.changes_schema |= plan.changes_schema;
         unit.executes = true;
         Ok(())
@@ -511,6 +512,7 @@ impl Executor {
             return Ok(());
         }
         refuse_unsafe_encoding(class)?;
+        self.refuse_block(class)?;
         let concerns_all = is_control(class) || is_for_all(class);
         if concerns_all && (busy || unit.shard.is_some()) && self.goes_elsewhere(unit) {
             return Err(not_alone_in_transaction().into());

@@ -240,7 +240,7 @@ pub(super) fn utility_kind(
         // The session knows whether there is anything to forget, and where.
         Class::Deallocate(_) => ("DEALLOCATE", UtilityKind::Set),
         Class::Listen => ("LISTEN", UtilityKind::Notify),
-        // LISTEN is refused: there is nothing to end.
+        // Where nothing listens it is no harm, and drivers say it to clean up.
         Class::Unlisten => ("UNLISTEN", UtilityKind::Set),
         Class::Notify => ("NOTIFY", UtilityKind::Notify),
         Class::PrepareTransaction | Class::TwoPhase => {
