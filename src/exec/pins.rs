@@ -163,6 +163,7 @@ pub(super) fn left_by(statement: Option<&Statement>, class: &Class, text: &str) 
                 CallKind::AdvisoryLock { .. } => Pins::of(Pin::AdvisoryLock),
                 CallKind::Setting => Pins::of(Pin::Setting),
                 CallKind::ReadsTables | CallKind::User(_) => Pins::of(Pin::OpaqueCode),
+                CallKind::Measures => Pins::NONE,
                 CallKind::Pure | CallKind::Time | CallKind::Stable | CallKind::Volatile => {
                     Pins::NONE
                 }
