@@ -115,3 +115,34 @@ fn statements_answer_as_on_one_server() {
     println!("{asked} statements, {refusals} refused");
     assert!(faults.is_empty(), "\n{faults}");
 }
+
+/// Past `limits.merge_memory_max` a statement is refused by name; what was begun for it is gone.
+#[test]
+fn a_limit_is_named_and_nothing_is_left() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut world = runtime.block_on(World::start_with(|config| {
+        config.limits.merge_memory_max = 8 * 1024;
+        config.pool.size = 2;
+        config.pool.reserve = 0;
+    }));
+    let wide = "SELECT a.name, b.doc FROM users a JOIN users b ON a.score = b.score";
+    let left = "SELECT count(*)::text FROM pg_catalog.pg_class WHERE relname LIKE 'pgmeridian%'";
+    for mode in Mode::ALL {
+        for _ in 0..3 {
+            let answer = world.proxied.ask(mode, wide, &[]);
+            let error = answer.error.unwrap();
+            assert_eq!(error.code, "53400", "{}", error.message);
+            // The connections work, and so does the session.
+            let narrow = Statement::plain("SELECT count(*), sum(score) FROM users".to_owned());
+            assert!(matches!(check(&mut world, &narrow), Outcome::Same));
+            let fault =
+                Statement::plain("SELECT 1 / count(*) FROM users, plans WHERE false".to_owned());
+            assert!(matches!(check(&mut world, &fault), Outcome::Same));
+            for server in [&mut world.proxied, &mut world.plain] {
+                let answer = server.ask(Mode::Simple, left, &[]);
+                assert_eq!(short(&answer), "SELECT 1 [0]");
+            }
+        }
+    }
+}

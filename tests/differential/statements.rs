@@ -25,6 +25,11 @@ pub(crate) struct File {
 }
 
 impl Statement {
+    /// A statement of which nothing is said.
+    pub(crate) fn plain(sql: String) -> Self {
+        Self { sql, ..Self::default() }
+    }
+
     /// ORDER BY stands outside all parentheses.
     pub(crate) fn is_ordered(&self) -> bool {
         let mut depth = 0;

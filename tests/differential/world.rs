@@ -25,6 +25,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With other settings of the proxy.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let mut options = Options::named("differential");
         options.databases = SHARDS.map(str::to_owned).to_vec();
         options.hba = vec![format!("host all {ROLE} 127.0.0.1/32 trust")];
@@ -43,7 +48,7 @@ impl World {
                 rows.iter().map(|row| (row.get(0), row.get(1))).collect::<HashMap<u32, String>>(),
             );
         }
-        let proxy = serve(&cluster).await;
+        let proxy = serve(&cluster, change).await;
         let parameters = [("user", ROLE), ("database", DATABASE)];
         let direct = pgmeridian_address(&cluster);
         let mut types = types.into_iter();
@@ -61,7 +66,7 @@ fn pgmeridian_address(cluster: &Cluster) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], cluster.port()))
 }
 
-async fn serve(cluster: &Cluster) -> app::Server {
+async fn serve(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> app::Server {
     let mut map =
         format!("version = 1\ndatabase = \"{DATABASE}\"\ndefault_shard = \"{}\"\n", SHARDS[0]);
     for (index, name) in SHARDS.iter().enumerate() {
@@ -78,5 +83,6 @@ async fn serve(cluster: &Cluster) -> app::Server {
     let mut config = Config::default();
     "127.0.0.1:0".clone_into(&mut config.listen.address);
     config.auth.method = AuthMethod::Trust;
+    change(&mut config);
     app::Server::start(config, map).await.unwrap()
 }
