@@ -254,6 +254,8 @@ fn outcome(case: &Case, map: &ShardMap, catalog: &Catalog) -> (String, Option<St
                     Some(over_scratch(map, work)),
                 ),
                 Answer::Relay | Answer::Stream => (kind + &flags, plan.rewritten),
+                Answer::Broadcast => (kind + " broadcast" + &flags, plan.rewritten),
+                Answer::InTurn => (kind + " in turn" + &flags, plan.rewritten),
             }
         }
         Err(error) => (format!("error {} {}", error.code, error.message), None),

@@ -37,6 +37,7 @@ impl Executor {
             self.session.transaction.settle(shard, status);
         }
         self.session.schema_changed |= schema && !failed;
+        self.session.schema_stale |= schema && !failed;
         let left = std::mem::take(&mut self.leaving);
         if let Some(held) = self.held.get_mut(at) {
             if taints {

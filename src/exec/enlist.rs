@@ -67,7 +67,7 @@ impl Executor {
         self.allow_isolation(modes.isolation, first, shard)
     }
 
-    fn allow_isolation(
+    pub(super) fn allow_isolation(
         &self,
         isolation: Option<Isolation>,
         first: ShardId,
@@ -125,7 +125,7 @@ impl Executor {
         .hint("Commit first, or keep each transaction's writes to the keys of one shard.")
     }
 
-    fn cannot_go_on(&self, first: ShardId, shard: ShardId) -> SqlError {
+    pub(super) fn cannot_go_on(&self, first: ShardId, shard: ShardId) -> SqlError {
         let name = |shard| self.world.map.shard_name(shard);
         SqlError::new(
             SqlState::FEATURE_NOT_SUPPORTED,
@@ -143,7 +143,6 @@ impl Executor {
     /// # Errors
     ///
     /// The shard can't be reached, or can't follow; see [`Self::may_enlist`], which is not asked here.
-    #[expect(dead_code, reason = "statements on all shards at once stand on it")]
     pub(super) async fn join(&mut self, shard: ShardId) -> Result<usize, Failure> {
         let at = self.acquire(shard).await?;
         if matches!(self.session.transaction, Transaction::Pending(_)) {
@@ -173,7 +172,8 @@ impl Executor {
             );
         };
         let several = self.session.transaction.is_several();
-        if !several && (modes.isolation.is_none() || self.session.settings.has_said()) {
+        let known = modes.isolation.is_some() && !self.session.settings.has_said();
+        if !several && !known {
             // Its own level may come from its server's configuration, or from SET TRANSACTION.
             let level = self.isolation_of(first).await?;
             self.allow_isolation(level, first, shard)?;
@@ -195,8 +195,10 @@ impl Executor {
         for portal in self.portals.values_mut() {
             portal.bound_on(first);
         }
-        let level = self.isolation_of(shard).await?;
-        self.allow_isolation(level, first, shard)?;
+        if !known {
+            let level = self.isolation_of(shard).await?;
+            self.allow_isolation(level, first, shard)?;
+        }
         Ok(())
     }
 

@@ -111,7 +111,9 @@ impl Scopes for SessionScopes<'_> {
 impl SessionScopes<'_> {
     fn with_session<'a>(&self, world: &World, mut scope: Scope<'a>) -> Result<Scope<'a>, SqlError> {
         let session = self.0;
-        if let Some(name) = &session.shard {
+        if session.shard.as_deref() == Some("*") {
+            scope.everywhere = true;
+        } else if let Some(name) = &session.shard {
             scope.session_shard = Some(scope::resolve_shard(&world.map, name)?);
         }
         if let Some(key) = session.user_key.as_ref().or(session.key.as_ref()) {
@@ -304,15 +306,9 @@ impl Executor {
         self.may_choose(name)?;
         if name == "pgmeridian.shard" {
             if let Some(shard) = &value {
-                if shard == "*" {
-                    return Err(SqlError::new(
-                        SqlState::FEATURE_NOT_SUPPORTED,
-                        "pgmeridian.shard = '*' is not supported",
-                    )
-                    .detail("Running a statement on all shards, all or nothing, needs a commit over several shards.")
-                    .hint("Set pgmeridian.shard to each shard in turn."));
+                if shard != "*" {
+                    scope::resolve_shard(&self.world.map, shard)?;
                 }
-                scope::resolve_shard(&self.world.map, shard)?;
             }
             self.session.shard = value;
             return Ok(());

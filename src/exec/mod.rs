@@ -15,6 +15,7 @@ pub mod clients;
 mod control;
 mod effects;
 mod enlist;
+mod everywhere;
 mod extended;
 mod function_call;
 mod io;
@@ -27,6 +28,7 @@ mod prepare;
 mod relay;
 mod reply;
 mod scatter;
+mod schema;
 mod several;
 mod simple;
 mod statements;
@@ -250,11 +252,15 @@ impl Executor {
 
     /// Between transactions the newest world is taken; within one, the one it began with stays.
     fn follow_world(&mut self) {
-        if self.held.is_empty()
-            && !self.session.transaction.is_open()
+        if !self.session.transaction.is_open()
             && self.worker.shared.store.version() != self.world.version
         {
-            self.world = self.worker.shared.store.current();
+            let current = self.worker.shared.store.current();
+            // A connection that is held on to belongs to a shard of its map; the schema may change.
+            if !self.held.is_empty() && current.map.version() != self.world.map.version() {
+                return;
+            }
+            self.world = current;
             self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
         }
     }

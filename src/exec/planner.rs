@@ -12,7 +12,7 @@ use quick_cache::unsync::Cache;
 
 use super::pins::{self, Pins};
 use crate::error::{SqlError, SqlState};
-use crate::mapstore::World;
+use crate::mapstore::{World, is_private};
 use crate::observe::{self, METRICS};
 use crate::plan::{Inputs, Plan, Scope, Template};
 use crate::sql::analyze::{self, Names};
@@ -286,7 +286,7 @@ impl Planner {
     /// A newer world empties the cache. (A session that still finishes a transaction on an older one is
     /// planned without it.)
     fn follow(&mut self, world: &Arc<World>) {
-        if world.version > self.world {
+        if world.version > self.world && !is_private(world.version) {
             self.cache = new_cache();
             self.world = world.version;
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
 use super::answer::Asked;
+use super::everywhere::Show;
 use super::io::{ClientIo, with_read_buffer};
 use super::relay::poll_gone;
 use super::workspace::Ask;
@@ -89,6 +90,11 @@ pub(super) enum Trouble {
 impl Executor {
     /// A simple Query over several shards.
     pub(super) async fn scatter_query(&mut self, plan: &Plan, text: &str) -> Result<(), Failure> {
+        if plan.answer.is_everywhere() {
+            self.query_everywhere(plan, text).await?;
+            self.close_told();
+            return Ok(());
+        }
         if self.session.transaction.is_open() || self.batch.is_open() {
             self.one_shard(plan)?;
         }
@@ -148,6 +154,11 @@ impl Executor {
                 work,
             };
             self.workspace(&ask).await?;
+        } else if scatter.plan.answer.is_everywhere() {
+            let show =
+                Show { describe: scatter.described, no_data: true, complete: scatter.executed };
+            let request = scatter.request(bytes);
+            self.everywhere(&scatter.plan, &request, show).await?;
         } else if scatter.executed || scatter.described {
             let request = scatter.request(bytes);
             self.scatter(&scatter.plan, &request, scatter.described, scatter.executed).await?;

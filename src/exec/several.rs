@@ -69,6 +69,7 @@ impl Executor {
         }
         if matches!(class, Class::RollbackTo(_)) {
             self.session.transaction.resume();
+            self.session.schema_stale |= self.session.schema_changed;
         }
         if let Some(at) = self.held.iter().position(|held| Some(&held.shard) == shards.first()) {
             self.follow(at, &[class], false, b'T');
@@ -105,21 +106,32 @@ impl Executor {
             return Ok(());
         }
         let sql = if chained { "COMMIT AND CHAIN" } else { "COMMIT" };
-        let outcome = self.commit_all(sql).await;
-        let Outcome { committed, failed, rest, last } = outcome;
+        match self.commit(sql, chain).await {
+            Ok(last) => {
+                self.tell(&last.parameters);
+                last.notices_into(&mut self.io.outbox);
+                self.complete("COMMIT");
+                Ok(())
+            }
+            Err(message) => {
+                self.io.outbox.extend_from_slice(&message);
+                Err(Failure::Shown)
+            }
+        }
+    }
+
+    /// Commits on all shards: the last one's answer, or what the client is to be told.
+    pub(super) async fn commit(&mut self, sql: &str, chain: bool) -> Result<Reply, Vec<u8>> {
+        let Outcome { committed, failed, rest, last } = self.commit_all(sql).await;
         let Some((shard, reply)) = failed else {
             self.ended(true, chain);
-            self.tell(&last.parameters);
-            last.notices_into(&mut self.io.outbox);
-            self.complete("COMMIT");
-            return Ok(());
+            return Ok(last);
         };
         let message = self.commit_failure(shard, &reply, &committed, &rest);
         let all: Vec<ShardId> = rest.iter().copied().chain([shard]).collect();
         self.roll_back_on(&all, "ROLLBACK").await;
         self.ended(false, false);
-        self.io.outbox.extend_from_slice(&message);
-        Err(Failure::Shown)
+        Err(message)
     }
 
     /// COMMIT, one shard after the other, those that wrote last.

@@ -103,7 +103,12 @@ impl Executor {
         text: &[u8],
         planned: &mut Vec<Planned>,
     ) -> Result<(), SqlError> {
-        let (result, unknown) = self.plan_asking(text, planned).await?;
+        let (mut result, unknown) = self.plan_asking(text, planned).await?;
+        let behind = planned.iter().any(|one| self.is_behind(&one.entry.class));
+        if behind || unknown && self.is_behind(&Class::Query) {
+            Box::pin(self.read_own_schema()).await?;
+            result = self.plan_asking(text, planned).await?.0;
+        }
         if !unknown && self.world.catalog_known {
             return result;
         }
@@ -277,7 +282,7 @@ impl Executor {
     }
 
     /// `ReadyForQuery` behind what the proxy answered for several shards.
-    fn close_told(&mut self) {
+    pub(super) fn close_told(&mut self) {
         if self.session.trace {
             self.trace_notice();
         }

@@ -272,7 +272,7 @@ impl Registry {
         sql: &Arc<[u8]>,
         oids: &[Oid],
     ) -> Arc<Prepared> {
-        if world > self.world {
+        if world > self.world && !crate::mapstore::is_private(world) {
             self.forget();
             self.world = world;
         }

@@ -387,6 +387,10 @@ impl Executor {
     /// The schema was never read, and can't be now: nothing can be routed.
     pub(super) async fn refresh_world(&mut self) -> Result<bool, SqlError> {
         if self.session.transaction.shard().is_some() && self.world.catalog_known {
+            if self.session.schema_stale && self.is_behind(&crate::sql::class::Class::Query) {
+                self.read_own_schema().await?;
+                return Ok(true);
+            }
             return Ok(false);
         }
         let seen = self.world.version;
@@ -415,6 +419,7 @@ impl Executor {
             return;
         }
         self.session.schema_changed = false;
+        self.session.schema_stale = false;
         let seen = self.worker.shared.store.version();
         let read = Box::pin(self.worker.shared.store.refresh_catalog(seen, true));
         if let Err(error) = read.await {

@@ -49,6 +49,24 @@ pub struct World {
     pub lookups: Arc<Known>,
 }
 
+/// Set in the version of a world that is one client's own.
+const PRIVATE: u64 = 1 << 63;
+
+/// Whether a world of this version is one client's own: what is shared by clients does not follow it.
+pub fn is_private(version: u64) -> bool {
+    version & PRIVATE != 0
+}
+
+impl World {
+    /// A world of a client's own: the schema as its transaction has made it.
+    pub fn private(shared: &Self, catalog: Arc<Catalog>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(PRIVATE);
+        let version = NEXT.fetch_add(1, Ordering::Relaxed);
+        let (map, lookups) = (Arc::clone(&shared.map), Arc::clone(&shared.lookups));
+        Self { version, map, catalog, catalog_known: true, lookups }
+    }
+}
+
 /// The current world.
 #[derive(Debug)]
 pub struct Store {

@@ -75,6 +75,8 @@ fn routed(
         Answer::Relay => "relay",
         Answer::Stream => "stream",
         Answer::Workspace(workspace) if workspace.combined => "combine",
+        Answer::Broadcast => "broadcast",
+        Answer::InTurn => "in turn",
         Answer::Workspace(_) => "workspace",
     };
     let merge = merge_steps(map, &plan.answer);
@@ -102,7 +104,7 @@ fn routed(
     }
     let statements: Vec<Value> = match &plan.answer {
         Answer::Workspace(workspace) => fetched(map, workspace),
-        Answer::Relay | Answer::Stream => {
+        Answer::Relay | Answer::Stream | Answer::Broadcast | Answer::InTurn => {
             shards.iter().map(|shard| json!({"shard": shard, "sql": sql})).collect()
         }
     };
@@ -138,6 +140,8 @@ fn merge_steps(map: &ShardMap, answer: &Answer) -> Vec<String> {
     match answer {
         Answer::Relay => Vec::new(),
         Answer::Stream => vec!["concatenate".to_owned()],
+        Answer::Broadcast => vec!["commit on all shards, or on none".to_owned()],
+        Answer::InTurn => vec!["one shard after the other".to_owned()],
         Answer::Workspace(workspace) => {
             let host = map.shard_name(workspace.host);
             let mut steps: Vec<String> = Vec::new();
@@ -198,6 +202,8 @@ fn reason(rule: Rule) -> &'static str {
         Rule::Any => "every shard has the same answer",
         Rule::Nowhere => "no row can match",
         Rule::Many => "the answer is the union of the shards' answers",
+        Rule::Everywhere => "every shard does the same",
+        Rule::InTurn => "every shard does the same, in no transaction",
         Rule::Workspace => "one shard answers over scratch tables with the others' rows",
     }
 }

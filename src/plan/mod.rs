@@ -14,6 +14,7 @@
 //! | `workspace` | reads that run on one shard over scratch tables |
 //! | `combine` | what the shards can do for those beforehand |
 //! | `insert` | where new rows go |
+//! | `everywhere` | what runs on every shard because the session says so |
 //! | `utility` | what isn't a query, or could not be read |
 //! | `scope` | hint and session |
 //! | `via` | ids that lead to keys |
@@ -26,6 +27,7 @@
 mod combine;
 mod compile;
 mod constant;
+mod everywhere;
 mod explain;
 mod facts;
 mod insert;
@@ -88,6 +90,10 @@ pub enum Answer {
     Stream,
     /// One shard runs it over scratch tables with what the others have.
     Workspace(Arc<Workspace>),
+    /// Done on every shard, all or nothing; one answer.
+    Broadcast,
+    /// Done on one shard after the other, each by itself: it can't be part of a transaction.
+    InTurn,
 }
 
 impl Answer {
@@ -95,8 +101,13 @@ impl Answer {
     pub fn is_gathered(&self) -> bool {
         match self {
             Self::Relay => false,
-            Self::Stream | Self::Workspace(_) => true,
+            Self::Stream | Self::Workspace(_) | Self::Broadcast | Self::InTurn => true,
         }
+    }
+
+    /// Every shard does the same, and the client gets one answer.
+    pub fn is_everywhere(&self) -> bool {
+        matches!(self, Self::Broadcast | Self::InTurn)
     }
 }
 
@@ -149,12 +160,15 @@ pub struct Scope<'a> {
     /// What is known of ids that lead to keys. (They choose nothing by themselves: the statement must have
     /// them.)
     pub lookups: Option<&'a dyn Lookups>,
+    /// `SET pgmeridian.shard = '*'`.
+    pub everywhere: bool,
 }
 
 impl Scope<'_> {
     /// Whether nothing but the statement chooses the shard.
     pub fn is_empty(&self) -> bool {
-        self.hint_shard.is_none()
+        !self.everywhere
+            && self.hint_shard.is_none()
             && self.session_shard.is_none()
             && self.hint_key.is_none()
             && self.session_key.is_none()
@@ -184,6 +198,10 @@ enum Rule {
     Many,
     /// Scratch tables on one shard.
     Workspace,
+    /// Every shard does the same.
+    Everywhere,
+    /// Every shard does the same, one after the other.
+    InTurn,
 }
 
 /// What a plan stands on: the map, and whether all rows live on one shard.
@@ -307,6 +325,7 @@ impl Template {
                 (Some(home), Some((shard, _)), true) if shard == home => {
                     (query_plan(query, Route::One(home)), Rule::Scope)
                 }
+                _ if scope.everywhere => everywhere::plan(query, &ground, inputs, &scope)?,
                 _ => query::plan(query, &ground, inputs, &scope)?,
             },
             Shape::Utility(utility) => utility.plan(&ground, &scope)?,
@@ -314,6 +333,7 @@ impl Template {
         };
         if let Some(analyze) = self.explain {
             if matches!(plan.route, Route::Many(_) | Route::All) {
+                // Each shard has a plan of its own.
                 return Err(Refusal::ExplainSeveral.into());
             }
             plan.writes &= analyze;

@@ -618,7 +618,7 @@ impl Refusal {
             ),
             Self::KeyFilter { why, .. } => Some((*why).to_owned()),
             Self::Utility { .. } => {
-                Some("It would have to run on each shard, all or nothing, which isn't done yet.".into())
+                Some("Done on each shard by itself it would not be the same.".into())
             }
             Self::HiddenCode { .. } => Some("What its code reads and writes can't be seen.".into()),
             Self::SessionState { .. } => {

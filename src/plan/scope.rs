@@ -58,6 +58,8 @@ pub(super) struct ScopeKey<'s> {
 pub(super) struct Resolved<'s> {
     /// The shard, and where it came from.
     pub(super) shard: Option<(ShardId, Origin)>,
+    /// The session is for all shards.
+    pub(super) everywhere: bool,
     /// The keys: one for each sharding key that has a value.
     pub(super) keys: SmallVec<[ScopeKey<'s>; 1]>,
     /// What is known of ids that lead to keys.
@@ -111,7 +113,8 @@ impl<'s> Resolved<'s> {
                 }
             }
         }
-        Ok(Self { shard, keys, lookups: scope.lookups })
+        let everywhere = scope.everywhere && shard.is_none() && solo.is_none();
+        Ok(Self { shard, everywhere, keys, lookups: scope.lookups })
     }
 
     /// The value that rows of this key are restricted to.

@@ -12,23 +12,16 @@ use crate::map::{Placement, ShardId, ShardMap, UnlistedTables};
 use crate::sql::class::Class;
 use crate::sql::ir::{Opaque, Utility, UtilityKind};
 
-/// Commands of the schema that touch nothing but the tables that they name.
-const TABLE_COMMANDS: [&str; 8] = [
-    "ALTER TABLE",
-    "DROP TABLE",
-    "CREATE INDEX",
-    "COMMENT",
-    "GRANT",
-    "REVOKE",
-    "CREATE TRIGGER",
-    "CREATE STATISTICS",
-];
+/// Commands of the schema that concern roles, which shards may share.
+const OF_ROLES: [&str; 2] = ["DROP OWNED", "REASSIGN OWNED"];
 
 /// A utility statement's shape.
 #[derive(Clone, Debug)]
 pub(super) struct UtilityShape {
     tag: &'static str,
     kind: UtilityKind,
+    /// PostgreSQL does not run it in a transaction block.
+    alone: bool,
     /// COPY of a query.
     of_query: bool,
     /// The one shard that all of its tables live on.
@@ -89,6 +82,7 @@ impl UtilityShape {
         Self {
             tag: utility.tag,
             kind: utility.kind,
+            alone: utility.alone,
             of_query: matches!(class, Class::Copy { query: true, .. }),
             home: common_home(&utility.tables, map),
             reference: !utility.tables.is_empty()
@@ -134,12 +128,24 @@ impl UtilityShape {
             (None, None) if self.kind == UtilityKind::Notify => {
                 (Route::One(ground.map.default_shard()), Rule::Home)
             }
-            (None, None) => self.unscoped()?,
+            (None, None) => self.unscoped(scope.everywhere)?,
         };
-        Ok((self.as_plan(route), rule))
+        let mut plan = self.as_plan(route);
+        match rule {
+            Rule::Everywhere => plan.answer = Answer::Broadcast,
+            Rule::InTurn => plan.answer = Answer::InTurn,
+            _ => {}
+        }
+        // Its connections are not used again.
+        if rule == Rule::Everywhere || rule == Rule::InTurn {
+            plan.taints &= matches!(self.kind, UtilityKind::Do | UtilityKind::Call);
+        }
+        Ok((plan, rule))
     }
 
-    fn unscoped(&self) -> Result<(Route, Rule), SqlError> {
+    fn unscoped(&self, everywhere: bool) -> Result<(Route, Rule), SqlError> {
+        const EVERYWHERE: (Route, Rule) = (Route::All, Rule::Everywhere);
+        const IN_TURN: (Route, Rule) = (Route::All, Rule::InTurn);
         let tag = || self.tag.to_owned();
         let on_its_shard = match self.home {
             Some(shard) => Ok((Route::One(shard), Rule::Fixed)),
@@ -149,17 +155,28 @@ impl UtilityShape {
             UtilityKind::Set | UtilityKind::Show | UtilityKind::Discard => {
                 Ok((Route::Any, Rule::Any))
             }
-            UtilityKind::Definition if TABLE_COMMANDS.contains(&self.tag) => on_its_shard,
+            UtilityKind::Definition if OF_ROLES.contains(&self.tag) => {
+                Err(Refusal::Utility { tag: tag() }.into())
+            }
+            // The schema is the same on every shard, whatever lives there.
+            UtilityKind::Definition if self.alone => Ok(IN_TURN),
+            UtilityKind::Definition => Ok(EVERYWHERE),
             UtilityKind::CopyTo if self.reference && !self.of_query => Ok((Route::Any, Rule::Any)),
             UtilityKind::CopyFrom | UtilityKind::CopyTo if !self.of_query => on_its_shard,
-            UtilityKind::Truncate | UtilityKind::Lock | UtilityKind::Maintenance => on_its_shard,
+            UtilityKind::Truncate | UtilityKind::Lock | UtilityKind::Maintenance
+                if self.home.is_some() =>
+            {
+                on_its_shard
+            }
+            UtilityKind::Truncate | UtilityKind::Lock => Ok(EVERYWHERE),
+            UtilityKind::Maintenance => Ok(IN_TURN),
+            UtilityKind::Do | UtilityKind::Call if everywhere => Ok(EVERYWHERE),
             UtilityKind::Do | UtilityKind::Call => Err(Refusal::HiddenCode { tag: tag() }.into()),
             UtilityKind::Cursor
             | UtilityKind::Prepared
             | UtilityKind::Notify
             | UtilityKind::TwoPhase => Err(Refusal::SessionState { tag: tag() }.into()),
-            UtilityKind::Definition
-            | UtilityKind::Temporary
+            UtilityKind::Temporary
             | UtilityKind::TableFromQuery
             | UtilityKind::ClusterWide
             | UtilityKind::CopyFrom

@@ -38,4 +38,6 @@ pub struct Session {
     pub trace: bool,
     /// A statement within the open transaction changed the schema.
     pub schema_changed: bool,
+    /// The same, since the transaction's own schema was last read.
+    pub schema_stale: bool,
 }

@@ -56,6 +56,8 @@ pub struct Utility {
     pub tag: &'static str,
     /// What it is.
     pub kind: UtilityKind,
+    /// PostgreSQL does not run it in a transaction block (`PreventInTransactionBlock`).
+    pub alone: bool,
     /// Tables of the catalog that it names (all identifiers that resolve are taken).
     pub tables: Vec<Arc<Table>>,
 }

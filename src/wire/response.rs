@@ -79,12 +79,16 @@ impl ServerError {
     /// The same with a line more in its context (field `W`).
     #[must_use]
     pub fn with_context(&self, line: &str) -> Self {
+        self.with_line(b'W', line)
+    }
+
+    /// The same with a line more in one of its fields.
+    #[must_use]
+    pub fn with_line(&self, kind: u8, line: &str) -> Self {
         let mut fields = self.fields.clone();
-        match fields.iter_mut().find(|(kind, _)| *kind == b'W') {
-            Some((_, context)) => {
-                *context = [context, &b"\n"[..], line.as_bytes()].concat().into();
-            }
-            None => fields.push((b'W', line.as_bytes().into())),
+        match fields.iter_mut().find(|(own, _)| *own == kind) {
+            Some((_, text)) => *text = [text, &b"\n"[..], line.as_bytes()].concat().into(),
+            None => fields.push((kind, line.as_bytes().into())),
         }
         Self { fields }
     }

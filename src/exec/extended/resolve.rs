@@ -143,7 +143,8 @@ impl Executor {
         if unit.failed && !self.ends_failure(class) && !matches!(class, Class::Empty) {
             return Err(aborted().into());
         }
-        if (readied.entry.unknown_table || !self.world.catalog_known) && !refreshed {
+        let behind = self.is_behind(class);
+        if (readied.entry.unknown_table || !self.world.catalog_known || behind) && !refreshed {
             return Err(Obstacle::UnknownTable);
         }
         let local = is_session_level(class) && !matches!(class, Class::Execute(_))
@@ -335,7 +336,7 @@ impl Executor {
         unit: &mut Unit,
         plan: Plan,
     ) -> Result<(), Obstacle> {
-        if self.session.transaction.is_open()
+        if self.session.transaction.is_open() && !plan.answer.is_everywhere()
             || self.batch.open_on.is_some()
             || unit.executes
             || unit.scatter.is_some()

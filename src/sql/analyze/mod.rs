@@ -104,6 +104,7 @@ fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names
         Ok(None) => Statement::Utility(Utility {
             tag: "SELECT INTO",
             kind: UtilityKind::TableFromQuery,
+            alone: false,
             tables: opaque::tables(text, tokens, catalog, names),
         }),
         Err(reason) => Statement::Opaque(opaque::opaque(reason, text, tokens, catalog, names)),
@@ -168,7 +169,9 @@ pub fn utility(text: &str, class: &Class, catalog: &Catalog, names: &Names<'_>) 
         let reason = "it is of a kind that is not known here".to_owned();
         return Statement::Opaque(opaque::opaque(reason, text, &tokens, catalog, names));
     };
-    Statement::Utility(Utility { tag, kind, tables: opaque::tables(text, &tokens, catalog, names) })
+    let alone = opaque::runs_alone(tag, text, &tokens);
+    let tables = opaque::tables(text, &tokens, catalog, names);
+    Statement::Utility(Utility { tag, kind, alone, tables })
 }
 
 /// The text that is lowered: the statement's, or a view's definition.

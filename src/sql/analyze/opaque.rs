@@ -266,6 +266,17 @@ pub(super) fn utility_kind(
     })
 }
 
+/// Whether PostgreSQL refuses it within a transaction block: by its kind, or by a word.
+pub(super) fn runs_alone(tag: &str, text: &str, tokens: &[Token]) -> bool {
+    let concurrently =
+        || tokens.iter().any(|token| token.text(text).eq_ignore_ascii_case("concurrently"));
+    match tag {
+        "CREATE SUBSCRIPTION" | "ALTER SUBSCRIPTION" | "DROP SUBSCRIPTION" => true,
+        "CREATE INDEX" | "DROP INDEX" | "ALTER TABLE" => concurrently(),
+        _ => false,
+    }
+}
+
 fn maintenance_tag(text: &str, tokens: &[Token]) -> &'static str {
     let first = tokens.first().map(|t| t.text(text).to_ascii_lowercase()).unwrap_or_default();
     match first.as_str() {
