@@ -62,7 +62,8 @@ impl Executor {
         if self.session.transaction.is_open() {
             let replies = self.within(plan, request).await?;
             Self::same_columns(&replies)?;
-            return self.show(&replies, show);
+            self.show(&replies, show);
+            return Ok(());
         }
         if matches!(plan.answer, Answer::InTurn) {
             return self.in_turn(plan, request, show).await;
@@ -82,7 +83,8 @@ impl Executor {
             Ok(replies) => match self.commit("COMMIT", false).await {
                 Ok(last) => {
                     last.notices_into(&mut self.io.outbox);
-                    self.show(&replies, show)
+                    self.show(&replies, show);
+                    Ok(())
                 }
                 Err(message) => {
                     self.io.outbox.extend_from_slice(&message);
@@ -185,7 +187,8 @@ impl Executor {
             self.note_done(plan, &[*shard]);
             self.settle_all();
         }
-        self.show(&replies, show)
+        self.show(&replies, show);
+        Ok(())
     }
 
     fn in_turn_failure(
@@ -200,15 +203,12 @@ impl Executor {
         }
         let mut out = Vec::new();
         let text = self.done_and_left(done, left);
-        match &reply.error {
-            Some(error) => {
-                let context = format!("shard \"{}\"", self.world.map.shard_name(shard));
-                error.with_line(b'D', &text).with_context(&context).error_into(&mut out);
-            }
-            None => {
-                let error = self.lost_while_asked(shard).detail(text);
-                wire::backend::error(&mut out, &error, wire::backend::Severity::Error);
-            }
+        if let Some(error) = &reply.error {
+            let context = format!("shard \"{}\"", self.world.map.shard_name(shard));
+            error.with_line(b'D', &text).with_context(&context).error_into(&mut out);
+        } else {
+            let error = self.lost_while_asked(shard).detail(text);
+            wire::backend::error(&mut out, &error, wire::backend::Severity::Error);
         }
         out
     }
@@ -218,8 +218,8 @@ impl Executor {
     }
 
     /// One answer of several.
-    fn show(&mut self, replies: &[Reply], show: Show) -> Result<(), Failure> {
-        let Some(first) = replies.first() else { return Ok(()) };
+    fn show(&mut self, replies: &[Reply], show: Show) {
+        let Some(first) = replies.first() else { return };
         self.tell(&first.parameters);
         first.notices_into(&mut self.io.outbox);
         let mut said: Vec<Vec<u8>> = first.notices.iter().map(|body| words(body)).collect();
@@ -243,7 +243,6 @@ impl Executor {
             }
             self.complete(&common_tag(replies));
         }
-        Ok(())
     }
 
     fn same_columns(replies: &[Reply]) -> Result<(), SqlError> {

@@ -305,10 +305,10 @@ impl Executor {
         }
         self.may_choose(name)?;
         if name == "pgmeridian.shard" {
-            if let Some(shard) = &value {
-                if shard != "*" {
-                    scope::resolve_shard(&self.world.map, shard)?;
-                }
+            if let Some(shard) = &value
+                && shard != "*"
+            {
+                scope::resolve_shard(&self.world.map, shard)?;
             }
             self.session.shard = value;
             return Ok(());
