@@ -212,7 +212,9 @@ fn run(
     let path = ["$user".to_owned(), "public".to_owned()];
     let names = Names { search_path: &path, user: "bot" };
     let analysed = match class {
-        Class::Query | Class::Explain => analyze::analyze(text, literals, catalog, &names),
+        Class::Query | Class::Explain | Class::Declare => {
+            analyze::analyze(text, literals, catalog, &names)
+        }
         _ => analyze::utility(text, &class, catalog, &names),
     };
     let template = Template::compile(&analysed, &class, map);

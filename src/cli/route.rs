@@ -158,7 +158,9 @@ impl Question<'_> {
         let names = Names { search_path: self.search_path, user: "" };
         let literals = self.scan.literals_of(self.scanned);
         let statement = match &class {
-            Class::Query | Class::Explain => analyze::analyze(text, literals, catalog, &names),
+            Class::Query | Class::Explain | Class::Declare => {
+                analyze::analyze(text, literals, catalog, &names)
+            }
             class => analyze::utility(text, class, catalog, &names),
         };
         let template = Template::compile(&statement, &class, map);

@@ -192,7 +192,7 @@ mod tests {
         check("kill 17", Command::Kill(17));
         check("freeze 'tenant=42'", Command::Freeze("tenant=42".to_owned()));
         check("reload", Command::Reload { force: false });
-        check("RELOAD Force;", Command::Reload { force: true });
+        check("RELOAD Force", Command::Reload { force: true });
         assert_eq!(said("kill $1"), Said::Asks(Verb::Kill));
         assert_eq!(said("  "), Said::Nothing);
     }

@@ -175,6 +175,10 @@ pub(super) fn left_by(statement: Option<&Statement>, class: &Class, text: &str) 
             calls.chain(triggers).fold(Pins::NONE, Pins::with)
         }
         Some(Statement::Explain { inner, .. }) => left_by(Some(inner), class, text),
+        Some(Statement::Declare { hold, inner }) => {
+            let held = if *hold { Pins::of(Pin::HoldCursor) } else { Pins::NONE };
+            held.with(left_by(Some(inner), class, text))
+        }
         Some(Statement::Utility(utility)) => left_by_utility(utility, class, text),
         Some(Statement::Opaque(_)) => Pins::of(Pin::OpaqueCode),
         None => Pins::NONE,

@@ -330,7 +330,7 @@ fn analyse(
         {
             None
         }
-        Class::Query | Class::Explain => {
+        Class::Query | Class::Explain | Class::Declare => {
             Some(analyze::analyze(text, literals, &world.catalog, &names))
         }
         class => Some(analyze::utility(text, class, &world.catalog, &names)),
@@ -351,7 +351,9 @@ fn names_unknown_table(statement: &Statement) -> bool {
         Statement::Query(analysis) => {
             analysis.sources.iter().any(|s| matches!(s.kind, SourceKind::Unknown(_)))
         }
-        Statement::Explain { inner, .. } => names_unknown_table(inner),
+        Statement::Explain { inner, .. } | Statement::Declare { inner, .. } => {
+            names_unknown_table(inner)
+        }
         Statement::Utility(_) | Statement::Opaque(_) => false,
     }
 }

@@ -336,8 +336,18 @@ impl Executor {
             .detail("It would be prepared on one of its shards only.")
             .hint("Send COMMIT, or keep the transaction to the keys of one shard."));
         }
+        if matches!(entry.class, Class::Fetch | Class::Close)
+            && self.session.transaction.is_several()
+        {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "cursors are not supported in a transaction over several shards",
+            )
+            .detail("Which of its shards a cursor is on is not kept.")
+            .hint("Keep the transaction to the keys of one shard."));
+        }
         let keepers = self.held.iter().filter(|held| held.pinned).count();
-        if matches!(entry.class, Class::Close | Class::Unlisten) && keepers > 1 {
+        if matches!(entry.class, Class::Fetch | Class::Close | Class::Unlisten) && keepers > 1 {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "the session has state on several shards, which only DISCARD ALL ends",

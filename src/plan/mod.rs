@@ -230,6 +230,8 @@ pub struct Template {
     fast: Option<Fast>,
     /// EXPLAIN of the shape; with ANALYZE it runs.
     explain: Option<bool>,
+    /// DECLARE CURSOR for the shape; whether WITH HOLD.
+    cursor: Option<bool>,
     describe: Option<ShardId>,
 }
 
@@ -267,21 +269,32 @@ impl Template {
                 let describe = Some(describe_query(&query, map));
                 let fast = Fast::of(&query, map);
                 let shape = Shape::Query(Box::new(query));
-                Self { shape, fast, explain: None, describe }
+                Self { shape, fast, explain: None, cursor: None, describe }
             }
             Statement::Explain { analyze, inner } => {
                 let inner = Self::compile_here(inner, class, map);
                 Self { explain: Some(*analyze), fast: None, ..inner }
             }
+            Statement::Declare { hold, inner } => {
+                let inner = Self::compile_here(inner, class, map);
+                Self { cursor: Some(*hold), fast: None, ..inner }
+            }
             Statement::Utility(utility) => {
                 let shape = UtilityShape::compile(utility, class, map);
                 let describe = shape.describe();
-                Self { shape: Shape::Utility(shape), fast: None, explain: None, describe }
+                Self {
+                    shape: Shape::Utility(shape),
+                    fast: None,
+                    explain: None,
+                    cursor: None,
+                    describe,
+                }
             }
             Statement::Opaque(opaque) => Self {
                 shape: Shape::Opaque(OpaqueShape::compile(opaque, map)),
                 fast: None,
                 explain: None,
+                cursor: None,
                 describe: None,
             },
         }
@@ -337,6 +350,12 @@ impl Template {
                 return Err(Refusal::ExplainSeveral.into());
             }
             plan.writes &= analyze;
+        }
+        if let Some(hold) = self.cursor {
+            if plan.answer != Answer::Relay {
+                return Err(Refusal::SessionState { tag: "DECLARE CURSOR".to_owned() }.into());
+            }
+            plan.taints |= hold;
         }
         Ok((plan, rule))
     }

@@ -172,6 +172,8 @@ impl UtilityShape {
             UtilityKind::Maintenance => Ok(IN_TURN),
             UtilityKind::Do | UtilityKind::Call if everywhere => Ok(EVERYWHERE),
             UtilityKind::Do | UtilityKind::Call => Err(Refusal::HiddenCode { tag: tag() }.into()),
+            // It is where the transaction, or the connection that the session keeps, is.
+            UtilityKind::Cursor if self.of_cursor() => Ok((Route::Any, Rule::Any)),
             UtilityKind::Cursor
             | UtilityKind::Prepared
             | UtilityKind::Notify
@@ -184,8 +186,14 @@ impl UtilityShape {
         }
     }
 
+    /// Of a cursor that is there: its rows were chosen when it was declared.
+    fn of_cursor(&self) -> bool {
+        matches!(self.tag, "FETCH" | "CLOSE CURSOR")
+    }
+
     fn touches_rows(&self) -> bool {
         match self.kind {
+            UtilityKind::Cursor if self.of_cursor() => false,
             UtilityKind::Set
             | UtilityKind::Show
             | UtilityKind::Discard
@@ -210,6 +218,8 @@ impl UtilityShape {
     fn as_plan(&self, route: Route) -> Plan {
         let kind = self.kind;
         let taints = match kind {
+            // What it runs, and what it leaves, DECLARE has seen to.
+            UtilityKind::Cursor if self.of_cursor() => false,
             UtilityKind::Do
             | UtilityKind::Call
             | UtilityKind::Temporary
@@ -236,10 +246,15 @@ impl UtilityShape {
             answer: Answer::Relay,
             rewritten: None,
             taints,
-            writes: !matches!(
-                kind,
-                UtilityKind::Set | UtilityKind::Show | UtilityKind::Discard | UtilityKind::CopyTo
-            ) || self.of_query,
+            writes: !self.of_cursor()
+                && !matches!(
+                    kind,
+                    UtilityKind::Set
+                        | UtilityKind::Show
+                        | UtilityKind::Discard
+                        | UtilityKind::CopyTo
+                )
+                || self.of_query,
             changes_schema: matches!(
                 kind,
                 UtilityKind::Definition

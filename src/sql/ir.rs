@@ -43,6 +43,13 @@ pub enum Statement {
         /// The explained statement.
         inner: Box<Statement>,
     },
+    /// DECLARE … CURSOR.
+    Declare {
+        /// WITH HOLD.
+        hold: bool,
+        /// The cursor's query.
+        inner: Box<Statement>,
+    },
     /// Schema definition and other utility statements, with the tables they name.
     Utility(Utility),
     /// What the parser can't read, or what has no place in the IR: never guessed at.

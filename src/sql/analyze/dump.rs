@@ -15,6 +15,9 @@ pub(super) fn statement(statement: &Statement) -> String {
         Statement::Explain { analyze, inner } => {
             format!("explain{} {}", if *analyze { " analyze" } else { "" }, self::statement(inner))
         }
+        Statement::Declare { hold, inner } => {
+            format!("cursor{} {}", if *hold { " held" } else { "" }, self::statement(inner))
+        }
         Statement::Utility(utility) => {
             let tables: Vec<_> = utility.tables.iter().map(|t| t.name.as_str()).collect();
             format!("utility {} {:?} [{}]", utility.tag, utility.kind, tables.join(" "))

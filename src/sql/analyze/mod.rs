@@ -47,9 +47,12 @@ const BLOCKS_MAX: usize = 1_000;
 const VIEW_DEPTH_MAX: u32 = 32;
 
 /// Why a statement is opaque.
+/// DECLARE, a name and its options: `CURSOR` stands among so many words.
+const CURSOR_WORDS_MAX: usize = 8;
+
 type Lowered<T> = Result<T, String>;
 
-/// Analyses a query, INSERT, UPDATE, DELETE, MERGE or EXPLAIN.
+/// Analyses a query, INSERT, UPDATE, DELETE, MERGE, EXPLAIN or DECLARE.
 ///
 /// `text` is the statement's own text, `literals` the lexer's literals of it in text order, with spans
 /// counted in `text`; slot = index.
@@ -76,7 +79,9 @@ fn remember(statement: &mut Statement, literals: &[Literal], tokens: &[Token]) {
             let span = |token: &Token| Span { start: token.start, end: token.end };
             analysis.tokens = tokens.iter().map(span).collect();
         }
-        Statement::Explain { inner, .. } => remember(inner, literals, tokens),
+        Statement::Explain { inner, .. } | Statement::Declare { inner, .. } => {
+            remember(inner, literals, tokens);
+        }
         Statement::Utility(_) | Statement::Opaque(_) => {}
     }
 }
@@ -87,6 +92,12 @@ fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names
     {
         let inner = analyze_tokens(text, tokens.get(at..).unwrap_or_default(), catalog, names);
         return Statement::Explain { analyze, inner: Box::new(inner) };
+    }
+    if tokens.first().is_some_and(|t| t.is_word(text, "declare"))
+        && let Some((hold, at)) = cursor_options(text, tokens)
+    {
+        let inner = analyze_tokens(text, tokens.get(at..).unwrap_or_default(), catalog, names);
+        return Statement::Declare { hold, inner: Box::new(inner) };
     }
     let result = parse::on_deep_stack(tokens.len(), || {
         let statement = parse::parse(text, tokens)?;
@@ -138,6 +149,21 @@ fn explain_options(text: &str, tokens: &[Token]) -> Option<(bool, usize)> {
         at += 1;
     }
     Some((analyze, at))
+}
+
+/// Whether a cursor is WITH HOLD, and the index of its query's first token (manual, "DECLARE").
+fn cursor_options(text: &str, tokens: &[Token]) -> Option<(bool, usize)> {
+    let word = |i: usize, w: &str| tokens.get(i).is_some_and(|t: &Token| t.is_word(text, w));
+    let mut at = (2..tokens.len().min(CURSOR_WORDS_MAX)).find(|at| word(*at, "cursor"))? + 1;
+    let mut hold = false;
+    if word(at + 1, "hold") {
+        hold = word(at, "with");
+        at += 2;
+    }
+    let query = |w: &str| word(at + 1, w);
+    let reads = ["select", "with", "values", "table"].iter().any(|w| query(w));
+    let nested = tokens.get(at + 1).is_some_and(|t| t.is(text, "("));
+    (word(at, "for") && (reads || nested)).then_some((hold, at + 1))
 }
 
 /// SELECT INTO.

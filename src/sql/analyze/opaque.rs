@@ -229,6 +229,7 @@ pub(super) fn utility_kind(
         Class::Call => ("CALL", UtilityKind::Call),
         Class::Copy { from: true, .. } => ("COPY", UtilityKind::CopyFrom),
         Class::Copy { from: false, .. } => ("COPY", UtilityKind::CopyTo),
+        // Where its query can't be found.
         Class::Declare => ("DECLARE CURSOR", UtilityKind::Cursor),
         Class::Fetch => ("FETCH", UtilityKind::Cursor),
         // Where there is nothing to close it is no harm, and drivers say it to clean up.
