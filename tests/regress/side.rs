@@ -130,11 +130,15 @@ impl<'a> Side<'a> {
     }
 }
 
+/// With `to` for each `from`, which is no part of a longer number.
 fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
+    let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
     while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix(from) {
+        if let Some(after) = rest.strip_prefix(from)
+            && !(digit(from.last()) && (digit(after.first()) || digit(out.last())))
+        {
             out.extend_from_slice(to);
             rest = after;
         } else {
