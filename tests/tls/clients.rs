@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::pki::{self, Authority};
 use crate::support::{Proxy, Shards};
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Shards, an authority, and files for a proxy.
 pub(crate) struct World {

@@ -9,7 +9,7 @@ use pgmeridian::map::ConnectionTarget;
 
 use crate::pki::{self, Authority};
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Roles by how they may come.
 const HBA: [&str; 6] = [
