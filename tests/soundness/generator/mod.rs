@@ -98,7 +98,9 @@ pub(crate) fn generate(choices: &mut Choices) -> Generated {
     };
     let sql = generator.statement();
     let sql = generator.disguise(sql);
-    let (params, writes) = (generator.params, generator.writes);
+    // A part that writes may have been given up again.
+    let there = ["INSERT", "UPDATE", "DELETE", "MERGE"].iter().any(|word| sql.contains(word));
+    let (params, writes) = (generator.params, generator.writes && there);
     Generated { sql, params, writes }
 }
 
