@@ -40,33 +40,44 @@ struct Unseen {
     table: String,
     /// Where all of its rows live; `None` for a table with a key.
     home: Option<ShardId>,
+    /// Its rows live on every shard.
+    everywhere: bool,
 }
 
 /// The tables of these that not every shard may be written to.
 fn unseen(tables: &[std::sync::Arc<Table>], map: &ShardMap) -> Vec<Unseen> {
     let place = |table: &std::sync::Arc<Table>| {
-        let named = |home| Some(Unseen { table: format!("table \"{}\"", table.name), home });
-        match map.placement(table) {
-            Placement::Reference => None,
-            Placement::Single(shard) => named(Some(shard)),
-            Placement::Unlisted => named(Some(map.default_shard())),
-            Placement::Sharded { .. } | Placement::Lookup { .. } | Placement::Unusable(_) => {
-                named(None)
-            }
+        let placement = map.placement(table);
+        Unseen {
+            table: format!("table \"{}\"", table.name),
+            home: match placement {
+                Placement::Single(shard) => Some(shard),
+                Placement::Unlisted => Some(map.default_shard()),
+                Placement::Reference
+                | Placement::Sharded { .. }
+                | Placement::Lookup { .. }
+                | Placement::Unusable(_) => None,
+            },
+            everywhere: placement == Placement::Reference,
         }
     };
-    tables.iter().filter_map(place).collect()
+    tables.iter().map(place).collect()
 }
 
-/// In a shard's scope nothing may be written unseen that the map may place elsewhere.
+/// In a shard's scope nothing may be written unseen that the map may place elsewhere. With routing off it
+/// places everything on the default shard.
 fn check_unseen(
     unseen: &[Unseen],
     what: &str,
     ground: &Ground<'_>,
     scope: &Resolved<'_>,
 ) -> Result<(), SqlError> {
-    let (Some((shard, _)), None) = (scope.shard, ground.solo) else { return Ok(()) };
-    match unseen.iter().find(|unseen| unseen.home != Some(shard)) {
+    let Some((shard, _)) = scope.shard else { return Ok(()) };
+    let elsewhere = |unseen: &&Unseen| match ground.solo {
+        Some(home) => home != shard,
+        None => unseen.home != Some(shard) && !unseen.everywhere,
+    };
+    match unseen.iter().find(elsewhere) {
         Some(unseen) => Err(Refusal::UncheckedWrite {
             what: what.to_owned(),
             table: unseen.table.clone(),
@@ -91,7 +102,7 @@ impl UtilityShape {
             unseen: match utility.kind {
                 UtilityKind::CopyFrom | UtilityKind::Prepared => unseen(&utility.tables, map),
                 UtilityKind::TableFromQuery if utility.tag != "CREATE MATERIALIZED VIEW" => {
-                    vec![Unseen { table: "a new table".to_owned(), home: None }]
+                    vec![Unseen { table: "a new table".to_owned(), home: None, everywhere: false }]
                 }
                 _ => Vec::new(),
             },
