@@ -13,6 +13,7 @@ use dashmap::DashMap;
 use tokio::task::AbortHandle;
 
 use super::cancel::CancelKey;
+use super::pins::{Pin, Pins};
 
 /// Every client that is connected, by the process number that it was given.
 #[derive(Debug, Default)]
@@ -53,23 +54,10 @@ impl Clients {
     }
 }
 
-/// Why a client keeps its connection, by the bits of [`ClientState::pins`].
-pub const PIN_REASONS: [&str; 8] = [
-    "listen",
-    "advisory lock",
-    "temporary table",
-    "cursor",
-    "sequence",
-    "setting",
-    "opaque code",
-    "session pooling",
-];
-
 /// The reasons of these bits, with commas between them.
 pub fn pin_reasons(pins: u32) -> String {
-    let named = PIN_REASONS.iter().enumerate();
-    let set: Vec<&str> =
-        named.filter(|(bit, _)| pins & (1 << bit) != 0).map(|(_, reason)| *reason).collect();
+    let named = Pin::ALL.into_iter().filter(|pin| pins & Pins::of(*pin).bits() != 0);
+    let set: Vec<&str> = named.map(Pin::label).collect();
     set.join(", ")
 }
 
@@ -224,7 +212,7 @@ impl ClientState {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// Says why its connection is pinned: a bit for each of [`PIN_REASONS`].
+    /// Says why its connection is pinned: the bits of [`Pins`].
     pub fn set_pins(&self, pins: u32) {
         self.pins.store(pins, Ordering::Relaxed);
     }
