@@ -153,6 +153,9 @@ async fn what_the_ids_say_must_agree() {
     check(format!("INSERT INTO message_history (id, session_id) VALUES (1, '{unknown}')"), "23502")
         .await;
     check(format!("INSERT INTO session_notes VALUES ('{unknown}', 'n')"), "22023").await;
+    // An id keeps its key.
+    client.query(&format!("SELECT * FROM bots WHERE id = '{}'", bot(4)), &[]).await.unwrap();
+    check(format!("INSERT INTO bots VALUES ('{}', 5, 'again')", bot(4)), "22023").await;
     check(format!("UPDATE message_history SET session_id = '{five}' WHERE tenant_id = 4"), "0A000")
         .await;
     client

@@ -96,10 +96,17 @@ impl Executor {
                 KeyValue::Int(number) => number.to_string(),
                 text => quote_literal(&text.to_string()),
             };
+            // Rows that exist on every shard say nothing of the rows that carry their id.
+            let rules = self.world.map.everywhere_rows().iter();
+            let rules = rules.filter(|rule| rule.schema == schema && rule.table == name);
+            let everywhere: Vec<String> =
+                rules.map(|rule| format!("({})", rule.predicate)).collect();
+            let everywhere =
+                if everywhere.is_empty() { "false".to_owned() } else { everywhere.join(" OR ") };
             let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
             let _ = write!(
                 sql,
-                "{union}SELECT {n}, {}::pg_catalog.text FROM {}.{} WHERE {} OPERATOR(pg_catalog.=) {literal}",
+                "{union}SELECT {n}, CASE WHEN {everywhere} THEN NULL ELSE {}::pg_catalog.text END FROM {}.{} WHERE {} OPERATOR(pg_catalog.=) {literal}",
                 quoted(&source.key),
                 quoted(schema),
                 quoted(name),

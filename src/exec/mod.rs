@@ -108,6 +108,8 @@ struct Held {
     pins: pins::Pins,
     /// What it is kept for may be over.
     doubtful: bool,
+    /// What its server remembers of sequences is this client's doing alone.
+    swept: bool,
 }
 
 /// One client's executor.
@@ -431,6 +433,7 @@ impl Executor {
     async fn acquire(&mut self, shard: ShardId) -> Result<usize, SqlError> {
         if let Some(at) = self.held.iter().position(|held| held.shard == shard) {
             self.apply_settings(at).await?;
+            self.sweep(at).await?;
             if self.session.transaction.is_several() {
                 self.work_on(&[shard]);
             }
@@ -442,6 +445,8 @@ impl Executor {
         let mut held = Held::new(shard, lease);
         if self.worker.shared.config.pool.mode == PoolMode::Session {
             held.pin(Pins::of(Pin::Session));
+            // It was reset when the last client left.
+            held.swept = true;
         }
         self.held.push(held);
         let at = self.held.len() - 1;
@@ -449,7 +454,32 @@ impl Executor {
             self.lose(at);
             return Err(error);
         }
+        self.sweep(at).await?;
         Ok(at)
+    }
+
+    /// Before a connection is kept for the first time: what other clients' INSERTs have drawn from sequences
+    /// on it must not be this one's `currval`.
+    async fn sweep(&mut self, at: usize) -> Result<(), SqlError> {
+        if self.leaving.is_empty() || self.batch.is_open() {
+            return Ok(());
+        }
+        let Some(held) = self.held.get_mut(at) else { return Ok(()) };
+        if held.swept || held.pinned || held.lease.tx_status() == b'E' {
+            return Ok(());
+        }
+        let shard = held.shard;
+        match held.lease.simple_query("DISCARD SEQUENCES").await {
+            Ok(_) => {
+                held.swept = true;
+                Ok(())
+            }
+            Err(error) => {
+                let error = self.shard_error(shard, &error);
+                self.lose(at);
+                Err(error)
+            }
+        }
     }
 
     async fn lease(&mut self, shard: ShardId) -> Result<Lease, SqlError> {

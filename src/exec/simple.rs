@@ -319,7 +319,7 @@ impl Executor {
 
     /// What would show this client another one's state, or lose what is meant for it.
     pub(super) fn refuse_session_state(&self, entry: &Entry) -> Result<(), SqlError> {
-        if entry.reads_sequence_state && !self.held.iter().any(|held| held.pinned) {
+        if entry.reads_sequence_state && !self.held.iter().any(|held| held.pinned && held.swept) {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "currval and lastval are not supported on a pooled connection",

@@ -41,6 +41,9 @@ pub enum Answer {
 pub trait Lookups: fmt::Debug {
     /// What is known of an id of the map's lookup with this index.
     fn answer(&self, lookup: usize, id: &KeyValue<'_>) -> Answer;
+
+    /// The same, of an id that nobody need ask for.
+    fn known(&self, lookup: usize, id: &KeyValue<'_>) -> Answer;
 }
 
 /// An id of a lookup.
@@ -135,6 +138,10 @@ impl<'a> View<'a> {
 }
 
 impl Lookups for View<'_> {
+    fn known(&self, lookup: usize, id: &KeyValue<'_>) -> Answer {
+        self.known.answer(lookup, id)
+    }
+
     fn answer(&self, lookup: usize, id: &KeyValue<'_>) -> Answer {
         let known = self.known.answer(lookup, id);
         if known != Answer::Unasked {

@@ -25,21 +25,6 @@ use crate::sql::functions;
 use crate::sql::ir::{Analysis, BlockKind, CallKind, Expr, FromTree, Select, Source, SourceKind};
 use crate::sql::tokens::{Token, TokenKind, closing, depth_step, tokenize};
 
-/// Types whose values are OIDs, written as names (manual, "Object Identifier Types").
-const OBJECT_TYPES: [&str; 11] = [
-    "regclass",
-    "regcollation",
-    "regconfig",
-    "regdictionary",
-    "regnamespace",
-    "regoper",
-    "regoperator",
-    "regproc",
-    "regprocedure",
-    "regrole",
-    "regtype",
-];
-
 /// What partial results are called, before their number.
 const PARTIAL: &str = "pgmeridian_partial_";
 
@@ -146,14 +131,6 @@ impl Single {
         let tokens = tokenize(inputs.text, Some(inputs.literals)).ok()?;
         let text = Text { tokens: &tokens, inputs };
         let clauses = text.clauses()?;
-        // The name of a relation stands for its OID, which each shard has its own of.
-        let names_objects = |token: &Token| {
-            let word = token.text(inputs.text).to_ascii_lowercase();
-            OBJECT_TYPES.contains(&word.trim_start_matches("to_"))
-        };
-        if tokens.iter().any(names_objects) {
-            return None;
-        }
         let condition = match &clauses.filter {
             Some(filter) => Some(text.with_values(filter.clone())?),
             None => None,

@@ -42,7 +42,11 @@ pub(super) fn id_columns(map: &ShardMap, table: &Table, key: KeyId) -> SmallVec<
         for name in listed.into_iter().chain(&rule.columns) {
             let column = table.columns.iter().position(|column| column.name == *name);
             let Some(column) = column else { continue };
-            let ty = table.columns.get(column).and_then(|c| KeyType::from_oid(c.type_oid));
+            let ty = table
+                .columns
+                .get(column)
+                .filter(|c| c.deterministic)
+                .and_then(|c| KeyType::from_oid(c.type_oid));
             let (Some(ty), Ok(column)) = (ty, u16::try_from(column)) else { continue };
             let source = rule.source.as_ref();
             let defines =
@@ -163,11 +167,13 @@ pub(super) fn led(
     let Some(lookups) = lookups else { return Ok(found) };
     for (column, cell) in columns.iter().zip(cells) {
         let Some(scalar) = cell else { continue };
-        if column.defines {
-            continue;
-        }
         let Decoded::Key(id) = stored.stored_key(column.ty, scalar)? else { continue };
-        if let Answer::Key(key) = lookups.answer(column.lookup, &id) {
+        let answer = if column.defines {
+            lookups.known(column.lookup, &id)
+        } else {
+            lookups.answer(column.lookup, &id)
+        };
+        if let Answer::Key(key) = answer {
             found.push(Led { column: column.column, id: id.to_string(), key });
         }
     }

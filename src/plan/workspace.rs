@@ -166,6 +166,10 @@ impl Shape {
         if table.name.starts_with(SCRATCH_NAME) {
             return Err(Construct::UnknownTable(table.name.clone()));
         }
+        // What a row of another shard has in it is that shard's OID.
+        if let Some(column) = table.columns.iter().find(|c| c.type_name.starts_with("reg")) {
+            return Err(Construct::Function(column.type_name.clone()));
+        }
         let place = match map.placement(table) {
             Placement::Sharded { .. } => Place::Sharded(Vec::new()),
             Placement::Reference => Place::Reference,
@@ -254,7 +258,7 @@ fn refuse_functions(analysis: &Analysis, map: &ShardMap) -> Result<(), Construct
     for call in &analysis.calls {
         let same = match call.kind {
             CallKind::Pure | CallKind::Stable | CallKind::Time => true,
-            CallKind::Volatile => !is_system_column(&call.name),
+            CallKind::Volatile => !is_servers_own(&call.name),
             CallKind::User(_) => map.function(&call.name) == Some(FunctionRule::Pure),
             CallKind::Sequence
             | CallKind::AdvisoryLock { .. }
@@ -269,9 +273,11 @@ fn refuse_functions(analysis: &Analysis, map: &ShardMap) -> Result<(), Construct
     Ok(())
 }
 
-/// Columns that every table has (manual, "System Columns"): a scratch table's are its own.
-fn is_system_column(name: &str) -> bool {
-    matches!(name, "ctid" | "xmin" | "xmax" | "cmin" | "cmax" | "tableoid")
+/// Columns that every table has (manual, "System Columns"): a scratch table's are its own. Casts to OIDs that
+/// are written as names (manual, "Object Identifier Types"): the host has others than the rows' shards.
+fn is_servers_own(name: &str) -> bool {
+    name.starts_with("reg")
+        || matches!(name, "ctid" | "xmin" | "xmax" | "cmin" | "cmax" | "tableoid")
 }
 
 /// The values that one execution is planned with.

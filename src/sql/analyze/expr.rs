@@ -309,7 +309,8 @@ impl<'t> Lowering<'t, '_> {
             _ => return,
         };
         if name.starts_with("reg") {
-            let kind = CallKind::Stable;
+            // An OID, written as a name: each server has its own.
+            let kind = CallKind::Volatile;
             self.arena.calls.push(Call {
                 name,
                 kind,
