@@ -133,6 +133,8 @@ fn built_in_kind(name: &str, facts: Builtin) -> CallKind {
         | "clock_timestamp"
         | "timeofday"
         | "age" => CallKind::Time,
+        // An OID, found by a name: each server has its own.
+        _ if name.starts_with("to_reg") => CallKind::Volatile,
         // Whoever has a lock to give back has the connection that holds it.
         _ if name.starts_with("pg_advisory_unlock") => CallKind::AdvisoryLock { session: false },
         _ if name.starts_with("pg_advisory_xact_") || name.starts_with("pg_try_advisory_xact_") => {
