@@ -277,6 +277,7 @@ fn refuse_functions(analysis: &Analysis, map: &ShardMap) -> Result<(), Construct
 /// are written as names (manual, "Object Identifier Types"): the host has others than the rows' shards.
 fn is_servers_own(name: &str) -> bool {
     name.starts_with("reg")
+        || name.starts_with("to_reg")
         || matches!(name, "ctid" | "xmin" | "xmax" | "cmin" | "cmax" | "tableoid")
 }
 
