@@ -386,7 +386,14 @@ pub(crate) async fn through(
             if expected == got {
                 return Verdict::Agree("through the proxy");
             }
-            let rows = format!("expected: {}\n  got: {}", shown(&expected), shown(&got));
+            let (missing, added) = (without(&expected, &got), without(&got, &expected));
+            let rows = format!(
+                "{} rows expected, {} got; missing: {}; added: {}",
+                expected.len(),
+                got.len(),
+                shown(&missing),
+                shown(&added)
+            );
             Verdict::Fail("another answer through the proxy", explain(rows))
         }
     }
@@ -453,6 +460,20 @@ fn difference(shard: usize, expected: &[Stored], got: &[Stored]) -> String {
     let more: Vec<String> =
         got.iter().filter(|r| !expected.contains(r)).take(5).map(world::describe).collect();
     format!("on shard {shard}: missing {missing:?}, too many {more:?}")
+}
+
+/// The rows of the first that are not in the second, as often as they are not.
+fn without(rows: &[Row], others: &[Row]) -> Vec<Row> {
+    let mut others = others.to_vec();
+    let mut left = rows.to_vec();
+    left.retain(|row| match others.iter().position(|other| other == row) {
+        Some(at) => {
+            others.swap_remove(at);
+            false
+        }
+        None => true,
+    });
+    left
 }
 
 fn shown(rows: &[Row]) -> String {

@@ -98,8 +98,9 @@ pub(crate) fn generate(choices: &mut Choices) -> Generated {
     };
     let sql = generator.statement();
     let sql = generator.disguise(sql);
-    // A part that writes may have been given up again.
-    let there = ["INSERT", "UPDATE", "DELETE", "MERGE"].iter().any(|word| sql.contains(word));
+    // A part that writes may have been given up again; a disguise may have changed the case.
+    let upper = sql.to_ascii_uppercase();
+    let there = ["INSERT", "UPDATE", "DELETE", "MERGE"].iter().any(|word| upper.contains(word));
     let (params, writes) = (generator.params, generator.writes && there);
     Generated { sql, params, writes }
 }
