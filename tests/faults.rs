@@ -691,3 +691,32 @@ async fn a_driver_finds_the_same_errors_as_with_postgresql() {
     assert_eq!(error.constraint(), Some("tenants_pkey"));
     assert_eq!(error.table(), Some("tenants"));
 }
+
+#[tokio::test]
+async fn a_ping_is_answered_for_as_long_as_its_shard_is_up() {
+    let mut shards = Shards::clusters(1);
+    let config = "[health]\ninterval = \"100ms\"\n";
+    let map = shards.map("");
+    let proxy = Proxy::start_with(&shards, &map, config).await;
+    let off = format!("{config}[pool]\nlocal_answers = false\n");
+    let without = Proxy::start_with(&shards, &map, &off).await;
+    let (client, other) = (proxy.connect().await, without.connect().await);
+    let route = async |client: &tokio_postgres::Client| {
+        client.batch_execute("SELECT 1").await.unwrap();
+        let shown = client.simple_query("SHOW pgmeridian.last_route").await.unwrap();
+        let row = shown.iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        row.unwrap()
+    };
+    assert_eq!(route(&client).await, "answered by the proxy");
+    assert_eq!(route(&other).await, "one shard: usa-east (map version 1)");
+    shards.cluster("usa-east").stop();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while client.batch_execute("SELECT 1").await.is_ok() {
+        assert!(Instant::now() < deadline, "still answered");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    shards.cluster("usa-east").start_again().unwrap();
+}

@@ -129,6 +129,8 @@ pub const LATENCY_BOUNDS_US: [u64; 14] = [
 pub struct ShardBook {
     name: Box<str>,
     gate: AtomicU8,
+    /// It answered when it was last asked for its health, and no connection to it has failed since.
+    up: AtomicBool,
     /// The gate has changed, or a connection was closed behind it.
     changed: Notify,
     /// Requests that were answered: statements, and what the proxy says for itself (settings, BEGIN).
@@ -153,6 +155,7 @@ impl ShardBook {
         Self {
             name: name.into(),
             gate: AtomicU8::new(0),
+            up: AtomicBool::new(false),
             changed: Notify::new(),
             statements: AtomicU64::new(0),
             transactions: AtomicU64::new(0),
@@ -175,6 +178,18 @@ impl ShardBook {
     pub fn gate(&self) -> Gate {
         let gate = usize::from(self.gate.load(Ordering::Relaxed));
         Gate::ALL.get(gate).copied().unwrap_or(Gate::Open)
+    }
+
+    /// It is open to everybody, answered when it was last asked for its health, and no connection to it
+    /// has failed since.
+    #[inline]
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed) && self.gate() == Gate::Open
+    }
+
+    /// It was asked for its health and has answered, or something has failed.
+    pub fn note_health(&self, well: bool) {
+        self.up.store(well, Ordering::Relaxed);
     }
 
     /// Moves the gate.
@@ -376,6 +391,10 @@ impl Entry {
 
     pub(super) fn failed(&self) {
         self.book.shard.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn lost(&self) {
+        self.book.shard.note_health(false);
     }
 
     pub(super) fn sent(&self, bytes: usize) {

@@ -106,6 +106,13 @@ impl Connection {
         }
     }
 
+    /// The shard has broken it off.
+    pub fn note_lost(&self) {
+        if let Some(entry) = &self.entry {
+            entry.lost();
+        }
+    }
+
     /// The backend's process number.
     pub fn pid(&self) -> i32 {
         self.pid

@@ -360,6 +360,11 @@ impl Pool {
         &self.shard
     }
 
+    /// The shard is known to be up.
+    pub fn is_up(&self) -> bool {
+        self.book.is_up()
+    }
+
     /// A connection, logged in and idle. Does not yield when one is free.
     ///
     /// # Errors
@@ -599,6 +604,7 @@ impl managed::Manager for Manager {
                 add(&METRICS.backend_connect_errors, 1);
                 tracing::warn!(shard = %self.shard, server = %self.target, %error, "could not connect");
                 if is_down(error) {
+                    self.book.note_health(false);
                     attempt.failed(Instant::now());
                 } else {
                     // It answers; that it doesn't want this login is no reason to keep others away.
@@ -624,6 +630,7 @@ impl managed::Manager for Manager {
         } else if connection.unused_for(now) >= self.settings.idle_timeout {
             "unused for too long"
         } else if !connection.is_alive() {
+            self.book.note_health(false);
             "not alive"
         } else {
             return Ok(());

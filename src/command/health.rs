@@ -111,7 +111,9 @@ impl Health {
         let before: HashMap<String, String> = self.found().into_iter().collect();
         let mut found = Vec::new();
         for (shard, asked) in world.map.shards().iter().zip(asked) {
-            let finding = match asked.await {
+            let asked = asked.await;
+            self.shared.books.shard(&shard.name).note_health(matches!(asked, Ok(Ok(()))));
+            let finding = match asked {
                 Ok(Ok(())) => {
                     failures.remove(&shard.name);
                     "ok".to_owned()

@@ -174,6 +174,8 @@ pub struct Pool {
     pub idle_timeout: Duration,
     /// A connection of this age is closed when it is free.
     pub lifetime: Duration,
+    /// `SELECT 1` and the like are answered without a shard while it is known to be up.
+    pub local_answers: bool,
 }
 
 /// When a connection goes back to its pool.
@@ -197,6 +199,7 @@ impl Default for Pool {
             wait_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(300),
             lifetime: Duration::from_secs(3600),
+            local_answers: true,
         }
     }
 }

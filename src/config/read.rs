@@ -275,6 +275,7 @@ impl Pool {
         section.positive_duration("wait_timeout", &mut self.wait_timeout);
         section.positive_duration("idle_timeout", &mut self.idle_timeout);
         section.positive_duration("lifetime", &mut self.lifetime);
+        section.boolean("local_answers", &mut self.local_answers);
         section.end();
     }
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use self::assemble::ParsedList;
+use super::foregone::Constant;
 use super::planner::Entry;
 use super::scatter::ScatterBind;
 use super::statements::Known;
@@ -45,6 +46,8 @@ pub(super) enum Portal {
     Missing(Vec<u8>),
     /// Over several shards, to be run by its Execute.
     Scatter,
+    /// Its answer is known without a shard.
+    Constant(Constant),
 }
 
 impl Portal {
@@ -164,6 +167,8 @@ pub(super) struct Unit {
     failed: bool,
     /// In a transaction block, as far as the messages were read.
     block: bool,
+    /// The message that is read is the last one before Sync.
+    last: bool,
     /// Executes so far.
     executions: u32,
     writes: bool,
@@ -176,14 +181,14 @@ pub(super) struct Unit {
     scatter: Option<ScatterBind>,
     /// To be said to all shards of the transaction; nothing for a shard comes before it.
     tell: Option<(Class, String)>,
-    unnamed_parsed: bool,
+    pub(super) unnamed_parsed: bool,
     /// The client's names of the statements that are described, in order.
     described: Vec<Vec<u8>>,
     pub(super) error: Option<SqlError>,
 }
 
 impl Unit {
-    fn inject(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn inject(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if let Some(Op::Inject(last)) = self.ops.last_mut() {
             write(last);
             return;

@@ -156,6 +156,8 @@ pub(super) struct LastRoute {
     map_version: u64,
     /// How the statement that runs was counted.
     counted: Option<RouteKind>,
+    /// It was answered without a shard.
+    local: bool,
 }
 
 impl LastRoute {
@@ -170,6 +172,7 @@ impl LastRoute {
         observe::routed(kind);
         self.counted = Some(kind);
         self.route = Some(plan.route.clone());
+        self.local = false;
         self.map_version = world.map.version();
     }
 
@@ -195,10 +198,19 @@ impl LastRoute {
 
     pub(super) fn note_one(&mut self, shard: ShardId, world: &World) {
         self.route = Some(Route::One(shard));
+        self.local = false;
         self.map_version = world.map.version();
     }
 
+    /// The proxy has answered without asking a shard.
+    pub(super) fn note_local(&mut self) {
+        self.local = true;
+    }
+
     fn text(&self, world: &World, transaction: &Transaction) -> String {
+        if self.local {
+            return "answered by the proxy".to_owned();
+        }
         let Some(route) = &self.route else { return "none yet".to_owned() };
         let name = |shard: ShardId| {
             world.map.shards().get(usize::from(shard.0)).map_or("?", |shard| shard.name.as_str())

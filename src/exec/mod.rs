@@ -17,6 +17,7 @@ mod effects;
 mod enlist;
 mod everywhere;
 mod extended;
+mod foregone;
 mod function_call;
 mod io;
 mod lend;

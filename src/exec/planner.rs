@@ -10,6 +10,7 @@ use std::sync::Arc;
 use quick_cache::Equivalent;
 use quick_cache::unsync::Cache;
 
+use super::foregone;
 use super::pins::{self, Pins};
 use crate::error::{SqlError, SqlState};
 use crate::mapstore::{World, is_private};
@@ -40,6 +41,8 @@ pub struct Entry {
     pub reads_sequence_state: bool,
     /// What it leaves on its connection, if it leaves anything.
     pub leaves: Pins,
+    /// `SELECT` and one integer.
+    pub constant: bool,
 }
 
 /// One statement of a query string, with its plan.
@@ -342,7 +345,8 @@ fn analyse(
         .split(|c| !c.is_ascii_alphanumeric() && *c != b'_')
         .any(|word| word.eq_ignore_ascii_case(b"currval") || word.eq_ignore_ascii_case(b"lastval"));
     let leaves = pins::left_by(statement.as_ref(), &class, text);
-    Entry { class, template, unknown_table, reads_sequence_state, leaves }
+    let constant = foregone::is_constant(shape);
+    Entry { class, template, unknown_table, reads_sequence_state, leaves, constant }
 }
 
 fn names_unknown_table(statement: &Statement) -> bool {

@@ -152,7 +152,11 @@ impl Executor {
     }
 
     fn lost_shard(&self, at: usize, why: &str) -> SqlError {
-        let name = self.held.get(at).map_or("", |held| self.world.map.shard_name(held.shard));
+        let held = self.held.get(at);
+        let name = held.map_or("", |held| self.world.map.shard_name(held.shard));
+        if let Some(held) = held {
+            held.lease.note_lost();
+        }
         SqlError::new(
             SqlState::CONNECTION_FAILURE,
             format!("shard \"{name}\" was lost while it worked"),

@@ -244,6 +244,12 @@ impl Executor {
             self.close_told();
             return Ok(());
         }
+        if let Some(report) = self.settle_foregone(class) {
+            self.complete("SET");
+            self.io.outbox.extend_from_slice(&report);
+            self.ready();
+            return Ok(());
+        }
         if self.defer_setting(class, &text) {
             self.complete(if matches!(class, Class::Reset(_)) { "RESET" } else { "SET" });
             self.ready();
@@ -258,6 +264,9 @@ impl Executor {
             return Box::pin(self.scatter_query(plan, &text)).await;
         }
         let shard = self.one_shard(plan)?;
+        if planned.entry.constant && self.answer_constant(planned, query, shard) {
+            return Ok(());
+        }
         self.last_route.note(plan, &self.world);
         self.leaving = planned.entry.leaves;
         let at = self.acquire(shard).await?;

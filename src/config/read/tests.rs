@@ -50,6 +50,7 @@ reserve = 0
 wait_timeout = "300ms"
 idle_timeout = "1h"
 lifetime = "1d"
+local_answers = false
 [limits]
 statement_bytes_max = "1MiB"
 merge_memory_max = "2MiB"

@@ -20,6 +20,7 @@ use crate::lookup::{Id, View};
 use crate::plan::{Plan, Route};
 use crate::session::responses::StepKind;
 use crate::sql::class::Class;
+use crate::wire::frame::Frame;
 use crate::wire::frontend::{BindView, ExecuteView, ParseView, Target, tag};
 use crate::wire::{self, ProtocolError};
 
@@ -54,7 +55,8 @@ impl Executor {
             wire::frame::next(bytes.get(at..).unwrap_or_default(), wire::frame::STATEMENT_BYTES_MAX)
         {
             let raw = at..at + frame.raw.len();
-            match self.resolve(frame.tag, frame.body, raw.clone(), unit, refreshed) {
+            let rest = bytes.get(raw.end..).unwrap_or_default();
+            match self.resolve(&frame, raw.clone(), rest, unit, refreshed) {
                 Ok(()) => at = raw.end,
                 Err(Obstacle::UnknownTable) => {
                     refreshed = true;
@@ -85,12 +87,13 @@ impl Executor {
 
     fn resolve(
         &mut self,
-        tag: u8,
-        body: &[u8],
+        frame: &Frame<'_>,
         raw: Range<usize>,
+        rest: &[u8],
         unit: &mut Unit,
         refreshed: bool,
     ) -> Result<(), Obstacle> {
+        let (tag, body) = (frame.tag, frame.body);
         let done =
             unit.tell.is_some() || unit.scatter.as_ref().is_some_and(ScatterBind::is_executed);
         if done && !matches!(tag, tag::SYNC | tag::FLUSH | tag::CLOSE) {
@@ -98,12 +101,15 @@ impl Executor {
         }
         match tag {
             tag::PARSE => self.resolve_parse(&ParseView::parse(body)?, raw, unit, refreshed),
-            tag::BIND => self.resolve_bind(&BindView::parse(body)?, raw, unit),
+            tag::BIND => self.resolve_bind(&BindView::parse(body)?, raw, rest, unit),
             tag::DESCRIBE => match Target::describe(body)? {
                 Target::Statement(name) => self.describe_statement(name, unit),
                 Target::Portal(name) => self.describe_portal(name, raw, unit),
             },
-            tag::EXECUTE => self.resolve_execute(&ExecuteView::parse(body)?, raw, unit),
+            tag::EXECUTE => {
+                unit.last = rest.first() == Some(&tag::SYNC);
+                self.resolve_execute(&ExecuteView::parse(body)?, raw, unit)
+            }
             tag::CLOSE => {
                 match Target::close(body)? {
                     Target::Statement(name) => {
@@ -184,6 +190,7 @@ impl Executor {
         &mut self,
         view: &BindView<'_>,
         raw: Range<usize>,
+        rest: &[u8],
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
         let entry = Arc::clone(&self.statement(view.statement)?.readied.entry);
@@ -193,6 +200,7 @@ impl Executor {
         }
         let copies = matches!(class, Class::Copy { from: true, client: true, .. });
         self.refuse_session_state(&entry)?;
+        self.refuse_taken(view.portal)?;
         let statement = self.statement(view.statement)?;
         if let Class::Execute(execution) = &entry.class {
             return self.bind_execute(execution, view, raw, unit);
@@ -208,6 +216,14 @@ impl Executor {
             self.refuse_other_reading(after)?;
         }
         let plan = self.plan_bind(view)?;
+        if entry.constant
+            && !plan.answer.is_gathered()
+            && is_fetched_at_once(rest)
+            && let Some(portal) = self.bind_constant(view, &plan, unit)
+        {
+            self.portals.insert(view.portal.to_vec(), portal);
+            return Ok(());
+        }
         self.last_route.note(&plan, &self.world);
         if plan.answer.is_gathered() {
             return self.bind_scatter(view, raw, unit, plan);
@@ -217,6 +233,17 @@ impl Executor {
         unit.ops.push(Op::Bind { raw, which });
         self.portals.insert(view.portal.to_vec(), Portal::Shard { copies, shard: unit.shard });
         Ok(())
+    }
+
+    /// A portal of ours that is open keeps its name; of those on shards the shard knows.
+    fn refuse_taken(&self, portal: &[u8]) -> Result<(), SqlError> {
+        if portal.is_empty()
+            || matches!(self.portals.get(portal), None | Some(Portal::Shard { .. }))
+        {
+            return Ok(());
+        }
+        let name = String::from_utf8_lossy(portal);
+        Err(SqlError::new(SqlState("42P03"), format!("cursor \"{name}\" already exists")))
     }
 
     /// A statement that is bound goes where its plan says; the unit goes there with it.
@@ -419,6 +446,10 @@ impl Executor {
                 unit.inject(wire::backend::no_data);
                 Ok(())
             }
+            Some(Portal::Constant(constant)) => {
+                unit.inject(|out| constant.describe(out));
+                Ok(())
+            }
             Some(Portal::Scatter) => match unit.scatter.as_mut() {
                 Some(scatter) => {
                     scatter.describe();
@@ -477,6 +508,10 @@ impl Executor {
                 None => Err(not_alone().into()),
             },
             Some(Portal::Missing(name)) => Err(no_statement(name).into()),
+            Some(Portal::Constant(constant)) => {
+                unit.inject(|out| constant.execute(view.max_rows, out));
+                Ok(())
+            }
             Some(Portal::Local { entry, text }) => {
                 let (entry, text) = (Arc::clone(entry), text.clone());
                 self.execute_local(&entry.class, &text, unit)
@@ -514,6 +549,17 @@ impl Executor {
         }
         refuse_unsafe_encoding(class)?;
         self.refuse_block(class)?;
+        if !busy
+            && unit.last
+            && !unit.needs_shard()
+            && let Some(report) = self.settle_foregone(class)
+        {
+            unit.inject(|out| {
+                wire::backend::command_complete(out, "SET");
+                out.extend_from_slice(&report);
+            });
+            return Ok(());
+        }
         let concerns_all = is_control(class) || is_for_all(class);
         if concerns_all && (busy || unit.shard.is_some()) && self.goes_elsewhere(unit) {
             return Err(not_alone_in_transaction().into());
@@ -640,6 +686,18 @@ fn no_portal(name: &[u8]) -> SqlError {
         SqlState::INVALID_CURSOR_NAME,
         format!("portal \"{}\" does not exist", String::from_utf8_lossy(name)),
     )
+}
+
+/// Behind a Bind there is nothing but what fetches its rows, and Sync.
+fn is_fetched_at_once(mut rest: &[u8]) -> bool {
+    while let Ok(Some(frame)) = wire::frame::next(rest, wire::frame::STATEMENT_BYTES_MAX) {
+        rest = rest.get(frame.raw.len()..).unwrap_or_default();
+        match frame.tag {
+            tag::DESCRIBE | tag::EXECUTE | tag::CLOSE => {}
+            other => return other == tag::SYNC,
+        }
+    }
+    false
 }
 
 /// The column that a local statement answers with.
