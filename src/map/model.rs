@@ -236,6 +236,11 @@ pub struct Everywhere {
     pub table: String,
     /// Which rows, in SQL.
     pub predicate: String,
+    /// The column and the constant's text, where the predicate is `column = constant`: then the planner
+    /// can tell which statements are about these rows.
+    pub equals: Option<(String, String)>,
+    /// The text of the key that these rows have, if the map says so.
+    pub key: Option<String>,
 }
 
 /// What a user-defined function may do.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::copies::{self, Copies};
 use super::facts::Facts;
 use super::insert::{self, InsertPlan};
 use super::refusal::{Construct, Refusal};
@@ -52,6 +53,10 @@ pub(super) struct Occurrence {
     pub(super) restrict: Restrict,
     /// Ids that lead to the key.
     pub(super) vias: Vec<Via>,
+    /// Occurrences whose rows have the key of this one's, because they have the same id.
+    pub(super) same: Vec<usize>,
+    /// Rules about rows of the table that every shard has.
+    pub(super) copies: SmallVec<[Copies; 1]>,
     /// What is done with it.
     pub(super) role: Role,
     /// Where a predicate can be added.
@@ -200,6 +205,9 @@ impl Query {
             let command = targets.iter().find(|(target, _)| *target == id).map(|(_, c)| *c);
             query.add_source(analysis, map, facts.as_ref(), id, source, command);
         }
+        if let Some(facts) = &facts {
+            via::note_same(map, facts, &mut query.occurrences);
+        }
         query.add_materialized(analysis, map);
         for block in &analysis.blocks {
             query.add_assignments(analysis, map, block);
@@ -295,6 +303,8 @@ impl Query {
                         types: types_of(map, key),
                         restrict: Restrict::Any,
                         vias: found,
+                        same: Vec::new(),
+                        copies: copies::of_occurrence(map, facts, id, table, key),
                         role: command.map_or(Role::Read, Role::Write),
                         site: site(analysis, id, source, command),
                     });
@@ -327,6 +337,8 @@ impl Query {
                     types,
                     restrict,
                     vias: via::of_occurrence(map, facts, id, table, key),
+                    same: Vec::new(),
+                    copies: copies::of_occurrence(map, facts, id, table, key),
                     role: command.map_or(Role::Read, Role::Write),
                     site: site(analysis, id, source, command),
                 });

@@ -36,6 +36,7 @@ pub(super) fn plan<'p>(
     for shard in 0..ground.map.shards().len() as u16 {
         let own = Resolved {
             shard: Some((ShardId(shard), Origin::Session)),
+            on_each: true,
             lookups: scope.lookups,
             ..Resolved::default()
         };

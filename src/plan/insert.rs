@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::compile::{Occurrence, column_name, types_of};
 use super::constant::Constants;
+use super::copies::{self, Copies};
 use super::facts::Facts;
 use super::refusal::Refusal;
 use super::restrict::{Region, Restrict};
@@ -20,11 +21,14 @@ use super::{Ground, query};
 use crate::catalog::Table;
 use crate::datum::{Decoded, KeyType, KeyValue};
 use crate::error::SqlError;
-use crate::map::{KeyId, Placement, ShardMap, ShardSet};
+use crate::map::{KeyId, Placement, ShardId, ShardMap, ShardSet};
 use crate::sql::ir::{
     Analysis, Block, BlockId, BlockKind, ColumnRef, Expr, InsertRows, MergeAction, OnConflict,
     Scalar, SourceKind,
 };
+
+/// The column that holds the number of a row's shard.
+const SHARD_NUMBER: &str = "shard_id";
 
 /// Rows for a sharded table.
 #[derive(Clone, Debug)]
@@ -36,9 +40,15 @@ pub(super) struct InsertPlan {
     /// The key's columns.
     columns: SmallVec<[u16; 2]>,
     types: SmallVec<[KeyType; 2]>,
-    /// The columns with ids that lead to the key. A table without key columns is placed by the first.
+    /// The columns with ids that lead to the key.
     ids: SmallVec<[IdColumn; 2]>,
     rows: Rows,
+    /// Rules about rows that every shard has.
+    copies: SmallVec<[Copies; 1]>,
+    /// The table has a column for the shard's number, and the INSERT leaves it out.
+    numbers: bool,
+    /// The column whose id places the rows, where there is no key's.
+    placed_by: Option<u16>,
     /// ON CONFLICT DO UPDATE: a row that is there already is changed, whatever its key.
     updates: bool,
 }
@@ -60,6 +70,7 @@ type Cells = SmallVec<[Cell; 2]>;
 struct Row {
     cells: Cells,
     ids: IdCells,
+    copies: IdCells,
     /// Where a value can be added.
     end: u32,
 }
@@ -92,17 +103,19 @@ pub(super) fn compile(
     else {
         return Vec::new();
     };
-    let (key, columns, ids) = match map.placement(table) {
-        Placement::Sharded { key, columns } => (key, columns, via::id_columns(map, table, key)),
+    let (key, columns, placed_by) = match map.placement(table) {
+        Placement::Sharded { key, columns } => (key, columns, None),
         Placement::Lookup { name, column } => match via::home(map, name) {
-            Some(key) => {
-                let mut ids = via::id_columns(map, table, key);
-                ids.retain(|id| id.column == column);
-                (key, SmallVec::new(), ids)
-            }
+            Some(key) => (key, SmallVec::new(), Some(column)),
             None => return Vec::new(),
         },
         _ => return Vec::new(),
+    };
+    let ids = via::id_columns(map, table, key);
+    let copies = copies::of_table(map, table, key);
+    let numbers = match &block.kind {
+        BlockKind::Insert(insert) => is_numbered(table, &columns, &insert.columns),
+        _ => false,
     };
     let types = types_of(map, key);
     let updates = matches!(
@@ -115,6 +128,9 @@ pub(super) fn compile(
         columns: columns.clone(),
         types: types.clone(),
         ids: ids.clone(),
+        copies: copies.clone(),
+        numbers,
+        placed_by,
         rows,
         updates,
     };
@@ -131,6 +147,7 @@ pub(super) fn compile(
                         .map(|(row, end)| Row {
                             cells: cells(row, &at),
                             ids: via::cells(row, &insert.columns, &ids),
+                            copies: copies::cells(row, &insert.columns, &copies),
                             end: *end,
                         })
                         .collect(),
@@ -159,6 +176,16 @@ pub(super) fn compile(
             .collect(),
         _ => Vec::new(),
     }
+}
+
+/// The table's column `shard_id` holds the number of a row's shard, and an INSERT does not list it: it is
+/// filled in together with the key.
+fn is_numbered(table: &Table, key: &[u16], listed: &[u16]) -> bool {
+    let at = table.columns.iter().position(|column| column.name == SHARD_NUMBER);
+    let Some(at) = at.and_then(|at| u16::try_from(at).ok()) else { return false };
+    let column = table.columns.get(usize::from(at));
+    let integer = column.and_then(|column| KeyType::from_oid(column.type_oid));
+    integer.is_some_and(KeyType::is_integer) && !key.contains(&at) && !listed.contains(&at)
 }
 
 fn cells(row: &[Expr], at: &[Option<usize>]) -> Cells {
@@ -214,7 +241,7 @@ fn merge_row(
             None | Some(Expr::Scalar(_) | Expr::Default | Expr::Other | Expr::Excluded(_))
         )
     }) {
-        let row = Row { cells: cells(values, at), ids, end: 0 };
+        let row = Row { cells: cells(values, at), ids, copies: IdCells::new(), end: 0 };
         return Rows::Values { rows: vec![row], columns_end: None };
     }
     let context = facts.context_of_block(merge);
@@ -269,20 +296,47 @@ impl InsertPlan {
                 let mut shards = ShardSet::new();
                 let mut fills = false;
                 for row in rows {
+                    if let Some(shard) = self.copied(ground, row, stored, scope)? {
+                        shards.insert(shard);
+                        continue;
+                    }
                     let (key, filled) = self.row_key(ground, row, *columns_end, stored, scope)?;
+                    self.check_scope(ground.map, scope, &key)?;
+                    let shard = self.place(ground, &key)?;
+                    shards.insert(shard);
                     if let Some(text) = filled {
-                        edits.insert(row.end, format!(", {text}"));
+                        let number = ground.map.shard(shard).filter(|_| self.numbers);
+                        let number = number.map(|shard| format!(", {}", shard.id));
+                        edits.insert(row.end, format!(", {text}{}", number.unwrap_or_default()));
                         fills = true;
                     }
-                    self.check_scope(ground.map, scope, &key)?;
-                    shards.insert(self.place(ground, &key)?);
                 }
                 if let (true, Some(end)) = (fills, columns_end) {
                     let column = self.column(0).replace('"', "\"\"");
-                    edits.insert(*end, format!(", \"{column}\""));
+                    let number =
+                        if self.numbers { format!(", {SHARD_NUMBER}") } else { String::new() };
+                    edits.insert(*end, format!(", \"{column}\"{number}"));
                 }
                 Ok(shards)
             }
+        }
+    }
+
+    /// A row that every shard has: it is inserted on all of them, or not at all.
+    fn copied(
+        &self,
+        ground: &Ground<'_>,
+        row: &Row,
+        stored: &Constants<'_>,
+        scope: &Resolved<'_>,
+    ) -> Result<Option<ShardId>, SqlError> {
+        if self.copies.is_empty() || ground.solo.is_some() {
+            return Ok(None);
+        }
+        match (copies::inserted(&self.copies, &row.copies, stored)?, scope.shard) {
+            (None, _) => Ok(None),
+            (Some(_), Some((shard, _))) if scope.on_each => Ok(Some(shard)),
+            (Some(rule), _) => Err(rule.refusal(&self.table)),
         }
     }
 
@@ -351,7 +405,7 @@ impl InsertPlan {
             }
         }
         if self.columns.is_empty() {
-            match led.first() {
+            match led.iter().find(|led| Some(led.column) == self.placed_by) {
                 Some(led) => key.push(led.key.clone()),
                 None if ground.solo.is_some() => {}
                 None => {
@@ -435,7 +489,7 @@ impl InsertPlan {
 
     fn column(&self, part: usize) -> String {
         let own = self.columns.get(part).copied();
-        let column = own.or_else(|| self.ids.first().map(|id| id.column));
+        let column = own.or(self.placed_by);
         column.map_or_else(String::new, |c| column_name(&self.table, c))
     }
 

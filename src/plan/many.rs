@@ -200,7 +200,7 @@ fn colocated(
                 .iter()
                 .zip(&drives.columns)
                 .all(|(&a, &b)| facts.equal(context, column(other, a), column(drives, b)));
-        if !equal {
+        if !(equal || other.same.contains(&driver)) {
             let names = (drives.table.name.clone(), other.table.name.clone());
             return Err(Construct::NotColocated(names.0, names.1));
         }

@@ -15,6 +15,7 @@
 //! | `combine` | what the shards can do for those beforehand |
 //! | `insert` | where new rows go |
 //! | `everywhere` | what runs on every shard because the session says so |
+//! | `copies` | rows that every shard has |
 //! | `utility` | what isn't a query, or could not be read |
 //! | `scope` | hint and session |
 //! | `via` | ids that lead to keys |
@@ -27,6 +28,7 @@
 mod combine;
 mod compile;
 mod constant;
+mod copies;
 mod everywhere;
 mod explain;
 mod facts;
@@ -433,7 +435,8 @@ impl Fast {
             || !query.assignments.is_empty()
             || !query.id_assignments.is_empty()
             || query.reference_written.is_some()
-            || query.view_written.is_some();
+            || query.view_written.is_some()
+            || query.writes && query.occurrences.iter().any(|o| !o.copies.is_empty());
         if !alike || calls || more || ground.solo.is_some() {
             return None;
         }

@@ -5,6 +5,7 @@
 
 use super::compile::{Occurrence, Query, Role};
 use super::constant::Constants;
+use super::copies;
 use super::refusal::{Construct, Refusal};
 use super::restrict::Region;
 use super::scope::{Resolved, ScopeKey, key_name, key_text, shard_text};
@@ -27,6 +28,8 @@ struct Claim<'q> {
     shards: ShardSet,
     /// It comes from a sharded table's key.
     sharded: bool,
+    /// It is about rows that every shard has.
+    copies: bool,
 }
 
 /// Plans one execution.
@@ -48,11 +51,13 @@ pub(super) fn plan<'p>(
     let constants = Constants::new(inputs);
     let regions = regions(query, ground.map, &constants, scope)?;
     add_filters(query, ground.map, inputs, scope, &regions, &mut edits)?;
-    let mut claims = occurrence_claims(query, ground, &regions)?;
+    let mut claims = occurrence_claims(query, ground, &constants, scope, &regions)?;
     let stored = Constants::stored(inputs);
     for insert in &query.inserts {
         let shards = insert.shards(ground, &stored, scope, &regions, &mut edits)?;
-        claims.push(Claim { table: &insert.table.name, shards, sharded: true });
+        let shards_known =
+            Claim { table: &insert.table.name, shards, sharded: true, copies: false };
+        claims.push(shards_known);
     }
     check_assignments(query, &stored, &regions)?;
     check_id_assignments(query, ground, &stored, scope, &regions)?;
@@ -155,7 +160,7 @@ pub(super) fn regions<'a>(
     constants: &Constants<'a>,
     scope: &Resolved<'a>,
 ) -> Result<Vec<Region<'a>>, SqlError> {
-    query
+    let found: Result<Vec<Region<'a>>, SqlError> = query
         .occurrences
         .iter()
         .map(|occurrence| {
@@ -176,7 +181,12 @@ pub(super) fn regions<'a>(
             }
             Ok(both)
         })
-        .collect()
+        .collect();
+    let mut found = found?;
+    if query.occurrences.iter().any(|occurrence| !occurrence.same.is_empty()) {
+        via::spread(&query.occurrences, &mut found);
+    }
+    Ok(found)
 }
 
 /// 22023: the statement has another key than the scope.
@@ -249,18 +259,49 @@ fn add_filters(
 fn occurrence_claims<'q>(
     query: &'q Query,
     ground: &Ground<'_>,
+    constants: &Constants<'_>,
+    scope: &Resolved<'_>,
     regions: &[Region<'_>],
 ) -> Result<Vec<Claim<'q>>, SqlError> {
     let mut claims = Vec::with_capacity(query.occurrences.len() + query.fixed.len());
     for (occurrence, region) in query.occurrences.iter().zip(regions) {
+        let table = &occurrence.table.name;
+        if about_copies(occurrence, ground, constants, scope, region)? {
+            let shards = ShardSet::default();
+            claims.push(Claim { table, shards, sharded: false, copies: true });
+            continue;
+        }
         let shards = region_shards(ground, occurrence.key, &occurrence.table, region)?;
-        claims.push(Claim { table: &occurrence.table.name, shards, sharded: true });
+        claims.push(Claim { table, shards, sharded: true, copies: false });
     }
     for fixed in &query.fixed {
         let shard = ground.solo.unwrap_or(fixed.shard);
-        claims.push(Claim { table: &fixed.table, shards: ShardSet::of(shard), sharded: false });
+        let shards = ShardSet::of(shard);
+        claims.push(Claim { table: &fixed.table, shards, sharded: false, copies: false });
     }
     Ok(claims)
+}
+
+/// Whether an occurrence is about rows that every shard has, so that each will do; a write must leave them
+/// alone or be for all shards.
+fn about_copies(
+    occurrence: &Occurrence,
+    ground: &Ground<'_>,
+    constants: &Constants<'_>,
+    scope: &Resolved<'_>,
+    region: &Region<'_>,
+) -> Result<bool, SqlError> {
+    if occurrence.copies.is_empty() || ground.solo.is_some() || region.is_empty() {
+        return Ok(false);
+    }
+    let alone = !region.is_named() && copies::are_all(&occurrence.copies, constants)?;
+    if occurrence.role == Role::Read || scope.on_each {
+        return Ok(alone);
+    }
+    match copies::touched(&occurrence.copies, constants, region)? {
+        Some(rule) => Err(rule.refusal(&occurrence.table)),
+        None => Ok(false),
+    }
 }
 
 /// The shards of a region of keys.
@@ -604,13 +645,17 @@ fn workspace<'p>(
     for claim in claims {
         all.union_with(&claim.shards);
     }
+    let home = ShardSet::of(ground.map.default_shard());
+    if all.is_empty() {
+        all = home.clone();
+    }
     let values = Values {
         query,
         map: ground.map,
         inputs,
         scope,
         regions,
-        shards: claims.iter().map(|claim| &claim.shards).collect(),
+        shards: claims.iter().map(|c| if c.copies { &home } else { &c.shards }).collect(),
     };
     let edits = Edits::new(&query.tokens, inputs.text, inputs.literals);
     shape

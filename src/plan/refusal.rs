@@ -366,6 +366,13 @@ pub(super) enum Refusal {
         /// What stands in the way of sending it to the default shard.
         names: String,
     },
+    /// A write that may change rows that every shard has (`[[everywhere]]`).
+    CopiesWritten {
+        /// The table.
+        table: String,
+        /// Which rows they are.
+        predicate: String,
+    },
     /// A text key that isn't ASCII under a client encoding other than UTF8.
     ClientEncoding,
 }
@@ -388,6 +395,7 @@ impl Refusal {
             | Self::Residency { .. }
             | Self::Lookup { .. }
             | Self::IdAssigned { .. }
+            | Self::CopiesWritten { .. }
             | Self::UnlistedTable { .. }
             | Self::UnusableTable { .. }
             | Self::UserFunction { .. }
@@ -446,6 +454,11 @@ impl Refusal {
             }
             Self::LookupMiss { table, column } => {
                 format!("no key is known for \"{column}\" of a row of table \"{table}\"")
+            }
+            Self::CopiesWritten { table, predicate } => {
+                format!(
+                    "a write to rows of table \"{table}\" that every shard has ({predicate}) is not supported"
+                )
             }
             Self::IdAssigned { table, column } => {
                 format!(
@@ -568,6 +581,9 @@ impl Refusal {
             Self::LookupMiss { .. } => {
                 Some("The row lives with the key that the id leads to, and no shard knows the id.".into())
             }
+            Self::CopiesWritten { .. } => {
+                Some("It would change them on one shard only.".into())
+            }
             Self::IdAssigned { .. } => {
                 Some("The new id's key would have to be the key of the rows that change.".into())
             }
@@ -657,6 +673,9 @@ impl Refusal {
             Self::Lookup { .. } => Some(SHARD.into()),
             Self::LookupMiss { .. } => {
                 Some("Insert the row that the id belongs to first, and write the id as a constant.".into())
+            }
+            Self::CopiesWritten { .. } => {
+                Some("SET pgmeridian.shard = '*' writes them on all shards, all or nothing. To leave them alone, restrict the statement to other rows, or say in [[everywhere]] which key they have (key = …).".into())
             }
             Self::IdAssigned { .. } => {
                 Some("Assign a constant, and restrict the statement to its key.".into())

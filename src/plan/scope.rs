@@ -60,6 +60,8 @@ pub(super) struct Resolved<'s> {
     pub(super) shard: Option<(ShardId, Origin)>,
     /// The session is for all shards.
     pub(super) everywhere: bool,
+    /// What is planned for one shard runs on all of them.
+    pub(super) on_each: bool,
     /// The keys: one for each sharding key that has a value.
     pub(super) keys: SmallVec<[ScopeKey<'s>; 1]>,
     /// What is known of ids that lead to keys.
@@ -114,7 +116,7 @@ impl<'s> Resolved<'s> {
             }
         }
         let everywhere = scope.everywhere && shard.is_none() && solo.is_none();
-        Ok(Self { shard, everywhere, keys, lookups: scope.lookups })
+        Ok(Self { shard, everywhere, on_each: false, keys, lookups: scope.lookups })
     }
 
     /// The value that rows of this key are restricted to.

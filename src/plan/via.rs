@@ -6,6 +6,7 @@
 
 use smallvec::SmallVec;
 
+use super::compile::Occurrence;
 use super::constant::Constants;
 use super::facts::Facts;
 use super::restrict::{Region, Restrict};
@@ -88,6 +89,74 @@ pub(super) fn of_occurrence(
         (restrict != Restrict::Any).then_some(Via { lookup: id.lookup, ty: id.ty, restrict })
     });
     restricted.collect()
+}
+
+/// Notes which occurrences have the same id as which: then they have the same key. Rows that every shard has
+/// are the exception: their id leads to no key. So the rows of their table follow the others (the copy is
+/// where those are), but not the other way round.
+pub(super) fn note_same(map: &ShardMap, facts: &Facts<'_>, occurrences: &mut [Occurrence]) {
+    if map.lookups().is_empty() || map.shards().len() == 1 || occurrences.len() < 2 {
+        return;
+    }
+    let ids: Vec<_> = occurrences.iter().map(|o| id_columns(map, &o.table, o.key)).collect();
+    let has_copies = |lookup: usize| {
+        let source = map.lookups().get(lookup).and_then(|rule| rule.source.as_ref());
+        let mut rules = map.everywhere_rows().iter();
+        rules.any(|rule| {
+            source.is_some_and(|source| source.table == format!("{}.{}", rule.schema, rule.table))
+        })
+    };
+    let mut same = vec![Vec::new(); occurrences.len()];
+    for (n, (own, own_ids)) in occurrences.iter().zip(&ids).enumerate() {
+        let context = facts.context_of(own.source);
+        for (m, (other, other_ids)) in occurrences.iter().zip(&ids).enumerate() {
+            let pairs = own_ids.iter().flat_map(|a| other_ids.iter().map(move |b| (a, b)));
+            let equal = pairs.filter(|(a, b)| a.lookup == b.lookup).any(|(a, b)| {
+                let follows = a.defines && !b.defines || !has_copies(a.lookup);
+                let column = |source, column| ColumnRef { source, column };
+                let (a, b) = (column(own.source, a.column), column(other.source, b.column));
+                follows && facts.equal(context, a, b)
+            });
+            if n != m
+                && own.key == other.key
+                && equal
+                && let Some(same) = same.get_mut(n)
+            {
+                same.push(m);
+            }
+        }
+    }
+    for (occurrence, same) in occurrences.iter_mut().zip(same) {
+        occurrence.same = same;
+    }
+}
+
+/// Narrows each region by those of the occurrences that it has its ids from.
+pub(super) fn spread(occurrences: &[Occurrence], regions: &mut [Region<'_>]) {
+    // A chain of n occurrences has settled after n rounds.
+    for _ in 0..occurrences.len() {
+        let mut changed = false;
+        for (n, occurrence) in occurrences.iter().enumerate() {
+            for other in &occurrence.same {
+                let (Some(own), Some(other)) = (regions.get(n), regions.get(*other)) else {
+                    continue;
+                };
+                if other.is_open() || own.is_named() || own.is_empty() {
+                    continue;
+                }
+                let both = own.clone().intersect(other.clone());
+                if both != *own
+                    && let Some(place) = regions.get_mut(n)
+                {
+                    *place = both;
+                    changed = true;
+                }
+            }
+        }
+        if !changed {
+            return;
+        }
+    }
 }
 
 /// The region that is left when the ids' keys are known. Every id is asked for, so that all that are

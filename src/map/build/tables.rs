@@ -163,14 +163,70 @@ pub(super) fn everywhere(r: &mut Reader<'_>, root: &mut Fields<'_>) -> Vec<Every
         let table = fields.require("table").and_then(|node| node.string(r));
         let table = table.and_then(|name| qualified(r, &name));
         let predicate = fields.require("predicate").and_then(|node| node.string(r));
+        let key = fields.take("key").and_then(|node| node.scalar(r));
         fields.finish(r);
         let (Some(table), Some(predicate)) = (table, predicate) else { continue };
         let Some((schema, name)) = table.value.split_once('.') else { continue };
+        let equals = equality(&predicate.value);
+        if equals.is_none() {
+            r.warn(&predicate.span, "the predicate is not of the form column = constant")
+                .hint("Which statements are about these rows can't be told then: reads of them go to all shards, and other writes to the table are refused.");
+        }
         rules.push(Everywhere {
             schema: schema.to_owned(),
             table: name.to_owned(),
             predicate: predicate.value,
+            equals,
+            key: key.map(|key| key.value),
         });
     }
     rules
+}
+
+/// The column and the constant of `column = constant`.
+fn equality(predicate: &str) -> Option<(String, String)> {
+    let (column, constant) = predicate.split_once('=')?;
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let column = column.trim();
+    let column = match column.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(quoted) if !quoted.contains('"') => quoted.to_owned(),
+        Some(_) => return None,
+        None => column.to_ascii_lowercase(),
+    };
+    let bare = column.chars().all(word) && !column.starts_with(|c: char| c.is_ascii_digit());
+    let constant = constant.trim();
+    // A cast of the constant to the column's own type says nothing new.
+    let constant = constant.split_once("::").map_or(constant, |(constant, _)| constant.trim_end());
+    let quoted = constant.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    let value = match quoted {
+        Some(text) if !text.contains(['\'', '\\']) => text,
+        None if constant.parse::<i64>().is_ok() => constant,
+        _ => return None,
+    };
+    (bare && !column.is_empty()).then(|| (column, value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_equality_is_understood() {
+        let known = |text: &str| equality(text).map(|(column, value)| format!("{column}|{value}"));
+        assert_eq!(known("id = 0").as_deref(), Some("id|0"));
+        assert_eq!(known(" BOT_ID='0-0'::uuid ").as_deref(), Some("bot_id|0-0"));
+        assert_eq!(known("\"id\" = -5").as_deref(), Some("id|-5"));
+        for other in [
+            "id > 0",
+            "id >= 0",
+            "id = 0 OR x = 1",
+            "lower(x) = 'a'",
+            "a = b",
+            "a = 'x' AND b = 'y'",
+            "a <> 1",
+            "x = 'it''s'",
+        ] {
+            assert_eq!(known(other), None, "{other}");
+        }
+    }
 }
