@@ -1,5 +1,7 @@
 //! `workload.sql`: the statements, with what their annotations say of them.
 
+use std::fmt::Write as _;
+
 /// Tables and statements.
 const FILE: &str = include_str!("workload.sql");
 
@@ -56,7 +58,7 @@ impl Template {
                 sql.push(':');
             } else {
                 names.push(word);
-                sql.push_str(&format!("${}", names.len()));
+                let _ = write!(sql, "${}", names.len());
             }
         }
         (sql + rest, names)
