@@ -1,19 +1,32 @@
 //! What statements that were carried out mean for the session: its settings, its transaction, what its
 //! connection carries.
 
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
 use super::pins::{Pin, Pins, raises_doubt};
 use super::{Executor, worker};
 use crate::error::{SqlError, SqlState};
+use crate::plan::Plan;
 use crate::session::settings::{SessionSettings, quote_literal};
 use crate::session::transaction::{Transaction, set_transaction_sql};
 use crate::sql::class::{Class, SetCommand, SetValue};
 
 impl Executor {
     /// [`Self::finish`] for one statement.
-    pub(super) fn finish_one(&mut self, at: usize, taints: bool, schema: bool, class: &Class) {
+    pub(super) fn finish_one(&mut self, at: usize, plan: &Plan, class: &Class) {
         let failed = self.responses.failed();
-        let effects: &[&Class] = if failed { &[] } else { &[class] };
-        self.finish(at, taints, schema, effects, failed);
+        let (taints, schema) = (plan.taints, plan.changes_schema);
+        match &plan.settings {
+            _ if failed => self.finish(at, taints, schema, &[], true),
+            None => self.finish(at, taints, schema, &[class], false),
+            Some(_) => {
+                let effects = effects_of(class, plan);
+                let effects: SmallVec<[&Class; 4]> = effects.iter().map(Cow::as_ref).collect();
+                self.finish(at, taints, schema, &effects, false);
+            }
+        }
     }
 
     /// After an exchange: what the shard's last word and the statements that were carried out (up to an
@@ -210,6 +223,14 @@ impl Executor {
         self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
         true
     }
+}
+
+/// What a statement that was carried out means: its class, and what it has set by function.
+pub(super) fn effects_of<'s>(class: &'s Class, plan: &Plan) -> SmallVec<[Cow<'s, Class>; 1]> {
+    let settings = plan.settings.iter().flatten();
+    std::iter::once(Cow::Borrowed(class))
+        .chain(settings.map(|set| Cow::Owned(Class::Set(set.clone()))))
+        .collect()
 }
 
 /// What a shard must be told behind a RESET: see [`SessionSettings::after_reset`]. `block`: SET LOCAL has

@@ -15,7 +15,7 @@ use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::plan::{Answer, Plan};
 use crate::session::transaction::{Pending, Transaction};
-use crate::sql::class::{Isolation, TransactionModes};
+use crate::sql::class::{Class, Isolation, TransactionModes};
 use crate::wire;
 use crate::wire::backend::tag;
 use crate::wire::response::{self, ServerError};
@@ -99,6 +99,20 @@ impl Executor {
                 Err(failure)
             }
         }
+    }
+
+    /// A lock ends with its transaction: by itself it would be none (`RequireTransactionBlock`).
+    pub(super) fn refuse_lock_alone(&self, class: &Class) -> Result<(), SqlError> {
+        if !matches!(class, Class::Lock)
+            || self.session.transaction.is_open()
+            || self.piece.is_some()
+        {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            SqlState::NO_ACTIVE_SQL_TRANSACTION,
+            "LOCK TABLE can only be used in transaction blocks",
+        ))
     }
 
     /// All shards, the home shard first.

@@ -71,6 +71,7 @@ impl Executor {
             taints: !large_object,
             writes: true,
             changes_schema: false,
+            settings: None,
         };
         let shard = self.one_shard(&plan)?;
         self.last_route.note(&plan, &self.world);

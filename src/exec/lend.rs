@@ -70,8 +70,11 @@ impl Executor {
         self.exchange(at).await?;
         self.give_back(at, &[name], &[]).await?;
         let schema = outer.is_some_and(|plan| plan.changes_schema);
-        let taints = inner.taints || outer.is_some_and(|plan| plan.taints);
-        self.finish_one(at, taints, schema, &planned.entry.class);
+        let sets = inner.settings.is_some();
+        let taints = inner.taints || sets || outer.is_some_and(|plan| plan.taints);
+        let failed = self.responses.failed();
+        let effects: &[&Class] = if failed { &[] } else { &[&planned.entry.class] };
+        self.finish(at, taints, schema, effects, failed);
         self.session.transaction.note(shard, inner.writes, taints);
         self.close_trace();
         Ok(())

@@ -158,9 +158,11 @@ const NOBODYS_SETTINGS: u64 = u64::MAX;
 pub(super) fn left_by(statement: Option<&Statement>, class: &Class, text: &str) -> Pins {
     match statement {
         Some(Statement::Query(analysis)) => {
+            let are_told = analysis.are_settings_told();
             let calls = analysis.calls.iter().map(|call| match call.kind {
                 CallKind::Sequence => Pins::of(Pin::Sequence),
                 CallKind::AdvisoryLock { .. } => Pins::of(Pin::AdvisoryLock),
+                CallKind::Setting if are_told => Pins::NONE,
                 CallKind::Setting => Pins::of(Pin::Setting),
                 CallKind::ReadsTables | CallKind::User(_) => Pins::of(Pin::OpaqueCode),
                 CallKind::Measures => Pins::NONE,

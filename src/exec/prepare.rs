@@ -151,7 +151,7 @@ impl Executor {
         wire::frontend::query_into(&mut self.request, &sql);
         self.responses.expect(StepKind::Query, false);
         self.exchange(at).await?;
-        self.finish_one(at, plan.taints, plan.changes_schema, &entry.class);
+        self.finish_one(at, &plan, &entry.class);
         self.session.transaction.note(shard, plan.writes, plan.taints);
         self.close_trace();
         Ok(())

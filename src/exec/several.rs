@@ -76,9 +76,9 @@ impl Executor {
         }
         self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
         if let Some(first) = replies.first() {
-            self.tell(&first.parameters);
             first.notices_into(&mut self.io.outbox);
             self.complete(first.tags.first().map_or("", String::as_str));
+            self.tell(&first.parameters);
         }
         Ok(())
     }
@@ -100,17 +100,18 @@ impl Executor {
         if !commit || failed {
             let sql = if chained { "ROLLBACK AND CHAIN" } else { "ROLLBACK" };
             let shards = self.enlisted();
-            self.roll_back_on(&shards, sql).await;
+            let parameters = self.roll_back_on(&shards, sql).await;
             self.ended(false, chain);
             self.complete("ROLLBACK");
+            self.tell(&parameters);
             return Ok(());
         }
         let sql = if chained { "COMMIT AND CHAIN" } else { "COMMIT" };
         match self.commit(sql, chain).await {
             Ok(last) => {
-                self.tell(&last.parameters);
                 last.notices_into(&mut self.io.outbox);
                 self.complete("COMMIT");
+                self.tell(&last.parameters);
                 Ok(())
             }
             Err(message) => {
@@ -226,15 +227,21 @@ impl Executor {
     }
 
     /// Rolls back on these shards. One that does not answer has lost its transaction with its connection.
-    pub(super) async fn roll_back_on(&mut self, shards: &[ShardId], sql: &str) {
+    pub(super) async fn roll_back_on(
+        &mut self,
+        shards: &[ShardId],
+        sql: &str,
+    ) -> Vec<(String, String)> {
         let is_open = |shard: &ShardId| {
             self.held.iter().any(|held| held.shard == *shard && held.lease.tx_status() != b'I')
         };
         let shards: Vec<ShardId> = shards.iter().copied().filter(is_open).collect();
         let mut request = Vec::new();
         wire::frontend::query_into(&mut request, sql.as_bytes());
-        let replies = self.ask_all(&shards, &request, 1).await;
+        let mut replies = self.ask_all(&shards, &request, 1).await;
         self.drop_lost(&shards, &replies);
+        let last = replies.iter_mut().rfind(|reply| reply.is_well());
+        last.map(|reply| std::mem::take(&mut reply.parameters)).unwrap_or_default()
     }
 
     /// Connections that broke are closed.

@@ -260,6 +260,7 @@ impl Executor {
         };
         self.refuse_session_state(&planned.entry)?;
         if plan.answer.is_gathered() {
+            self.refuse_lock_alone(class)?;
             self.last_route.note(plan, &self.world);
             return Box::pin(self.scatter_query(plan, &text)).await;
         }
@@ -284,7 +285,7 @@ impl Executor {
         }
         self.responses.expect(StepKind::Query, false);
         self.exchange(at).await?;
-        self.finish_one(at, plan.taints, plan.changes_schema, class);
+        self.finish_one(at, plan, class);
         self.session.transaction.note(shard, plan.writes, plan.taints);
         self.close_trace();
         Ok(())
@@ -313,7 +314,9 @@ impl Executor {
         wire::frontend::query_into(&mut self.request, sql.as_bytes());
         self.responses.expect(StepKind::Query, false);
         self.exchange(at).await?;
-        self.finish_one(at, false, false, class);
+        let failed = self.responses.failed();
+        let effects: &[&Class] = if failed { &[] } else { &[class] };
+        self.finish(at, false, false, effects, failed);
         self.close_trace();
         Ok(())
     }

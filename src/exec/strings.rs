@@ -7,8 +7,12 @@
 //! nothing to take back but settings; and what is left of an implicit transaction in one piece on one shard.
 //! PostgreSQL reads a whole string before it carries out any of it: so a shard is asked to read it first.
 
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
 use super::control::aborted;
-use super::effects::{after_reset, foresee, refuse_unsafe_encoding};
+use super::effects::{after_reset, effects_of, foresee, refuse_unsafe_encoding};
 use super::lend::Names;
 use super::pins::Pins;
 use super::planner::Planned;
@@ -126,7 +130,8 @@ impl Executor {
             taints |= plan.taints;
             changes_schema |= plan.changes_schema;
         }
-        Ok(Plan { route, answer: Answer::Relay, rewritten: None, taints, writes, changes_schema })
+        let (answer, rewritten) = (Answer::Relay, None);
+        Ok(Plan { route, answer, rewritten, taints, writes, changes_schema, settings: None })
     }
 
     /// All of it goes to one shard, as it is.
@@ -162,7 +167,9 @@ impl Executor {
         let failed = self.responses.failed();
         let done = if failed { self.responses.commands() as usize } else { planned.len() };
         self.settle_names(at, names, planned, done).await?;
-        let effects: Vec<&Class> = planned.iter().take(done).map(|p| &p.entry.class).collect();
+        let effects: Vec<Cow<'_, Class>> =
+            planned.iter().take(done).flat_map(effects_of_one).collect();
+        let effects: Vec<&Class> = effects.iter().map(Cow::as_ref).collect();
         self.finish(at, plan.taints, plan.changes_schema, &effects, failed);
         self.session.transaction.note(shard, plan.writes, plan.taints);
         self.close_trace();
@@ -252,6 +259,7 @@ impl Executor {
     fn settles(&self, planned: &Planned) -> bool {
         let class = &planned.entry.class;
         matches!(class, Class::Set(_) | Class::Reset(_)) && !local::is_local(class, &self.world)
+            || planned.plan.as_ref().is_some_and(|plan| plan.settings.is_some())
     }
 
     /// Whether the string can be carried out in pieces, as far as that can be told before. What can't be
@@ -280,7 +288,9 @@ impl Executor {
             Class::Set(set) => !set.local,
             Class::Reset(_) | Class::Show(_) => true,
             Class::Query | Class::Explain | Class::Execute(_) => {
-                planned.plan.as_ref().is_some_and(|plan| !plan.writes && !plan.taints)
+                let local = |plan: &Plan| plan.settings.iter().flatten().any(|set| set.local);
+                let plan = planned.plan.as_ref();
+                plan.is_some_and(|plan| !plan.writes && !plan.taints && !local(plan))
             }
             _ => false,
         }
@@ -470,5 +480,12 @@ fn join_routes(
         .detail("A query string of several statements is one transaction, and a transaction stays on one shard.")
         .hint("Send the statements one by one.")),
         (_, Some(shard)) => Ok(Route::One(shard)),
+    }
+}
+
+fn effects_of_one(planned: &Planned) -> SmallVec<[Cow<'_, Class>; 1]> {
+    match &planned.plan {
+        Some(plan) => effects_of(&planned.entry.class, plan),
+        None => std::iter::once(Cow::Borrowed(&planned.entry.class)).collect(),
     }
 }

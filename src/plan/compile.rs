@@ -466,6 +466,7 @@ fn target(block: &Block) -> Option<(SourceId, &'static str)> {
 
 fn functions(analysis: &Analysis, map: &ShardMap) -> Functions {
     let mut found = Functions::default();
+    let are_told = analysis.are_settings_told();
     for call in &analysis.calls {
         let name = || Some(call.name.clone());
         match call.kind {
@@ -478,7 +479,7 @@ fn functions(analysis: &Analysis, map: &ShardMap) -> Functions {
                 found.homely = true;
                 found.taint |= session;
             }
-            CallKind::Setting => found.taint = true,
+            CallKind::Setting => found.taint |= !are_told,
             // Of the default shard, as all that a catalog read says. By itself it would be taken for the
             // size of all shards together.
             CallKind::Measures if reads_catalog_alone(analysis) => found.homely = true,

@@ -38,6 +38,7 @@ mod query;
 mod refusal;
 mod restrict;
 pub mod scope;
+mod settings;
 mod splice;
 mod utility;
 mod via;
@@ -58,7 +59,7 @@ use crate::datum::{Decoded, KeyType, KeyValue, Param};
 use crate::error::SqlError;
 use crate::lookup::Lookups;
 use crate::map::{KeyId, ShardId, ShardMap, ShardSet};
-use crate::sql::class::Class;
+use crate::sql::class::{Class, SetCommand};
 use crate::sql::ir::{Scalar, Statement};
 use crate::sql::lexer::Literal;
 
@@ -130,6 +131,8 @@ pub struct Plan {
     pub writes: bool,
     /// It may have changed the schema: the catalog is read again.
     pub changes_schema: bool,
+    /// What it sets by `set_config` when it succeeds, as SET would.
+    pub settings: Option<Box<[SetCommand]>>,
 }
 
 /// The values of one execution.
@@ -334,11 +337,9 @@ impl Template {
         let (mut plan, rule) = match &self.shape {
             Shape::Query(query) => match (ground.solo, scope.shard, scope.keys.is_empty()) {
                 // Everything lives there, so nothing has to be looked at.
-                (Some(home), None, true) => {
-                    (query_plan(query, Route::One(home)), ground.solo_rule())
-                }
+                (Some(home), None, true) => (on_the_only(query, home, inputs), ground.solo_rule()),
                 (Some(home), Some((shard, _)), true) if shard == home => {
-                    (query_plan(query, Route::One(home)), Rule::Scope)
+                    (on_the_only(query, home, inputs), Rule::Scope)
                 }
                 _ if scope.everywhere => everywhere::plan(query, &ground, inputs, &scope)?,
                 _ => query::plan(query, &ground, inputs, &scope)?,
@@ -389,14 +390,17 @@ impl Template {
     }
 }
 
-fn query_plan(query: &Query, route: Route) -> Plan {
+/// Where all rows live.
+fn on_the_only(query: &Query, home: ShardId, inputs: &Inputs<'_>) -> Plan {
+    let told = settings::told(query, &Constants::new(inputs));
     Plan {
-        route,
+        route: Route::One(home),
         answer: Answer::Relay,
         rewritten: None,
-        taints: query.taints,
+        taints: query.taints || told.is_none() && !query.settings.is_empty(),
         writes: query.writes,
         changes_schema: false,
+        settings: told,
     }
 }
 
@@ -470,6 +474,7 @@ impl Fast {
             taints: self.taints,
             writes: self.writes,
             changes_schema: false,
+            settings: None,
         }))
     }
 }

@@ -9,6 +9,7 @@ use super::copies;
 use super::refusal::{Construct, Refusal};
 use super::restrict::Region;
 use super::scope::{Resolved, ScopeKey, key_name, key_text, shard_text};
+use super::settings;
 use super::splice::{Edits, value_sql};
 use super::via;
 use super::workspace::{Values, Workspace};
@@ -46,7 +47,8 @@ pub(super) fn plan<'p>(
     let free = scope.shard.is_none() && ground.solo.is_none();
     refuse_unplaced(query, free)?;
     refuse_unfiltered(query, scope)?;
-    refuse_settings(query, ground.map, &Constants::new(inputs))?;
+    settings::check(query, ground.map, &Constants::new(inputs), free)?;
+    let told = settings::told(query, &Constants::new(inputs));
     let mut edits = Edits::new(&query.tokens, inputs.text, inputs.literals);
     let constants = Constants::new(inputs);
     let regions = regions(query, ground.map, &constants, scope)?;
@@ -88,9 +90,10 @@ pub(super) fn plan<'p>(
         route,
         answer,
         rewritten,
-        taints: query.taints,
+        taints: query.taints || told.is_none() && !query.settings.is_empty(),
         writes: query.writes,
         changes_schema: false,
+        settings: told,
     };
     Ok((plan, rule))
 }
@@ -102,35 +105,6 @@ fn refuse_unplaced(query: &Query, free: bool) -> Result<(), SqlError> {
         Some(unplaced) => Err(unplaced.refusal.clone().into()),
         None => Ok(()),
     }
-}
-
-/// `set_config` of what decides how statements are read or where they go: the session follows SET alone.
-fn refuse_settings(
-    query: &Query,
-    map: &ShardMap,
-    constants: &Constants<'_>,
-) -> Result<(), SqlError> {
-    const FOLLOWED: [&str; 5] = [
-        "search_path",
-        "role",
-        "session_authorization",
-        "standard_conforming_strings",
-        "client_encoding",
-    ];
-    for call in &query.settings {
-        let text = |scalar: &Option<_>| scalar.as_ref().and_then(|s| constants.text(s));
-        let name = text(&call.name).map(|name| name.to_ascii_lowercase());
-        let matters = name.as_deref().is_none_or(|name| {
-            // Under an empty search_path a name means nothing, and never another table.
-            let empty = name == "search_path" && text(&call.value).is_some_and(|v| v.is_empty());
-            let followed = FOLLOWED.contains(&name) && !empty;
-            followed || name.starts_with("pgmeridian.") || map.key_setting() == Some(name)
-        });
-        if matters {
-            return Err(Refusal::SettingFunction { name }.into());
-        }
-    }
-    Ok(())
 }
 
 /// What can't be restricted to the session's key.

@@ -249,6 +249,11 @@ pub(super) enum Refusal {
         /// The setting, if it is known.
         name: Option<String>,
     },
+    /// `SELECT set_config('work_mem', upper(x), false) FROM t`: the other shards would not know.
+    SettingUntold {
+        /// The setting.
+        name: String,
+    },
     /// `UPDATE users SET active = false`: rows of several shards.
     CrossShardWrite {
         /// UPDATE, DELETE, MERGE.
@@ -403,6 +408,7 @@ impl Refusal {
             | Self::AllFunction { .. }
             | Self::ReadingFunction { .. }
             | Self::SettingFunction { .. }
+            | Self::SettingUntold { .. }
             | Self::CrossShardWrite { .. }
             | Self::CrossShardInsert { .. }
             | Self::ReferenceWrite { .. }
@@ -533,6 +539,11 @@ impl Refusal {
             Self::SettingFunction { name: None } => {
                 "set_config of a setting whose name is not a constant is not supported".into()
             }
+            Self::SettingUntold { name } => {
+                format!(
+                    "set_config of {name} to what can't be told is not supported over several shards"
+                )
+            }
             Self::UncheckedWrite { what, table, scope } => {
                 format!(
                     "{what} can't be checked to write to {table} only what belongs to shard {scope}"
@@ -629,6 +640,9 @@ impl Refusal {
             Self::SettingFunction { .. } => Some(
                 "Where later statements go may depend on it, and only SET is followed.".into(),
             ),
+            Self::SettingUntold { .. } => Some(
+                "Every shard that the session comes to must be told, and this is known to one alone.".into(),
+            ),
             Self::UncheckedWrite { .. } => Some(
                 "Whatever chooses the shard, no row is written where the shard map does not place it.".into(),
             ),
@@ -719,6 +733,11 @@ impl Refusal {
                     .into(),
             ),
             Self::SettingFunction { .. } => Some("Use SET or SET LOCAL.".into()),
+            Self::SettingUntold { .. } => Some(
+                "Use SET, or SELECT set_config alone with constants or parameters, or choose a shard: \
+                 SET pgmeridian.shard = '…'."
+                    .into(),
+            ),
             Self::UncheckedWrite { .. } => Some(
                 "Write the rows with INSERT … VALUES, with their keys as constants or parameters.".into(),
             ),

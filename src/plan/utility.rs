@@ -22,7 +22,7 @@ pub(super) struct UtilityShape {
     kind: UtilityKind,
     /// PostgreSQL does not run it in a transaction block.
     alone: bool,
-    /// COPY of a query.
+    /// COPY of a query, CREATE TABLE from one.
     of_query: bool,
     /// The one shard that all of its tables live on.
     home: Option<ShardId>,
@@ -94,7 +94,10 @@ impl UtilityShape {
             tag: utility.tag,
             kind: utility.kind,
             alone: utility.alone,
-            of_query: matches!(class, Class::Copy { query: true, .. }),
+            of_query: matches!(
+                class,
+                Class::Copy { query: true, .. } | Class::Definition { from_query: true, .. }
+            ),
             home: common_home(&utility.tables, map),
             reference: !utility.tables.is_empty()
                 && utility.tables.iter().all(|t| map.placement(t) == Placement::Reference),
@@ -183,7 +186,9 @@ impl UtilityShape {
             UtilityKind::Maintenance => Ok(IN_TURN),
             UtilityKind::Do | UtilityKind::Call if everywhere => Ok(EVERYWHERE),
             UtilityKind::Do | UtilityKind::Call => Err(Refusal::HiddenCode { tag: tag() }.into()),
-            // It is where the transaction, or the connection that the session keeps, is.
+            // Empty, it is where the transaction, or the connection that the session keeps, is.
+            UtilityKind::Temporary if !self.of_query && !everywhere => Ok((Route::Any, Rule::Any)),
+            // So is a cursor.
             UtilityKind::Cursor if self.of_cursor() => Ok((Route::Any, Rule::Any)),
             UtilityKind::Cursor
             | UtilityKind::Prepared
@@ -210,11 +215,11 @@ impl UtilityShape {
             | UtilityKind::Discard
             | UtilityKind::Notify
             | UtilityKind::TwoPhase => false,
+            UtilityKind::Temporary => self.of_query,
             UtilityKind::Lock | UtilityKind::CopyTo | UtilityKind::CopyFrom => {
                 self.of_query || !(self.reference || self.home.is_some())
             }
             UtilityKind::Definition
-            | UtilityKind::Temporary
             | UtilityKind::TableFromQuery
             | UtilityKind::ClusterWide
             | UtilityKind::Truncate
@@ -274,6 +279,7 @@ impl UtilityShape {
                     | UtilityKind::Do
                     | UtilityKind::Call
             ),
+            settings: None,
         }
     }
 }
@@ -355,6 +361,7 @@ impl OpaqueShape {
             taints: true,
             writes: !self.reads_only,
             changes_schema: false,
+            settings: None,
         };
         Ok((plan, rule))
     }

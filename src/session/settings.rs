@@ -113,15 +113,17 @@ fn set_sql(name: &str, value: &str, local: bool) -> String {
     sql
 }
 
-/// A setting's name as SQL: each part is quoted unless it is plain.
+/// A setting's name as SQL: each part is quoted unless it is plain. (A part of a name with several may be a
+/// reserved word.)
 fn push_name(sql: &mut String, name: &str) {
+    let several = name.contains('.');
     for (i, part) in name.split('.').enumerate() {
         if i > 0 {
             sql.push('.');
         }
         let plain = part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
             && part.bytes().next().is_some_and(|b| !b.is_ascii_digit());
-        if plain {
+        if plain && !several {
             sql.push_str(part);
         } else {
             sql.push('"');

@@ -157,6 +157,14 @@ pub struct Analysis {
     pub literals: Vec<Literal>,
 }
 
+impl Analysis {
+    /// Everything that it sets can be told from the statement and its parameters.
+    pub fn are_settings_told(&self) -> bool {
+        let calls = self.calls.iter().filter(|call| call.kind == CallKind::Setting).count();
+        calls == self.settings.len() && self.settings.iter().all(SettingCall::is_told)
+    }
+}
+
 /// A view in FROM.
 #[derive(Debug)]
 pub struct ViewUse {
@@ -196,6 +204,17 @@ pub struct SettingCall {
     pub name: Option<Scalar>,
     /// Its value.
     pub value: Option<Scalar>,
+    /// `is_local`.
+    pub local: Option<bool>,
+    /// It is evaluated once, if the statement succeeds: an output column of a SELECT without FROM.
+    pub certain: bool,
+}
+
+impl SettingCall {
+    /// What it sets can be told from the statement and its parameters.
+    pub fn is_told(&self) -> bool {
+        self.certain && self.name.is_some() && self.value.is_some() && self.local.is_some()
+    }
 }
 
 /// What is known of a called function.

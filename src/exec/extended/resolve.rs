@@ -226,6 +226,7 @@ impl Executor {
         }
         self.last_route.note(&plan, &self.world);
         if plan.answer.is_gathered() {
+            self.refuse_lock_alone(&entry.class)?;
             return self.bind_scatter(view, raw, unit, plan);
         }
         self.place(&plan, &entry, unit)?;
@@ -264,6 +265,9 @@ impl Executor {
         }
         if matches!(entry.class, Class::Definition { temporary: true, .. }) {
             unit.effects.push((unit.executions, entry.class.clone()));
+        }
+        for set in plan.settings.iter().flatten() {
+            unit.effects.push((unit.executions, Class::Set(set.clone())));
         }
         unit.writes |= plan.writes;
         unit.taints |= plan.taints;

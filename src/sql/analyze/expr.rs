@@ -359,14 +359,35 @@ impl<'t> Lowering<'t, '_> {
     fn setting(&mut self, arguments: &FunctionArguments) {
         let constant = |n: usize| match arguments {
             FunctionArguments::List(list) => match list.args.get(n) {
+                Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(ident))))
+                    if parse::name(ident) == "name" =>
+                {
+                    self.scopes.get(self.scope).and_then(|scope| scope.setting.clone())
+                }
                 Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => self.scalar(expr),
                 _ => None,
             },
             FunctionArguments::None | FunctionArguments::Subquery(_) => None,
         };
         if matches!(arguments, FunctionArguments::List(list) if list.args.len() > 1) {
-            let call = SettingCall { name: constant(0), value: constant(1) };
-            self.arena.settings.push(call);
+            let (name, value, local) = (constant(0), constant(1), boolean(arguments, 2));
+            self.arena.settings.push(SettingCall { name, value, local, certain: false });
+        }
+    }
+
+    /// Calls of `set_config` that stand by themselves in a SELECT that makes one row.
+    pub(super) fn certain_settings(&mut self, select: &ast::Select) {
+        let is_call = |item: &&ast::SelectItem| match item {
+            ast::SelectItem::UnnamedExpr(Expr::Function(function))
+            | ast::SelectItem::ExprWithAlias { expr: Expr::Function(function), .. } => {
+                matches!(function.name.0.last(), Some(ast::ObjectNamePart::Identifier(name))
+                    if parse::name(name) == "set_config")
+            }
+            _ => false,
+        };
+        // More of them stand within another expression, which may not be evaluated.
+        if select.projection.iter().filter(is_call).count() == self.arena.settings.len() {
+            self.arena.settings.iter_mut().for_each(|call| call.certain = true);
         }
     }
 
@@ -484,5 +505,17 @@ fn known_value(value: &Value) -> Lowered<()> {
         | Value::Null
         | Value::Placeholder(_) => Ok(()),
         _ => unsupported("this literal"),
+    }
+}
+
+/// An argument that is TRUE or FALSE.
+fn boolean(arguments: &FunctionArguments, n: usize) -> Option<bool> {
+    let FunctionArguments::List(list) = arguments else { return None };
+    match list.args.get(n)? {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => match value.value {
+            ast::Value::Boolean(value) => Some(value),
+            _ => None,
+        },
+        _ => None,
     }
 }

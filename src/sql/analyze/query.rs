@@ -3,8 +3,8 @@
 use sqlparser::ast::{self, Expr, GroupByExpr, LimitClause, OrderByKind, SelectItem, SetExpr};
 
 use super::super::ir::{
-    BlockId, BlockKind, ColumnRef, Expr as IrExpr, Output, Select, SetOperation, SetOperator, Span,
-    SubqueryPlace,
+    BlockId, BlockKind, ColumnRef, Expr as IrExpr, FromTree, Output, Scalar, Select, SetOperation,
+    SetOperator, SourceKind, Span, SubqueryPlace,
 };
 use super::super::parse;
 use super::scope::{Cte, Outside, Scope, ScopeId};
@@ -320,6 +320,7 @@ impl<'t> Lowering<'t, '_> {
         let mut made = Select { from: self.range_table(&select.from)?, ..Select::default() };
         if let Some(condition) = &select.selection {
             made.filter = self.at_place(SubqueryPlace::Filter, |this| this.pred(condition))?;
+            self.scope_mut().setting = self.one_setting(select, condition);
         }
         let output =
             self.at_place(SubqueryPlace::Other, |this| this.rest_of_select(select, &mut made))?;
@@ -327,7 +328,17 @@ impl<'t> Lowering<'t, '_> {
             (made.order_by, made.limit) = self.order_and_limit(query)?;
             made.locks_rows = !query.locks.is_empty();
         }
+        let narrowed = select.selection.is_some()
+            || made.distinct
+            || made.distinct_on
+            || made.having
+            || !made.group_by.is_empty()
+            || made.limit;
         let flags = self.scope_mut().flags;
+        let one_row = matches!(made.from, FromTree::Empty) && !narrowed && !flags.returns_set;
+        if parent.is_none() && one_row {
+            self.certain_settings(select);
+        }
         made.aggregates = flags.aggregates || made.having;
         made.windows = flags.windows;
         made.srf_in_output = flags.returns_set;
@@ -335,6 +346,28 @@ impl<'t> Lowering<'t, '_> {
         block_made.output = output;
         block_made.kind = BlockKind::Select(made);
         Ok(block)
+    }
+
+    /// `FROM pg_settings WHERE name = 'a setting'`: how clients set only what the server knows.
+    fn one_setting(&self, select: &ast::Select, condition: &ast::Expr) -> Option<Scalar> {
+        let [ast::TableWithJoins { relation: ast::TableFactor::Table { name, .. }, joins }] =
+            select.from.as_slice()
+        else {
+            return None;
+        };
+        let is_settings = joins.is_empty()
+            && matches!(name.0.last(), Some(ast::ObjectNamePart::Identifier(ident))
+                if parse::name(ident) == "pg_settings")
+            && matches!(self.arena.sources.last()?.kind, SourceKind::SystemCatalog);
+        let ast::Expr::BinaryOp { left, op: ast::BinaryOperator::Eq, right } = condition else {
+            return None;
+        };
+        match left.as_ref() {
+            ast::Expr::Identifier(ident) if is_settings && parse::name(ident) == "name" => {
+                self.scalar(right)
+            }
+            _ => None,
+        }
     }
 
     /// Output, DISTINCT, GROUP BY, HAVING, WINDOW.

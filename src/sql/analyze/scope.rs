@@ -9,7 +9,7 @@
 use sqlparser::ast;
 
 use super::super::functions;
-use super::super::ir::{BlockId, Call, ColumnRef, SourceId, Span};
+use super::super::ir::{BlockId, Call, ColumnRef, Scalar, SourceId, Span};
 use super::super::parse;
 use super::Lowering;
 
@@ -83,6 +83,8 @@ pub(super) struct Scope<'t> {
     pub(super) window: usize,
     pub(super) visible: Columns,
     pub(super) flags: Flags,
+    /// All of its rows have this in `name`, and they are the one row of `pg_settings` that has.
+    pub(super) setting: Option<Scalar>,
 }
 
 /// Where a query stands.
