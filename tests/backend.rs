@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use pgmeridian::backend::{
-    BackendError, Host, Login, PoolSettings, Pools, ShardPools, SslMode, Target, TlsOptions,
-    connect,
+    Accepted, BackendError, Host, Login, PoolSettings, Pools, ShardPools, SslMode, Target,
+    TlsOptions, connect,
 };
 use pgmeridian::config::{Config, Secret};
 use pgmeridian::error::SqlState;
@@ -100,6 +100,7 @@ impl Server {
             password: Secret::new(password),
             database: "postgres".to_owned(),
             keys: None,
+            accepted: Accepted::default(),
             ssl_mode: SslMode::Prefer,
             tls: TlsOptions::default(),
             require_auth: None,
@@ -448,6 +449,7 @@ async fn liar(script: Vec<u8>) -> Target {
         password: Secret::new("p"),
         database: "d".to_owned(),
         keys: None,
+        accepted: Accepted::default(),
         ssl_mode: SslMode::Disable,
         tls: TlsOptions::default(),
         require_auth: None,

@@ -146,3 +146,27 @@ fn import_turns_config_csv_into_a_map() {
     let (code, out, err) = run(&["import", &file("config.csv")]);
     assert!(code == 2 && out.is_empty() && err.contains("time has no equivalent"), "{err}");
 }
+
+/// `pgmeridian … | head`: whoever has read enough closes the pipe.
+#[test]
+fn a_reader_may_stop_reading() {
+    for (words, expect) in [
+        ("route --map shard-maps/hash.toml 'SELECT 1'", 0),
+        ("route --format json --map shard-maps/hash.toml 'SELECT 1'", 0),
+        ("check shard-maps/hash.toml", 0),
+        ("check tests/support/faulty.toml", 1),
+        ("diff shard-maps/hash.toml shard-maps/directory.toml", 1),
+        ("diff --format json shard-maps/hash.toml shard-maps/directory.toml", 1),
+    ] {
+        // The reader is gone before the command starts; what it says of itself is kept in a file descriptor
+        // of its own.
+        let script = format!("{{ sleep 0.1; \"$0\" {words} 2>&1; echo $? >&3; }} 3>&2 | true");
+        let output = Command::new("/bin/sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_pgmeridian")])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.trim(), expect.to_string(), "{words}");
+    }
+}

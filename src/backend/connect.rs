@@ -299,7 +299,9 @@ async fn sasl(connection: &mut Connection, offer: Offer) -> Result<(), BackendEr
     let (proof, Step::Final) = next_authentication(connection).await? else {
         return Err(unexpected(tag::AUTHENTICATION));
     };
-    awaiting.finish(&proof).map_err(&unproven)
+    let keys = awaiting.finish(&proof).map_err(&unproven)?;
+    connection.target().accepted.note(keys);
+    Ok(())
 }
 
 /// The mechanism, and what is said about channel binding (`pg_SASL_init` in `fe-auth.c`).
@@ -338,6 +340,7 @@ fn credentials(connection: &Connection) -> Result<Credentials, BackendError> {
     let target = connection.target();
     match &target.keys {
         Some(keys) if target.password.is_empty() => Ok(Credentials::Keys(keys.clone())),
-        _ => password(connection).map(|password| Credentials::Password(password.to_vec())),
+        _ => password(connection)
+            .map(|password| Credentials::Password(password.to_vec(), target.accepted.keys())),
     }
 }

@@ -207,12 +207,12 @@ impl Connection {
 
     /// Nothing runs, nothing is unread, no transaction is open, nothing is left behind.
     pub fn is_idle(&self) -> bool {
-        !self.tainted
-            && !self.written
-            && !self.open
-            && self.awaiting == 0
-            && self.tx_status == STATUS_IDLE
-            && self.inbox.is_empty()
+        self.is_between_statements() && self.tx_status == STATUS_IDLE
+    }
+
+    /// The same, but for a transaction that may be open.
+    pub fn is_between_statements(&self) -> bool {
+        !self.tainted && !self.written && !self.open && self.awaiting == 0 && self.inbox.is_empty()
     }
 
     /// It is idle and the server has neither ended it nor said anything on it. (What may come unasked,

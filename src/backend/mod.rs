@@ -33,4 +33,4 @@ pub use self::control::{Control, ControlError, ControlStream, control};
 pub use self::error::{BackendError, Side};
 pub use self::pool::{Idle, Lease, Login, Pool, PoolSettings, PoolStatus, Pools, ShardPools};
 pub use self::prepared::Prepared;
-pub use self::target::{ChannelBinding, Host, SslMode, Target, TlsOptions};
+pub use self::target::{Accepted, ChannelBinding, Host, SslMode, Target, TlsOptions};

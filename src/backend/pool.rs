@@ -25,7 +25,7 @@ use super::breaker::Breaker;
 use super::connect::connect;
 use super::connection::Connection;
 use super::error::BackendError;
-use super::target::Target;
+use super::target::{Accepted, Target};
 use crate::config::{self, Secret};
 use crate::map::ShardId;
 use crate::observe::{METRICS, add};
@@ -110,7 +110,9 @@ impl Login {
         };
         let database = self.database.clone().unwrap_or_else(|| shard.database.clone());
         let keys = self.keys.clone();
-        Target { user: self.user.clone(), password, keys, database, ..shard.clone() }
+        // Another user's keys are none of this one's.
+        let accepted = Accepted::default();
+        Target { user: self.user.clone(), password, keys, accepted, database, ..shard.clone() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Secret;
 pub use crate::map::{Host, SslMode};
@@ -22,6 +23,8 @@ pub struct Target {
     pub database: String,
     /// SCRAM keys of the role, where its password is not known.
     pub keys: Option<Keys>,
+    /// What the server has last accepted of the password.
+    pub accepted: Accepted,
     /// What is asked of TLS.
     pub ssl_mode: SslMode,
     /// With which certificates, and how it begins.
@@ -32,6 +35,31 @@ pub struct Target {
     /// `options` of its URL).
     pub options: Vec<(String, String)>,
 }
+
+/// The SCRAM keys that a server has accepted, shared by all connections to a target: to make them of the
+/// password again for each connection would take milliseconds of the thread that serves the clients.
+///
+/// They are no part of what a target is: all of them are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Accepted(Arc<Mutex<Option<Keys>>>);
+
+impl Accepted {
+    pub(super) fn keys(&self) -> Option<Keys> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn note(&self, keys: Keys) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+    }
+}
+
+impl PartialEq for Accepted {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Accepted {}
 
 /// libpq's parameters for TLS, besides `sslmode`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -125,6 +153,7 @@ impl From<&crate::map::ConnectionTarget> for Target {
                 .as_ref()
                 .map_or_else(Secret::default, |password| Secret::new(password.reveal())),
             keys: None,
+            accepted: Accepted::default(),
             database: url.dbname.clone(),
             ssl_mode: url.sslmode,
             tls: TlsOptions::of(&url.params),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::say::{remark, say};
 use super::{FOUND, blocking, print_faults, read_text};
 use crate::map::ShardMap;
 use crate::mapstore::control::{Source, SourceError};
@@ -33,7 +34,7 @@ pub(super) fn run(words: &Check) -> ExitCode {
             print_faults(warnings.iter());
             match map {
                 Some(map) => print_map(&words.map, &map),
-                None => println!(
+                None => say!(
                     "{name}: ok as far as the file goes; its shards are in the control database, which --live asks"
                 ),
             }
@@ -49,7 +50,7 @@ pub(super) fn run(words: &Check) -> ExitCode {
 fn print_map(path: &Path, map: &ShardMap) {
     let keys: Vec<String> =
         map.keys().iter().map(|key| format!("{} ({})", key.name, key.strategy.name())).collect();
-    println!(
+    say!(
         "{}: ok: database \"{}\", {} shards, default \"{}\", keys: {}",
         path.display(),
         map.database(),
@@ -71,11 +72,11 @@ async fn check_live(path: &Path) -> ExitCode {
     print_faults(warnings.iter());
     let findings = live::check(&map).await;
     for finding in &findings {
-        println!("{finding}");
+        say!("{finding}");
     }
     let faults = findings.iter().filter(|finding| finding.fault).count();
     if faults > 0 {
-        eprintln!("{}: {faults} faults on the shards", path.display());
+        remark!("{}: {faults} faults on the shards", path.display());
         return ExitCode::from(FOUND);
     }
     print_map(path, &map);

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::say::{remark, say};
 use super::{FOUND, WRONG};
 use crate::map::ConnectionTarget;
 use crate::mapstore::control::install;
@@ -41,9 +42,9 @@ pub(super) fn run(words: &Control) -> ExitCode {
     let target = match ConnectionTarget::parse(&words.url, &|name| std::env::var(name).ok()) {
         Ok(target) => target,
         Err(bad) => {
-            eprintln!("error: --url: {}", bad.message);
+            remark!("error: --url: {}", bad.message);
             if let Some(hint) = bad.hint {
-                eprintln!("hint: {hint}");
+                remark!("hint: {hint}");
             }
             return ExitCode::from(WRONG);
         }
@@ -58,9 +59,9 @@ async fn install(words: &Install, target: &ConnectionTarget) -> ExitCode {
         let steps = install::plan(&client).await?;
         for step in &steps {
             let state = if step.done { "is there" } else { "to be done" };
-            println!("-- {} ({state})", step.what);
+            say!("-- {} ({state})", step.what);
             if !step.done {
-                println!("{}\n", step.sql);
+                say!("{}\n", step.sql);
             }
         }
         let open = steps.iter().filter(|step| !step.done).count();
@@ -71,19 +72,19 @@ async fn install(words: &Install, target: &ConnectionTarget) -> ExitCode {
     };
     match outcome.await {
         Ok(0) => {
-            eprintln!("{database}: everything is there");
+            remark!("{database}: everything is there");
             ExitCode::SUCCESS
         }
         Ok(_) if words.yes => {
-            eprintln!("{database}: done");
+            remark!("{database}: done");
             ExitCode::SUCCESS
         }
         Ok(_) => {
-            eprintln!("{database}: nothing was done\nhint: --yes does it");
+            remark!("{database}: nothing was done\nhint: --yes does it");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("error: {database}: {error}");
+            remark!("error: {database}: {error}");
             ExitCode::from(FOUND)
         }
     }

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::route::{self, Question};
+use super::say::{self, remark, say};
 use super::{FOUND, WRONG, load_map};
 use crate::catalog::Catalog;
 use crate::error::SqlError;
@@ -76,14 +77,14 @@ async fn run_live(words: &Diff) -> ExitCode {
     let catalog = match mapstore::read_catalog(&home.url).await {
         Ok(catalog) => catalog,
         Err(error) => {
-            eprintln!("error: shard {} can't be asked for the schema: {error}", home.name);
+            remark!("error: shard {} can't be asked for the schema: {error}", home.name);
             return ExitCode::from(FOUND);
         }
     };
     match mapstore::stranded(&old, &new, &catalog).await {
         Ok(stranded) => report(words, &old, &new, Some(&catalog), &stranded),
         Err(error) => {
-            eprintln!("error: {error}");
+            remark!("error: {error}");
             ExitCode::from(FOUND)
         }
     }
@@ -170,20 +171,20 @@ fn said(explained: &Explained) -> String {
 }
 
 fn print_text(diff: &MapDiff, rerouted: &[Rerouted], stranded: &[Stranded]) {
-    print!("{}", diff.text());
+    say::to_stdout(format_args!("{}", diff.text()));
     for one in rerouted {
         let line: String = one.sql.split_whitespace().collect::<Vec<_>>().join(" ");
         let cut: String = line.chars().take(SHOWN_CHARACTERS).collect();
         let more = if cut.len() < line.len() { " …" } else { "" };
-        println!("~ statement {cut}{more}\n    {} → {}", one.old, one.new);
+        say!("~ statement {cut}{more}\n    {} → {}", one.old, one.new);
     }
     for rows in stranded {
-        println!("! {rows}");
+        say!("! {rows}");
     }
     if diff.is_empty() && rerouted.is_empty() {
-        eprintln!("nothing changes");
+        remark!("nothing changes");
     } else if diff.moves_rows() {
-        eprintln!("rows have to be moved before the new map is used");
+        remark!("rows have to be moved before the new map is used");
     }
 }
 
@@ -210,5 +211,5 @@ fn print_json(diff: &MapDiff, rerouted: &[Rerouted], stranded: &[Stranded]) {
             .collect();
         object.insert("stranded".to_owned(), stranded.into());
     }
-    println!("{all}");
+    say!("{all}");
 }

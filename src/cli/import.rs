@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::say::{self, remark};
 use super::{INTERNAL, WRONG, read_text};
 use crate::map::import::import;
 
@@ -25,22 +26,22 @@ pub(super) fn run(words: &Import) -> ExitCode {
     let imported = match import(&text) {
         Ok(imported) => imported,
         Err(error) => {
-            eprintln!("error: {}: {error}", words.config.display());
+            remark!("error: {}: {error}", words.config.display());
             return ExitCode::from(WRONG);
         }
     };
     for remark in &imported.remarks {
-        eprintln!("note: {remark}");
+        remark!("note: {remark}");
     }
     let Some(path) = &words.output else {
-        print!("{}", imported.map);
+        say::to_stdout(format_args!("{}", imported.map));
         return ExitCode::SUCCESS;
     };
     let written = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
     match written.and_then(|mut file| file.write_all(imported.map.as_bytes())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}: {error}", path.display());
+            remark!("error: {}: {error}", path.display());
             let there = error.kind() == std::io::ErrorKind::AlreadyExists;
             ExitCode::from(if there { WRONG } else { INTERNAL })
         }

@@ -2,17 +2,13 @@
 //!
 //! Data goes to stdout, remarks to stderr. Exit codes: 0 ok, 1 checked and found a difference or a
 //! fault, 2 wrong usage, configuration or map, 70 internal.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is where words go to the terminal"
-)]
 
 mod check;
 mod control;
 mod diff;
 mod import;
 mod route;
+mod say;
 mod serve;
 
 use std::io::IsTerminal;
@@ -20,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use say::remark;
 
 use crate::demo;
 use crate::map::{Fault, ShardMap};
@@ -124,11 +122,11 @@ fn demo(words: &Demo) -> ExitCode {
             | demo::DemoError::Map { .. }
             | demo::DemoError::Faults(_)),
         ) => {
-            eprintln!("error: {error}");
+            remark!("error: {error}");
             ExitCode::from(WRONG)
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            remark!("error: {error}");
             ExitCode::from(INTERNAL)
         }
     }
@@ -139,7 +137,7 @@ fn blocking(what: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(what),
         Err(error) => {
-            eprintln!("error: {error}");
+            remark!("error: {error}");
             ExitCode::from(INTERNAL)
         }
     }
@@ -163,7 +161,7 @@ fn load_map(path: &Path) -> Result<ShardMap, ExitCode> {
 
 fn read_text(path: &Path) -> Result<String, ExitCode> {
     std::fs::read_to_string(path).map_err(|error| {
-        eprintln!("error: {}: {error}", path.display());
+        remark!("error: {}: {error}", path.display());
         ExitCode::from(WRONG)
     })
 }
@@ -172,7 +170,7 @@ fn read_text(path: &Path) -> Result<String, ExitCode> {
 fn print_faults<'f>(faults: impl Iterator<Item = &'f Fault>) {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     for fault in faults {
-        eprintln!("{}", fault.render(color));
+        remark!("{}", fault.render(color));
     }
 }
 
@@ -180,7 +178,7 @@ fn print_faults<'f>(faults: impl Iterator<Item = &'f Fault>) {
 fn not_loaded(error: &SourceError) -> ExitCode {
     match error {
         SourceError::Faults(faults) => print_faults(faults.iter()),
-        error => eprintln!("error: {error}"),
+        error => remark!("error: {error}"),
     }
     ExitCode::from(WRONG)
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
+use super::say::{remark, say};
 use super::{FOUND, WRONG, load_map};
 use crate::catalog::Catalog;
 use crate::datum::{Format as WireFormat, Param};
@@ -53,8 +54,8 @@ pub(super) fn run(words: &Route) -> ExitCode {
     match explain(words, &map) {
         Ok(explained) => {
             match words.format {
-                Format::Text => explained.lines.iter().for_each(|line| println!("{line}")),
-                Format::Json => println!("{}", explained.json),
+                Format::Text => explained.lines.iter().for_each(|line| say!("{line}")),
+                Format::Json => say!("{}", explained.json),
             }
             let refused = explained.json.get("kind").is_some_and(|kind| kind == "refused");
             ExitCode::from(if refused { FOUND } else { 0 })
@@ -68,12 +69,12 @@ pub(super) fn run(words: &Route) -> ExitCode {
 
 /// An error with its detail and hint, on stderr.
 pub(super) fn complain(error: &SqlError) {
-    eprintln!("error: {error}");
+    remark!("error: {error}");
     if let Some(detail) = &error.detail {
-        eprintln!("detail: {detail}");
+        remark!("detail: {detail}");
     }
     if let Some(hint) = &error.hint {
-        eprintln!("hint: {hint}");
+        remark!("hint: {hint}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
+use super::say::remark;
 use super::{INTERNAL, WRONG, not_loaded, print_faults};
 use crate::app::Server;
 use crate::config::{Config, LogFormat};
@@ -34,7 +35,7 @@ pub(super) fn run(words: &Serve) -> ExitCode {
     let mut config = match words.config.as_deref().map(Config::load).transpose() {
         Ok(config) => config.unwrap_or_default(),
         Err(faults) => {
-            eprintln!("{faults}");
+            remark!("{faults}");
             return ExitCode::from(WRONG);
         }
     };
@@ -48,7 +49,7 @@ pub(super) fn run(words: &Serve) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: {error}");
+            remark!("error: {error}");
             return ExitCode::from(INTERNAL);
         }
     };
@@ -63,7 +64,7 @@ pub(super) fn run(words: &Serve) -> ExitCode {
     match runtime.block_on(serve(config, map, source, words)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            remark!("error: {error:#}");
             ExitCode::from(INTERNAL)
         }
     }

@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::cancel::Quiet;
 use super::io::with_read_buffer;
 use super::{Executor, Held};
 use crate::backend::{Lease, Notices};
@@ -371,26 +372,41 @@ impl Executor {
         if heard { Poll::Ready((None, None)) } else { Poll::Pending }
     }
 
-    /// The client is gone, in good order or not: what it kept is reset and goes back, or is closed.
+    /// The client is gone, in good order or not: what it kept is rolled back and reset and goes back, or is
+    /// closed where a statement is under way.
     pub fn leave(&mut self) {
+        let quiet = self.cancel.rest();
         for held in self.held.drain(..) {
-            if held.is_quiet() && tokio::runtime::Handle::try_current().is_ok() {
-                tokio::spawn(reset(held.lease));
+            if held.lease.is_between_statements() && tokio::runtime::Handle::try_current().is_ok() {
+                tokio::spawn(reset(held.lease, quiet.clone()));
             }
         }
-        self.cancel.rest();
     }
 }
 
 /// Makes a connection as it was when it was new, and gives it back.
-async fn reset(mut lease: Lease) {
-    let done = tokio::time::timeout(ANSWER_MAX, lease.simple_query("DISCARD ALL")).await;
-    if matches!(done, Ok(Ok(_))) {
+async fn reset(mut lease: Lease, quiet: Option<Quiet>) {
+    // A cancel request that is under way must hit neither this nor the next client.
+    if let Some(quiet) = quiet
+        && !quiet.wait().await
+    {
+        return;
+    }
+    if lease.tx_status() != b'I' && !says(&mut lease, "ROLLBACK").await {
+        return;
+    }
+    if says(&mut lease, "DISCARD ALL").await {
         lease.take_notices();
         lease.prepared.clear();
         lease.settings_id = NOBODYS_SETTINGS;
         lease.release();
     }
+}
+
+/// Whether a statement works, within a time that is not too long.
+async fn says(lease: &mut Lease, sql: &str) -> bool {
+    let done = tokio::time::timeout(ANSWER_MAX, lease.simple_query(sql)).await;
+    matches!(done, Ok(Ok(_)))
 }
 
 /// The server's last words as a FATAL error of its own, as they came.

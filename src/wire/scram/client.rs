@@ -35,8 +35,8 @@ impl std::fmt::Debug for Keys {
 /// What proves who we are.
 #[derive(Clone)]
 pub enum Credentials {
-    /// The password.
-    Password(Vec<u8>),
+    /// The password, and what was made of it before: keys for the same salt need not be made again.
+    Password(Vec<u8>, Option<Keys>),
     /// Keys made of it.
     Keys(Keys),
 }
@@ -108,6 +108,7 @@ pub struct ClientExchange {
 /// Has sent its proof, waits for the server's.
 pub struct AwaitingServer {
     server_signature: Key,
+    keys: Keys,
 }
 
 impl std::fmt::Debug for AwaitingServer {
@@ -163,33 +164,42 @@ impl ClientExchange {
             iterations.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
                 ProtocolError::violation("malformed SCRAM message (invalid iteration count)")
             })?;
-        let (client_key, server_key) = self.credentials.keys(&salt, iterations)?;
+        let keys = self.credentials.keys(salt, iterations)?;
         let without_proof = format!("c={},r={nonce}", STANDARD.encode(&self.bound));
         let auth_message = format!("n=,r={},{message},{without_proof}", self.nonce);
-        let signature = hmac_sha256(&sha256(&client_key), auth_message.as_bytes());
-        let proof = STANDARD.encode(xor(client_key, signature));
-        let server_signature = hmac_sha256(&server_key, auth_message.as_bytes());
-        Ok((AwaitingServer { server_signature }, format!("{without_proof},p={proof}")))
+        let signature = hmac_sha256(&sha256(&keys.client_key), auth_message.as_bytes());
+        let proof = STANDARD.encode(xor(keys.client_key, signature));
+        let server_signature = hmac_sha256(&keys.server_key, auth_message.as_bytes());
+        Ok((AwaitingServer { server_signature, keys }, format!("{without_proof},p={proof}")))
     }
 }
 
 impl Credentials {
-    fn keys(&self, salt: &[u8], iterations: u32) -> Result<(Key, Key), ClientError> {
+    fn keys(self, salt: Vec<u8>, iterations: u32) -> Result<Keys, ClientError> {
         match self {
-            Self::Keys(keys) if keys.salt == salt && keys.iterations == iterations => {
-                Ok((keys.client_key, keys.server_key))
+            Self::Keys(keys) | Self::Password(_, Some(keys)) if keys.are_for(&salt, iterations) => {
+                Ok(keys)
             }
             Self::Keys(_) => Err(ClientError::OtherKeys),
-            Self::Password(_) if iterations > ITERATIONS_MAX => {
+            Self::Password(..) if iterations > ITERATIONS_MAX => {
                 Err(ClientError::Iterations(iterations))
             }
-            Self::Password(password) => {
-                let password = normalize(password);
-                let mut salted = Key::default();
-                pbkdf2::pbkdf2_hmac::<Sha256>(&password, salt, iterations, &mut salted);
-                Ok((hmac_sha256(&salted, b"Client Key"), hmac_sha256(&salted, b"Server Key")))
-            }
+            Self::Password(password, _) => Ok(Keys::derive(&password, salt, iterations)),
         }
+    }
+}
+
+impl Keys {
+    fn are_for(&self, salt: &[u8], iterations: u32) -> bool {
+        self.salt == salt && self.iterations == iterations
+    }
+
+    fn derive(password: &[u8], salt: Vec<u8>, iterations: u32) -> Self {
+        let mut salted = Key::default();
+        pbkdf2::pbkdf2_hmac::<Sha256>(&normalize(password), &salt, iterations, &mut salted);
+        let client_key = hmac_sha256(&salted, b"Client Key");
+        let server_key = hmac_sha256(&salted, b"Server Key");
+        Self { salt, iterations, client_key, server_key }
     }
 }
 
@@ -202,12 +212,13 @@ fn normalize(password: &[u8]) -> Vec<u8> {
 }
 
 impl AwaitingServer {
-    /// Takes server-final-message; the server must have proved that it knows the password too.
+    /// Takes server-final-message; the server must have proved that it knows the password too. Gives the
+    /// keys that did, for the next time.
     ///
     /// # Errors
     ///
     /// It has not.
-    pub fn finish(self, message: &[u8]) -> Result<(), ClientError> {
+    pub fn finish(self, message: &[u8]) -> Result<Keys, ClientError> {
         let message = text(message)?;
         if let Some(why) = message.strip_prefix("e=") {
             return Err(ClientError::Refused(why.chars().take(100).collect()));
@@ -215,7 +226,7 @@ impl AwaitingServer {
         let signature = Attributes { rest: Some(message) }.take('v')?;
         let signature = STANDARD.decode(signature).unwrap_or_default();
         if bool::from(signature.ct_eq(&self.server_signature)) {
-            Ok(())
+            Ok(self.keys)
         } else {
             Err(ClientError::ServerUnproven)
         }

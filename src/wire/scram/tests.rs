@@ -181,7 +181,7 @@ mod with_channel_binding {
     }
 
     fn password() -> Credentials {
-        Credentials::Password(b"pencil".to_vec())
+        Credentials::Password(b"pencil".to_vec(), None)
     }
 
     #[test]
@@ -227,6 +227,12 @@ mod with_channel_binding {
         let refused = exchange(&other, through, server, client).unwrap_err();
         assert_eq!(refused, "the password is stored there with another salt");
         assert!(!format!("{keys:?}").contains(char::is_numeric));
+        // Beside a password they are taken where they fit, whatever the password is.
+        let known = |password: &[u8]| Credentials::Password(password.to_vec(), Some(keys.clone()));
+        for (verifier, password) in [(rfc_verifier(), &b"forgotten"[..]), (other, b"pencil")] {
+            let (server, client) = none();
+            assert!(exchange(&verifier, known(password), server, client).is_ok());
+        }
     }
 
     #[test]
