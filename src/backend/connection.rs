@@ -221,6 +221,16 @@ impl Connection {
         self.is_idle() && self.stream.is_silent()
     }
 
+    /// [`Self::is_alive`], asked of the kernel: for when others of its kind have just been found dead.
+    pub(super) fn is_alive_now(&self) -> bool {
+        self.is_idle() && self.stream.is_silent_now()
+    }
+
+    /// For how long the request that was sent last has had no (whole) answer; nothing where no clock is kept.
+    pub fn asked_for(&self) -> Duration {
+        self.asked.map_or(Duration::ZERO, |asked| asked.elapsed())
+    }
+
     pub(super) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.created)
     }

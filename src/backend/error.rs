@@ -99,6 +99,16 @@ impl BackendError {
         }
     }
 
+    /// The connection had ended by itself, between two statements: nothing that was sent on it was carried
+    /// out. (Of what only sets a connection up that is as good as if it had not been.)
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            Self::Statement(error) => error.is_farewell(),
+            _ => false,
+        }
+    }
+
     /// Its name among the metrics.
     pub fn label(&self) -> &'static str {
         match self {

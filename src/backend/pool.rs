@@ -443,6 +443,14 @@ impl Pool {
         self.close_idle();
     }
 
+    /// Closes those of the free connections that have died, which a lease would find out only if the
+    /// reactor had heard of it. A system call for each.
+    pub fn weed(&self) {
+        for part in self.parts() {
+            drop(part.retain(|connection, _| connection.is_alive_now()).removed);
+        }
+    }
+
     fn close_idle(&self) {
         for part in self.parts() {
             // Dropped, and so closed, outside the pool's lock.

@@ -157,6 +157,17 @@ impl Stream {
         };
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
+
+    /// [`Self::is_silent`], asked of the kernel: the reactor may not have heard yet. Takes nothing out.
+    pub(super) fn is_silent_now(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Tls(stream) => SockRef::from(stream.get_ref().0).peek(&mut byte),
+        };
+        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 impl AsyncRead for Stream {

@@ -15,6 +15,7 @@ use crate::map::{CrossShardSnapshot, ShardId};
 use crate::plan::{Plan, Route};
 use crate::session::transaction::{Transaction, begin_sql};
 use crate::sql::class::Isolation;
+use crate::wire::response::ServerError;
 use crate::wire::{frame, frontend, response};
 
 impl Executor {
@@ -183,7 +184,13 @@ impl Executor {
             sql.push_str("; ");
             sql.push_str(&statement);
         }
-        let reply = self.ask_query(shard, &sql).await;
+        let mut reply = self.ask_query(shard, &sql).await;
+        let farewell = reply.error.as_ref().is_none_or(ServerError::is_farewell);
+        if reply.lost && farewell && self.held.get(at).is_some_and(|held| held.fresh) {
+            self.let_dead_go(at)?;
+            self.acquire_in_place(shard, at).await?;
+            reply = self.ask_query(shard, &sql).await;
+        }
         if !reply.is_well() {
             let message = self.failure_message(shard, &reply, false);
             self.forgo(shard).await;

@@ -16,12 +16,13 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use self::assemble::ParsedList;
+use super::again::Repeat;
 use super::foregone::Constant;
 use super::planner::Entry;
 use super::scatter::ScatterBind;
 use super::statements::Known;
 use super::{Executor, Failure, Gone};
-use crate::error::SqlError;
+use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::observe;
 use crate::session::responses::StepKind;
@@ -174,6 +175,8 @@ pub(super) struct Unit {
     writes: bool,
     taints: bool,
     changes_schema: bool,
+    /// On what evidence what is executed may be sent again.
+    repeat: Repeat,
     /// The settings once the effects have come, if there are any.
     after: Option<SessionSettings>,
     /// What concerns the session, and how many Executes came before it.
@@ -360,10 +363,15 @@ impl Executor {
         let aside = !unit.executes && !self.batch.is_open();
         let pending = matches!(self.session.transaction, Transaction::Pending(_));
         let hold = self.session.trace || ours || !sync || (aside && pending);
-        let mut course = Course { sync, aside, ours, hold, again: false, described: false };
+        let mut course =
+            Course { sync, aside, ours, hold, again: false, last: false, described: false };
         let mut parsed = None;
         let mut result = self.send_unit(&unit, bytes, &course, &mut parsed).await;
-        if let (Ok(at), true) = (&result, self.responses.outdated()) {
+        if let Ok(None) = result {
+            course.last = true;
+            result = Box::pin(self.send_unit(&unit, bytes, &course, &mut parsed)).await;
+        }
+        if let (Ok(Some(at)), true) = (&result, self.responses.outdated()) {
             self.forget_unanswered(*at, parsed.as_deref().unwrap_or_default());
             unit.ops = self.renew(*at, std::mem::take(&mut unit.ops));
             course.again = true;
@@ -371,7 +379,10 @@ impl Executor {
             result = Box::pin(self.send_unit(&unit, bytes, &course, &mut parsed)).await;
         }
         match result {
-            Ok(at) => {
+            Ok(None) => {
+                Err(SqlError::new(SqlState::INTERNAL_ERROR, "a unit was not sent again").into())
+            }
+            Ok(Some(at)) => {
                 self.note_parsed(at, parsed.as_deref().unwrap_or_default());
                 self.note_types(&unit.described);
                 self.finish_unit(at, unit, &course);
@@ -384,14 +395,15 @@ impl Executor {
         }
     }
 
-    /// Sends what the unit asks of its shard and relays the answers.
+    /// Sends what the unit asks of its shard and relays the answers; `None` if its connection was found dead
+    /// and it can be sent again.
     async fn send_unit(
         &mut self,
         unit: &Unit,
         bytes: &[u8],
         course: &Course,
         parsed: &mut Option<ParsedList>,
-    ) -> Result<usize, Failure> {
+    ) -> Result<Option<usize>, Failure> {
         let at = self.acquire(self.unit_shard(unit)).await?;
         self.request.clear();
         self.responses.begin(course.hold);
@@ -420,8 +432,19 @@ impl Executor {
             wire::frontend::sync_into(&mut self.request);
             self.responses.expect(StepKind::Sync, false);
         }
-        self.exchange(at).await?;
-        Ok(at)
+        let repeat = if course.last { Repeat::Never } else { self.repeat_of_unit(unit, course) };
+        Ok(self.attempt(at, repeat).await?.then_some(at))
+    }
+
+    /// On what evidence the unit may be sent again. What only parses and describes changes nothing.
+    fn repeat_of_unit(&self, unit: &Unit, course: &Course) -> Repeat {
+        if self.batch.is_open() || unit.copies || !unit.effects.is_empty() {
+            Repeat::Never
+        } else if course.aside {
+            Repeat::Harmless
+        } else {
+            unit.repeat
+        }
     }
 
     /// An error of the unit's first message leaves nothing behind, and the rest can be sent again.
@@ -535,8 +558,10 @@ struct Course {
     ours: bool,
     /// The shard's `ReadyForQuery` is kept back.
     hold: bool,
-    /// It is sent again.
+    /// It is sent again, since a statement was out of date.
     again: bool,
+    /// If its connection is found dead, that is that.
+    last: bool,
     /// By then the client had been told the first statement's parameters.
     described: bool,
 }

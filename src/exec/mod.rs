@@ -9,6 +9,7 @@
 //! closed; no statement that may have had an effect is sent twice; an error of ours inside a transaction
 //! fails the transaction.
 
+pub mod again;
 mod answer;
 mod cancel;
 pub mod clients;
@@ -63,6 +64,7 @@ pub use io::{ClientIo, ClientSocket};
 pub use local::explain;
 pub use worker::{Account, Shared, Worker, check_startup, reading, startup_value};
 
+use again::Repeat;
 use local::LastRoute;
 use pins::{Pin, Pins};
 use planner::{Planned, Reading};
@@ -111,6 +113,8 @@ struct Held {
     doubtful: bool,
     /// What its server remembers of sequences is this client's doing alone.
     swept: bool,
+    /// It was leased for the statement that runs, which has had no answer on it yet.
+    fresh: bool,
 }
 
 /// One client's executor.
@@ -433,14 +437,39 @@ impl Executor {
     /// session's settings. The index is into `held`.
     async fn acquire(&mut self, shard: ShardId) -> Result<usize, SqlError> {
         if let Some(at) = self.held.iter().position(|held| held.shard == shard) {
-            self.apply_settings(at).await?;
-            self.sweep(at).await?;
+            if let Some(held) = self.held.get_mut(at) {
+                held.fresh = false;
+            }
+            if let Err(error) = self.set_up(at).await {
+                let error_of_ours = self.shard_error(shard, &error);
+                if !matches!(error, BackendError::Statement(_)) {
+                    self.lose(at);
+                }
+                return Err(error_of_ours);
+            }
             if self.session.transaction.is_several() {
                 self.work_on(&[shard]);
             }
             return Ok(at);
         }
         self.tell_greeted();
+        let mut at = self.lease_one(shard).await?;
+        let mut ready = self.set_up(at).await;
+        if ready.as_ref().is_err_and(|error| self.is_dead_on_arrival(at, error)) {
+            self.let_dead_go(at)?;
+            at = self.lease_one(shard).await?;
+            ready = self.set_up(at).await;
+        }
+        if let Err(error) = ready {
+            let error = self.shard_error(shard, &error);
+            self.lose(at);
+            return Err(error);
+        }
+        Ok(at)
+    }
+
+    /// A connection that is not the client's yet: the index is the last.
+    async fn lease_one(&mut self, shard: ShardId) -> Result<usize, SqlError> {
         let lease = self.lease(shard).await?;
         self.cancel.working(shard, lease.pid(), lease.secret_word());
         let mut held = Held::new(shard, lease);
@@ -450,18 +479,18 @@ impl Executor {
             held.swept = true;
         }
         self.held.push(held);
-        let at = self.held.len() - 1;
-        if let Err(error) = self.apply_settings(at).await {
-            self.lose(at);
-            return Err(error);
-        }
-        self.sweep(at).await?;
-        Ok(at)
+        Ok(self.held.len() - 1)
+    }
+
+    /// What a connection must be told before the client's statement.
+    async fn set_up(&mut self, at: usize) -> Result<(), BackendError> {
+        self.apply_settings(at).await?;
+        self.sweep(at).await
     }
 
     /// Before a connection is kept for the first time: what other clients' INSERTs have drawn from sequences
     /// on it must not be this one's `currval`.
-    async fn sweep(&mut self, at: usize) -> Result<(), SqlError> {
+    async fn sweep(&mut self, at: usize) -> Result<(), BackendError> {
         if self.leaving.is_empty() || self.batch.is_open() {
             return Ok(());
         }
@@ -469,18 +498,9 @@ impl Executor {
         if held.swept || held.pinned || held.lease.tx_status() == b'E' {
             return Ok(());
         }
-        let shard = held.shard;
-        match held.lease.simple_query("DISCARD SEQUENCES").await {
-            Ok(_) => {
-                held.swept = true;
-                Ok(())
-            }
-            Err(error) => {
-                let error = self.shard_error(shard, &error);
-                self.lose(at);
-                Err(error)
-            }
-        }
+        held.lease.simple_query("DISCARD SEQUENCES").await?;
+        held.swept = true;
+        Ok(())
     }
 
     async fn lease(&mut self, shard: ShardId) -> Result<Lease, SqlError> {
@@ -500,27 +520,22 @@ impl Executor {
     }
 
     /// Tells a connection the session's settings, if it has others. Within a transaction it has been told.
-    async fn apply_settings(&mut self, at: usize) -> Result<(), SqlError> {
+    async fn apply_settings(&mut self, at: usize) -> Result<(), BackendError> {
         // What the transaction has set is told within it.
         let wanted = self.session.settings.outside();
         let Some(held) = self.held.get_mut(at) else { return Ok(()) };
         if held.lease.settings_id == wanted.id() || held.lease.tx_status() != b'I' {
             return Ok(());
         }
-        let (shard, sql) = (held.shard, wanted.replay());
-        match held.lease.simple_query(&sql).await {
-            Ok(_) => {
-                held.lease.settings_id = wanted.id();
-                self.take_notices(at);
-                let Some(held) = self.held.get(at) else { return Ok(()) };
-                if !self.told.is_empty() {
-                    let parameters = held.lease.parameters().to_vec();
-                    self.tell(&parameters);
-                }
-                Ok(())
-            }
-            Err(error) => Err(self.shard_error(shard, &error)),
+        held.lease.simple_query(&wanted.replay()).await?;
+        held.lease.settings_id = wanted.id();
+        self.take_notices(at);
+        let Some(held) = self.held.get(at) else { return Ok(()) };
+        if !self.told.is_empty() {
+            let parameters = held.lease.parameters().to_vec();
+            self.tell(&parameters);
         }
+        Ok(())
     }
 
     fn shard_error(&self, shard: ShardId, error: &BackendError) -> SqlError {
@@ -603,6 +618,7 @@ impl Executor {
     /// Sends BEGIN and its prelude in a round trip of its own.
     async fn open_alone(&mut self, at: usize) -> Result<(), Failure> {
         let Some(sql) = self.opening() else { return Ok(()) };
+        let Some(shard) = self.held.get(at).map(|held| held.shard) else { return Ok(()) };
         let mut request = Vec::new();
         wire::frontend::query_into(&mut request, sql.as_bytes());
         let mut responses = Responses::default();
@@ -610,7 +626,16 @@ impl Executor {
         responses.expect(StepKind::Query, true);
         std::mem::swap(&mut request, &mut self.request);
         std::mem::swap(&mut responses, &mut self.responses);
-        let result = self.exchange(at).await;
+        let mut result = self.attempt(at, Repeat::Harmless).await;
+        if let Ok(false) = result {
+            wire::frontend::query_into(&mut self.request, sql.as_bytes());
+            self.responses.begin(true);
+            self.responses.expect(StepKind::Query, true);
+            result = match self.acquire_in_place(shard, at).await {
+                Ok(()) => self.exchange(at).await.map(|()| true),
+                Err(error) => Err(error.into()),
+            };
+        }
         std::mem::swap(&mut request, &mut self.request);
         std::mem::swap(&mut responses, &mut self.responses);
         result?;
@@ -619,10 +644,7 @@ impl Executor {
             self.lose(at);
             return Err(Failure::Shown);
         }
-        let shard = self.held.get(at).map(|held| held.shard);
-        if let Some(shard) = shard {
-            self.session.transaction.settle(shard, responses.status());
-        }
+        self.session.transaction.settle(shard, responses.status());
         Ok(())
     }
 }

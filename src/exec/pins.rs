@@ -242,7 +242,15 @@ pub(super) fn raises_doubt(class: &Class) -> bool {
 impl Held {
     /// A connection that has just been leased.
     pub(super) fn new(shard: ShardId, lease: Lease) -> Self {
-        Self { shard, lease, pinned: false, pins: Pins::NONE, doubtful: false, swept: false }
+        Self {
+            shard,
+            lease,
+            pinned: false,
+            pins: Pins::NONE,
+            doubtful: false,
+            swept: false,
+            fresh: true,
+        }
     }
 
     /// It stays with its client, for these reasons.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use quick_cache::Equivalent;
 use quick_cache::unsync::Cache;
 
+use super::again::{self, Repeat};
 use super::foregone;
 use super::pins::{self, Pins};
 use crate::error::{SqlError, SqlState};
@@ -43,6 +44,8 @@ pub struct Entry {
     pub leaves: Pins,
     /// `SELECT` and one integer.
     pub constant: bool,
+    /// On what evidence it may be sent again.
+    pub repeats: Repeat,
 }
 
 /// One statement of a query string, with its plan.
@@ -346,7 +349,8 @@ fn analyse(
         .any(|word| word.eq_ignore_ascii_case(b"currval") || word.eq_ignore_ascii_case(b"lastval"));
     let leaves = pins::left_by(statement.as_ref(), &class, text);
     let constant = foregone::is_constant(shape);
-    Entry { class, template, unknown_table, reads_sequence_state, leaves, constant }
+    let repeats = again::repeats(statement.as_ref(), &class);
+    Entry { class, template, unknown_table, reads_sequence_state, leaves, constant, repeats }
 }
 
 fn names_unknown_table(statement: &Statement) -> bool {

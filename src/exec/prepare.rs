@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::again::Repeat;
 use super::extended::assemble::ParsedList;
 use super::local::SessionScopes;
 use super::planner::{Planned, Readied, Scopes};
@@ -131,13 +132,33 @@ impl Executor {
         let shard = self.one_shard(&plan)?;
         let known = self.known(name, plan.rewritten.as_deref())?;
         self.leaving = entry.leaves;
-        let at = self.acquire(shard).await?;
-        let known = self.renamed_on(at, known);
-        self.prepare_on(at, &known).await?;
-        self.start(at).await?;
-        self.responses.known_as(&known.alias);
-        let start = planned.start + execution.at.start;
-        let end = (planned.start + execution.at.end) as usize;
+        let mut repeat = self.repeat_of(&entry, &plan);
+        let mut parse_again = Repeat::Harmless;
+        let at = loop {
+            let at = self.acquire(shard).await?;
+            let known = self.renamed_on(at, known.clone());
+            if !self.prepare_on(at, &known, std::mem::take(&mut parse_again)).await? {
+                continue;
+            }
+            self.start(at).await?;
+            self.responses.known_as(&known.alias);
+            self.write_execution(planned.start, execution, &known, query);
+            self.responses.expect(StepKind::Query, false);
+            if self.attempt(at, std::mem::take(&mut repeat)).await? {
+                break at;
+            }
+        };
+        self.finish_one(at, &plan, &entry.class);
+        self.session.transaction.note(shard, plan.writes, plan.taints);
+        self.close_trace();
+        Ok(())
+    }
+
+    /// Appends EXECUTE to the request, with the name that the shard knows the statement by. `start`: where
+    /// EXECUTE stands in the query.
+    fn write_execution(&mut self, start: u32, execution: &Execution, known: &Known, query: &[u8]) {
+        let end = (start + execution.at.end) as usize;
+        let start = start + execution.at.start;
         let sql = [
             query.get(..start as usize).unwrap_or_default(),
             &known.prepared.name,
@@ -149,12 +170,6 @@ impl Executor {
         let before = String::from_utf8_lossy(query.get(..start as usize).unwrap_or_default());
         self.responses.shift_positions(before.chars().count() as u32 + 1, -longer);
         wire::frontend::query_into(&mut self.request, &sql);
-        self.responses.expect(StepKind::Query, false);
-        self.exchange(at).await?;
-        self.finish_one(at, &plan, &entry.class);
-        self.session.transaction.note(shard, plan.writes, plan.taints);
-        self.close_trace();
-        Ok(())
     }
 
     /// The hint before EXECUTE.
@@ -330,11 +345,17 @@ impl Executor {
         new
     }
 
-    /// Sees to it that a connection knows a statement, in a round trip of its own.
-    async fn prepare_on(&mut self, at: usize, known: &Known) -> Result<(), Failure> {
-        let Some(held) = self.held.get_mut(at) else { return Ok(()) };
+    /// Sees to it that a connection knows a statement, in a round trip of its own; false if the connection
+    /// was found dead.
+    async fn prepare_on(
+        &mut self,
+        at: usize,
+        known: &Known,
+        repeat: Repeat,
+    ) -> Result<bool, Failure> {
+        let Some(held) = self.held.get_mut(at) else { return Ok(true) };
         if held.lease.prepared.generation(&known.prepared.name).is_some() {
-            return Ok(());
+            return Ok(true);
         }
         self.request.clear();
         self.responses.begin(true);
@@ -342,9 +363,11 @@ impl Executor {
         self.parse(at, known, None, &mut step, &mut parsed);
         wire::frontend::sync_into(&mut self.request);
         self.responses.expect(StepKind::Sync, true);
-        self.exchange(at).await?;
+        if !self.attempt(at, repeat).await? {
+            return Ok(false);
+        }
         self.note_parsed(at, &parsed);
-        self.shown_aside(at)
+        self.shown_aside(at).map(|()| true)
     }
 
     /// An error of what was asked aside has been shown.

@@ -20,9 +20,11 @@ use crate::wire::backend::Severity;
 use crate::wire::{self, frontend::tag};
 
 /// Which side broke.
-enum Broken {
+pub(super) enum Broken {
     Client,
     Shard(&'static str),
+    /// The shard, before it has taken the whole request.
+    Unsent(&'static str),
 }
 
 /// Why the relay stopped.
@@ -42,12 +44,24 @@ impl Executor {
             self.io.outbox.extend_from_slice(&bytes);
         }
         let result = self.send_and_relay(at).await;
+        self.conclude(at, result)
+    }
+
+    /// What became of an exchange.
+    pub(super) fn conclude(
+        &mut self,
+        at: usize,
+        result: Result<(), Broken>,
+    ) -> Result<(), Failure> {
         self.request.clear();
         if self.request.capacity() > 64 * 1024 {
             self.request = Vec::new();
         }
         match result {
             Ok(()) => {
+                if let Some(held) = self.held.get_mut(at) {
+                    held.fresh = false;
+                }
                 self.note_parameters(at);
                 if self.responses.failed() {
                     self.note_shard_error(at);
@@ -58,7 +72,7 @@ impl Executor {
                 self.abandon(at);
                 Err(Failure::Gone(Gone::Client))
             }
-            Err(Broken::Shard(why)) => {
+            Err(Broken::Shard(why) | Broken::Unsent(why)) => {
                 let error = self.lost_shard(at, why);
                 let broken_off = self.responses.broken_off();
                 self.lose(at);
@@ -80,7 +94,7 @@ impl Executor {
         }
     }
 
-    async fn send_and_relay(&mut self, at: usize) -> Result<(), Broken> {
+    pub(super) async fn send_and_relay(&mut self, at: usize) -> Result<(), Broken> {
         let Some(held) = self.held.get_mut(at) else { return Err(Broken::Shard("not connected")) };
         let connection = &mut *held.lease;
         let boundaries = self.responses.boundaries();
@@ -105,8 +119,8 @@ impl Executor {
                 }
                 poll_relay(cx, connection, &mut client)
             })
-            .await?;
-            match stop {
+            .await;
+            match stop.map_err(|broken| sending.blame(broken))? {
                 Stop::Done => break,
                 Stop::CopyIn => {
                     copy_in(connection, &mut client).await?;
@@ -188,6 +202,14 @@ struct Sending<'a> {
 impl<'a> Sending<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
+    }
+
+    /// What broke, with what is known of the bytes.
+    fn blame(&self, broken: Broken) -> Broken {
+        match broken {
+            Broken::Shard(why) if !self.rest.is_empty() => Broken::Unsent(why),
+            broken => broken,
+        }
     }
 
     fn poll(

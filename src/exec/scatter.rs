@@ -3,7 +3,9 @@
 use std::future::poll_fn;
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
+use super::again::FOUND_DEAD_MAX;
 use super::answer::Asked;
 use super::everywhere::Show;
 use super::io::{ClientIo, with_read_buffer};
@@ -16,6 +18,7 @@ use crate::map::ShardId;
 use crate::merge::concat::{Concat, Fault, Piece};
 use crate::plan::{Answer, Plan, Route};
 use crate::wire;
+use crate::wire::response::ServerError;
 
 /// A Bind that goes to several shards, with what was asked of its portal.
 pub(super) struct ScatterBind {
@@ -85,6 +88,21 @@ pub(super) enum Trouble {
     TooMuch,
     /// A row was half passed on.
     BrokenOff,
+}
+
+impl Trouble {
+    /// A connection that was leased for the statement was lost.
+    pub(super) fn is_of_dead(&self, asked: &[Asked]) -> bool {
+        let fresh = |one: &Asked| one.held.fresh;
+        match self {
+            Self::Lost(shard) => asked.iter().any(|one| one.shard() == *shard && fresh(one)),
+            Self::Server(body) => {
+                ServerError::parse(body).is_ok_and(|error| error.is_farewell())
+                    && asked.iter().all(fresh)
+            }
+            Self::Client | Self::Ours(_) | Self::Differs | Self::TooMuch | Self::BrokenOff => false,
+        }
+    }
 }
 
 impl Executor {
@@ -186,6 +204,46 @@ impl Executor {
         describe: bool,
         complete: bool,
     ) -> Result<(), Failure> {
+        let mut last = plan.writes || plan.taints || self.session.transaction.is_open();
+        loop {
+            let began = Instant::now();
+            let mut asked = self.acquire_for(plan).await?;
+            let mut concat = Concat::new(asked.len());
+            match self.gather(&mut asked, request, &mut concat, describe).await {
+                Ok(()) => {
+                    self.put_back(asked);
+                    if complete {
+                        self.complete(&format!("SELECT {}", concat.rows()));
+                    }
+                    return Ok(());
+                }
+                Err(Trouble::Client) => {
+                    self.abandon_all(asked);
+                    return Err(Failure::Gone(Gone::Client));
+                }
+                Err(trouble) => {
+                    let dead = trouble.is_of_dead(&asked) && began.elapsed() < FOUND_DEAD_MAX;
+                    let broken_off = concat.stuck().is_some();
+                    let shards: Vec<ShardId> = asked.iter().map(Asked::shard).collect();
+                    self.stop(asked).await;
+                    if dead && !last && !concat.is_described() {
+                        // Nothing of it was said to the client.
+                        last = true;
+                        self.weed(&shards);
+                        continue;
+                    }
+                    return Err(self.failure(if broken_off {
+                        Trouble::BrokenOff
+                    } else {
+                        trouble
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Connections to all shards of the route, which a cancel concerns from now on.
+    async fn acquire_for(&mut self, plan: &Plan) -> Result<Vec<Asked>, Failure> {
         // Always in the same order, so that two statements never wait for each other's connections.
         let shards: Vec<ShardId> = match (&plan.answer, &plan.route) {
             // Only described: one shard that has the tables can do that.
@@ -212,25 +270,7 @@ impl Executor {
             secret: one.held.lease.secret_word(),
         };
         self.cancel.working_all(asked.iter().map(backend).collect());
-        let mut concat = Concat::new(asked.len());
-        match self.gather(&mut asked, request, &mut concat, describe).await {
-            Ok(()) => {
-                self.put_back(asked);
-                if complete {
-                    self.complete(&format!("SELECT {}", concat.rows()));
-                }
-                Ok(())
-            }
-            Err(trouble) => {
-                let broken_off = concat.stuck().is_some();
-                if matches!(trouble, Trouble::Client) {
-                    self.abandon_all(asked);
-                    return Err(Failure::Gone(Gone::Client));
-                }
-                self.stop(asked).await;
-                Err(self.failure(if broken_off { Trouble::BrokenOff } else { trouble }))
-            }
-        }
+        Ok(asked)
     }
 
     pub(super) async fn gather(

@@ -270,21 +270,26 @@ impl Executor {
         }
         self.last_route.note(plan, &self.world);
         self.leaving = planned.entry.leaves;
-        let at = self.acquire(shard).await?;
-        self.start(at).await?;
-        let block = self.session.settings.in_block();
-        let reset = after_reset(&self.session.settings, class, block);
-        match &plan.rewritten {
-            Some(sql) => wire::frontend::query_into(&mut self.request, sql.as_bytes()),
-            None if !reset.is_empty() => {
-                let sql = format!("{text};{}", reset.join(";"));
-                wire::frontend::query_into(&mut self.request, sql.as_bytes());
-                (1..=reset.len() as u32).for_each(|n| self.responses.silence(n));
+        let mut repeat = self.repeat_of(&planned.entry, plan);
+        let at = loop {
+            let at = self.acquire(shard).await?;
+            self.start(at).await?;
+            let block = self.session.settings.in_block();
+            let reset = after_reset(&self.session.settings, class, block);
+            match &plan.rewritten {
+                Some(sql) => wire::frontend::query_into(&mut self.request, sql.as_bytes()),
+                None if !reset.is_empty() => {
+                    let sql = format!("{text};{}", reset.join(";"));
+                    wire::frontend::query_into(&mut self.request, sql.as_bytes());
+                    (1..=reset.len() as u32).for_each(|n| self.responses.silence(n));
+                }
+                None => wire::frontend::query_into(&mut self.request, query),
             }
-            None => wire::frontend::query_into(&mut self.request, query),
-        }
-        self.responses.expect(StepKind::Query, false);
-        self.exchange(at).await?;
+            self.responses.expect(StepKind::Query, false);
+            if self.attempt(at, std::mem::take(&mut repeat)).await? {
+                break at;
+            }
+        };
         self.finish_one(at, plan, class);
         self.session.transaction.note(shard, plan.writes, plan.taints);
         self.close_trace();

@@ -146,24 +146,20 @@ impl Executor {
         self.refuse_end_within(planned, shard)?;
         self.last_route.note(plan, &self.world);
         self.leaving = planned.iter().fold(Pins::NONE, |all, one| all.with(one.entry.leaves));
-        let at = self.acquire(shard).await?;
-        if matches!(self.session.transaction, Transaction::Failed { .. }) {
-            self.fail_on_shard(at).await?;
-        }
-        self.lend(at, &names).await?;
-        self.start(at).await?;
-        let resets =
-            |one: &Planned| !after_reset(&self.session.settings, &one.entry.class, true).is_empty();
-        let rewritten =
-            |one: &Planned| one.plan.as_ref().is_some_and(|plan| plan.rewritten.is_some());
-        if planned.iter().any(|one| rewritten(one) || resets(one)) {
-            let sql = self.rewritten_string(planned, text);
-            wire::frontend::query_into(&mut self.request, sql.as_bytes());
-        } else {
-            wire::frontend::query_into(&mut self.request, text);
-        }
-        self.responses.expect(StepKind::Query, false);
-        self.exchange(at).await?;
+        let mut repeat = self.repeat_of_string(planned, plan);
+        let at = loop {
+            let at = self.acquire(shard).await?;
+            if matches!(self.session.transaction, Transaction::Failed { .. }) {
+                self.fail_on_shard(at).await?;
+            }
+            self.lend(at, &names).await?;
+            self.start(at).await?;
+            self.write_string(planned, text);
+            self.responses.expect(StepKind::Query, false);
+            if self.attempt(at, std::mem::take(&mut repeat)).await? {
+                break at;
+            }
+        };
         let failed = self.responses.failed();
         let done = if failed { self.responses.commands() as usize } else { planned.len() };
         self.settle_names(at, names, planned, done).await?;
@@ -174,6 +170,20 @@ impl Executor {
         self.session.transaction.note(shard, plan.writes, plan.taints);
         self.close_trace();
         Ok(())
+    }
+
+    /// Appends the string to the request, as it is if it can be.
+    fn write_string(&mut self, planned: &[Planned], text: &[u8]) {
+        let resets =
+            |one: &Planned| !after_reset(&self.session.settings, &one.entry.class, true).is_empty();
+        let rewritten =
+            |one: &Planned| one.plan.as_ref().is_some_and(|plan| plan.rewritten.is_some());
+        if planned.iter().any(|one| rewritten(one) || resets(one)) {
+            let sql = self.rewritten_string(planned, text);
+            wire::frontend::query_into(&mut self.request, sql.as_bytes());
+        } else {
+            wire::frontend::query_into(&mut self.request, text);
+        }
     }
 
     /// The string with what takes the place of some of its statements, or comes behind them.

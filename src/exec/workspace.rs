@@ -12,9 +12,11 @@
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::task::{Poll, ready};
+use std::time::Instant;
 
 use bytes::BytesMut;
 
+use super::again::FOUND_DEAD_MAX;
 use super::answer::Asked;
 use super::io::with_read_buffer;
 use super::relay::poll_gone;
@@ -209,6 +211,16 @@ impl Executor {
         let Ok(_permit) = worker.workspaces.acquire().await else {
             return Err(Failure::Gone(Gone::Client));
         };
+        match self.workspace_once(ask, false).await? {
+            Some(done) => Ok(done),
+            // A connection was found dead, and nothing was said to the client.
+            None => self.workspace_once(ask, true).await.map(|_| ()),
+        }
+    }
+
+    /// [`Self::workspace`] within its bound; `None` where it may be tried again, if this is not the last time.
+    async fn workspace_once(&mut self, ask: &Ask<'_>, last: bool) -> Result<Option<()>, Failure> {
+        let began = Instant::now();
         let (mut host, mut shards) = self.workspace_lines(ask.work).await?;
         let backend = |line: &Line| Backend {
             shard: line.shard(),
@@ -230,16 +242,25 @@ impl Executor {
         };
         let shards: Vec<Asked> = shards.into_iter().map(|line| line.asked).collect();
         let mut asked = vec![host.asked];
+        let dead = filled
+            .as_ref()
+            .is_err_and(|trouble| trouble.is_of_dead(&asked) || trouble.is_of_dead(&shards));
+        let again = dead && !last && began.elapsed() < FOUND_DEAD_MAX;
+        let places: Vec<ShardId> = shards.iter().chain(&asked).map(Asked::shard).collect();
         let answered = match filled {
             Ok(described) => self.answer(ask, described, &mut asked).await,
             Err(trouble) => Err(trouble),
         };
         let gone = matches!(answered, Err(Trouble::Client));
         self.clear_workspace(asked, shards, answered.is_ok(), gone).await;
+        if again && !self.session.transaction.is_open() {
+            self.weed(&places);
+            return Ok(None);
+        }
         match answered {
             Ok(rows) => {
                 self.complete(&format!("SELECT {rows}"));
-                Ok(())
+                Ok(Some(()))
             }
             Err(trouble) => Err(self.failure(trouble)),
         }

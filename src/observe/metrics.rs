@@ -51,6 +51,8 @@ pub struct Metrics {
     pub analysis_misses: AtomicU64,
     /// Cancel requests that were passed on.
     pub cancels: AtomicU64,
+    /// Statements that were sent again, since their connection was found dead.
+    pub retries: AtomicU64,
     /// Maps that were swapped in.
     pub map_reloads: AtomicU64,
     /// Maps that were refused.
@@ -159,6 +161,7 @@ impl Metrics {
             analysis_hits: AtomicU64::new(0),
             analysis_misses: AtomicU64::new(0),
             cancels: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
             map_reloads: AtomicU64::new(0),
             map_reload_errors: AtomicU64::new(0),
             control_errors: AtomicU64::new(0),
@@ -169,7 +172,7 @@ impl Metrics {
         count(&self.refusals, code.0);
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 15] {
+    fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 16] {
         [
             ("shard_errors", "Errors that shards answered", &self.shard_errors),
             ("client_connects", "Clients that were accepted", &self.client_connects),
@@ -191,6 +194,7 @@ impl Metrics {
             ("analysis_cache_hits", "Analyses found in the cache", &self.analysis_hits),
             ("analysis_cache_misses", "Statements that had to be parsed", &self.analysis_misses),
             ("cancels", "Cancel requests passed on", &self.cancels),
+            ("retries", "Statements sent again on another connection", &self.retries),
             ("map_reloads", "Maps that were swapped in", &self.map_reloads),
             ("map_reload_errors", "Maps that were refused", &self.map_reload_errors),
             (

@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::wire::response::ServerError;
+
 /// A request that a shard will answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -176,6 +178,12 @@ pub struct Responses {
     outdated: bool,
     /// The next `ParameterDescription` was passed on already.
     described: bool,
+    /// What precedes the first answer is kept back, and so is the server's farewell if it comes instead of it.
+    holds_back: bool,
+    /// An answer has begun to come, or anything that is for the client.
+    answered: bool,
+    /// The farewell has come instead.
+    farewell: bool,
     wording: Wording,
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
     descriptions: Vec<Vec<u8>>,
@@ -200,6 +208,9 @@ impl Responses {
         self.spares_outdated = false;
         self.outdated = false;
         self.described = false;
+        self.holds_back = false;
+        self.answered = false;
+        self.farewell = false;
         self.wording.clear();
         self.parameters.clear();
         self.descriptions.clear();
@@ -216,6 +227,22 @@ impl Responses {
     /// `ReadyForQuery` behind it: the request will be sent again.
     pub fn spare_outdated(&mut self) {
         self.spares_outdated = true;
+    }
+
+    /// Until the first answer comes nothing is said to the client, not even that the server has ended the
+    /// connection: the request may be sent again.
+    pub fn hold_back(&mut self) {
+        self.holds_back = true;
+    }
+
+    /// An answer has begun to come. (Only known after [`Self::hold_back`].)
+    pub fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The server has ended the connection instead of an answer, with a word that the client was not told.
+    pub fn bade_farewell(&self) -> bool {
+        self.farewell
     }
 
     /// A statement was out of date, and the client was not told.
@@ -392,6 +419,9 @@ impl Responses {
         self.tag = tag;
         self.frame_left = length - 4;
         self.captured.clear();
+        if self.holds_back && !matches!(tag, b'S' | b'E') {
+            self.end_hold(out);
+        }
         self.start_frame(tag)?;
         if self.forward {
             if whole {
@@ -434,8 +464,24 @@ impl Responses {
         Ok(())
     }
 
+    fn end_hold(&mut self, out: &mut Vec<Segment>) {
+        self.holds_back = false;
+        self.answered = true;
+        if let Some(bytes) = self.leading() {
+            out.push(Segment::Bytes(bytes));
+        }
+    }
+
     fn end_frame(&mut self, out: &mut Vec<Segment>) -> Result<(), Malformed> {
         let tag = self.tag;
+        if self.holds_back && tag == b'E' {
+            let error = ServerError::parse(&self.captured);
+            if error.is_ok_and(|error| error.is_farewell()) {
+                self.farewell = true;
+                return Ok(());
+            }
+            self.end_hold(out);
+        }
         let Some(Entry::Step(step)) = self.queue.front() else {
             if tag == b'E' {
                 self.note_error(out);

@@ -56,6 +56,12 @@ impl ServerError {
         self.text(b'C').unwrap_or(Cow::Borrowed("XX000"))
     }
 
+    /// The server has ended the connection of its own accord, while nothing was committed on it: at an
+    /// administrator's word or a shutdown (57P01), or since it was idle for too long (57P05).
+    pub fn is_farewell(&self) -> bool {
+        self.severity() == "FATAL" && matches!(self.code().as_ref(), "57P01" | "57P05")
+    }
+
     /// The primary message.
     pub fn message(&self) -> Cow<'_, str> {
         self.text(b'M').unwrap_or_default()

@@ -269,6 +269,8 @@ impl Executor {
         for set in plan.settings.iter().flatten() {
             unit.effects.push((unit.executions, Class::Set(set.clone())));
         }
+        let repeat = self.repeat_of(entry, plan);
+        unit.repeat = if unit.executes { unit.repeat.min(repeat) } else { repeat };
         unit.writes |= plan.writes;
         unit.taints |= plan.taints;
         self.leaving = self.leaving.with(entry.leaves);
