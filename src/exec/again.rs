@@ -129,7 +129,7 @@ impl Executor {
         if let Some(bytes) = self.responses.leading() {
             self.io.outbox.extend_from_slice(&bytes);
         }
-        self.conclude(at, result).map(|()| true)
+        self.conclude(at, &result).map(|()| true)
     }
 
     fn found_dead(&self, at: usize, broken: &Broken, repeat: Repeat) -> bool {

@@ -44,14 +44,14 @@ impl Executor {
             self.io.outbox.extend_from_slice(&bytes);
         }
         let result = self.send_and_relay(at).await;
-        self.conclude(at, result)
+        self.conclude(at, &result)
     }
 
     /// What became of an exchange.
     pub(super) fn conclude(
         &mut self,
         at: usize,
-        result: Result<(), Broken>,
+        result: &Result<(), Broken>,
     ) -> Result<(), Failure> {
         self.request.clear();
         if self.request.capacity() > 64 * 1024 {
