@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use crate::session::settings::{SessionSettings, quote_literal};
 use crate::session::transaction::{Transaction, set_transaction_sql};
 use crate::sql::class::{Class, SetCommand, SetValue};
+use crate::sql::temporary::TemporaryNames;
 
 impl Executor {
     /// [`Self::finish`] for one statement.
@@ -142,8 +143,15 @@ impl Executor {
             Class::Savepoint(name) => self.session.settings.savepoint(name),
             Class::Release(name) => self.session.settings.release(name),
             Class::RollbackTo(name) => self.session.settings.rollback_to(name),
-            Class::Definition { temporary: true, .. } => {
-                self.temporary = self.held.get(at).map(|held| held.shard);
+            Class::Definition { temporary: true, name, .. } => {
+                if let Some(held) = self.held.get(at) {
+                    let names = match self.session.temporary.take() {
+                        None => TemporaryNames::new(Some(Vec::new())),
+                        Some((shard, names)) if shard == held.shard => names,
+                        Some(_) => TemporaryNames::new(None),
+                    };
+                    self.session.temporary = Some((held.shard, names.with(name.as_deref())));
+                }
             }
             // Not said again by a name and a value: the connection stays.
             Class::SetTransaction { session: true, .. } => {

@@ -55,9 +55,7 @@ impl Executor {
         if self.batch.is_open() {
             return Err(several_at_once().into());
         }
-        if let Some(shard) = self.temporary {
-            return Err(self.hidden_by_temporary(shard).into());
-        }
+        self.refuse_beside_temporary(plan)?;
         self.last_route.note(plan, &self.world);
         if self.session.transaction.is_open() {
             let replies = self.within(plan, request).await?;
@@ -282,18 +280,6 @@ impl Executor {
                 .hint("Begin it with a BEGIN of its own."));
         };
         self.allow_isolation(modes.isolation, first, other)
-    }
-
-    fn hidden_by_temporary(&self, shard: ShardId) -> SqlError {
-        SqlError::new(
-            SqlState::FEATURE_NOT_SUPPORTED,
-            "a statement for all shards in a session with temporary tables is not supported",
-        )
-        .detail(format!(
-            "A temporary table on shard \"{}\" may hide a table of the same name, and it is on one shard only.",
-            self.world.map.shard_name(shard)
-        ))
-        .hint("DISCARD ALL drops the session's temporary tables.")
     }
 }
 

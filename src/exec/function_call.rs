@@ -72,6 +72,7 @@ impl Executor {
             writes: true,
             changes_schema: false,
             settings: None,
+            names_temporary: false,
         };
         let shard = self.one_shard(&plan)?;
         self.last_route.note(&plan, &self.world);

@@ -13,7 +13,7 @@ use crate::lookup::View;
 use crate::map::ShardId;
 use crate::mapstore::World;
 use crate::observe::{self, RouteKind};
-use crate::plan::{Explained, Inputs, Plan, Route, Scope, scope};
+use crate::plan::{Explained, Inputs, Plan, Route, Scope, Temporary, scope};
 use crate::session::Session;
 use crate::session::responses::OUR_NAMES;
 use crate::session::transaction::Transaction;
@@ -82,7 +82,9 @@ pub(super) struct SessionScopes<'a>(pub(super) &'a Session);
 impl Scopes for SessionScopes<'_> {
     fn scope(&self, world: &World, hint: Option<&str>) -> Result<Scope<'_>, SqlError> {
         let session = self.0;
-        let mut found = Scope::default();
+        let own = session.temporary.as_ref();
+        let temporary = own.map(|(shard, names)| Temporary { shard: *shard, names });
+        let mut found = Scope { temporary, ..Scope::default() };
         let Some(text) = hint else {
             if session.shard.is_none() && session.key.is_none() && session.user_key.is_none() {
                 return Ok(found);
@@ -374,7 +376,7 @@ impl Executor {
         }
         self.held.clear();
         self.cancel.rest();
-        self.temporary = None;
+        self.session.temporary = None;
         self.statements.clear();
         self.portals.clear();
         self.session.settings.discard();

@@ -35,6 +35,7 @@ mod several;
 mod simple;
 mod statements;
 mod strings;
+mod temporary;
 pub mod timeouts;
 mod worker;
 mod workspace;
@@ -155,8 +156,6 @@ pub struct Executor {
     leaving: Pins,
     /// The text of a simple query, kept for its capacity.
     text: Vec<u8>,
-    /// Where the session has temporary tables.
-    temporary: Option<ShardId>,
     /// What was found out about ids for the statement that is planned, and is not to be remembered.
     asked: Vec<(Id, Answer)>,
     /// Ids that an EXPLAIN (ROUTE) would like to know.
@@ -205,7 +204,6 @@ impl Executor {
             last_words: None,
             leaving: Pins::NONE,
             text: Vec::new(),
-            temporary: None,
             asked: Vec::new(),
             wanted: Vec::new(),
             started: None,
@@ -311,7 +309,14 @@ impl Executor {
     /// The one shard that a plan's route and the transaction lead to.
     fn one_shard(&self, plan: &Plan) -> Result<ShardId, SqlError> {
         let open = self.session.transaction.shard();
-        let here = self.batch.open_on().or(open).or(self.temporary);
+        let here = self.batch.open_on().or(open);
+        let led;
+        let plan = if plan.names_temporary {
+            led = Plan { route: Route::One(self.beside_temporary(plan)?), ..plan.clone() };
+            &led
+        } else {
+            plan
+        };
         if self.session.transaction.is_several() && self.batch.open_on().is_none() {
             return self.one_of_several(plan);
         }
@@ -319,7 +324,7 @@ impl Executor {
             (Route::One(shard), None) => Ok(*shard),
             (Route::One(shard), Some(here)) if *shard == here => Ok(here),
             (Route::One(shard), Some(here)) => {
-                if open.is_none() || self.batch.is_open() || self.temporary.is_some() {
+                if open.is_none() || self.batch.is_open() {
                     return Err(self.other_shard(*shard, here));
                 }
                 self.may_enlist(*shard, plan.writes || plan.taints)?;
@@ -336,23 +341,12 @@ impl Executor {
     /// The shard whose connection carries this session's state: what may go anywhere goes there.
     fn keeper(&self) -> Option<ShardId> {
         let pinned = || self.held.iter().find(|held| held.pinned);
-        self.temporary.or_else(|| pinned().map(|held| held.shard))
+        let temporary = self.session.temporary.as_ref().map(|(shard, _)| *shard);
+        temporary.or_else(|| pinned().map(|held| held.shard))
     }
 
     fn other_shard(&self, wanted: ShardId, here: ShardId) -> SqlError {
         let name = |shard: ShardId| self.world.map.shard_name(shard);
-        if self.session.transaction.shard().is_none() && !self.batch.is_open() {
-            return SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                format!(
-                    "this statement belongs to shard \"{}\", the session has temporary tables on shard \"{}\"",
-                    name(wanted),
-                    name(here)
-                ),
-            )
-            .detail("A temporary table may hide a table of the same name, and it is on one shard only.")
-            .hint("DISCARD ALL drops the session's temporary tables.");
-        }
         SqlError::new(
             SqlState::FEATURE_NOT_SUPPORTED,
             format!(

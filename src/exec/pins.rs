@@ -19,6 +19,7 @@ use crate::map::ShardId;
 use crate::observe;
 use crate::sql::class::Class;
 use crate::sql::ir::{CallKind, SourceKind, Statement, Utility, UtilityKind};
+use crate::sql::temporary::TemporaryNames;
 use crate::wire;
 
 /// A reason to keep a connection. The order is that of the bits that operators are shown.
@@ -127,7 +128,7 @@ const UNASKABLE: Pins = Pins::of(Pin::Sequence)
 
 /// What is left on a connection outside a transaction: advisory locks, temporary objects (all that depends
 /// on the temporary schema), cursors, channels, and statements prepared by SQL; and whether event triggers
-/// may have run. A column for each.
+/// may have run. A column for each; then the names of temporary relations, unless one has a slash in it.
 const INQUIRY: &str = "SELECT \
     EXISTS (SELECT FROM pg_catalog.pg_locks \
         WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()), \
@@ -137,7 +138,10 @@ const INQUIRY: &str = "SELECT \
     EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable), \
     EXISTS (SELECT FROM pg_catalog.pg_listening_channels()), \
     EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql), \
-    EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D')";
+    EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D'), \
+    (SELECT pg_catalog.string_agg(relname, '/') FROM pg_catalog.pg_class \
+        WHERE relnamespace = pg_catalog.pg_my_temp_schema() \
+        HAVING NOT pg_catalog.bool_or(relname ~ '/'))";
 
 /// What the columns of [`INQUIRY`] are about.
 const ASKED: [Pin; 6] = [
@@ -317,9 +321,11 @@ impl Executor {
         held.pins = pins;
         held.pinned = !pins.is_empty();
         if pins.has(Pin::TemporaryTable) {
-            self.temporary = Some(shard);
-        } else if self.temporary == Some(shard) {
-            self.temporary = None;
+            let names = row.get(ASKED.len()).cloned().flatten();
+            let names = names.map(|names| names.split('/').map(str::to_owned).collect());
+            self.session.temporary = Some((shard, TemporaryNames::new(names)));
+        } else if self.session.temporary.as_ref().is_some_and(|(own, _)| *own == shard) {
+            self.session.temporary = None;
         }
         self.take_notices(at);
         self.settle(at);

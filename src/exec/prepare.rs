@@ -33,7 +33,10 @@ impl Executor {
         let scopes = SessionScopes(&self.session);
         let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
         let template = readied.entry.template.as_ref();
-        Ok(template.and_then(|template| template.describe_shard(&self.world.map, &scope)))
+        // A table that the catalog does not know may be one of the session's own.
+        let own = scope.temporary.filter(|_| readied.entry.unknown_table).map(|own| own.shard);
+        let shard = || template.and_then(|t| t.describe_shard(&self.world.map, &scope));
+        Ok(own.or_else(shard))
     }
 
     /// PREPARE as a query of its own.
@@ -232,7 +235,7 @@ impl Executor {
         let sql = plan.rewritten.as_deref().map_or(&*statement.sql, str::as_bytes);
         let mut bind = Vec::new();
         wire::frontend::bind_text_into(&mut bind, b"", &values, Format::Text);
-        self.refuse_beside_temporary()?;
+        self.refuse_beside_temporary(plan)?;
         if let Answer::Workspace(work) = &plan.answer {
             let sql: &[u8] = &Arc::clone(&statement.sql);
             let oids = &statement.oids.clone();

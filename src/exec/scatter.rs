@@ -116,7 +116,7 @@ impl Executor {
         if self.session.transaction.is_open() || self.batch.is_open() {
             self.one_shard(plan)?;
         }
-        self.refuse_beside_temporary()?;
+        self.refuse_beside_temporary(plan)?;
         if let Answer::Workspace(work) = &plan.answer {
             let ask = Ask { sql: text.as_bytes(), oids: &[], bind: None, described: true, work };
             self.workspace(&ask).await?;
@@ -135,20 +135,6 @@ impl Executor {
         }
         self.ready();
         Ok(())
-    }
-
-    /// A temporary table may hide one of those that are read, and it is on one shard only.
-    pub(super) fn refuse_beside_temporary(&self) -> Result<(), SqlError> {
-        let Some(here) = self.temporary else { return Ok(()) };
-        Err(SqlError::new(
-            SqlState::FEATURE_NOT_SUPPORTED,
-            format!(
-                "a statement over several shards, while the session has temporary tables on shard \"{}\"",
-                self.world.map.shard_name(here)
-            ),
-        )
-        .detail("A temporary table may hide a table of the same name, and it is on one shard only.")
-        .hint("DISCARD ALL drops the session's temporary tables."))
     }
 
     /// A unit of the extended protocol that is one statement over several shards.

@@ -100,6 +100,7 @@ impl Executor {
         let mut route = Route::Any;
         let mut after = self.session.settings.clone();
         let (mut writes, mut taints, mut changes_schema) = (false, false, false);
+        let mut names_temporary = false;
         for one in planned {
             if let Some(refused) = &one.refused {
                 return Err((**refused).clone());
@@ -122,16 +123,26 @@ impl Executor {
             foresee(&mut after, &one.entry.class);
             let Some(plan) = &one.plan else { continue };
             let shard = match plan.route {
-                Route::Any | Route::Nowhere => None,
+                Route::Any | Route::Nowhere if !plan.names_temporary => None,
                 _ => Some(self.one_shard(plan)?),
             };
             route = join_routes(&route, shard, &self.world.map)?;
             writes |= plan.writes;
             taints |= plan.taints;
+            names_temporary |= plan.names_temporary;
             changes_schema |= plan.changes_schema;
         }
         let (answer, rewritten) = (Answer::Relay, None);
-        Ok(Plan { route, answer, rewritten, taints, writes, changes_schema, settings: None })
+        Ok(Plan {
+            route,
+            answer,
+            rewritten,
+            taints,
+            writes,
+            changes_schema,
+            settings: None,
+            names_temporary,
+        })
     }
 
     /// All of it goes to one shard, as it is.

@@ -10,11 +10,13 @@ use smallvec::SmallVec;
 use super::copies::{self, Copies};
 use super::facts::Facts;
 use super::insert::{self, InsertPlan};
+
 use super::refusal::{Construct, Refusal};
 use super::restrict::Restrict;
+use super::scope::Resolved;
 use super::splice::Site;
 use super::via::{self, IdColumn, Via};
-use super::{many, workspace};
+use super::{Ground, many, workspace};
 use crate::catalog::{RelationKind, Table};
 use crate::datum::KeyType;
 use crate::map::{FunctionRule, KeyId, Placement, ShardId, ShardMap, UnlistedTables};
@@ -79,6 +81,16 @@ pub(super) struct Fixed {
     pub(super) shard: ShardId,
     /// It is written.
     pub(super) written: bool,
+    /// The catalog does not know it.
+    pub(super) unknown: bool,
+}
+
+impl Fixed {
+    /// The shard that it is on for this session.
+    pub(super) fn shard(&self, ground: &Ground<'_>, scope: &Resolved<'_>) -> ShardId {
+        let own = scope.temporary.filter(|own| self.unknown && own.names.has(&self.table));
+        ground.solo.or(own.map(|own| own.shard)).unwrap_or(self.shard)
+    }
 }
 
 /// A table that the map gives no usable place.
@@ -251,8 +263,8 @@ impl Query {
         let table = match &source.kind {
             SourceKind::Table(table) => table,
             SourceKind::Unknown(name) => {
-                let fixed = Fixed { table: name.clone(), shard: home, written: command.is_some() };
-                self.fixed.push(fixed);
+                let (table, written) = (name.clone(), command.is_some());
+                self.fixed.push(Fixed { table, shard: home, written, unknown: true });
                 return;
             }
             SourceKind::Derived(_) if command.is_some() => {
@@ -275,7 +287,8 @@ impl Query {
                 return;
             }
         }
-        let fixed = |shard| Fixed { table: table.name.clone(), shard, written: command.is_some() };
+        let written = command.is_some();
+        let fixed = |shard| Fixed { table: table.name.clone(), shard, written, unknown: false };
         let unplaced = |refusal, always| Unplaced { refusal, always };
         match map.placement(table) {
             Placement::Reference => {

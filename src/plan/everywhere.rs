@@ -38,6 +38,7 @@ pub(super) fn plan<'p>(
             shard: Some((ShardId(shard), Origin::Session)),
             on_each: true,
             lookups: scope.lookups,
+            temporary: scope.temporary,
             ..Resolved::default()
         };
         let Ok((plan, _)) = query::plan(query, ground, inputs, &own) else { return Err(refused) };

@@ -62,6 +62,7 @@ use crate::map::{KeyId, ShardId, ShardMap, ShardSet};
 use crate::sql::class::{Class, SetCommand};
 use crate::sql::ir::{Scalar, Statement};
 use crate::sql::lexer::Literal;
+use crate::sql::temporary::TemporaryNames;
 
 /// Stack that compiling a statement may need: its predicates and joins nest as deep as the lexer allows.
 const STACK_BYTES: usize = 8 << 20;
@@ -133,6 +134,8 @@ pub struct Plan {
     pub changes_schema: bool,
     /// What it sets by `set_config` when it succeeds, as SET would.
     pub settings: Option<Box<[SetCommand]>>,
+    /// It may mean the session's temporary tables: it belongs to their shard.
+    pub names_temporary: bool,
 }
 
 /// The values of one execution.
@@ -167,17 +170,29 @@ pub struct Scope<'a> {
     pub lookups: Option<&'a dyn Lookups>,
     /// `SET pgmeridian.shard = '*'`.
     pub everywhere: bool,
+    /// The session's temporary tables.
+    pub temporary: Option<Temporary<'a>>,
 }
 
 impl Scope<'_> {
     /// Whether nothing but the statement chooses the shard.
     pub fn is_empty(&self) -> bool {
         !self.everywhere
+            && self.temporary.is_none()
             && self.hint_shard.is_none()
             && self.session_shard.is_none()
             && self.hint_key.is_none()
             && self.session_key.is_none()
     }
+}
+
+/// A session's temporary tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Temporary<'a> {
+    /// They live on one shard.
+    pub shard: ShardId,
+    /// What they are called.
+    pub names: &'a TemporaryNames,
 }
 
 /// Which rule decided.
@@ -333,7 +348,8 @@ impl Template {
         scope: &Scope<'_>,
     ) -> Result<(Plan, Rule), SqlError> {
         let ground = Ground::new(map);
-        let scope = Resolved::new(map, scope, ground.solo)?;
+        let mut scope = Resolved::new(map, scope, ground.solo)?;
+        scope.temporary = scope.temporary.filter(|own| own.names.may_be_in(inputs.text));
         let (mut plan, rule) = match &self.shape {
             Shape::Query(query) => match (ground.solo, scope.shard, scope.keys.is_empty()) {
                 // Everything lives there, so nothing has to be looked at.
@@ -344,9 +360,10 @@ impl Template {
                 _ if scope.everywhere => everywhere::plan(query, &ground, inputs, &scope)?,
                 _ => query::plan(query, &ground, inputs, &scope)?,
             },
-            Shape::Utility(utility) => utility.plan(&ground, &scope)?,
-            Shape::Opaque(opaque) => opaque.plan(&ground, &scope)?,
+            Shape::Utility(utility) => utility.plan(&ground, inputs, &scope)?,
+            Shape::Opaque(opaque) => opaque.plan(&ground, inputs, &scope)?,
         };
+        plan.names_temporary = scope.temporary.is_some();
         if let Some(analyze) = self.explain {
             if matches!(plan.route, Route::Many(_) | Route::All) {
                 // Each shard has a plan of its own.
@@ -401,6 +418,7 @@ fn on_the_only(query: &Query, home: ShardId, inputs: &Inputs<'_>) -> Plan {
         writes: query.writes,
         changes_schema: false,
         settings: told,
+        names_temporary: false,
     }
 }
 
@@ -475,6 +493,7 @@ impl Fast {
             writes: self.writes,
             changes_schema: false,
             settings: None,
+            names_temporary: false,
         }))
     }
 }

@@ -94,6 +94,7 @@ pub(super) fn plan<'p>(
         writes: query.writes,
         changes_schema: false,
         settings: told,
+        names_temporary: false,
     };
     Ok((plan, rule))
 }
@@ -249,8 +250,7 @@ fn occurrence_claims<'q>(
         claims.push(Claim { table, shards, sharded: true, copies: false });
     }
     for fixed in &query.fixed {
-        let shard = ground.solo.unwrap_or(fixed.shard);
-        let shards = ShardSet::of(shard);
+        let shards = ShardSet::of(fixed.shard(ground, scope));
         claims.push(Claim { table: &fixed.table, shards, sharded: false, copies: false });
     }
     Ok(claims)
@@ -418,10 +418,10 @@ fn in_scope(
         }
         .into());
     }
-    match query.fixed.iter().find(|f| f.written && ground.solo.unwrap_or(f.shard) != shard) {
+    match query.fixed.iter().find(|f| f.written && f.shard(ground, scope) != shard) {
         Some(fixed) => Err(Refusal::WriteElsewhere {
             table: fixed.table.clone(),
-            home: map.shard_name(ground.solo.unwrap_or(fixed.shard)).to_owned(),
+            home: map.shard_name(fixed.shard(ground, scope)).to_owned(),
             scope: map.shard_name(shard).to_owned(),
         }
         .into()),

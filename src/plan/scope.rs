@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::Scope;
 use super::refusal::Refusal;
+use super::{Scope, Temporary};
 use crate::datum::{KeyType, KeyValue};
 use crate::error::SqlError;
 use crate::lookup::Lookups;
@@ -66,6 +66,8 @@ pub(super) struct Resolved<'s> {
     pub(super) keys: SmallVec<[ScopeKey<'s>; 1]>,
     /// What is known of ids that lead to keys.
     pub(super) lookups: Option<&'s dyn Lookups>,
+    /// The session's temporary tables, if the statement may mean them.
+    pub(super) temporary: Option<Temporary<'s>>,
 }
 
 impl<'s> Resolved<'s> {
@@ -116,7 +118,14 @@ impl<'s> Resolved<'s> {
             }
         }
         let everywhere = scope.everywhere && shard.is_none() && solo.is_none();
-        Ok(Self { shard, everywhere, on_each: false, keys, lookups: scope.lookups })
+        Ok(Self {
+            shard,
+            everywhere,
+            on_each: false,
+            keys,
+            lookups: scope.lookups,
+            temporary: scope.temporary,
+        })
     }
 
     /// The value that rows of this key are restricted to.

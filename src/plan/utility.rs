@@ -5,7 +5,7 @@
 
 use super::refusal::Refusal;
 use super::scope::Resolved;
-use super::{Answer, Ground, Plan, Route, Rule};
+use super::{Answer, Ground, Inputs, Plan, Route, Rule};
 use crate::catalog::Table;
 use crate::error::SqlError;
 use crate::map::{Placement, ShardId, ShardMap, UnlistedTables};
@@ -125,8 +125,16 @@ impl UtilityShape {
     pub(super) fn plan(
         &self,
         ground: &Ground<'_>,
+        inputs: &Inputs<'_>,
         scope: &Resolved<'_>,
     ) -> Result<(Plan, Rule), SqlError> {
+        if let Some(own) = scope.temporary
+            && ground.solo.is_none()
+            && own.names.is_target(self.tag, inputs.text)
+        {
+            let plan = Plan { changes_schema: false, ..self.as_plan(Route::One(own.shard)) };
+            return Ok((plan, Rule::Fixed));
+        }
         if !scope.keys.is_empty() && self.touches_rows() {
             return Err(Refusal::KeyFilter {
                 what: self.tag.to_owned(),
@@ -141,6 +149,15 @@ impl UtilityShape {
             // So that whoever listens and whoever notifies meet.
             (None, None) if self.kind == UtilityKind::Notify => {
                 (Route::One(ground.map.default_shard()), Rule::Home)
+            }
+            (None, None) if self.is_empty_temporary() && !scope.keys.is_empty() => {
+                let shards = scope.keys.iter().map(|key| key.shards.single());
+                let mut shards = shards.collect::<Option<Vec<_>>>().unwrap_or_default();
+                shards.dedup();
+                match shards.as_slice() {
+                    [shard] => (Route::One(*shard), Rule::One),
+                    _ => self.unscoped(scope.everywhere)?,
+                }
             }
             (None, None) => self.unscoped(scope.everywhere)?,
         };
@@ -187,7 +204,9 @@ impl UtilityShape {
             UtilityKind::Do | UtilityKind::Call if everywhere => Ok(EVERYWHERE),
             UtilityKind::Do | UtilityKind::Call => Err(Refusal::HiddenCode { tag: tag() }.into()),
             // Empty, it is where the transaction, or the connection that the session keeps, is.
-            UtilityKind::Temporary if !self.of_query && !everywhere => Ok((Route::Any, Rule::Any)),
+            UtilityKind::Temporary if self.is_empty_temporary() && !everywhere => {
+                Ok((Route::Any, Rule::Any))
+            }
             // So is a cursor.
             UtilityKind::Cursor if self.of_cursor() => Ok((Route::Any, Rule::Any)),
             UtilityKind::Cursor
@@ -200,6 +219,11 @@ impl UtilityShape {
             | UtilityKind::CopyFrom
             | UtilityKind::CopyTo => Err(Refusal::Utility { tag: tag() }.into()),
         }
+    }
+
+    /// A temporary table without rows, which may be on any shard.
+    fn is_empty_temporary(&self) -> bool {
+        self.kind == UtilityKind::Temporary && !self.of_query
     }
 
     /// Of a cursor that is there: its rows were chosen when it was declared.
@@ -280,6 +304,7 @@ impl UtilityShape {
                     | UtilityKind::Call
             ),
             settings: None,
+            names_temporary: false,
         }
     }
 }
@@ -334,8 +359,17 @@ impl OpaqueShape {
     pub(super) fn plan(
         &self,
         ground: &Ground<'_>,
+        inputs: &Inputs<'_>,
         scope: &Resolved<'_>,
     ) -> Result<(Plan, Rule), SqlError> {
+        if let Some(own) = scope.temporary
+            && self.names.is_none()
+            && self.unseen.is_empty()
+            && ground.solo.is_none()
+            && own.names.is_target("INSERT", inputs.text)
+        {
+            return Ok((self.as_plan(Route::One(own.shard)), Rule::Fixed));
+        }
         if !scope.keys.is_empty() {
             return Err(Refusal::KeyFilter {
                 what: "a statement that can't be read".to_owned(),
@@ -354,7 +388,11 @@ impl OpaqueShape {
                 return Err(Refusal::Opaque { reason, names }.into());
             }
         };
-        let plan = Plan {
+        Ok((self.as_plan(route), rule))
+    }
+
+    fn as_plan(&self, route: Route) -> Plan {
+        Plan {
             route,
             answer: Answer::Relay,
             rewritten: None,
@@ -362,8 +400,8 @@ impl OpaqueShape {
             writes: !self.reads_only,
             changes_schema: false,
             settings: None,
-        };
-        Ok((plan, rule))
+            names_temporary: false,
+        }
     }
 }
 

@@ -11,7 +11,9 @@ pub mod transaction;
 use settings::SessionSettings;
 use transaction::Transaction;
 
+use crate::map::ShardId;
 use crate::sql::class::TransactionModes;
+use crate::sql::temporary::TemporaryNames;
 
 /// What a client has told us so far.
 #[derive(Debug, Default)]
@@ -34,6 +36,8 @@ pub struct Session {
     pub key: Option<String>,
     /// `SET pgmeridian.region`.
     pub region: Option<String>,
+    /// Its temporary tables: where they are, and what they are called.
+    pub temporary: Option<(ShardId, TemporaryNames)>,
     /// `SET pgmeridian.trace`.
     pub trace: bool,
     /// A statement within the open transaction changed the schema.

@@ -128,6 +128,8 @@ pub enum Class {
         temporary: bool,
         /// CREATE TABLE … AS, CREATE MATERIALIZED VIEW.
         from_query: bool,
+        /// The temporary object's name.
+        name: Option<Box<str>>,
     },
     /// CREATE/ALTER/DROP DATABASE, ROLE, USER, GROUP, TABLESPACE, ALTER SYSTEM.
     ClusterWide {

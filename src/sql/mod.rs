@@ -21,5 +21,6 @@ mod keywords;
 pub mod lexer;
 pub mod literal;
 mod parse;
+pub mod temporary;
 pub mod token;
 pub(crate) mod tokens;

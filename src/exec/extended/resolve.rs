@@ -255,7 +255,10 @@ impl Executor {
         unit: &mut Unit,
     ) -> Result<(), SqlError> {
         let anywhere = matches!(plan.route, Route::Any | Route::Nowhere);
-        if !anywhere || self.session.transaction.is_several() && unit.shard.is_none() {
+        if !anywhere
+            || plan.names_temporary
+            || self.session.transaction.is_several() && unit.shard.is_none()
+        {
             let shard = self.one_shard(plan)?;
             let other = self.batch.open_on.or(unit.shard).filter(|other| *other != shard);
             if let Some(other) = other {
@@ -376,7 +379,7 @@ impl Executor {
         {
             return Err(not_alone().into());
         }
-        self.refuse_beside_temporary()?;
+        self.refuse_beside_temporary(&plan)?;
         // What was parsed in this unit is parsed on the shards; the client is told here.
         let mut prefix = Vec::new();
         for op in &unit.ops {

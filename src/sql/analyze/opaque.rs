@@ -213,7 +213,7 @@ pub(super) fn utility_kind(
     tokens: &[Token],
 ) -> Option<(&'static str, UtilityKind)> {
     Some(match class {
-        Class::Definition { tag, temporary, from_query } => {
+        Class::Definition { tag, temporary, from_query, .. } => {
             let kind = match (temporary, from_query) {
                 (true, _) => UtilityKind::Temporary,
                 (false, true) => UtilityKind::TableFromQuery,

@@ -98,7 +98,7 @@ pub(super) fn by_first_word(first: &str, words: &mut Words<'_>) -> Option<Class>
 }
 
 fn plain(tag: &'static str) -> Class {
-    Class::Definition { tag, temporary: false, from_query: false }
+    Class::Definition { tag, temporary: false, from_query: false, name: None }
 }
 
 fn any(words: &mut Words<'_>, verb: usize) -> Option<Class> {
@@ -115,13 +115,15 @@ fn create(words: &mut Words<'_>) -> Option<Class> {
     if object.cluster_wide {
         return Some(Class::ClusterWide { tag });
     }
-    let temporary = temporary || is_in_pg_temp(words);
+    let (own_schema, name) = temporary_name(words);
+    let temporary = temporary || own_schema;
     let from_query = match tag {
         "CREATE MATERIALIZED VIEW" => true,
         "CREATE TABLE" => words.has("as"),
         _ => false,
     };
-    Some(Class::Definition { tag, temporary, from_query })
+    let name = name.filter(|_| temporary).map(String::into_boxed_str);
+    Some(Class::Definition { tag, temporary, from_query, name })
 }
 
 /// The words between CREATE and the kind of object; says whether TEMP was one of them. Which of them go
@@ -156,11 +158,15 @@ fn is_default_conversion(words: &mut Words<'_>) -> bool {
     second.take("default") && second.is("conversion") && words.take("default")
 }
 
-/// Whether the object's name is qualified with the session's own schema.
-fn is_in_pg_temp(words: &Words<'_>) -> bool {
+/// Whether the object's name is qualified with the session's own schema, and the name without it.
+fn temporary_name(words: &Words<'_>) -> (bool, Option<String>) {
     let mut words = words.clone();
     words.take_all(&["if", "not", "exists"]);
-    words.name().is_some_and(|schema| schema == "pg_temp") && words.is_symbol(".")
+    let Some(name) = words.name() else { return (false, None) };
+    if !words.take_symbol(".") {
+        return (false, Some(name));
+    }
+    (name == "pg_temp", words.name())
 }
 
 /// GRANT and REVOKE: privileges ON something, or membership in roles.

@@ -424,7 +424,11 @@ fn explain_statements() {
 #[test]
 fn definitions() {
     let check = |sql: &str, tag: &'static str, temporary: bool, from_query: bool| {
-        assert_eq!(class(sql), Class::Definition { tag, temporary, from_query }, "{sql}");
+        let found = class(sql);
+        let Class::Definition { name, .. } = &found else { panic!("{sql}: {found:?}") };
+        assert_eq!(name.is_some(), temporary, "{sql}");
+        let name = name.clone();
+        assert_eq!(found, Class::Definition { tag, temporary, from_query, name }, "{sql}");
     };
     let plain = |sql: &str, tag: &'static str| check(sql, tag, false, false);
     plain("CREATE TABLE t (a int)", "CREATE TABLE");
