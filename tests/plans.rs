@@ -15,7 +15,9 @@
 //! ```
 //!
 //! Flags follow the shards: `workspace`, `taints`, `writes`, `schema`. For a workspace `rewritten` is the host
-//! with its statement, then for each scratch table (`_1`, `_2` …) the shards and what they are asked. A refusal is `error SQLSTATE message`.
+//! with its statement, then for each scratch table (`_1`, `_2` …) the shards and what they are asked; for a `merge`
+//! its steps and what each shard is asked (`merge?`: if the keys' types have an order outside PostgreSQL). A refusal
+//! is `error SQLSTATE message`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 
@@ -254,6 +256,10 @@ fn outcome(case: &Case, map: &ShardMap, catalog: &Catalog) -> (String, Option<St
                 Answer::Workspace(work) => (
                     kind + if work.combined { " combine" } else { " workspace" } + &flags,
                     Some(over_scratch(map, work)),
+                ),
+                Answer::Merge(merge) => (
+                    kind + if merge.certain { " merge" } else { " merge?" } + &flags,
+                    Some(format!("{} <- {}", merge.steps().join(", "), merge.sql)),
                 ),
                 Answer::Relay | Answer::Stream => (kind + &flags, plan.rewritten),
                 Answer::Broadcast => (kind + " broadcast" + &flags, plan.rewritten),

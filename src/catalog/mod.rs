@@ -138,6 +138,7 @@ impl Column {
             not_null: false,
             deterministic: true,
             has_default: false,
+            bytewise: false,
         }
     }
 }
@@ -210,6 +211,8 @@ pub struct Column {
     pub deterministic: bool,
     /// It has a default, is an identity or a generated column.
     pub has_default: bool,
+    /// Its collation compares bytes: C, POSIX, the provider `builtin`.
+    pub bytewise: bool,
 }
 
 /// What matters of a user-defined function.

@@ -38,12 +38,22 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
 ORDER BY 1";
 
 /// One row per column: the relation's OID, attribute number, name, type OID, type name, NOT NULL,
-/// deterministic collation, default (or identity, or generated).
+/// deterministic collation, default (or identity, or generated), a collation that compares bytes: C and POSIX of
+/// the C library, and all of the provider `builtin` (`pg_newlocale_from_collation`; before PostgreSQL 15 a
+/// database's provider is the C library).
 pub const READ_COLUMNS: &str = "\
 SELECT a.attrelid::text, a.attnum::text, a.attname::text, a.atttypid::text,
        pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull::text,
        COALESCE(l.collisdeterministic, true)::text,
-       (a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '')::text
+       (a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '')::text,
+       (CASE l.collprovider
+          WHEN 'd' THEN (SELECT b.provider = 'b' OR b.provider = 'c' AND b.datcollate IN ('C', 'POSIX')
+                         FROM (SELECT d.datcollate, COALESCE(pg_catalog.to_jsonb(d) ->> 'datlocprovider', 'c') AS provider
+                               FROM pg_catalog.pg_database d
+                               WHERE d.datname = pg_catalog.current_database()) b)
+          WHEN 'b' THEN true
+          WHEN 'c' THEN l.collcollate IN ('C', 'POSIX')
+        END)::text
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -122,7 +132,7 @@ impl Catalog {
             else {
                 return Err(malformed("columns"));
             };
-            let [not_null, deterministic, has_default] = flags else {
+            let [not_null, deterministic, has_default, bytewise] = flags else {
                 return Err(malformed("columns"));
             };
             let column = Column {
@@ -132,6 +142,7 @@ impl Catalog {
                 not_null: truth(not_null.as_deref()),
                 deterministic: truth(deterministic.as_deref()),
                 has_default: truth(has_default.as_deref()),
+                bytewise: truth(bytewise.as_deref()),
             };
             columns_of.entry(relation).or_default().push((number, column));
         }
@@ -323,6 +334,7 @@ mod tests {
                 Some(not_null),
                 Some("t"),
                 Some("f"),
+                None,
             ])
         };
         let columns = [column("1", "1", "a", "20", "t"), column("1", "3", "b", "25", "f")];

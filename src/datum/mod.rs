@@ -1,4 +1,4 @@
-//! Values of PostgreSQL types outside PostgreSQL: OIDs, text and binary forms, PostgreSQL's hash
+//! Values of PostgreSQL types outside PostgreSQL: OIDs, text and binary forms, order, PostgreSQL's hash
 //! functions.
 //!
 //! Main types: [`KeyType`], [`KeyValue`] (a non-null value of a sharding key), [`Param`] (a bound
@@ -10,6 +10,7 @@ pub mod array;
 pub mod hash;
 pub mod key;
 pub mod oid;
+pub mod order;
 
 pub use array::DecodedArray;
 pub use key::Decoded;

@@ -103,7 +103,9 @@ impl Executor {
     /// All answers have come: the connections go back where they came from.
     pub(super) fn put_back(&mut self, asked: Vec<Asked>) {
         let quiet = self.cancel.rest();
-        for Asked { held, .. } in asked {
+        // One beside the transaction that is not idle is closed.
+        let kept = |one: &Asked| !one.held.beside || one.held.lease.tx_status() == b'I';
+        for Asked { held, .. } in asked.into_iter().filter(kept) {
             self.held.push(held);
             self.settle_after(self.held.len() - 1, quiet.clone());
         }

@@ -68,6 +68,23 @@ impl Executor {
         self.allow_isolation(modes.isolation, first, shard)
     }
 
+    /// Whether the open transaction may go on on several shards at once, reading there.
+    ///
+    /// # Errors
+    ///
+    /// See [`Self::may_enlist`].
+    pub(super) fn may_read_on(&self, shards: &[ShardId]) -> Result<(), SqlError> {
+        if self.session.transaction.shard().is_some() {
+            return shards.iter().try_for_each(|shard| self.may_enlist(*shard, false));
+        }
+        match (self.session.modes, shards) {
+            (Some(modes), [first, second, ..]) => {
+                self.allow_isolation(modes.isolation, *first, *second)
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn allow_isolation(
         &self,
         isolation: Option<Isolation>,

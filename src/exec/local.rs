@@ -84,7 +84,7 @@ impl Scopes for SessionScopes<'_> {
         let session = self.0;
         let own = session.temporary.as_ref();
         let temporary = own.map(|(shard, names)| Temporary { shard: *shard, names });
-        let mut found = Scope { temporary, ..Scope::default() };
+        let mut found = Scope { temporary, own_rows: session.reads_own_rows(), ..Scope::default() };
         let Some(text) = hint else {
             if session.shard.is_none() && session.key.is_none() && session.user_key.is_none() {
                 return Ok(found);

@@ -24,6 +24,8 @@ mod io;
 mod lend;
 mod local;
 mod lookup;
+mod merged;
+mod parts;
 pub mod pins;
 pub mod planner;
 mod prepare;
@@ -112,6 +114,8 @@ struct Held {
     pins: pins::Pins,
     /// What it is kept for may be over.
     doubtful: bool,
+    /// It has no part in the client's transaction, and the settings that it was told for one statement.
+    beside: bool,
     /// What its server remembers of sequences is this client's doing alone.
     swept: bool,
     /// It was leased for the statement that runs, which has had no answer on it yet.
@@ -547,7 +551,9 @@ impl Executor {
         if held.lease.tx_status() != b'I' || self.batch.is_open() {
             return;
         }
-        held.lease.settings_id = self.session.settings.committed().id();
+        if !held.beside {
+            held.lease.settings_id = self.session.settings.committed().id();
+        }
         if held.pinned {
             return;
         }
@@ -575,6 +581,9 @@ impl Executor {
         let held = self.held.swap_remove(at);
         self.state_lost |= held.pinned;
         self.cancel.rest();
+        if held.beside {
+            return;
+        }
         let within = self.session.transaction.is_several() && held.lease.tx_status() != b'I';
         if within
             || self.session.transaction.shard() == Some(held.shard)

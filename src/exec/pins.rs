@@ -252,6 +252,7 @@ impl Held {
             pinned: false,
             pins: Pins::NONE,
             doubtful: false,
+            beside: false,
             swept: false,
             fresh: true,
         }

@@ -13,14 +13,14 @@ use smallvec::SmallVec;
 use super::again::Repeat;
 use super::extended::assemble::ParsedList;
 use super::local::SessionScopes;
+use super::merged::Wanted;
 use super::planner::{Planned, Readied, Scopes};
 use super::statements::{ClientStatement, Known, UNRESOLVED, no_statement};
-use super::workspace::Ask;
 use super::{Executor, Failure, worker};
 use crate::datum::{Format, Oid, Param, oid};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
-use crate::plan::{Answer, Explained, Plan};
+use crate::plan::{Explained, Plan};
 use crate::session::responses::StepKind;
 use crate::session::transaction::Transaction;
 use crate::sql::arguments::{self, Argument};
@@ -207,7 +207,7 @@ impl Executor {
         plan: &Plan,
         text: &str,
     ) -> Result<(), Failure> {
-        if self.session.transaction.is_open() || self.batch.is_open() {
+        if self.batch.is_open() {
             self.one_shard(plan)?;
         }
         let found = read_arguments(execution, text, self.reading.standard_strings);
@@ -232,20 +232,19 @@ impl Executor {
             };
             values.push(value);
         }
-        let sql = plan.rewritten.as_deref().map_or(&*statement.sql, str::as_bytes);
         let mut bind = Vec::new();
         wire::frontend::bind_text_into(&mut bind, b"", &values, Format::Text);
         self.refuse_beside_temporary(plan)?;
-        if let Answer::Workspace(work) = &plan.answer {
-            let sql: &[u8] = &Arc::clone(&statement.sql);
-            let oids = &statement.oids.clone();
-            let bind = bind.get(wire::frame::HEADER_BYTES..);
-            self.workspace(&Ask { sql, oids, bind, described: true, work }).await?;
+        let (own, oids) = (Arc::clone(&statement.sql), statement.oids.clone());
+        let body = bind.get(wire::frame::HEADER_BYTES..);
+        let wanted = Wanted { sql: &own, oids: &oids, bind: body, described: true };
+        if self.read_gathered(plan, wanted).await? {
             self.end_answer();
             return Ok(());
         }
         let mut request = Vec::new();
-        wire::frontend::parse_into(&mut request, b"", sql, statement.oids.iter().copied());
+        let sql = plan.rewritten.as_deref().map_or(&*own, str::as_bytes);
+        wire::frontend::parse_into(&mut request, b"", sql, oids.iter().copied());
         request.extend_from_slice(&bind);
         wire::frontend::describe_portal_into(&mut request, b"");
         wire::frontend::execute_into(&mut request, b"", 0);

@@ -9,6 +9,7 @@ use super::again::FOUND_DEAD_MAX;
 use super::answer::Asked;
 use super::everywhere::Show;
 use super::io::{ClientIo, with_read_buffer};
+use super::merged::Wanted;
 use super::relay::poll_gone;
 use super::workspace::Ask;
 use super::{Backend, Executor, Failure, Gone, extended, timeouts};
@@ -84,6 +85,8 @@ pub(super) enum Trouble {
     Lost(ShardId),
     /// The columns are not those of the other shards, or not as expected.
     Differs,
+    /// The shard sorts otherwise than the catalog says.
+    Unsorted,
     /// More than `limits.merge_memory_max`.
     TooMuch,
     /// A row was half passed on.
@@ -100,7 +103,12 @@ impl Trouble {
                 ServerError::parse(body).is_ok_and(|error| error.is_farewell())
                     && asked.iter().all(fresh)
             }
-            Self::Client | Self::Ours(_) | Self::Differs | Self::TooMuch | Self::BrokenOff => false,
+            Self::Client
+            | Self::Ours(_)
+            | Self::Differs
+            | Self::Unsorted
+            | Self::TooMuch
+            | Self::BrokenOff => false,
         }
     }
 }
@@ -113,28 +121,38 @@ impl Executor {
             self.close_told();
             return Ok(());
         }
-        if self.session.transaction.is_open() || self.batch.is_open() {
+        if self.batch.is_open() {
             self.one_shard(plan)?;
         }
         self.refuse_beside_temporary(plan)?;
-        if let Answer::Workspace(work) = &plan.answer {
-            let ask = Ask { sql: text.as_bytes(), oids: &[], bind: None, described: true, work };
-            self.workspace(&ask).await?;
-            if self.session.trace {
-                self.trace_notice();
-            }
-            self.ready();
-            return Ok(());
+        let wanted = Wanted { sql: text.as_bytes(), oids: &[], bind: None, described: true };
+        if !self.read_gathered(plan, wanted).await? {
+            let mut request = Vec::new();
+            let sql = plan.rewritten.as_deref().unwrap_or(text);
+            wire::frontend::query_into(&mut request, sql.as_bytes());
+            self.scatter(plan, &request, true, true).await?;
         }
-        let mut request = Vec::new();
-        let sql = plan.rewritten.as_deref().unwrap_or(text);
-        wire::frontend::query_into(&mut request, sql.as_bytes());
-        self.scatter(plan, &request, true, true).await?;
-        if self.session.trace {
-            self.trace_notice();
-        }
-        self.ready();
+        self.close_told();
         Ok(())
+    }
+
+    /// Runs a read whose rows are merged, or computed over scratch tables; false if it is neither.
+    pub(super) async fn read_gathered(
+        &mut self,
+        plan: &Plan,
+        wanted: Wanted<'_>,
+    ) -> Result<bool, Failure> {
+        match &plan.answer {
+            Answer::Workspace(work) => {
+                let Wanted { sql, oids, bind, described } = wanted;
+                self.workspace(plan, &Ask { sql, oids, bind, described, work }).await?;
+            }
+            Answer::Merge(merge) => self.merge(plan, merge, wanted).await?,
+            Answer::Relay | Answer::Stream | Answer::Broadcast | Answer::InTurn => {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// A unit of the extended protocol that is one statement over several shards.
@@ -149,15 +167,13 @@ impl Executor {
         if let Some(error) = unit.error {
             return Err(error.into());
         }
-        if let (Answer::Workspace(work), true) = (&scatter.plan.answer, scatter.executed) {
-            let ask = Ask {
-                sql: &scatter.sql,
-                oids: &scatter.oids,
-                bind: bytes.get(scatter.bind.start + 5..scatter.bind.end),
-                described: scatter.described,
-                work,
-            };
-            self.workspace(&ask).await?;
+        let wanted = Wanted {
+            sql: &scatter.sql,
+            oids: &scatter.oids,
+            bind: bytes.get(scatter.bind.start + 5..scatter.bind.end),
+            described: scatter.described,
+        };
+        if scatter.executed && self.read_gathered(&scatter.plan, wanted).await? {
         } else if scatter.plan.answer.is_everywhere() {
             let show =
                 Show { describe: scatter.described, no_data: true, complete: scatter.executed };
@@ -173,7 +189,11 @@ impl Executor {
             }
         }
         if sync {
-            self.portals.clear();
+            if self.session.transaction.is_open() {
+                self.portals.retain(|_, portal| !matches!(portal, extended::Portal::Scatter));
+            } else {
+                self.portals.clear();
+            }
             if self.session.trace {
                 self.trace_notice();
             }
@@ -190,10 +210,17 @@ impl Executor {
         describe: bool,
         complete: bool,
     ) -> Result<(), Failure> {
+        let shards = match &plan.answer {
+            // Only described: one shard that has the tables can do that.
+            Answer::Workspace(work) => vec![work.host],
+            Answer::Merge(_) => self.shards_of(plan).into_iter().take(1).collect(),
+            _ => self.shards_of(plan),
+        };
         let mut last = plan.writes || plan.taints || self.session.transaction.is_open();
         loop {
             let began = Instant::now();
-            let mut asked = self.acquire_for(plan).await?;
+            let mut asked = self.take_all(&shards).await?;
+            self.work_with(&asked);
             let mut concat = Concat::new(asked.len());
             match self.gather(&mut asked, request, &mut concat, describe).await {
                 Ok(()) => {
@@ -228,35 +255,50 @@ impl Executor {
         }
     }
 
-    /// Connections to all shards of the route, which a cancel concerns from now on.
-    async fn acquire_for(&mut self, plan: &Plan) -> Result<Vec<Asked>, Failure> {
-        // Always in the same order, so that two statements never wait for each other's connections.
-        let shards: Vec<ShardId> = match (&plan.answer, &plan.route) {
-            // Only described: one shard that has the tables can do that.
-            (Answer::Workspace(work), _) => vec![work.host],
-            (_, Route::Many(shards)) => shards.iter().collect(),
-            (_, Route::All) => (0..self.world.map.shards().len() as u16).map(ShardId).collect(),
-            (_, Route::One(shard)) => vec![*shard],
-            (_, Route::Any | Route::Nowhere) => vec![self.world.map.default_shard()],
-        };
-        let mut asked: Vec<Asked> = Vec::with_capacity(shards.len());
-        for shard in shards {
-            let at = match self.acquire(shard).await {
-                Ok(at) => at,
-                Err(error) => {
-                    self.put_back(asked);
-                    return Err(error.into());
-                }
-            };
-            asked.push(Asked::new(self.held.swap_remove(at)));
+    /// The shards of a route. Always in the same order, so that two statements never wait for each other's
+    /// connections.
+    pub(super) fn shards_of(&self, plan: &Plan) -> Vec<ShardId> {
+        match &plan.route {
+            Route::Many(shards) => shards.iter().collect(),
+            Route::All => (0..self.world.map.shards().len() as u16).map(ShardId).collect(),
+            Route::One(shard) => vec![*shard],
+            Route::Any | Route::Nowhere => vec![self.world.map.default_shard()],
         }
+    }
+
+    /// Connections to these shards, which the open transaction is told of.
+    pub(super) async fn take_all(&mut self, shards: &[ShardId]) -> Result<Vec<Asked>, Failure> {
+        if self.session.transaction.is_open() {
+            self.may_read_on(shards)?;
+        }
+        for shard in shards {
+            let taken = if self.session.transaction.is_open() {
+                self.join(*shard).await
+            } else {
+                self.acquire(*shard).await.map_err(Failure::from)
+            };
+            if let Err(failure) = taken {
+                self.settle_all();
+                return Err(failure);
+            }
+        }
+        let mut asked = Vec::with_capacity(shards.len());
+        for shard in shards {
+            if let Some(at) = self.held.iter().position(|held| held.shard == *shard) {
+                asked.push(Asked::new(self.held.swap_remove(at)));
+            }
+        }
+        Ok(asked)
+    }
+
+    /// A cancel request concerns these from now on.
+    pub(super) fn work_with(&self, asked: &[Asked]) {
         let backend = |one: &Asked| Backend {
             shard: one.shard(),
             pid: one.held.lease.pid(),
             secret: one.held.lease.secret_word(),
         };
         self.cancel.working_all(asked.iter().map(backend).collect());
-        Ok(asked)
     }
 
     pub(super) async fn gather(
@@ -306,18 +348,18 @@ impl Executor {
                 let shard = asked.get(at).map_or(ShardId(0), Asked::shard);
                 return Err(Self::trouble(fault, shard));
             }
-            self.note_shard_times(asked, concat);
+            self.note_shard_times(asked, &|n| concat.is_done(n));
         }
-        self.note_shard_times(asked, concat);
+        self.note_shard_times(asked, &|n| concat.is_done(n));
         Ok(())
     }
 
     /// With trace on: which shards are done by now.
-    fn note_shard_times(&mut self, asked: &[Asked], concat: &Concat) {
+    pub(super) fn note_shard_times(&mut self, asked: &[Asked], is_done: &dyn Fn(usize) -> bool) {
         let Some(started) = self.started else { return };
         for (n, one) in asked.iter().enumerate() {
             let known = self.shard_times.iter().any(|(shard, _)| *shard == one.shard());
-            if concat.is_done(n) && !known {
+            if is_done(n) && !known {
                 self.shard_times.push((one.shard(), started.elapsed()));
             }
         }
@@ -355,17 +397,19 @@ impl Executor {
         Ok(())
     }
 
-    fn trouble(cut: Cut, shard: ShardId) -> Trouble {
+    pub(super) fn trouble(cut: Cut, shard: ShardId) -> Trouble {
         match cut {
             Cut::Client => Trouble::Client,
             Cut::Lost | Cut::Fault(Fault::Malformed) => Trouble::Lost(shard),
             Cut::Fault(Fault::Server(body)) => Trouble::Server(body),
             Cut::Fault(Fault::Differs) => Trouble::Differs,
+            Cut::Fault(Fault::Unsorted) => Trouble::Unsorted,
         }
     }
 
     /// What the client is told of a trouble; a shard's own error goes as it is.
     pub(super) fn failure(&mut self, trouble: Trouble) -> Failure {
+        self.session.transaction.fail();
         match trouble {
             Trouble::Client => Failure::Gone(Gone::Client),
             Trouble::BrokenOff => Failure::Gone(Gone::Protocol),
@@ -391,6 +435,13 @@ impl Executor {
             .detail("Names, types or type OIDs of the result's columns are not the same on every shard.")
             .hint("Compare the tables and user-defined types of the shards; cast the column to a built-in type.")
             .into(),
+            Trouble::Unsorted => SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "the shards' rows can't be merged: a shard sorts them otherwise",
+            )
+            .detail("A shard's collation is another one than that of the shard that the schema was read from.")
+            .hint("Compare the collations of the shards' databases and columns: pgmeridian check --live.")
+            .into(),
             Trouble::TooMuch => {
                 let most = self.worker.shared.config.limits.merge_memory_max;
                 SqlError::new(
@@ -413,7 +464,7 @@ impl Executor {
 }
 
 /// Why reading stopped.
-enum Cut {
+pub(super) enum Cut {
     Client,
     Lost,
     Fault(Fault),

@@ -19,6 +19,7 @@ use bytes::BytesMut;
 use super::again::FOUND_DEAD_MAX;
 use super::answer::Asked;
 use super::io::with_read_buffer;
+use super::parts::{self, Parts};
 use super::relay::poll_gone;
 use super::scatter::Trouble;
 use super::{Backend, Executor, Failure, Gone, Held};
@@ -27,11 +28,14 @@ use crate::datum::{Format, Oid};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::merge::concat::Concat;
-use crate::plan::Workspace;
 use crate::plan::workspace::Scratch;
+use crate::plan::{Plan, Workspace};
 use crate::session::settings::quote_literal;
 use crate::wire::backend::tag;
 use crate::wire::{self, frame, response};
+
+/// Rows that were taken apart go to the host in pieces of this size.
+const PART_BYTES: usize = 64 << 10;
 
 /// A statement that is to run over scratch tables.
 pub(super) struct Ask<'a> {
@@ -52,6 +56,10 @@ struct Line {
     inbox: BytesMut,
     /// An answer is not yet read to its end.
     open: bool,
+    /// Its tables' rows come in one COPY, and are taken apart.
+    parts: Option<Parts>,
+    /// How many of them were taken.
+    taken: usize,
 }
 
 /// What the host says of the client's statement.
@@ -63,7 +71,11 @@ struct Described {
 
 impl Line {
     fn new(held: Held) -> Self {
-        Self { asked: Asked::new(held), inbox: BytesMut::new(), open: false }
+        Self::of(Asked::new(held))
+    }
+
+    fn of(asked: Asked) -> Self {
+        Self { asked, inbox: BytesMut::new(), open: false, parts: None, taken: 0 }
     }
 
     fn shard(&self) -> ShardId {
@@ -147,6 +159,43 @@ impl Line {
         }
     }
 
+    /// Reads one COPY and takes its rows apart; how many bytes there may still be afterwards.
+    async fn take_apart(&mut self, mut left: u64) -> Result<u64, Trouble> {
+        self.until(tag::COPY_OUT).await?;
+        loop {
+            let (kind, body) = self.message().await?;
+            match kind {
+                tag::COPY_DATA => {
+                    left = left.checked_sub(body.len() as u64).ok_or(Trouble::TooMuch)?;
+                    let fed = self.parts.as_mut().map(|parts| parts.feed(&body));
+                    if matches!(fed, Some(Err(_))) {
+                        return Err(Trouble::Lost(self.shard()));
+                    }
+                }
+                tag::COPY_DONE => return Ok(left),
+                tag::ERROR => return Err(Trouble::Server(body.to_vec())),
+                _ => return Err(Trouble::Lost(self.shard())),
+            }
+        }
+    }
+
+    /// Gives the rows of the next table to another connection.
+    async fn part_to(&mut self, host: &mut Self) -> Result<(), Trouble> {
+        let query = self.taken;
+        self.taken += 1;
+        let rows = self.parts.as_mut().map(|parts| parts.take(query)).unwrap_or_default();
+        let chunks = rows.chunks(PART_BYTES);
+        for chunk in std::iter::once(&parts::HEADER[..]).chain(chunks).chain([&parts::TRAILER[..]])
+        {
+            let mut data = Vec::with_capacity(chunk.len() + frame::HEADER_BYTES);
+            super::reply::frame_into(&mut data, tag::COPY_DATA, chunk);
+            host.send(&data).await?;
+        }
+        let mut done = Vec::new();
+        wire::frontend::copy_done_into(&mut done);
+        host.send(&done).await
+    }
+
     /// Moves the data of one COPY to another connection; how many bytes there may still be afterwards.
     async fn copy_to(&mut self, host: &mut Self, mut left: u64) -> Result<u64, Trouble> {
         self.until(tag::COPY_OUT).await?;
@@ -206,22 +255,32 @@ impl Executor {
     /// # Cancel safety
     ///
     /// None: the connections are then in the middle of their work, and closed when dropped.
-    pub(super) async fn workspace(&mut self, ask: &Ask<'_>) -> Result<(), Failure> {
+    pub(super) async fn workspace(&mut self, plan: &Plan, ask: &Ask<'_>) -> Result<(), Failure> {
+        self.refuse_unseen_schema()?;
+        if self.session.transaction.is_open() {
+            self.may_read_on(&self.shards_of(plan))?;
+        }
+        let own = self.session.reads_own_rows();
         let worker = std::sync::Arc::clone(&self.worker);
         let Ok(_permit) = worker.workspaces.acquire().await else {
             return Err(Failure::Gone(Gone::Client));
         };
-        match self.workspace_once(ask, false).await? {
+        match self.workspace_once(ask, own, false).await? {
             Some(done) => Ok(done),
             // A connection was found dead, and nothing was said to the client.
-            None => self.workspace_once(ask, true).await.map(|_| ()),
+            None => self.workspace_once(ask, own, true).await.map(|_| ()),
         }
     }
 
     /// [`Self::workspace`] within its bound; `None` where it may be tried again, if this is not the last time.
-    async fn workspace_once(&mut self, ask: &Ask<'_>, last: bool) -> Result<Option<()>, Failure> {
+    async fn workspace_once(
+        &mut self,
+        ask: &Ask<'_>,
+        own: bool,
+        last: bool,
+    ) -> Result<Option<()>, Failure> {
         let began = Instant::now();
-        let (mut host, mut shards) = self.workspace_lines(ask.work).await?;
+        let (mut host, mut shards) = self.workspace_lines(ask.work, own).await?;
         let backend = |line: &Line| Backend {
             shard: line.shard(),
             pid: line.asked.held.lease.pid(),
@@ -232,7 +291,7 @@ impl Executor {
         self.cancel.working_all(working);
         let most = self.worker.shared.config.limits.merge_memory_max;
         let filled = {
-            let mut filling = pin!(fill(ask, most, &mut host, &mut shards));
+            let mut filling = pin!(fill(ask, most, &mut host, &mut shards, own));
             let io = &mut self.io;
             poll_fn(|cx| match filling.as_mut().poll(cx) {
                 Poll::Pending => poll_gone(cx, io).map(|()| Err(Trouble::Client)),
@@ -267,41 +326,64 @@ impl Executor {
     }
 
     /// Connections to the shards that are read, in order, and another one to the host.
-    async fn workspace_lines(&mut self, work: &Workspace) -> Result<(Line, Vec<Line>), SqlError> {
+    async fn workspace_lines(
+        &mut self,
+        work: &Workspace,
+        own: bool,
+    ) -> Result<(Line, Vec<Line>), Failure> {
         let mut read: Vec<ShardId> =
             work.tables.iter().flat_map(|t| &t.fetches).map(|(shard, _)| *shard).collect();
         read.sort_unstable();
         read.dedup();
-        let mut lines: Vec<Line> = Vec::with_capacity(read.len());
-        for shard in read {
-            match self.acquire(shard).await {
-                Ok(at) => lines.push(Line::new(self.held.swap_remove(at))),
+        let mut lines: Vec<Asked> = if own || !self.session.transaction.is_open() {
+            self.take_all(&read).await?
+        } else {
+            Vec::new()
+        };
+        // Beside a transaction that has nothing of its own, its connections stay out of it.
+        for shard in read.into_iter().skip(lines.len()) {
+            match self.acquire_another(shard).await {
+                Ok(held) => lines.push(Asked::new(held)),
                 Err(error) => {
-                    self.put_back(lines.into_iter().map(|line| line.asked).collect());
-                    return Err(error);
+                    self.put_back(lines);
+                    return Err(error.into());
                 }
             }
         }
         match self.acquire_another(work.host).await {
-            Ok(held) => Ok((Line::new(held), lines)),
+            Ok(held) => Ok((Line::new(held), lines.into_iter().map(Line::of).collect())),
             Err(error) => {
-                self.put_back(lines.into_iter().map(|line| line.asked).collect());
-                Err(error)
+                self.put_back(lines);
+                Err(error.into())
             }
         }
+    }
+
+    /// The host reads the statement in a transaction of its own, which knows nothing of a schema that is not
+    /// committed.
+    fn refuse_unseen_schema(&self) -> Result<(), SqlError> {
+        if !(self.session.transaction.is_open() && self.session.schema_changed) {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "this statement over several shards is not supported after a change of the schema in the same transaction",
+        )
+        .detail("It needs scratch tables, which are made by a transaction that does not see the change.")
+        .hint("Commit first, or restrict the statement to one sharding key."))
     }
 
     /// A connection beside those that the client holds, told the session's settings.
     async fn acquire_another(&mut self, shard: ShardId) -> Result<Held, SqlError> {
         let leased = self.pools.pool(&self.worker, &self.world, shard)?.lease().await;
         let mut lease = leased.map_err(|error| self.shard_error(shard, &error))?;
-        let wanted = self.session.settings.committed();
+        let wanted = self.session.settings.current();
         if lease.settings_id != wanted.id() {
             let told = lease.simple_query(&wanted.replay()).await;
             told.map_err(|error: BackendError| self.shard_error(shard, &error))?;
             lease.settings_id = wanted.id();
         }
-        Ok(Held::new(shard, lease))
+        Ok(Held { beside: true, ..Held::new(shard, lease) })
     }
 
     /// Runs the statement on the host, whose rows go to the client; how many there were.
@@ -387,11 +469,14 @@ async fn fill(
     mut left: u64,
     host: &mut Line,
     shards: &mut [Line],
+    own: bool,
 ) -> Result<Described, Trouble> {
     let described = describe(ask, host).await?;
     refuse_secured_views(ask.work, host).await?;
     for line in shards.iter_mut() {
-        let sql = fetch_sql(&ask.work.tables, line.shard());
+        let sql = fetch_sql(&ask.work.tables, line.shard(), own);
+        line.parts = sql.1.map(Parts::new);
+        let sql = sql.0;
         let mut request = Vec::new();
         wire::frontend::query_into(&mut request, sql.as_bytes());
         line.ask(&request).await?;
@@ -405,7 +490,14 @@ async fn fill(
             let Some(line) = shards.iter_mut().find(|line| line.shard() == *shard) else {
                 return Err(Trouble::Lost(*shard));
             };
-            left = line.copy_to(host, left).await.map_err(in_our_words)?;
+            if line.parts.is_none() {
+                left = line.copy_to(host, left).await.map_err(in_our_words)?;
+                continue;
+            }
+            if line.taken == 0 {
+                left = line.take_apart(left).await.map_err(in_our_words)?;
+            }
+            line.part_to(host).await?;
         }
     }
     for line in shards {
@@ -485,16 +577,23 @@ async fn refuse_secured_views(work: &Workspace, host: &mut Line) -> Result<(), T
     }
 }
 
-/// What a shard is asked: all its tables in one snapshot.
-fn fetch_sql(tables: &[Scratch], shard: ShardId) -> String {
-    let own = tables.iter().flat_map(|table| &table.fetches).filter(|(own, _)| *own == shard);
-    let copies: Vec<String> =
-        own.map(|(_, sql)| format!("COPY ({sql}) TO STDOUT (FORMAT binary)")).collect();
-    if copies.len() == 1 {
-        return copies.concat();
+/// What a shard is asked: all its tables in one snapshot. Within the client's transaction (`own`) several come in
+/// one COPY, of so many parts.
+fn fetch_sql(tables: &[Scratch], shard: ShardId, own: bool) -> (String, Option<usize>) {
+    let queries =
+        tables.iter().flat_map(|table| &table.fetches).filter(|(other, _)| *other == shard);
+    let queries: Vec<&str> = queries.map(|(_, sql)| sql.as_str()).collect();
+    let copy = |sql: &str| format!("COPY ({sql}) TO STDOUT (FORMAT binary)");
+    if let [one] = queries.as_slice() {
+        return (copy(one), None);
+    }
+    if own {
+        return (copy(&parts::joined(&queries)), Some(queries.len()));
     }
     // One query string is one transaction, which an error ends.
-    format!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {}", copies.join("; "))
+    let copies: Vec<String> = queries.iter().map(|sql| copy(sql)).collect();
+    let begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+    (format!("{begin}; {}", copies.join("; ")), None)
 }
 
 /// What the host is told: the tables, and one COPY for each part of them.

@@ -24,6 +24,8 @@ pub enum Fault {
     Server(Vec<u8>),
     /// The shards describe different columns.
     Differs,
+    /// The shard's rows are not in the order that was asked for.
+    Unsorted,
     /// The shard broke the protocol, or sent what can't be concatenated (COPY).
     Malformed,
 }
@@ -263,10 +265,10 @@ fn origins(expected: &[u8], actual: &[u8]) -> Result<Vec<u8>, Fault> {
 }
 
 /// What must agree of a column: its name, and type OID, length, modifier and format as they stand.
-type Column<'a> = (&'a [u8], &'a [u8]);
+pub type Column<'a> = (&'a [u8], &'a [u8]);
 
 /// Reads a `RowDescription`'s body; `None` if it is malformed.
-fn columns(body: &[u8]) -> Option<Vec<Column<'_>>> {
+pub fn columns(body: &[u8]) -> Option<Vec<Column<'_>>> {
     let (count, mut rest) = body.split_first_chunk::<2>()?;
     let mut columns = Vec::new();
     for _ in 0..u16::from_be_bytes(*count) {

@@ -18,12 +18,12 @@ use std::sync::Arc;
 
 use super::Inputs;
 use super::splice::quoted;
+use super::text::{Call, Clauses, Found, Text};
 use crate::catalog::Table;
-use crate::datum::{Format, Oid, Param, oid};
+use crate::datum::{Oid, oid};
 use crate::map::{FunctionRule, ShardMap};
-use crate::sql::functions;
 use crate::sql::ir::{Analysis, BlockKind, CallKind, Expr, FromTree, Select, Source, SourceKind};
-use crate::sql::tokens::{Token, TokenKind, closing, depth_step, tokenize};
+use crate::sql::tokens::{Token, TokenKind, tokenize};
 
 /// What partial results are called, before their number.
 const PARTIAL: &str = "pgmeridian_partial_";
@@ -310,7 +310,7 @@ impl Single {
 }
 
 /// A column list stands behind the alias.
-fn is_renamed(source: &Source, analysis: &Analysis) -> bool {
+pub(super) fn is_renamed(source: &Source, analysis: &Analysis) -> bool {
     let name_end = source.span.end;
     let behind = analysis.tokens.iter().filter(|t| t.start >= name_end && t.end <= source.end);
     // `AS u`, or `u`; anything longer has a list.
@@ -342,25 +342,6 @@ fn adds_up(analysis: &Analysis, select: &Select, table: &Table) -> bool {
             || by_key
             || analysis.uses_unclear
             || analysis.calls.iter().any(|call| user(&call.kind)))
-}
-
-/// An aggregate call's place.
-struct Call {
-    name: String,
-    /// Between the parentheses.
-    arguments: Range<usize>,
-    /// One past FILTER, or past the parenthesis.
-    end: usize,
-    /// From the name on.
-    start: usize,
-}
-
-/// Whether an aggregate call starts at a token.
-enum Found {
-    Nothing,
-    Aggregate(Call),
-    /// One does, of a form that is not known.
-    Unclear,
 }
 
 /// What the host has in an aggregate call's place.
@@ -483,262 +464,4 @@ const INTERVAL: Oid = 1186;
 /// Aggregates that can be computed over the distinct values of columns that are grouped by.
 fn splits(name: &str) -> bool {
     matches!(name, "count" | "sum" | "avg" | "min" | "max")
-}
-
-/// The clauses of a SELECT, as ranges of tokens without their key words.
-struct Clauses {
-    distinct: bool,
-    select: Range<usize>,
-    filter: Option<Range<usize>>,
-    group: Option<Range<usize>>,
-    having: Option<Range<usize>>,
-    order: Option<Range<usize>>,
-    /// LIMIT, OFFSET, FETCH with their key words.
-    limit: Option<Range<usize>>,
-}
-
-/// A statement's text, by tokens.
-struct Text<'t> {
-    tokens: &'t [Token],
-    inputs: &'t Inputs<'t>,
-}
-
-impl<'t> Text<'t> {
-    fn sql(&self) -> &'t str {
-        self.inputs.text
-    }
-
-    fn token(&self, at: usize) -> Option<Token> {
-        self.tokens.get(at).copied()
-    }
-
-    fn is_word(&self, at: usize, word: &str) -> bool {
-        self.token(at).is_some_and(|token| token.is_word(self.sql(), word))
-    }
-
-    /// Cuts the statement into its clauses; `None` if it is not a plain SELECT.
-    fn clauses(&self) -> Option<Clauses> {
-        if !self.is_word(0, "select") {
-            return None;
-        }
-        let end = self.tokens.len() - usize::from(self.tokens.last()?.is(self.sql(), ";"));
-        let mut bounds: Vec<(usize, &str)> = Vec::new();
-        let mut depth = 0;
-        for (at, token) in self.tokens.iter().enumerate().take(end).skip(1) {
-            depth += depth_step(*token, self.sql());
-            if depth != 0 || token.kind != TokenKind::Word {
-                continue;
-            }
-            let word = token.text(self.sql()).to_ascii_lowercase();
-            let listed = bounds.is_empty();
-            match word.as_str() {
-                // `IS DISTINCT FROM`, `AS from`.
-                "from" if self.is_word(at - 1, "distinct") || self.is_word(at - 1, "as") => {}
-                "from" if listed => bounds.push((at, "from")),
-                _ if listed => {}
-                "where" => bounds.push((at, "where")),
-                "group" => bounds.push((at, "group")),
-                "having" => bounds.push((at, "having")),
-                "order" => bounds.push((at, "order")),
-                "limit" | "offset" | "fetch"
-                    if bounds.last().is_none_or(|(_, last)| *last != "limit") =>
-                {
-                    bounds.push((at, "limit"));
-                }
-                "window" | "for" | "union" | "intersect" | "except" => return None,
-                _ => {}
-            }
-        }
-        let (from, _) = *bounds.first()?;
-        let distinct = self.is_word(1, "distinct");
-        let range = |name: &str, words: usize| {
-            let at = bounds.iter().position(|(_, found)| *found == name)?;
-            let (start, _) = *bounds.get(at)?;
-            let stop = bounds.get(at + 1).map_or(end, |(next, _)| *next);
-            Some(start + words..stop)
-        };
-        Some(Clauses {
-            distinct,
-            select: 1 + usize::from(distinct || self.is_word(1, "all"))..from,
-            filter: range("where", 1),
-            group: range("group", 2),
-            having: range("having", 1),
-            order: range("order", 2),
-            limit: range("limit", 0),
-        })
-    }
-
-    /// The parts of a list.
-    fn items(&self, range: Range<usize>) -> Vec<Range<usize>> {
-        let mut items = Vec::new();
-        let (mut depth, mut start) = (0, range.start);
-        for at in range.clone() {
-            let Some(token) = self.token(at) else { break };
-            depth += depth_step(token, self.sql());
-            if depth == 0 && token.is(self.sql(), ",") {
-                items.push(start..at);
-                start = at + 1;
-            }
-        }
-        items.push(start..range.end);
-        items
-    }
-
-    /// An item of the output list has an alias.
-    fn alias_at(&self, item: &Range<usize>) -> bool {
-        if item.len() < 2 {
-            return false;
-        }
-        let (Some(before), Some(last)) = (self.token(item.end - 2), self.token(item.end - 1))
-        else {
-            return false;
-        };
-        let sql = self.sql();
-        let named = matches!(last.kind, TokenKind::Word | TokenKind::Quoted);
-        let closed = before.is(sql, ")") || before.is(sql, "]");
-        let value =
-            matches!(before.kind, TokenKind::Number(_) | TokenKind::String(_) | TokenKind::Param);
-        named && (before.is_word(sql, "as") || before.is_word(sql, "end") || closed || value)
-    }
-
-    /// The aggregate call that starts here, if one does.
-    fn aggregate_at(&self, at: usize) -> Found {
-        let sql = self.sql();
-        let (Some(token), Some(open)) = (self.token(at), self.token(at + 1)) else {
-            return Found::Nothing;
-        };
-        let Some(name) = token.name(sql).filter(|_| open.is(sql, "(")) else {
-            return Found::Nothing;
-        };
-        if !functions::builtin(&name).is_some_and(|known| known.aggregate) {
-            return Found::Nothing;
-        }
-        let before = at.checked_sub(1).and_then(|before| self.token(before));
-        if token.kind == TokenKind::Quoted || before.is_some_and(|before| before.is(sql, ".")) {
-            return Found::Unclear;
-        }
-        let close = closing(self.tokens, sql, at + 1);
-        let mut end = close + 1;
-        if self.is_word(end, "filter") {
-            end = closing(self.tokens, sql, end + 1) + 1;
-        }
-        if end > self.tokens.len() || self.is_word(end, "over") || self.is_word(end, "within") {
-            return Found::Unclear;
-        }
-        Found::Aggregate(Call { name, arguments: at + 2..close, end, start: at })
-    }
-
-    /// How many rows LIMIT and OFFSET together need; `None` if that can't be told.
-    fn row_count(&self, range: Range<usize>) -> Option<u64> {
-        let words: Vec<Token> = range.map(|at| self.token(at)).collect::<Option<_>>()?;
-        let sql = self.sql();
-        let number = |token: &Token| match token.kind {
-            TokenKind::Number(_) => token.text(sql).parse::<u32>().ok(),
-            TokenKind::Param => {
-                let n: usize = token.text(sql).trim_start_matches('$').parse().ok()?;
-                let param = self.inputs.params.get(n.checked_sub(1)?)?;
-                let text = value_text(param)?;
-                text.parse::<u32>().ok()
-            }
-            _ => None,
-        };
-        let is = |token: &Token, word: &str| token.is_word(sql, word);
-        let (limit, offset) = match words.as_slice() {
-            [l, n] if is(l, "limit") => (number(n)?, 0),
-            [l, n, o, m] if is(l, "limit") && is(o, "offset") => (number(n)?, number(m)?),
-            [o, m, l, n] if is(l, "limit") && is(o, "offset") => (number(n)?, number(m)?),
-            [f, _, n, _, only] if is(f, "fetch") && is(only, "only") => (number(n)?, 0),
-            _ => return None,
-        };
-        Some(u64::from(limit) + u64::from(offset))
-    }
-
-    /// The blanks before a token, unless it is the first one of a part.
-    fn space(&self, at: usize, start: usize, out: &mut String) {
-        let before = at.checked_sub(1).filter(|_| at > start).and_then(|at| self.token(at));
-        if let (Some(before), Some(token)) = (before, self.token(at))
-            && before.end < token.start
-        {
-            out.push(' ');
-        }
-    }
-
-    /// Tokens as they stand in the text.
-    fn verbatim(&self, range: Range<usize>) -> Option<&'t str> {
-        let (first, last) = (self.token(range.start)?, self.token(range.end.checked_sub(1)?)?);
-        self.sql().get(first.start as usize..last.end as usize)
-    }
-
-    /// Tokens as they stand in the text, with the values of parameters in their place; `None` if one can't be
-    /// written so that it means the same.
-    fn with_values(&self, range: Range<usize>) -> Option<String> {
-        let mut out = String::new();
-        let mut written = self.token(range.start)?.start;
-        for at in range.clone() {
-            let token = self.token(at)?;
-            if token.kind == TokenKind::Param {
-                let n: usize = token.text(self.sql()).trim_start_matches('$').parse().ok()?;
-                out.push_str(self.sql().get(written as usize..token.start as usize)?);
-                out.push_str(&self.value(n.checked_sub(1)?)?);
-                written = token.end;
-            }
-        }
-        let end = self.token(range.end.checked_sub(1)?)?.end;
-        out.push_str(self.sql().get(written as usize..end as usize)?);
-        Some(out)
-    }
-
-    /// A parameter as a literal. One without a type is a literal without a type, which PostgreSQL reads by
-    /// the same rules, if it stands in one place only.
-    fn value(&self, n: usize) -> Option<String> {
-        let param = self.inputs.params.get(n)?;
-        let name = format!("${}", n + 1);
-        let places = self
-            .tokens
-            .iter()
-            .filter(|token| token.kind == TokenKind::Param && token.text(self.sql()) == name);
-        let untyped = matches!(param.oid, 0 | oid::UNKNOWN);
-        if untyped && places.count() != 1 {
-            return None;
-        }
-        let type_name = match param.oid {
-            0 | oid::UNKNOWN => "",
-            oid::INT2 => "::smallint",
-            oid::INT4 => "::integer",
-            oid::INT8 => "::bigint",
-            oid::TEXT => "::text",
-            oid::VARCHAR => "::varchar",
-            oid::NUMERIC => "::numeric",
-            oid::UUID => "::uuid",
-            oid::BOOL => "::boolean",
-            _ => return None,
-        };
-        if param.value.is_none() {
-            return Some(format!("(NULL{type_name})"));
-        }
-        let text = value_text(param)?;
-        if !self.inputs.utf8 && !text.is_ascii() {
-            return None;
-        }
-        let doubled = text.replace('\'', "''");
-        Some(if text.contains('\\') {
-            format!("(E'{}'{type_name})", doubled.replace('\\', "\\\\"))
-        } else {
-            format!("('{doubled}'{type_name})")
-        })
-    }
-}
-
-/// A parameter's value as text; `None` for NULL, and for binary forms that are not read here.
-fn value_text(param: &Param<'_>) -> Option<String> {
-    let bytes = param.value?;
-    match (param.format, param.oid) {
-        (Format::Text, _) | (Format::Binary, oid::TEXT | oid::VARCHAR) => {
-            std::str::from_utf8(bytes).ok().map(ToOwned::to_owned)
-        }
-        (Format::Binary, oid::INT2) => Some(i16::from_be_bytes(bytes.try_into().ok()?).to_string()),
-        (Format::Binary, oid::INT4) => Some(i32::from_be_bytes(bytes.try_into().ok()?).to_string()),
-        (Format::Binary, oid::INT8) => Some(i64::from_be_bytes(bytes.try_into().ok()?).to_string()),
-        (Format::Binary, _) => None,
-    }
 }

@@ -10,13 +10,12 @@ use smallvec::SmallVec;
 use super::copies::{self, Copies};
 use super::facts::Facts;
 use super::insert::{self, InsertPlan};
-
 use super::refusal::{Construct, Refusal};
 use super::restrict::Restrict;
 use super::scope::Resolved;
 use super::splice::Site;
 use super::via::{self, IdColumn, Via};
-use super::{Ground, many, workspace};
+use super::{Ground, many, ordered, workspace};
 use crate::catalog::{RelationKind, Table};
 use crate::datum::KeyType;
 use crate::map::{FunctionRule, KeyId, Placement, ShardId, ShardMap, UnlistedTables};
@@ -172,6 +171,8 @@ pub(super) struct Query {
     pub(super) functions: Functions,
     /// The driving occurrence, if the answer is the union of the shards' answers.
     pub(super) many: Result<usize, Construct>,
+    /// How the shards' rows are brought into order, and cut off, if they are the answer but for that.
+    pub(super) ordered: Option<ordered::Shape>,
     /// How it runs over scratch tables, or why it can't.
     pub(super) workspace: Result<workspace::Shape, Construct>,
     /// What it sets by `set_config`.
@@ -202,6 +203,7 @@ impl Query {
             id_assignments: Vec::new(),
             functions: functions(analysis, map),
             many: Err(Construct::NotColocated(String::new(), String::new())),
+            ordered: None,
             workspace: Err(Construct::NotColocated(String::new(), String::new())),
             settings: analysis.settings.as_slice().into(),
             tokens: analysis.tokens.as_slice().into(),
@@ -244,7 +246,10 @@ impl Query {
             Some(facts) => many::driver(analysis, facts, &query.occurrences, map),
             None => Err(Construct::NotColocated(String::new(), String::new())),
         };
-        if known && query.many.is_err() {
+        if query.many.is_ok() {
+            query.ordered = ordered::Shape::compile(analysis);
+        }
+        if known && (query.many.is_err() || query.ordered.is_some()) {
             query.workspace = workspace::Shape::compile(analysis, &query.occurrences, map);
         }
         query

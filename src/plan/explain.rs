@@ -73,7 +73,7 @@ fn routed(
     };
     let answer = match &plan.answer {
         Answer::Relay => "relay",
-        Answer::Stream => "stream",
+        Answer::Stream | Answer::Merge(_) => "stream",
         Answer::Workspace(workspace) if workspace.combined => "combine",
         Answer::Broadcast => "broadcast",
         Answer::InTurn => "in turn",
@@ -104,11 +104,14 @@ fn routed(
     }
     let statements: Vec<Value> = match &plan.answer {
         Answer::Workspace(workspace) => fetched(map, workspace),
+        Answer::Merge(merge) => {
+            shards.iter().map(|shard| json!({"shard": shard, "sql": merge.sql})).collect()
+        }
         Answer::Relay | Answer::Stream | Answer::Broadcast | Answer::InTurn => {
             shards.iter().map(|shard| json!({"shard": shard, "sql": sql})).collect()
         }
     };
-    if let Answer::Workspace(_) = &plan.answer {
+    if let Answer::Workspace(_) | Answer::Merge(_) = &plan.answer {
         for statement in &statements {
             let text = |name: &str| statement.get(name).and_then(Value::as_str).unwrap_or_default();
             lines.push(format!("  On {}: {}", text("shard"), text("sql")));
@@ -140,6 +143,7 @@ fn merge_steps(map: &ShardMap, answer: &Answer) -> Vec<String> {
     match answer {
         Answer::Relay => Vec::new(),
         Answer::Stream => vec!["concatenate".to_owned()],
+        Answer::Merge(merge) => merge.steps(),
         Answer::Broadcast => vec!["commit on all shards, or on none".to_owned()],
         Answer::InTurn => vec!["one shard after the other".to_owned()],
         Answer::Workspace(workspace) => {
@@ -202,6 +206,7 @@ fn reason(rule: Rule) -> &'static str {
         Rule::Any => "every shard has the same answer",
         Rule::Nowhere => "no row can match",
         Rule::Many => "the answer is the union of the shards' answers",
+        Rule::Merge => "the answer is the union of the shards' answers, in order",
         Rule::Everywhere => "every shard does the same",
         Rule::InTurn => "every shard does the same, in no transaction",
         Rule::Workspace => "one shard answers over scratch tables with the others' rows",

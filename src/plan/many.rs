@@ -3,7 +3,8 @@
 //! A whitelist (the argument is in [`super::facts`]): every output row comes from exactly one row of one
 //! sharded *driving* table, which stands where no join extends it with NULLs; every other occurrence of a
 //! sharded table equals it on all parts of the key, so the rows that it joins are on the same shard;
-//! reference tables are whole on every shard; and nothing else has a say.
+//! reference tables are whole on every shard; and nothing else has a say. The outermost ORDER BY, LIMIT and OFFSET
+//! don't count: whoever gathers the rows sees to them ([`super::ordered`]).
 
 use super::compile::Occurrence;
 use super::facts::Facts;
@@ -44,9 +45,6 @@ pub(super) fn driver(
         return Err(Construct::SetOperation);
     };
     plain(select)?;
-    if select.order_by {
-        return Err(Construct::OrderBy);
-    }
     let mut candidates = Vec::new();
     let mut obstacle = None;
     candidates_in(analysis, &select.from, &mut candidates, &mut obstacle);
@@ -124,13 +122,17 @@ fn plain(select: &Select) -> Result<(), Construct> {
         (select.aggregates || select.having, Construct::Aggregate),
         (select.windows, Construct::Window),
         (select.srf_in_output, Construct::SetReturningOutput),
-        (select.limit, Construct::Limit),
         (select.locks_rows, Construct::RowLocks),
     ];
     match obstacles.into_iter().find(|(there, _)| *there) {
         Some((_, construct)) => Err(construct),
         None => Ok(()),
     }
+}
+
+/// The same for a derived table, whose LIMIT would be each shard's own.
+fn whole(select: &Select) -> Result<(), Construct> {
+    if select.limit { Err(Construct::Limit) } else { plain(select) }
 }
 
 /// Occurrences that no join extends with NULLs, in plain derived tables too.
@@ -157,7 +159,7 @@ fn candidates_in(
                 Some(SourceKind::Table(_)) => found.push(*id),
                 Some(SourceKind::Derived(block)) => {
                     match analysis.blocks.get(*block as usize).map(|b| &b.kind) {
-                        Some(BlockKind::Select(select)) => match plain(select) {
+                        Some(BlockKind::Select(select)) => match whole(select) {
                             Ok(()) => candidates_in(analysis, &select.from, found, obstacle),
                             Err(construct) => {
                                 obstacle.get_or_insert(derived(&construct));

@@ -11,8 +11,10 @@
 //! | `restrict`, `constant` | conditions on keys, their values, the shards that are left |
 //! | `query` | the rules: scope, one, nowhere, any; claims and assignments |
 //! | `many` | the whitelist of reads over several shards |
+//! | `ordered` | the same with ORDER BY and LIMIT: what each shard is asked, how it is merged |
 //! | `workspace` | reads that run on one shard over scratch tables |
 //! | `combine` | what the shards can do for those beforehand |
+//! | `text` | a statement's clauses by its tokens |
 //! | `insert` | where new rows go |
 //! | `everywhere` | what runs on every shard because the session says so |
 //! | `copies` | rows that every shard has |
@@ -34,12 +36,14 @@ mod explain;
 mod facts;
 mod insert;
 mod many;
+pub mod ordered;
 mod query;
 mod refusal;
 mod restrict;
 pub mod scope;
 mod settings;
 mod splice;
+mod text;
 mod utility;
 mod via;
 pub mod workspace;
@@ -50,6 +54,7 @@ use std::sync::Arc;
 use self::compile::Query;
 use self::constant::Constants;
 pub use self::explain::Explained;
+pub use self::ordered::Merge;
 use self::refusal::Refusal;
 use self::restrict::Restrict;
 use self::scope::Resolved;
@@ -92,6 +97,8 @@ pub enum Answer {
     Relay,
     /// Rows of several shards, concatenated as they come.
     Stream,
+    /// Rows of several shards, each shard's in order, merged.
+    Merge(Arc<Merge>),
     /// One shard runs it over scratch tables with what the others have.
     Workspace(Arc<Workspace>),
     /// Done on every shard, all or nothing; one answer.
@@ -105,7 +112,9 @@ impl Answer {
     pub fn is_gathered(&self) -> bool {
         match self {
             Self::Relay => false,
-            Self::Stream | Self::Workspace(_) | Self::Broadcast | Self::InTurn => true,
+            Self::Stream | Self::Merge(_) | Self::Workspace(_) | Self::Broadcast | Self::InTurn => {
+                true
+            }
         }
     }
 
@@ -172,6 +181,8 @@ pub struct Scope<'a> {
     pub everywhere: bool,
     /// The session's temporary tables.
     pub temporary: Option<Temporary<'a>>,
+    /// The open transaction sees rows that others don't: they are read on its own connections only.
+    pub own_rows: bool,
 }
 
 impl Scope<'_> {
@@ -216,6 +227,8 @@ enum Rule {
     Nowhere,
     /// The union of the shards' answers.
     Many,
+    /// The union of the shards' answers, in order.
+    Merge,
     /// Scratch tables on one shard.
     Workspace,
     /// Every shard does the same.

@@ -13,7 +13,7 @@ use super::settings;
 use super::splice::{Edits, value_sql};
 use super::via;
 use super::workspace::{Values, Workspace};
-use super::{Answer, Ground, Inputs, Plan, Route, Rule};
+use super::{Answer, Ground, Inputs, Merge, Plan, Route, Rule};
 use std::sync::Arc;
 
 use crate::catalog::Table;
@@ -70,12 +70,20 @@ pub(super) fn plan<'p>(
         }
         None => unscoped(query, ground, scope, &claims)?,
     };
-    let answer = match (&route, rule) {
-        (_, Rule::Workspace) => {
-            Answer::Workspace(Arc::new(workspace(query, ground, inputs, scope, &claims, &regions)?))
-        }
-        (Route::Many(_) | Route::All, _) => Answer::Stream,
-        (Route::One(_) | Route::Any | Route::Nowhere, _) => Answer::Relay,
+    let over = || workspace(query, ground, inputs, scope, &claims, &regions).map(Arc::new);
+    let (answer, rule) = match (&route, rule) {
+        (_, Rule::Workspace) => (Answer::Workspace(over()?), rule),
+        (Route::Many(_) | Route::All, _) => match &query.ordered {
+            None => (Answer::Stream, rule),
+            Some(shape) => match shape.plan(inputs).filter(|_| edits.is_empty()) {
+                Some(merge) => {
+                    let merge = Merge { fallback: over().ok(), ..merge };
+                    (Answer::Merge(Arc::new(merge)), Rule::Merge)
+                }
+                None => (Answer::Workspace(over()?), Rule::Workspace),
+            },
+        },
+        (Route::One(_) | Route::Any | Route::Nowhere, _) => (Answer::Relay, rule),
     };
     let rewritten = if edits.is_empty() || rule == Rule::Workspace {
         None
@@ -607,9 +615,12 @@ fn workspace<'p>(
             names: "it reads rows of several shards".to_owned(),
         })
     };
-    let (Ok(shape), Err(construct)) = (&query.workspace, &query.many) else {
-        return Err(unfit("There is no way to run it over scratch tables"));
-    };
+    let construct = query.many.as_ref().err().unwrap_or(&Construct::OrderBy);
+    let shape = query.workspace.as_ref().map_err(|construct| {
+        let shards =
+            claims.iter().map(|claim| names(ground.map, &claim.shards)).max_by_key(Vec::len);
+        Refusal::SeveralShards { construct: construct.clone(), shards: shards.unwrap_or_default() }
+    })?;
     if !inputs.standard_strings && shape.has_backslash() {
         return Err(unfit(
             "A view's definition has a backslash, and standard_conforming_strings is off",

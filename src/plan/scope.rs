@@ -68,6 +68,8 @@ pub(super) struct Resolved<'s> {
     pub(super) lookups: Option<&'s dyn Lookups>,
     /// The session's temporary tables, if the statement may mean them.
     pub(super) temporary: Option<Temporary<'s>>,
+    /// Rows are read on the transaction's own connections only.
+    pub(super) own_rows: bool,
 }
 
 impl<'s> Resolved<'s> {
@@ -125,6 +127,7 @@ impl<'s> Resolved<'s> {
             keys,
             lookups: scope.lookups,
             temporary: scope.temporary,
+            own_rows: scope.own_rows,
         })
     }
 

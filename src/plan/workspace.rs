@@ -8,8 +8,8 @@
 //!
 //! Why it is exact: the host's PostgreSQL computes the answer, and of each table it has every row that can
 //! influence it (the invariant of [`super::facts`]): all rows of the shards on which they can live, less those
-//! whose key the statement rules out. What would mean something else there is refused ([`Shape::compile`]):
-//! system columns and catalogs, row locks, writes, functions that read tables or belong to a session.
+//! whose key the statement rules out. Where a transaction sees rows of its own ([`super::Scope::own_rows`]), all
+//! rows come from its own connections. What would mean something else there is refused ([`Shape::compile`]): system columns and catalogs, row locks, writes, functions that read tables or belong to a session.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -414,11 +414,12 @@ impl Shape {
 
 impl Relation {
     /// Where its rows are fetched from, and under which conditions; `None` if the host has them all and nobody
-    /// else.
+    /// else. (What a transaction has written is on its own connections, and the host runs on another one.)
     fn parts(&self, values: &Values<'_, '_>, host: ShardId) -> Option<Vec<(ShardId, Vec<String>)>> {
         match &self.place {
+            Place::Reference if values.scope.own_rows => Some(vec![(host, Vec::new())]),
             Place::Reference => None,
-            Place::Fixed(shard) if *shard == host => None,
+            Place::Fixed(shard) if *shard == host && !values.scope.own_rows => None,
             Place::Fixed(shard) => Some(vec![(*shard, Vec::new())]),
             Place::Sharded(occurrences) => {
                 let mut shards = ShardSet::default();

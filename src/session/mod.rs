@@ -12,7 +12,7 @@ use settings::SessionSettings;
 use transaction::Transaction;
 
 use crate::map::ShardId;
-use crate::sql::class::TransactionModes;
+use crate::sql::class::{Isolation, TransactionModes};
 use crate::sql::temporary::TemporaryNames;
 
 /// What a client has told us so far.
@@ -44,4 +44,25 @@ pub struct Session {
     pub schema_changed: bool,
     /// The same, since the transaction's own schema was last read.
     pub schema_stale: bool,
+}
+
+impl Session {
+    /// The open transaction sees rows that another connection would not: its own, or those of a snapshot that it
+    /// keeps.
+    pub fn reads_own_rows(&self) -> bool {
+        if !self.transaction.is_open() {
+            return false;
+        }
+        let deeds = self.transaction.deeds();
+        let isolation = self.modes.map(|modes| modes.isolation);
+        let keeps = !matches!(
+            isolation,
+            Some(None | Some(Isolation::ReadUncommitted | Isolation::ReadCommitted))
+        );
+        keeps
+            || deeds.writer.is_some()
+            || deeds.everywhere
+            || deeds.opaque
+            || self.settings.has_said()
+    }
 }

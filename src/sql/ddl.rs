@@ -329,6 +329,7 @@ impl<'t> Reader<'t> {
             not_null: serial,
             deterministic: true,
             has_default: serial,
+            bytewise: false,
         };
         while self.at < self.tokens.len() {
             self.column_option(&mut column, key);
@@ -344,6 +345,9 @@ impl<'t> Reader<'t> {
             column.not_null = true;
         } else if self.words(&["default"]) || self.words(&["generated"]) {
             column.has_default = true;
+        } else if self.words(&["collate"]) {
+            let name = self.name();
+            column.bytewise = matches!(name.as_deref(), Some("C" | "POSIX" | "ucs_basic"));
         } else if self.peek().is_some_and(|t| t.is(self.sql, "(")) {
             self.at = closing(self.tokens, self.sql, self.at) + 1;
         } else {

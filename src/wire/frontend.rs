@@ -342,6 +342,28 @@ pub fn bind_with_statement(out: &mut impl Out, bind: &BindView<'_>, statement: &
     });
 }
 
+/// Appends a Bind of the unnamed statement to the unnamed portal, with the parameters of another one and these
+/// formats, one for each column of the result.
+pub fn bind_with_formats(
+    out: &mut impl Out,
+    bind: Option<&BindView<'_>>,
+    formats: impl Iterator<Item = Format> + Clone,
+) {
+    message(out, tag::BIND, |out| {
+        out.put(&[0, 0]);
+        let parameters = bind.map_or(&[0; 4][..], |bind| {
+            let length = bind.after_statement.len() - 2 - bind.result_formats.codes.len();
+            bind.after_statement.get(..length).unwrap_or_default()
+        });
+        out.put(parameters);
+        let count = formats.clone().take(usize::from(u16::MAX)).count();
+        out.put(&(count as u16).to_be_bytes());
+        for format in formats.take(count) {
+            out.put(&[0, u8::from(format == Format::Binary)]);
+        }
+    });
+}
+
 /// Appends a Bind of text parameters to the unnamed portal, all results in `results`.
 pub fn bind_text_into(
     out: &mut impl Out,

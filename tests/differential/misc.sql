@@ -19,7 +19,7 @@ SELECT 1 / (score - score) FROM users ORDER BY 1
 
 SELECT sum(1 / (score - 5)) FROM users
 
-SELECT name::int FROM users ORDER BY 1
+SELECT name::int FROM users WHERE name = 'user 3' ORDER BY 1
 
 SELECT count(*) FROM users WHERE name::int > 3
 

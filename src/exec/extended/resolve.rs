@@ -372,11 +372,7 @@ impl Executor {
         unit: &mut Unit,
         plan: Plan,
     ) -> Result<(), Obstacle> {
-        if self.session.transaction.is_open() && !plan.answer.is_everywhere()
-            || self.batch.open_on.is_some()
-            || unit.executes
-            || unit.scatter.is_some()
-        {
+        if self.batch.open_on.is_some() || unit.executes || unit.scatter.is_some() {
             return Err(not_alone().into());
         }
         self.refuse_beside_temporary(&plan)?;

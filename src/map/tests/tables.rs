@@ -67,6 +67,7 @@ fn table(name: &str, columns: &str) -> Table {
             not_null: false,
             deterministic: ty != "nondeterministic",
             has_default: false,
+            bytewise: false,
         }
     };
     Table {

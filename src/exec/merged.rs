@@ -1,0 +1,341 @@
+//! Reads over several shards whose rows come in order: asked all at once, merged as they come.
+//!
+//! The merge itself is [`Ordered`]'s; here are its connections. Shards are asked in the extended protocol whatever
+//! the client speaks, since the sort keys come in binary and the client's columns as it wants them. Where a key's
+//! type turns out to have no order outside PostgreSQL, or a user-defined type another OID on each shard, scratch
+//! tables (`workspace`) take over, which is found out before anything is run.
+
+use std::future::poll_fn;
+use std::task::{Poll, ready};
+use std::time::Instant;
+
+use super::again::FOUND_DEAD_MAX;
+use super::answer::Asked;
+use super::io::with_read_buffer;
+use super::relay::poll_gone;
+use super::scatter::{Cut, Trouble};
+use super::workspace::Ask;
+use super::{Executor, Failure, Gone};
+use crate::datum::order::{Key, Order};
+use crate::datum::{Format, Oid};
+use crate::error::{SqlError, SqlState};
+use crate::map::ShardId;
+use crate::merge::concat;
+
+use crate::merge::ordered::{Ordered, State, Window};
+use crate::plan::{Merge, Plan};
+use crate::wire::backend::tag;
+use crate::wire::frontend::BindView;
+use crate::wire::response::{self, ServerError};
+use crate::wire::{self, frame};
+
+/// So many bytes of merged rows are put together before they are sent.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Shards that have so many more rows to send than were asked for are told to stop.
+const DRAIN_ROWS_MAX: u64 = 10_000;
+
+/// A statement that is to be read from several shards.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// As the client wrote it.
+    pub(super) sql: &'a [u8],
+    /// The parameters' types that the client declared.
+    pub(super) oids: &'a [Oid],
+    /// The body of its Bind; `None` in the simple protocol.
+    pub(super) bind: Option<&'a [u8]>,
+    /// The client wants to know the columns.
+    pub(super) described: bool,
+}
+
+/// How a merge ended.
+enum Ended {
+    /// All shards are ready for the next query.
+    Whole,
+    /// The answer is whole, the shards still have rows for it.
+    Early,
+    /// Nothing was run: it can't be done here.
+    Elsewhere,
+}
+
+impl Executor {
+    /// Merges the shards' rows, or has them sorted over scratch tables; the command tag is sent too.
+    pub(super) async fn merge(
+        &mut self,
+        plan: &Plan,
+        merge: &Merge,
+        wanted: Wanted<'_>,
+    ) -> Result<(), Failure> {
+        let shards = self.shards_of(plan);
+        let mut last = plan.taints || self.session.transaction.is_open();
+        loop {
+            let began = Instant::now();
+            let mut asked = self.take_all(&shards).await?;
+            self.work_with(&asked);
+            let window = Window { skip: merge.skip, take: merge.take, ties: merge.ties };
+            let mut merged = Ordered::new(asked.len(), merge.keys.len(), window);
+            let trouble = match self.gather_ordered(&mut asked, merge, &wanted, &mut merged).await {
+                Ok(Ended::Elsewhere) => {
+                    self.put_back(asked);
+                    return self.merge_elsewhere(plan, merge, wanted).await;
+                }
+                Ok(ended) => {
+                    match ended {
+                        Ended::Early => self.stop(asked).await,
+                        _ => self.put_back(asked),
+                    }
+                    self.complete(&format!("SELECT {}", merged.rows()));
+                    return Ok(());
+                }
+                Err(Trouble::Client) => {
+                    self.abandon_all(asked);
+                    return Err(Failure::Gone(Gone::Client));
+                }
+                Err(trouble) => trouble,
+            };
+            let dead = trouble.is_of_dead(&asked) && began.elapsed() < FOUND_DEAD_MAX;
+            self.stop(asked).await;
+            if dead && !last && merged.description().is_none() {
+                // Nothing of it was said to the client.
+                last = true;
+                self.weed(&shards);
+                continue;
+            }
+            return Err(self.failure(match trouble {
+                _ if merged.is_stuck() => Trouble::BrokenOff,
+                Trouble::Server(body) => {
+                    Trouble::Server(in_the_clients_text(&body, merge, wanted.sql))
+                }
+                trouble => trouble,
+            }));
+        }
+    }
+
+    async fn merge_elsewhere(
+        &mut self,
+        plan: &Plan,
+        merge: &Merge,
+        wanted: Wanted<'_>,
+    ) -> Result<(), Failure> {
+        let Some(work) = &merge.fallback else {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "ORDER BY of this type over several shards is not supported",
+            )
+            .detail("Its order is known to PostgreSQL only, and the statement can't be run over scratch tables.")
+            .hint("Restrict the statement to one sharding key, or sort by a column of a plainer type.")
+            .into());
+        };
+        let Wanted { sql, oids, bind, described } = wanted;
+        self.workspace(plan, &Ask { sql, oids, bind, described, work }).await
+    }
+
+    async fn gather_ordered(
+        &mut self,
+        asked: &mut [Asked],
+        merge: &Merge,
+        wanted: &Wanted<'_>,
+        merged: &mut Ordered,
+    ) -> Result<Ended, Trouble> {
+        if !merge.certain && !are_alike(asked, merge, wanted).await? {
+            return Ok(Ended::Elsewhere);
+        }
+        let request = request(merge, wanted);
+        for one in asked.iter_mut() {
+            if !one.ask(&request).await {
+                return Err(Trouble::Lost(one.shard()));
+            }
+        }
+        while merged.description().is_none() {
+            self.read_more(asked, merged).await?;
+        }
+        let Some(keys) = orders(merge, merged.key_types()) else { return Err(Trouble::Differs) };
+        merged.sort_by(keys);
+        if let (true, Some(body)) = (wanted.described, merged.description()) {
+            super::reply::frame_into(&mut self.io.outbox, tag::ROW_DESCRIPTION, body);
+        }
+        loop {
+            let state = merged.advance(&mut self.io.outbox, CHUNK_BYTES);
+            let state = state.map_err(|fault| Self::trouble(Cut::Fault(fault), ShardId(0)))?;
+            match state {
+                State::Full => self.io.flush().await.map_err(|_| Trouble::Client)?,
+                State::Hungry => self.read_more(asked, merged).await?,
+                State::Over => break,
+            }
+            self.note_done_times(asked, merged);
+        }
+        let notices = merged.take_notices();
+        self.io.outbox.extend_from_slice(&notices);
+        let rows = merge.take.unwrap_or(0).saturating_add(merge.skip);
+        if rows > DRAIN_ROWS_MAX && !merged.all_done() && !self.session.transaction.is_open() {
+            return Ok(Ended::Early);
+        }
+        merged.finish().map_err(|fault| Self::trouble(Cut::Fault(fault), ShardId(0)))?;
+        while !merged.all_done() {
+            self.read_more(asked, merged).await?;
+        }
+        self.note_done_times(asked, merged);
+        Ok(Ended::Whole)
+    }
+
+    fn note_done_times(&mut self, asked: &[Asked], merged: &Ordered) {
+        if self.started.is_some() {
+            self.note_shard_times(asked, &|n| merged.is_done(n));
+        }
+    }
+
+    /// Reads what has come; where nothing has, what is ready for the client goes to it, and the first shard that
+    /// has something is waited for.
+    async fn read_more(
+        &mut self,
+        asked: &mut [Asked],
+        merged: &mut Ordered,
+    ) -> Result<(), Trouble> {
+        let io = &mut self.io;
+        poll_fn(|cx| {
+            let mut any = false;
+            for (n, one) in asked.iter_mut().enumerate() {
+                if !merged.wants(n) {
+                    continue;
+                }
+                let read = with_read_buffer(|buffer| {
+                    if !ready!(one.poll_read(cx, buffer)) {
+                        return Poll::Ready(Err(Cut::Lost));
+                    }
+                    Poll::Ready(merged.feed(n, buffer.filled()).map_err(Cut::Fault))
+                });
+                match read {
+                    Poll::Ready(Ok(())) => any = true,
+                    Poll::Ready(Err(cut)) => {
+                        return Poll::Ready(Err(Self::trouble(cut, one.shard())));
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            if any {
+                return Poll::Ready(Ok(()));
+            }
+            if ready!(io.poll_flush(cx)).is_err() {
+                return Poll::Ready(Err(Trouble::Client));
+            }
+            poll_gone(cx, io).map(|()| Err(Trouble::Client))
+        })
+        .await
+    }
+}
+
+/// How the keys are compared; `None` if one of them has no order here.
+fn orders(merge: &Merge, types: &[Oid]) -> Option<Vec<Key>> {
+    let key = |(sort, oid): (&crate::plan::ordered::Sort, &Oid)| {
+        let order = Order::of(*oid, sort.bytewise)?;
+        Some(Key { order, descending: sort.descending, nulls_first: sort.nulls_first })
+    };
+    if types.len() != merge.keys.len() {
+        return None;
+    }
+    merge.keys.iter().zip(types).map(key).collect()
+}
+
+/// What each shard is sent.
+fn request(merge: &Merge, wanted: &Wanted<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let oids = wanted.oids.iter().copied();
+    wire::frontend::parse_into(&mut out, b"", merge.sql.as_bytes(), oids);
+    let view = wanted.bind.and_then(|body| BindView::parse(body).ok());
+    let keys = std::iter::repeat_n(Format::Binary, merge.keys.len());
+    let own = (0..merge.visible).map(|n| match &view {
+        Some(view) => view.result_formats().of(n),
+        None => Format::Text,
+    });
+    wire::frontend::bind_with_formats(&mut out, view.as_ref(), keys.chain(own));
+    wire::frontend::describe_portal_into(&mut out, b"");
+    wire::frontend::execute_into(&mut out, b"", 0);
+    wire::frontend::sync_into(&mut out);
+    out
+}
+
+/// Asks the shards what their columns are: whether they are the same, and all keys have an order here.
+async fn are_alike(
+    asked: &mut [Asked],
+    merge: &Merge,
+    wanted: &Wanted<'_>,
+) -> Result<bool, Trouble> {
+    let mut request = Vec::new();
+    let oids = wanted.oids.iter().copied();
+    wire::frontend::parse_into(&mut request, b"", merge.sql.as_bytes(), oids);
+    wire::frontend::describe_statement_into(&mut request, b"");
+    wire::frontend::sync_into(&mut request);
+    for one in asked.iter_mut() {
+        if !one.ask(&request).await {
+            return Err(Trouble::Lost(one.shard()));
+        }
+    }
+    let mut descriptions = Vec::with_capacity(asked.len());
+    for one in asked.iter_mut() {
+        descriptions.push(description(one).await?);
+    }
+    let mut columns = descriptions.iter().map(|body| concat::columns(body));
+    let Some(Some(first)) = columns.next() else { return Ok(false) };
+    let fields = descriptions.first().map(|body| response::row_description(body));
+    let types: Vec<Oid> = fields
+        .and_then(Result::ok)
+        .into_iter()
+        .flatten()
+        .take(merge.keys.len())
+        .map(|field| field.type_oid)
+        .collect();
+    Ok(columns.all(|other| other.as_ref() == Some(&first)) && orders(merge, &types).is_some())
+}
+
+/// Reads an answer to its end: the body of the `RowDescription` in it.
+async fn description(one: &mut Asked) -> Result<Vec<u8>, Trouble> {
+    let mut answer = Vec::new();
+    while !one.is_over() {
+        let read = poll_fn(|cx| {
+            with_read_buffer(|buffer| {
+                let alive = ready!(one.poll_read(cx, buffer));
+                answer.extend_from_slice(buffer.filled());
+                Poll::Ready(alive)
+            })
+        });
+        if !read.await {
+            return Err(Trouble::Lost(one.shard()));
+        }
+    }
+    let mut rest = answer.as_slice();
+    let mut found = Vec::new();
+    while let Ok(Some((kind, length))) = frame::header(rest) {
+        let Some((message, behind)) = rest.split_at_checked(length) else { break };
+        let body = message.get(frame::HEADER_BYTES..).unwrap_or_default();
+        match kind {
+            tag::ERROR => return Err(Trouble::Server(body.to_vec())),
+            tag::ROW_DESCRIPTION => found = body.to_vec(),
+            _ => {}
+        }
+        rest = behind;
+    }
+    Ok(found)
+}
+
+/// An error message with its position in the statement as the client wrote it.
+fn in_the_clients_text(body: &[u8], merge: &Merge, sql: &[u8]) -> Vec<u8> {
+    let Ok(error) = ServerError::parse(body) else { return body.to_vec() };
+    let text = std::str::from_utf8(sql).unwrap_or_default();
+    let mut out = Vec::with_capacity(body.len());
+    for (kind, value) in error.fields() {
+        let position = if kind == b'P' {
+            let own = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+            let Some(position) = own.and_then(|own| merge.original_position(text, own)) else {
+                continue;
+            };
+            Some(position.to_string())
+        } else {
+            None
+        };
+        out.push(kind);
+        out.extend_from_slice(position.as_ref().map_or(value, |position| position.as_bytes()));
+        out.push(0);
+    }
+    out.push(0);
+    out
+}

@@ -1,0 +1,803 @@
+//! K-way merge: rows that each shard delivers in order become one stream in order.
+//!
+//! Main type: [`Ordered`]. The shards put the sort keys in front of the columns that the client asked for, in
+//! binary ([`Key`]); here they decide and are cut off. OFFSET and LIMIT (WITH TIES too) are counted here: each
+//! shard gives as many rows as both together ask for.
+//!
+//! Memory is bounded by the number of shards: of each the keys of its next row are there, and what came in the
+//! same read ([`AHEAD_BYTES`]). A row goes on while the rest of it is still to come, and until then nothing else
+//! goes. Where a collation decides, each shard's rows are checked to be in the order that is taken for granted
+//! ([`Fault::Unsorted`]).
+//!
+//! Message formats: PostgreSQL manual, "Message Formats".
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::concat::{Fault, columns};
+use crate::datum::Oid;
+use crate::datum::order::{Key, Order};
+
+/// More of a shard than this is not read before it is needed.
+const AHEAD_BYTES: usize = 64 << 10;
+
+/// Largest message other than a row.
+const CONTROL_BYTES_MAX: usize = 1 << 20;
+
+/// `DataRow`'s tag and length, and the number of its columns.
+const ROW_HEAD_BYTES: usize = 7;
+
+/// Where the merge stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// As much as was asked for has been written.
+    Full,
+    /// Shards have to be read ([`Ordered::needs`]).
+    Hungry,
+    /// All rows that belong to the answer have been written.
+    Over,
+}
+
+/// What of the merged rows belongs to the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// OFFSET.
+    pub skip: u64,
+    /// LIMIT.
+    pub take: Option<u64>,
+    /// WITH TIES: rows that are equal to the last one are taken too.
+    pub ties: bool,
+}
+
+/// The state of all streams.
+#[derive(Debug)]
+pub struct Ordered {
+    keys: Vec<Key>,
+    /// How many columns stand before those of the client.
+    hidden: usize,
+    streams: Vec<Stream>,
+    /// Streams with a row, the least one first.
+    heap: Vec<usize>,
+    begun: bool,
+    /// The stream at the top of the heap has given its row, and its next one is not there yet.
+    stale: bool,
+    /// The rest of a row: of which stream, how much, and whether it is shown.
+    passing: Option<(usize, usize, bool)>,
+    window: Window,
+    /// What still comes is not wanted.
+    over: bool,
+    /// The keys of the last row within LIMIT.
+    last: Option<Vec<Option<Vec<u8>>>>,
+    rows: u64,
+    description: Option<Vec<u8>>,
+    key_types: Vec<Oid>,
+    notices: Vec<u8>,
+    /// A shard's error that came before the first row: the client is told the columns first, as by PostgreSQL.
+    failed: Option<Vec<u8>>,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    buffer: Vec<u8>,
+    /// Up to here it is done with.
+    at: usize,
+    head: Option<Head>,
+    /// So much of a row that is not wanted is still to come.
+    unwanted: usize,
+    /// The keys of the row before, where the order is checked.
+    before: Vec<u8>,
+    described: Option<Vec<u8>>,
+    /// No more rows: its command is complete.
+    ended: bool,
+    done: bool,
+}
+
+/// Where a row's keys are.
+type Keys = SmallVec<[Option<Range<usize>>; 2]>;
+
+/// A row whose keys are there.
+#[derive(Debug, Default)]
+struct Head {
+    /// All of its message.
+    length: usize,
+    columns: u16,
+    /// Where the keys are in the message; `None` is NULL.
+    keys: Keys,
+    /// Where the client's columns begin.
+    visible: usize,
+}
+
+impl Ordered {
+    /// So many shards were asked, and so many columns stand before those of the client.
+    pub fn new(shards: usize, hidden: usize, window: Window) -> Self {
+        Self {
+            keys: Vec::new(),
+            hidden,
+            streams: (0..shards).map(|_| Stream::default()).collect(),
+            heap: Vec::new(),
+            begun: false,
+            stale: false,
+            passing: None,
+            window,
+            over: false,
+            last: None,
+            rows: 0,
+            description: None,
+            key_types: Vec::new(),
+            notices: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// The client's columns, once all shards have described theirs: a `RowDescription`'s body.
+    pub fn description(&self) -> Option<&[u8]> {
+        self.description.as_deref()
+    }
+
+    /// The keys' types, once all shards have described their columns.
+    pub fn key_types(&self) -> &[Oid] {
+        &self.key_types
+    }
+
+    /// How the rows are compared, one key for each hidden column. To be said before [`Self::advance`].
+    pub fn sort_by(&mut self, keys: Vec<Key>) {
+        self.keys = keys;
+    }
+
+    /// Rows passed on.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// A row is half passed on.
+    pub fn is_stuck(&self) -> bool {
+        self.passing.is_some_and(|(_, _, shown)| shown)
+    }
+
+    /// This shard is ready for the next query.
+    pub fn is_done(&self, shard: usize) -> bool {
+        self.streams.get(shard).is_none_or(|stream| stream.done)
+    }
+
+    /// All shards are.
+    pub fn all_done(&self) -> bool {
+        self.streams.iter().all(|stream| stream.done)
+    }
+
+    /// Notices that came: whole messages.
+    pub fn take_notices(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Whether this shard may be read: what it sends has room.
+    pub fn wants(&self, shard: usize) -> bool {
+        self.streams.get(shard).is_some_and(|stream| {
+            !stream.done
+                && (stream.buffer.len() - stream.at < AHEAD_BYTES
+                    || self.needs_stream(shard, stream))
+        })
+    }
+
+    fn needs_stream(&self, shard: usize, stream: &Stream) -> bool {
+        let passing = self.passing.is_some_and(|(own, ..)| own == shard);
+        passing || stream.head.is_none() && !stream.ended
+    }
+
+    /// Takes what a shard sent.
+    ///
+    /// # Errors
+    ///
+    /// See [`Fault`]. Nothing may be fed afterwards.
+    pub fn feed(&mut self, shard: usize, input: &[u8]) -> Result<(), Fault> {
+        let passing = self.passing.is_some_and(|(own, ..)| own == shard);
+        let stream = self.streams.get_mut(shard).ok_or(Fault::Malformed)?;
+        if stream.at > 0 {
+            stream.buffer.drain(..stream.at);
+            stream.at = 0;
+        }
+        stream.buffer.extend_from_slice(input);
+        if !passing {
+            self.look(shard)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a stream's messages up to its next row.
+    fn look(&mut self, shard: usize) -> Result<(), Fault> {
+        loop {
+            let Some(stream) = self.streams.get_mut(shard) else { return Ok(()) };
+            if stream.head.is_some() {
+                return Ok(());
+            }
+            let unwanted = stream.unwanted.min(stream.buffer.len() - stream.at);
+            stream.at += unwanted;
+            stream.unwanted -= unwanted;
+            let unread = stream.buffer.get(stream.at..).unwrap_or_default();
+            let Some([tag, a, b, c, d]) = unread.first_chunk().copied() else { return Ok(()) };
+            let length = u32::from_be_bytes([a, b, c, d]) as usize;
+            if length < 4 || length > i32::MAX as usize {
+                return Err(Fault::Malformed);
+            }
+            let total = length + 1;
+            if tag == b'D' && self.over {
+                stream.unwanted = total;
+                continue;
+            }
+            if tag == b'D' {
+                stream.head = Head::read(unread, total, self.hidden)?;
+                return match &stream.head {
+                    Some(head) => check_keys(&self.keys, head, stream_row(stream)),
+                    None => Ok(()),
+                };
+            }
+            if total > CONTROL_BYTES_MAX {
+                return Err(Fault::Malformed);
+            }
+            let Some(body) = unread.get(5..total) else { return Ok(()) };
+            match tag {
+                b'1' | b'2' | b'3' | b'S' | b'I' => {}
+                b'T' => {
+                    stream.described = Some(body.to_vec());
+                    stream.at += total;
+                    self.compare_descriptions()?;
+                    continue;
+                }
+                b'C' => stream.ended = true,
+                b'Z' => (stream.ended, stream.done) = (true, true),
+                b'E' if stream.described.is_some() && !self.begun => {
+                    self.failed.get_or_insert_with(|| body.to_vec());
+                    stream.ended = true;
+                }
+                b'E' => return Err(Fault::Server(body.to_vec())),
+                b'N' | b'A' => {
+                    self.notices.extend_from_slice(unread.get(..total).unwrap_or_default());
+                }
+                _ => return Err(Fault::Malformed),
+            }
+            stream.at += total;
+        }
+    }
+
+    fn compare_descriptions(&mut self) -> Result<(), Fault> {
+        let mut first: Option<&[u8]> = None;
+        let mut all = true;
+        for stream in &self.streams {
+            let Some(own) = stream.described.as_deref() else {
+                all = false;
+                continue;
+            };
+            let Some(first) = first else {
+                first = Some(own);
+                continue;
+            };
+            if columns(first).ok_or(Fault::Malformed)? != columns(own).ok_or(Fault::Malformed)? {
+                return Err(Fault::Differs);
+            }
+        }
+        let (true, Some(first)) = (all, first) else { return Ok(()) };
+        let found = columns(first).ok_or(Fault::Malformed)?;
+        let Some(visible) = found.len().checked_sub(self.hidden) else {
+            return Err(Fault::Differs);
+        };
+        let mut cut = 2;
+        for (name, types) in found.iter().take(self.hidden) {
+            cut += name.len() + 1 + 18;
+            let oid = types.first_chunk().ok_or(Fault::Malformed)?;
+            self.key_types.push(u32::from_be_bytes(*oid));
+        }
+        let mut body = u16::try_from(visible).unwrap_or(u16::MAX).to_be_bytes().to_vec();
+        body.extend_from_slice(first.get(cut..).ok_or(Fault::Malformed)?);
+        self.description = Some(body);
+        Ok(())
+    }
+
+    /// Writes rows to `out` until it has `most` bytes or more.
+    ///
+    /// # Errors
+    ///
+    /// See [`Fault`]. What was written before belongs to the answer.
+    pub fn advance(&mut self, out: &mut Vec<u8>, most: usize) -> Result<State, Fault> {
+        if let Some(body) = self.failed.take() {
+            return Err(Fault::Server(body));
+        }
+        if !self.begun {
+            let ready = |s: &Stream| s.head.is_some() || s.ended;
+            if self.description.is_none() || !self.streams.iter().all(ready) {
+                return Ok(State::Hungry);
+            }
+            self.begin()?;
+        }
+        loop {
+            if let Some((shard, left, shown)) = self.passing {
+                if !self.pass(shard, left, shown, out)? {
+                    return Ok(State::Hungry);
+                }
+                self.stale = true;
+            }
+            let enough = self.window.take.is_some_and(|take| self.rows >= take);
+            if enough && !self.window.ties {
+                return Ok(State::Over);
+            }
+            if self.stale && !self.renew()? {
+                return Ok(State::Hungry);
+            }
+            let Some(&top) = self.heap.first() else { return Ok(State::Over) };
+            if enough && !self.is_tie(top) {
+                return Ok(State::Over);
+            }
+            if out.len() >= most {
+                return Ok(State::Full);
+            }
+            self.begin_row(top, out)?;
+        }
+    }
+
+    /// What still comes is not wanted: it is to be fed all the same, until all shards are done.
+    ///
+    /// # Errors
+    ///
+    /// See [`Fault`]: a shard's error is one although its rows are not wanted.
+    pub fn finish(&mut self) -> Result<(), Fault> {
+        self.over = true;
+        for shard in 0..self.streams.len() {
+            if let Some(stream) = self.streams.get_mut(shard) {
+                stream.head = None;
+            }
+            self.look(shard)?;
+        }
+        Ok(())
+    }
+
+    /// All streams have a row, or have ended.
+    fn begin(&mut self) -> Result<(), Fault> {
+        if self.keys.len() != self.hidden {
+            return Err(Fault::Malformed);
+        }
+        self.begun = true;
+        for shard in 0..self.streams.len() {
+            let Some(stream) = self.streams.get(shard) else { continue };
+            let Some(head) = &stream.head else { continue };
+            check_keys(&self.keys, head, stream_row(stream))?;
+            self.heap.push(shard);
+        }
+        for at in (0..self.heap.len() / 2).rev() {
+            self.sift(at);
+        }
+        Ok(())
+    }
+
+    /// The top stream's next row takes its place; false if that is not there yet.
+    fn renew(&mut self) -> Result<bool, Fault> {
+        let Some(&top) = self.heap.first() else { return Ok(true) };
+        self.look(top)?;
+        let Some(stream) = self.streams.get(top) else { return Ok(true) };
+        if stream.head.is_some() {
+            self.check_sorted(top)?;
+        } else if stream.ended {
+            self.heap.swap_remove(0);
+        } else {
+            return Ok(false);
+        }
+        self.stale = false;
+        self.sift(0);
+        Ok(true)
+    }
+
+    /// The heap's order below one place is made good again.
+    fn sift(&mut self, mut at: usize) {
+        loop {
+            let mut least = at;
+            for child in [2 * at + 1, 2 * at + 2] {
+                if let (Some(&a), Some(&b)) = (self.heap.get(child), self.heap.get(least))
+                    && self.compare(a, b) == Ordering::Less
+                {
+                    least = child;
+                }
+            }
+            if least == at {
+                return;
+            }
+            self.heap.swap(at, least);
+            at = least;
+        }
+    }
+
+    /// Compares two streams' rows; those that are equal come in the shards' order.
+    fn compare(&self, a: usize, b: usize) -> Ordering {
+        let (Some(left), Some(right)) = (self.streams.get(a), self.streams.get(b)) else {
+            return Ordering::Equal;
+        };
+        for (n, key) in self.keys.iter().enumerate() {
+            let order = key.compare(left.key(n), right.key(n));
+            if order != Ordering::Equal {
+                return order;
+            }
+        }
+        a.cmp(&b)
+    }
+
+    /// Starts to pass a row on, or to pass it over.
+    fn begin_row(&mut self, top: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let checked = self.keys.iter().any(|key| collates(key.order));
+        if checked {
+            self.remember(top);
+        }
+        let Some(stream) = self.streams.get_mut(top) else { return Err(Fault::Malformed) };
+        let Some(head) = stream.head.take() else { return Err(Fault::Malformed) };
+        let left = head.length.checked_sub(head.visible).ok_or(Fault::Malformed)?;
+        if self.window.skip > 0 {
+            self.window.skip -= 1;
+            stream.at += head.visible;
+            self.passing = Some((top, left, false));
+            return Ok(());
+        }
+        self.rows += 1;
+        if self.window.ties && self.window.take == Some(self.rows) {
+            let row = stream_row(stream);
+            let value = |key: &Option<Range<usize>>| {
+                key.clone().map(|range| row.get(range).unwrap_or_default().to_vec())
+            };
+            self.last = Some(head.keys.iter().map(value).collect());
+        }
+        let columns = usize::from(head.columns).checked_sub(self.hidden).ok_or(Fault::Malformed)?;
+        out.push(b'D');
+        // Tag and hidden columns are not counted; the length itself and the number of columns are.
+        out.extend_from_slice(&(left as u32 + 6).to_be_bytes());
+        out.extend_from_slice(&(columns as u16).to_be_bytes());
+        stream.at += head.visible;
+        self.passing = Some((top, left, true));
+        Ok(())
+    }
+
+    /// Passes on what there is of a row; true when it is whole.
+    fn pass(
+        &mut self,
+        shard: usize,
+        left: usize,
+        shown: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Fault> {
+        let stream = self.streams.get_mut(shard).ok_or(Fault::Malformed)?;
+        let end = stream.buffer.len().min(stream.at + left);
+        if shown {
+            out.extend_from_slice(stream.buffer.get(stream.at..end).unwrap_or_default());
+        }
+        let left = left - (end - stream.at);
+        stream.at = end;
+        self.passing = (left > 0).then_some((shard, left, shown));
+        Ok(left == 0)
+    }
+
+    /// The row is equal to the last one within LIMIT.
+    fn is_tie(&self, top: usize) -> bool {
+        let (Some(last), Some(stream)) = (&self.last, self.streams.get(top)) else { return false };
+        self.keys.iter().zip(last).enumerate().all(|(n, (key, value))| {
+            key.compare(value.as_deref(), stream.key(n)) == Ordering::Equal
+        })
+    }
+
+    /// Keeps a row's keys, to be compared with the next one's.
+    fn remember(&mut self, top: usize) {
+        let Some(stream) = self.streams.get_mut(top) else { return };
+        let Stream { buffer, at, head, before, .. } = stream;
+        before.clear();
+        let row = buffer.get(*at..).unwrap_or_default();
+        for key in head.iter().flat_map(|head| &head.keys) {
+            let value = key.clone().map(|range| row.get(range).unwrap_or_default());
+            let length = value.map_or(-1, |value| value.len() as i32);
+            before.extend_from_slice(&length.to_be_bytes());
+            before.extend_from_slice(value.unwrap_or_default());
+        }
+    }
+
+    /// A shard whose collation is another than the catalog's would give its rows in another order.
+    fn check_sorted(&self, top: usize) -> Result<(), Fault> {
+        let Some(stream) = self.streams.get(top).filter(|s| !s.before.is_empty()) else {
+            return Ok(());
+        };
+        let mut rest = stream.before.as_slice();
+        for (n, key) in self.keys.iter().enumerate() {
+            let Some((length, behind)) = rest.split_first_chunk::<4>() else { return Ok(()) };
+            let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+            let (value, behind) = behind.split_at(length.unwrap_or(0).min(behind.len()));
+            rest = behind;
+            match key.compare(length.map(|_| value), stream.key(n)) {
+                Ordering::Less => return Ok(()),
+                Ordering::Equal => {}
+                Ordering::Greater => return Err(Fault::Unsorted),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Values whose order depends on a collation.
+fn collates(order: Order) -> bool {
+    matches!(order, Order::Bytes | Order::Padded)
+}
+
+fn stream_row(stream: &Stream) -> &[u8] {
+    stream.buffer.get(stream.at..).unwrap_or_default()
+}
+
+fn check_keys(keys: &[Key], head: &Head, row: &[u8]) -> Result<(), Fault> {
+    for (key, range) in keys.iter().zip(&head.keys) {
+        let value = range.clone().map(|range| row.get(range).unwrap_or_default());
+        if value.is_some_and(|value| !key.order.fits(value)) {
+            return Err(Fault::Malformed);
+        }
+    }
+    Ok(())
+}
+
+impl Stream {
+    /// A key of the next row; `None` is NULL.
+    fn key(&self, n: usize) -> Option<&[u8]> {
+        let range = self.head.as_ref()?.keys.get(n)?.clone()?;
+        stream_row(self).get(range)
+    }
+}
+
+impl Head {
+    /// Reads a row's keys; `None` if they are not there yet.
+    fn read(row: &[u8], length: usize, hidden: usize) -> Result<Option<Self>, Fault> {
+        let Some(head) = row.first_chunk::<ROW_HEAD_BYTES>() else { return Ok(None) };
+        let [.., c0, c1] = *head;
+        let columns = u16::from_be_bytes([c0, c1]);
+        if usize::from(columns) < hidden || length < ROW_HEAD_BYTES {
+            return Err(Fault::Malformed);
+        }
+        let mut keys = Keys::with_capacity(hidden);
+        let mut at = ROW_HEAD_BYTES;
+        for _ in 0..hidden {
+            let Some(size) = row.get(at..).and_then(<[u8]>::first_chunk::<4>) else {
+                return Ok(None);
+            };
+            at += 4;
+            match u32::from_be_bytes(*size) {
+                u32::MAX => keys.push(None),
+                size => {
+                    let end = at + size as usize;
+                    if end > length {
+                        return Err(Fault::Malformed);
+                    }
+                    keys.push(Some(at..end));
+                    at = end;
+                }
+            }
+        }
+        if at > length {
+            return Err(Fault::Malformed);
+        }
+        if row.len() < at {
+            return Ok(None);
+        }
+        Ok(Some(Self { length, columns, keys, visible: at }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::datum::oid;
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut m = vec![tag];
+        m.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+        m.extend_from_slice(body);
+        m
+    }
+
+    fn description() -> Vec<u8> {
+        let mut body = vec![0, 2];
+        for (name, oid) in [(&b"key\0"[..], oid::INT8), (b"value\0", oid::TEXT)] {
+            body.extend_from_slice(name);
+            body.extend_from_slice(&[0; 6]);
+            body.extend_from_slice(&oid.to_be_bytes());
+            body.extend_from_slice(&[0, 8, 255, 255, 255, 255, 0, 0]);
+        }
+        message(b'T', &body)
+    }
+
+    fn value(out: &mut Vec<u8>, value: Option<&[u8]>) {
+        let length = value.map_or(-1, |value| value.len() as i32);
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(value.unwrap_or_default());
+    }
+
+    /// A row as the shard sends it, and as the client gets it.
+    fn row(key: Option<i64>, text: &str) -> (Vec<u8>, Vec<u8>) {
+        let (mut body, mut shown) = (vec![0, 2], vec![0, 1]);
+        value(&mut body, key.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
+        value(&mut body, Some(text.as_bytes()));
+        value(&mut shown, Some(text.as_bytes()));
+        (message(b'D', &body), message(b'D', &shown))
+    }
+
+    fn key(descending: bool, nulls_first: bool) -> Key {
+        Key { order: Order::Signed(8), descending, nulls_first }
+    }
+
+    /// Feeds the streams in chunks as the reader of `exec` does, and takes all that comes out.
+    fn merge(
+        streams: &[Vec<u8>],
+        chunk: usize,
+        window: Window,
+        key: Key,
+    ) -> Result<(Vec<u8>, u64), Fault> {
+        let mut merge = Ordered::new(streams.len(), 1, window);
+        let mut at = vec![0; streams.len()];
+        let mut out = Vec::new();
+        let mut told = false;
+        let mut over = false;
+        for _ in 0..200_000 {
+            for (n, bytes) in streams.iter().enumerate() {
+                if merge.wants(n) {
+                    let end = bytes.len().min(at[n] + chunk);
+                    merge.feed(n, &bytes[at[n]..end])?;
+                    at[n] = end;
+                }
+            }
+            if !told && merge.description().is_some() {
+                assert_eq!(merge.key_types(), [oid::INT8]);
+                merge.sort_by(vec![key]);
+                told = true;
+            }
+            while told && !over {
+                let most = out.len() + 50;
+                match merge.advance(&mut out, most)? {
+                    State::Full => {}
+                    State::Hungry => break,
+                    State::Over => {
+                        over = true;
+                        merge.finish()?;
+                    }
+                }
+            }
+            if merge.all_done() && over {
+                return Ok((out, merge.rows()));
+            }
+        }
+        panic!("no progress with chunks of {chunk}");
+    }
+
+    type Row = (Option<i64>, String);
+
+    fn stream(rows: &[Row]) -> Vec<u8> {
+        let mut s = message(b'1', b"");
+        s.extend(description());
+        for (key, text) in rows {
+            s.extend(row(*key, text).0);
+        }
+        s.extend(message(b'C', format!("SELECT {}\0", rows.len()).as_bytes()));
+        s.extend(message(b'Z', b"I"));
+        s
+    }
+
+    fn expected(shards: &[Vec<Row>], window: Window, key: Key) -> Vec<u8> {
+        let bytes = |row: &Row| row.0.map(i64::to_be_bytes);
+        let mut all: Vec<&Row> = shards.iter().flatten().collect();
+        all.sort_by(|a, b| {
+            key.compare(
+                bytes(a).as_ref().map(<[u8; 8]>::as_slice),
+                bytes(b).as_ref().map(<[u8; 8]>::as_slice),
+            )
+        });
+        let rest = all.get(window.skip as usize..).unwrap_or_default();
+        let mut end = window.take.map_or(rest.len(), |take| rest.len().min(take as usize));
+        while window.ties && end > 0 && end < rest.len() && rest[end].0 == rest[end - 1].0 {
+            end += 1;
+        }
+        rest[..end].iter().flat_map(|(key, text)| row(*key, text).1).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_sort_of_the_concatenation(
+            mut shards in prop::collection::vec(
+                prop::collection::vec((prop::option::of(-3..9_i64), "[a-z]{0,9}"), 0..12), 1..6),
+            chunk in 1..90_usize,
+            (descending, nulls_first) in (any::<bool>(), any::<bool>()),
+            (skip, take) in (0..9_u64, prop::option::of(0..20_u64)),
+            ties in any::<bool>(),
+        ) {
+            let key = key(descending, nulls_first);
+            let window = Window { skip, take, ties: ties && take.is_some_and(|take| take > 0) };
+            for rows in &mut shards {
+                rows.sort_by(|a, b| {
+                    let bytes = |row: &Row| row.0.map(i64::to_be_bytes);
+                    key.compare(
+                        bytes(a).as_ref().map(<[u8; 8]>::as_slice),
+                        bytes(b).as_ref().map(<[u8; 8]>::as_slice),
+                    )
+                });
+            }
+            let streams: Vec<Vec<u8>> = shards.iter().map(|rows| stream(rows)).collect();
+            let (out, _) = merge(&streams, chunk, window, key).unwrap();
+            // Which of the rows with equal keys come first is the shards' order, as in a stable sort.
+            prop_assert_eq!(out, expected(&shards, window, key));
+        }
+    }
+
+    #[test]
+    fn a_large_row_is_passed_on_in_pieces() {
+        let large = "x".repeat(AHEAD_BYTES * 5);
+        let streams = [
+            stream(&[(Some(1), large.clone()), (Some(3), "c".into())]),
+            stream(&[(Some(2), "b".into())]),
+        ];
+        let mut merge = Ordered::new(2, 1, Window::default());
+        let mut most = 0;
+        let mut at = [0, 0];
+        let mut out = Vec::new();
+        for _ in 0..10_000 {
+            for n in 0..2 {
+                if merge.wants(n) {
+                    let end = streams[n].len().min(at[n] + 8192);
+                    merge.feed(n, &streams[n][at[n]..end]).unwrap();
+                    at[n] = end;
+                }
+            }
+            if merge.description().is_some() {
+                merge.sort_by(vec![key(false, false)]);
+                let state = merge.advance(&mut out, usize::MAX).unwrap();
+                if state == State::Over {
+                    break;
+                }
+            }
+            most = most.max(merge.streams.iter().map(|s| s.buffer.len()).sum());
+        }
+        assert!(most <= 2 * (AHEAD_BYTES + 8192), "{most} bytes were kept");
+        let rows: Vec<u8> = [(1, large.as_str()), (2, "b"), (3, "c")]
+            .iter()
+            .flat_map(|(k, t)| row(Some(*k), t).1)
+            .collect();
+        assert!(out == rows);
+    }
+
+    #[test]
+    fn errors_end_it_and_nonsense_is_malformed() {
+        let mut broken = description();
+        broken.extend(row(Some(1), "a").0);
+        broken.extend(message(b'E', b"SERROR\0\0"));
+        let good = stream(&[(Some(5), "b".into())]);
+        let all = Window::default();
+        let key = key(false, false);
+        assert_eq!(
+            merge(&[good.clone(), broken], 64, all, key),
+            Err(Fault::Server(b"SERROR\0\0".to_vec()))
+        );
+        let mut other = message(b'T', b"\0\0");
+        other.extend(message(b'Z', b"I"));
+        assert_eq!(merge(&[good, other], 64, all, key), Err(Fault::Differs));
+        let mut short = description();
+        short.extend(message(b'D', b"\0\x02\0\0\0\x04abcd\0\0\0\0"));
+        short.extend(message(b'Z', b"I"));
+        assert_eq!(merge(&[short], 64, all, key), Err(Fault::Malformed));
+        let mut cut = description();
+        cut.extend(message(b'D', b"\0\x02\0\0\0\x09abcd"));
+        assert_eq!(merge(&[cut], 64, all, key), Err(Fault::Malformed));
+    }
+
+    #[test]
+    fn rows_out_of_order_are_found_where_a_collation_decides() {
+        let text = |word: &str| {
+            let mut body = vec![0, 2];
+            value(&mut body, Some(word.as_bytes()));
+            value(&mut body, Some(b"x"));
+            message(b'D', &body)
+        };
+        let mut merge = Ordered::new(1, 1, Window::default());
+        let mut bytes = description();
+        bytes.extend(text("B"));
+        bytes.extend(text("a"));
+        bytes.extend(text("A"));
+        merge.feed(0, &bytes).unwrap();
+        merge.sort_by(vec![Key { order: Order::Bytes, descending: false, nulls_first: false }]);
+        assert_eq!(merge.advance(&mut Vec::new(), usize::MAX), Err(Fault::Unsorted));
+    }
+}

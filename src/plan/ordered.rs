@@ -1,0 +1,409 @@
+//! Rule *many* with ORDER BY, LIMIT or OFFSET: each shard sorts and cuts off its own rows, the proxy merges them.
+//!
+//! Main types: [`Shape`], compiled once for a statement's shape; [`Merge`], what one execution needs. Each shard's
+//! statement has the sort keys in front of the output (they come in binary, and are cut off again), sorts by them,
+//! and gives as many rows as OFFSET and LIMIT together ask for.
+//!
+//! Why it is exact: the rows are the union of the shards' rows ([`super::many`]); each shard sorts its own by
+//! PostgreSQL's order; and two rows are compared here only by types whose order is PostgreSQL's own
+//! ([`Order::of`]). A bare name in ORDER BY is an output's if there is one of that name, a bare number is an
+//! output's number, and everything else is an expression over FROM (manual, "ORDER BY Clause"), which means the
+//! same in the output list. What is not plainly so is left to the other ways.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::combine::is_renamed;
+use super::splice::quoted;
+use super::text::{Bounds, Text};
+use super::{Inputs, Workspace};
+use crate::datum::Oid;
+use crate::datum::order::Order;
+use crate::sql::ir::{Analysis, Block, BlockKind, ColumnRef, Expr, SourceKind};
+use crate::sql::tokens::{TokenKind, tokenize};
+
+/// What sort keys are called, before their number.
+const KEY: &str = "pgmeridian_key_";
+
+/// Derived tables nested deeper than this are not looked through.
+const NESTING_MAX: u32 = 32;
+
+/// What one execution needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merge {
+    /// What each shard is asked.
+    pub sql: String,
+    /// The sort keys, which are its first columns.
+    pub keys: Vec<Sort>,
+    /// How many columns the client asked for.
+    pub visible: usize,
+    /// OFFSET.
+    pub skip: u64,
+    /// LIMIT.
+    pub take: Option<u64>,
+    /// WITH TIES.
+    pub ties: bool,
+    /// The keys' types are known to have an order here, and no column's type is user-defined.
+    pub certain: bool,
+    /// How it is done if they turn out to have none.
+    pub fallback: Option<Arc<Workspace>>,
+    /// Where parts of the client's text stand in [`Merge::sql`], by their bytes.
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// A sort key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// DESC.
+    pub descending: bool,
+    /// NULLS FIRST.
+    pub nulls_first: bool,
+    /// Its collation, if it has one, compares bytes.
+    pub bytewise: bool,
+}
+
+/// A part of the client's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    new: usize,
+    old: usize,
+    length: usize,
+}
+
+/// A SELECT whose rows are the union of the shards' rows, and which sorts them or takes some.
+#[derive(Debug)]
+pub(super) struct Shape {
+    outputs: Vec<Output>,
+    /// What FROM has: qualifier and column names, with types.
+    columns: Vec<(String, String, Option<Known>)>,
+}
+
+#[derive(Debug)]
+struct Output {
+    name: String,
+    /// The column that it is, as SQL.
+    sql: Option<String>,
+    known: Option<Known>,
+}
+
+/// The first OID that is not PostgreSQL's own (`FirstNormalObjectId` in `transam.h`).
+const FIRST_NORMAL_OID: Oid = 16384;
+
+impl Output {
+    fn is_built_in(&self) -> bool {
+        self.known.is_some_and(|(oid, _)| oid < FIRST_NORMAL_OID)
+    }
+}
+
+/// A column's type, and whether its collation compares bytes.
+type Known = (Oid, bool);
+
+impl Shape {
+    /// The root of a statement as such a SELECT; `None` if it neither sorts nor takes some.
+    pub(super) fn compile(analysis: &Analysis) -> Option<Self> {
+        let root = analysis.blocks.get(analysis.root as usize)?;
+        let BlockKind::Select(select) = &root.kind else { return None };
+        if !select.order_by && !select.limit {
+            return None;
+        }
+        let mut columns = Vec::new();
+        for (id, source) in (0..).zip(&analysis.sources) {
+            if source.block != analysis.root || is_renamed(source, analysis) {
+                continue;
+            }
+            let names = names_of(analysis, id);
+            for (column, name) in (0..).zip(names) {
+                let known = known(analysis, ColumnRef { source: id, column }, 0);
+                columns.push((source.name.clone(), name, known));
+            }
+        }
+        let outputs = root.output.iter().map(|output| Output {
+            name: output.name.clone(),
+            sql: match &output.expr {
+                Expr::Column(column) => qualified(analysis, *column),
+                _ => None,
+            },
+            known: match &output.expr {
+                Expr::Column(column) => known(analysis, *column, 0),
+                _ => None,
+            },
+        });
+        Some(Self { outputs: outputs.collect(), columns })
+    }
+
+    /// Plans one execution; `None` if the statement is of a form that is not known here, or sorts by what has no
+    /// order here.
+    pub(super) fn plan(&self, inputs: &Inputs<'_>) -> Option<Merge> {
+        let tokens = tokenize(inputs.text, Some(inputs.literals)).ok()?;
+        let text = Text { tokens: &tokens, inputs };
+        let clauses = text.clauses()?;
+        if clauses.distinct || clauses.group.is_some() || clauses.having.is_some() {
+            return None;
+        }
+        let bounds = match &clauses.limit {
+            Some(limit) => text.bounds(limit.clone())?,
+            None => Bounds::default(),
+        };
+        let mut out =
+            Spliced { text: inputs.text, sql: String::new(), done: 0, pieces: Vec::new() };
+        let select = clauses.select.clone();
+        out.up_to(text.token(select.start)?.start);
+        let mut keys = Vec::new();
+        let mut certain = self.outputs.iter().all(Output::is_built_in);
+        let mut order = String::new();
+        let items = clauses.order.clone().map(|order| text.items(order)).unwrap_or_default();
+        for (n, item) in (1..).zip(items) {
+            let (expression, direction) = split_direction(&text, item)?;
+            let (source, known) = self.key(&text, &select, expression)?;
+            if let Some((oid, bytewise)) = known {
+                Order::of(oid, bytewise)?;
+            }
+            certain &= known.is_some();
+            out.sql.push('(');
+            match source {
+                Key::Written(range) => out.copy(text.bytes(range)?),
+                Key::Column(sql) => out.sql.push_str(&sql),
+            }
+            let _ = write!(out.sql, ") AS {KEY}{n}, ");
+            let words = text.lower_words(direction.clone());
+            let descending = words.first().is_some_and(|word| word == "desc");
+            let nulls_first = match words.last().map(String::as_str) {
+                Some("first") => true,
+                Some("last") => false,
+                _ => descending,
+            };
+            let separator = if order.is_empty() { "" } else { ", " };
+            let _ = write!(order, "{separator}{n} {}", words.join(" "));
+            let bytewise = known.is_some_and(|(_, bytewise)| bytewise);
+            keys.push(Sort { descending, nulls_first, bytewise });
+        }
+        if let Some(range) = &clauses.order {
+            out.replace(text.bytes(range.clone())?, order.trim_end());
+        }
+        if let Some(range) = &clauses.limit {
+            out.replace(text.bytes(range.clone())?, &bounds.for_a_shard()?);
+        }
+        out.up_to(u32::try_from(inputs.text.len()).ok()?);
+        Some(Merge {
+            sql: out.sql,
+            keys,
+            visible: self.outputs.len(),
+            skip: bounds.offset,
+            take: bounds.limit,
+            ties: bounds.ties,
+            certain,
+            fallback: None,
+            pieces: out.pieces,
+        })
+    }
+
+    /// What an item of ORDER BY stands for, and its type if that is known.
+    fn key(
+        &self,
+        text: &Text<'_>,
+        select: &Range<usize>,
+        item: Range<usize>,
+    ) -> Option<(Key, Option<Known>)> {
+        let first = text.token(item.start)?;
+        let sql = text.sql();
+        if item.len() == 1 && matches!(first.kind, TokenKind::Number(_)) {
+            let n: usize = first.text(sql).parse().ok()?;
+            return self.output(text, select, n.checked_sub(1)?);
+        }
+        // A constant that is no number is an error.
+        if item.len() == 1 && !matches!(first.kind, TokenKind::Word | TokenKind::Quoted) {
+            return None;
+        }
+        let written = Key::Written(item.clone());
+        if let (1, Some(name)) = (item.len(), first.name(sql)) {
+            if self.outputs.iter().any(|output| output.name.is_empty()) {
+                return None;
+            }
+            let mut named = self.outputs.iter().enumerate().filter(|(_, o)| o.name == name);
+            return match (named.next(), named.next()) {
+                (Some((at, _)), None) => self.output(text, select, at),
+                (Some(_), Some(_)) => None,
+                (None, _) => Some((written, self.known(None, &name))),
+            };
+        }
+        if let [table, dot, column] = &*item.map(|at| text.token(at)).collect::<Option<Vec<_>>>()?
+            && dot.is(sql, ".")
+        {
+            let (table, column) = (table.name(sql)?, column.name(sql)?);
+            return Some((written, self.known(Some(&table), &column)));
+        }
+        Some((written, None))
+    }
+
+    /// An output, as an expression.
+    fn output(
+        &self,
+        text: &Text<'_>,
+        select: &Range<usize>,
+        at: usize,
+    ) -> Option<(Key, Option<Known>)> {
+        let output = self.outputs.get(at)?;
+        if let Some(sql) = &output.sql {
+            return Some((Key::Column(sql.clone()), output.known));
+        }
+        let items = text.items(select.clone());
+        if items.len() != self.outputs.len() {
+            return None;
+        }
+        let item = text.without_alias(items.get(at)?.clone())?;
+        Some((Key::Written(item), output.known))
+    }
+
+    /// The type of a column of FROM.
+    fn known(&self, table: Option<&str>, column: &str) -> Option<Known> {
+        let mut found = self.columns.iter().filter(|(qualifier, name, _)| {
+            name == column && table.is_none_or(|table| table == qualifier)
+        });
+        let (_, _, first) = found.next()?;
+        // Those of USING have one type.
+        found.all(|(_, _, other)| other == first).then_some(*first)?
+    }
+}
+
+/// What a sort key is made of.
+enum Key {
+    /// Tokens of the statement.
+    Written(Range<usize>),
+    /// A column, as SQL.
+    Column(String),
+}
+
+/// Cuts `ASC`, `DESC`, `NULLS FIRST`, `NULLS LAST` off; `None` for USING.
+fn split_direction(text: &Text<'_>, item: Range<usize>) -> Option<(Range<usize>, Range<usize>)> {
+    let mut end = item.end;
+    let is = |at: Option<usize>, words: &[&str]| {
+        at.is_some_and(|at| words.iter().any(|word| text.is_word(at, word)))
+    };
+    if is(end.checked_sub(1), &["first", "last"]) && is(end.checked_sub(2), &["nulls"]) {
+        end -= 2;
+    }
+    if is(end.checked_sub(1), &["asc", "desc"]) {
+        end -= 1;
+    }
+    let using = (item.start..end).any(|at| text.is_word(at, "using"));
+    (end > item.start && !using).then_some((item.start..end, end..item.end))
+}
+
+/// The names of a source's columns.
+fn names_of(analysis: &Analysis, source: u32) -> Vec<String> {
+    match analysis.sources.get(source as usize).map(|source| &source.kind) {
+        Some(SourceKind::Table(table)) => table.columns.iter().map(|c| c.name.clone()).collect(),
+        Some(SourceKind::Derived(block)) => {
+            let outputs = analysis.blocks.get(*block as usize).map(|block| &block.output);
+            outputs.into_iter().flatten().map(|output| output.name.clone()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A column as SQL, if its name means it alone.
+fn qualified(analysis: &Analysis, column: ColumnRef) -> Option<String> {
+    let source = analysis.sources.get(column.source as usize)?;
+    let alike = analysis
+        .sources
+        .iter()
+        .filter(|other| other.block == analysis.root && other.name == source.name);
+    if source.block != analysis.root || alike.count() != 1 || is_renamed(source, analysis) {
+        return None;
+    }
+    let names = names_of(analysis, column.source);
+    let name = names.get(usize::from(column.column)).filter(|name| !name.is_empty())?;
+    let alone = names.iter().filter(|other| *other == name).count() == 1;
+    alone.then(|| format!("{}.{}", quoted(&source.name), quoted(name)))
+}
+
+/// A column's type, looked for through derived tables.
+fn known(analysis: &Analysis, column: ColumnRef, depth: u32) -> Option<Known> {
+    if depth >= NESTING_MAX {
+        return None;
+    }
+    match &analysis.sources.get(column.source as usize)?.kind {
+        SourceKind::Table(table) => {
+            let found = table.columns.get(usize::from(column.column))?;
+            (found.type_oid != 0).then_some((found.type_oid, found.bytewise))
+        }
+        SourceKind::Derived(block) => {
+            let block: &Block = analysis.blocks.get(*block as usize)?;
+            match (&block.kind, &block.output.get(usize::from(column.column))?.expr) {
+                (BlockKind::Select(_), Expr::Column(inner)) => known(analysis, *inner, depth + 1),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// A text that is made of another one's parts.
+struct Spliced<'t> {
+    text: &'t str,
+    sql: String,
+    /// Up to here the old text is copied.
+    done: usize,
+    pieces: Vec<Piece>,
+}
+
+impl Spliced<'_> {
+    /// Copies the old text up to a place.
+    fn up_to(&mut self, end: u32) {
+        let (start, end) = (self.done, end as usize);
+        self.copy(start..end);
+        self.done = end;
+    }
+
+    /// Copies a part of the old text.
+    fn copy(&mut self, part: Range<usize>) {
+        let piece = Piece { new: self.sql.len(), old: part.start, length: part.len() };
+        self.sql.push_str(self.text.get(part).unwrap_or_default());
+        self.pieces.push(piece);
+    }
+
+    /// Copies the old text up to a part that something else takes the place of.
+    fn replace(&mut self, part: Range<usize>, new: &str) {
+        let (start, end) = (self.done, part.start);
+        self.copy(start..end);
+        self.sql.push_str(new);
+        self.done = part.end;
+    }
+}
+
+impl Merge {
+    /// Where in the client's text a place of [`Merge::sql`] is; both are counted in characters from 1, as in
+    /// error messages.
+    pub fn original_position(&self, text: &str, position: usize) -> Option<usize> {
+        let (at, _) = self.sql.char_indices().nth(position.checked_sub(1)?)?;
+        let piece = self.pieces.iter().find(|p| (p.new..p.new + p.length).contains(&at))?;
+        let before = text.get(..piece.old + (at - piece.new))?;
+        Some(before.chars().count() + 1)
+    }
+
+    /// What is done with the shards' rows, for people.
+    pub fn steps(&self) -> Vec<String> {
+        let mut steps = Vec::new();
+        if self.keys.is_empty() {
+            steps.push("concatenate".to_owned());
+        } else {
+            let direction = |n: usize, key: &Sort| {
+                let way = if key.descending { "DESC" } else { "ASC" };
+                let nulls = if key.nulls_first { "FIRST" } else { "LAST" };
+                format!("{KEY}{} {way} NULLS {nulls}", n + 1)
+            };
+            let keys: Vec<String> =
+                self.keys.iter().enumerate().map(|(n, key)| direction(n, key)).collect();
+            steps.push(format!("merge by {}", keys.join(", ")));
+        }
+        if self.skip > 0 {
+            steps.push(format!("skip {}", self.skip));
+        }
+        if let Some(take) = self.take {
+            let ties = if self.ties { " with ties" } else { "" };
+            steps.push(format!("take {take}{ties}"));
+        }
+        steps
+    }
+}
