@@ -102,7 +102,7 @@ SELECT pg_advisory_lock(id) FROM users
 -- refused: function query_to_xml over several shards is not supported
 SELECT query_to_xml('SELECT 1', true, true, '') FROM users
 
--- refused: function set_config over several shards is not supported
+-- refused: set_config of app.x to what can't be told is not supported over several shards
 SELECT set_config('app.x', name, false) FROM users
 
 -- refused: a join with unknown table "nosuch" over several shards is not supported
