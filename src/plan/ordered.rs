@@ -185,6 +185,7 @@ impl Shape {
             out.replace(text.bytes(range.clone())?, &bounds.for_a_shard()?);
         }
         out.up_to(u32::try_from(inputs.text.len()).ok()?);
+        out.sql.truncate(out.sql.trim_end().len());
         Some(Merge {
             sql: out.sql,
             keys,
