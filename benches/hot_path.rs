@@ -4,82 +4,20 @@
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![expect(clippy::unwrap_used, reason = "a bench says what is wrong by panicking")]
 
-use std::fmt::Write as _;
+mod pure;
+
 use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use pgmeridian::catalog::Catalog;
 use pgmeridian::datum::{Format, Param};
-use pgmeridian::error::SqlError;
-use pgmeridian::exec::planner::{Planned, Planner, Reading, Scopes};
-use pgmeridian::exec::reading;
-use pgmeridian::lookup::Known;
-use pgmeridian::map::ShardMap;
+use pgmeridian::exec::planner::{Planned, Planner, Reading};
 use pgmeridian::mapstore::World;
 use pgmeridian::plan::{Inputs, Scope};
-use pgmeridian::session::Session;
 use pgmeridian::session::responses::{Responses, StepKind};
 use pgmeridian::wire::frame;
 
-const SCHEMA: &str = "
-    CREATE TABLE accounts (tenant_id bigint NOT NULL, id bigint NOT NULL, name text, balance bigint,
-        PRIMARY KEY (tenant_id, id));
-    CREATE TABLE orders (tenant_id bigint NOT NULL, id bigint NOT NULL, account_id bigint, total numeric);
-    CREATE TABLE items (tenant_id bigint NOT NULL, order_id bigint, sku text, price numeric);";
-
-const POINT: &str = "SELECT name, balance FROM accounts WHERE tenant_id = 42 AND id = 7";
-const JOIN: &str = "SELECT a.name, o.id, i.sku, i.price FROM accounts a \
-    JOIN orders o ON o.tenant_id = a.tenant_id AND o.account_id = a.id \
-    JOIN items i ON i.tenant_id = o.tenant_id AND i.order_id = o.id \
-    WHERE a.tenant_id = 42 AND a.id = 7 ORDER BY i.price DESC LIMIT 20";
-const PREPARED: &str = "SELECT name, balance FROM accounts WHERE tenant_id = $1 AND id = $2";
-
-struct NoScope;
-
-impl Scopes for NoScope {
-    fn scope(&self, _: &World, _: Option<&str>) -> Result<Scope<'_>, SqlError> {
-        Ok(Scope::default())
-    }
-}
-
-fn world(strategy: &str) -> Arc<World> {
-    let map = format!(
-        "version = 1\ndatabase = 'bots'\ndefault_shard = 'a'\n\
-         [[shards]]\nid = 1\nname = 'a'\nurl = 'postgresql://u@localhost/a'\n\
-         [[shards]]\nid = 2\nname = 'b'\nurl = 'postgresql://u@localhost/b'\n\
-         [[shards]]\nid = 3\nname = 'c'\nurl = 'postgresql://u@localhost/c'\n\
-         [keys.tenant]\ncolumns = ['tenant_id']\ntype = 'bigint'\n{strategy}"
-    );
-    let (map, _) = ShardMap::parse("bench", &map, &|_| None).unwrap();
-    let catalog = Catalog::from_ddl(SCHEMA).unwrap();
-    let lookups = Arc::new(Known::new(&map));
-    Arc::new(World {
-        version: 1,
-        map: Arc::new(map),
-        catalog: Arc::new(catalog),
-        catalog_known: true,
-        lookups,
-    })
-}
-
-const HASH: &str =
-    "strategy = 'hash'\n[keys.tenant.hash]\nalgorithm = 'postgres'\nshards = ['a', 'b', 'c']\n";
-
-fn directory(tenants: u32) -> String {
-    let mut text = String::from(
-        "strategy = 'directory'\n[keys.tenant.directory]\notherwise = 'refuse'\n[keys.tenant.directory.entries]\n",
-    );
-    for tenant in 0..tenants {
-        let shard = ["a", "b", "c"][tenant as usize % 3];
-        writeln!(text, "{tenant} = '{shard}'").unwrap();
-    }
-    text
-}
-
-fn settings() -> Reading {
-    reading(&Session::default(), &world(HASH))
-}
+use self::pure::{HASH, JOIN, NoScope, POINT, PREPARED, directory, message, settings, world};
 
 fn plan(
     planner: &mut Planner,
@@ -136,13 +74,6 @@ fn planning(c: &mut Criterion) {
         });
     });
     group.finish();
-}
-
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut message = vec![tag];
-    message.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-    message.extend_from_slice(body);
-    message
 }
 
 fn frames(c: &mut Criterion) {

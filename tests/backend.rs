@@ -330,6 +330,7 @@ async fn connections_age(server: &Server) {
     let first = lease.pid();
     assert!(lease.release());
     tokio::time::sleep(Duration::from_millis(60)).await;
+    all.sweep(Instant::now());
     let lease = pool.lease().await.unwrap();
     assert_ne!(lease.pid(), first);
     assert!(lease.release());

@@ -21,11 +21,18 @@ const POOLER_WITH_PREPARED: (u32, u32) = (1, 21);
 pub(crate) struct Contender {
     pub name: String,
     pub port: u16,
+    /// pgbench's mode, where it can't do the one that is asked for.
+    instead: Option<&'static str>,
     /// The proxy's process; none for PostgreSQL itself.
     process: Option<Child>,
 }
 
 impl Contender {
+    /// The mode that pgbench is run in.
+    pub(crate) fn mode<'a>(&self, asked: &'a str) -> &'a str {
+        self.instead.unwrap_or(asked)
+    }
+
     pub(crate) fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
     }
@@ -93,7 +100,7 @@ pub(crate) fn map_over(shards: &[Cluster], names: usize, placement: &str) -> Str
 
 /// PostgreSQL itself.
 pub(crate) fn direct(shard: &Cluster) -> Contender {
-    Contender { name: "direct".to_owned(), port: shard.port(), process: None }
+    Contender { name: "direct".to_owned(), port: shard.port(), instead: None, process: None }
 }
 
 /// pgmeridian with a map.
@@ -113,33 +120,32 @@ pub(crate) fn meridian(name: &str, directory: &Path, map: &str) -> Result<Conten
         .stderr(fs::File::create(&log)?)
         .spawn()
         .context("pgmeridian serve")?;
-    await_port(Contender { name: name.to_owned(), port, process: Some(process) })
+    await_port(Contender { name: name.to_owned(), port, instead: None, process: Some(process) })
         .with_context(|| fs::read_to_string(log).unwrap_or_default())
 }
 
-/// `PgBouncer` in transaction mode before the first shard; an old one in session mode for prepared
-/// statements, which it can't keep apart otherwise.
+/// `PgBouncer` in transaction mode before the first shard. An old one can't keep prepared statements apart
+/// there: it is then measured with the extended protocol, and named for it.
 pub(crate) fn pooler(shard: &Cluster, mode: &str) -> Result<Contender> {
     let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"]
         .iter()
         .find(|path| Path::new(path).is_file())
         .context("PgBouncer is not installed: apt-get install pgbouncer")?;
-    let by_session = mode == "prepared" && pooler_version(program)? < POOLER_WITH_PREPARED;
+    let prepared = mode == "prepared";
+    let unable = prepared && pooler_version(program)? < POOLER_WITH_PREPARED;
     let port = free_port()?;
     let directory = shard.directory();
     let users = directory.join("userlist.txt");
     fs::write(&users, format!("\"{ROLE}\" \"{ROLE}\"\n"))?;
     let config = directory.join(format!("pgbouncer.{port}.ini"));
-    let (pool_mode, size) = if by_session { ("session", 300) } else { ("transaction", POOL_SIZE) };
-    let prepared =
-        if mode == "prepared" && !by_session { "max_prepared_statements = 100\n" } else { "" };
+    let prepared = if prepared && !unable { "max_prepared_statements = 100\n" } else { "" };
     fs::write(
         &config,
         format!(
             "[databases]\n{DATABASE} = host=127.0.0.1 port={} dbname={DATABASE}\n\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             auth_type = scram-sha-256\nauth_file = {}\npool_mode = {pool_mode}\n\
-             default_pool_size = {size}\nmax_client_conn = 20000\nlog_connections = 0\n\
+             auth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\n\
+             default_pool_size = {POOL_SIZE}\nmax_client_conn = 20000\nlog_connections = 0\n\
              log_disconnections = 0\nignore_startup_parameters = extra_float_digits\n{prepared}",
             shard.port(),
             users.display(),
@@ -154,8 +160,9 @@ pub(crate) fn pooler(shard: &Cluster, mode: &str) -> Result<Contender> {
         .stderr(Stdio::null())
         .spawn()
         .context("pgbouncer")?;
-    let name = if by_session { "pgbouncer (session)" } else { "pgbouncer" };
-    await_port(Contender { name: name.to_owned(), port, process: Some(process) })
+    let (name, instead) =
+        if unable { ("pgbouncer (extended)", Some("extended")) } else { ("pgbouncer", None) };
+    await_port(Contender { name: name.to_owned(), port, instead, process: Some(process) })
 }
 
 /// A peer from the file.
@@ -183,7 +190,7 @@ pub(crate) fn peer(peer: &Peer, shards: &[Cluster], directory: &Path) -> Result<
         .process_group(0)
         .spawn()
         .with_context(|| peer.name.clone())?;
-    await_port(Contender { name: peer.name.clone(), port, process: Some(process) })
+    await_port(Contender { name: peer.name.clone(), port, instead: None, process: Some(process) })
 }
 
 fn pooler_version(program: &str) -> Result<(u32, u32)> {

@@ -108,7 +108,7 @@ pub(crate) fn run(contender: &Contender, load: &Load<'_>) -> Result<Figures> {
 fn command(contender: &Contender, load: &Load<'_>) -> Result<Command> {
     let mut command = Command::new(pgbench()?);
     command
-        .args(["--no-vacuum", "-M", load.mode, "-c", &load.clients.to_string()])
+        .args(["--no-vacuum", "-M", contender.mode(load.mode), "-c", &load.clients.to_string()])
         .args(["-j", &load.clients.min(2).to_string(), "-T", &load.seconds.to_string()])
         .args(["-h", "127.0.0.1", "-p", &contender.port.to_string(), "-U", ROLE])
         .arg("-f")

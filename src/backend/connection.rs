@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::books::Entry;
 use super::cancel::CancelKey;
+use super::clock;
 use super::error::BackendError;
 use super::prepared::Prepared;
 use super::stream::Stream;
@@ -165,7 +166,7 @@ impl Connection {
             && let Some(entry) = &self.entry
         {
             entry.begins();
-            self.asked = Some(Instant::now());
+            self.asked = Some(clock::read());
         }
         self.awaiting = self.awaiting.saturating_add(count);
         self.open = self.open && count == 0;
@@ -190,7 +191,8 @@ impl Connection {
         }
         if let Some(entry) = &self.entry {
             let last = self.awaiting == 0;
-            let took = if last { self.asked.take().map(|asked| asked.elapsed()) } else { None };
+            let took =
+                if last { self.asked.take().map(|asked| clock::read() - asked) } else { None };
             entry.answered(status, took);
         }
     }

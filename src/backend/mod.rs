@@ -15,6 +15,7 @@
 mod books;
 mod breaker;
 mod cancel;
+mod clock;
 mod connect;
 mod connection;
 mod control;

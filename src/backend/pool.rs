@@ -7,11 +7,13 @@
 //! give one back. The connection that was used last is leased first, so that the hot ones stay hot and the
 //! others age out.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -22,6 +24,7 @@ use deadpool::managed::{
 
 use super::books::{Books, Gate, ShardBook};
 use super::breaker::Breaker;
+use super::clock;
 use super::connect::connect;
 use super::connection::Connection;
 use super::error::BackendError;
@@ -242,6 +245,7 @@ impl Pools {
     /// Closes connections that were unused for too long or are too old. To be called now and then:
     /// a pool by itself only looks at the connection that it is about to lease.
     pub fn sweep(&self, now: Instant) {
+        clock::note(now);
         let settings = &self.settings;
         let keep = |connection: &Connection| {
             connection.unused_for(now) < settings.idle_timeout
@@ -367,6 +371,24 @@ impl Pool {
         self.book.is_up()
     }
 
+    /// A connection that is free now; `None`: one has to be waited for, or made, or the shard is not open
+    /// to everybody.
+    pub fn try_lease(&self) -> Option<Lease> {
+        let main = self.main.as_ref().filter(|_| self.book.gate() == Gate::Open)?;
+        let attempt = pin!(main.timeout_get(&NO_WAIT));
+        // What is not done by one poll would make a connection: dropped, it has not begun to.
+        let polled = ONLY_FREE.with(|only_free| {
+            only_free.set(true);
+            let polled = attempt.poll(&mut Context::from_waker(Waker::noop()));
+            only_free.set(false);
+            polled
+        });
+        match polled {
+            Poll::Ready(Ok(object)) => Some(Lease::new(object)),
+            Poll::Ready(Err(_)) | Poll::Pending => None,
+        }
+    }
+
     /// A connection, logged in and idle. Does not yield when one is free.
     ///
     /// # Errors
@@ -478,6 +500,11 @@ impl Pool {
     }
 }
 
+thread_local! {
+    /// No connection is to be made by the attempt that is polled.
+    static ONLY_FREE: Cell<bool> = const { Cell::new(false) };
+}
+
 const NO_WAIT: Timeouts = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
 
 fn build(manager: Manager, size: usize) -> Option<managed::Pool<Manager>> {
@@ -568,7 +595,7 @@ impl Idle {
     /// Gives the connection back to its pool.
     pub fn release(mut self) {
         let Some(mut object) = self.0.object.take() else { return };
-        let now = Instant::now();
+        let now = clock::recent();
         object.touch(now);
         if object.entry().is_none_or(|entry| entry.released(now)) {
             drop(object);
@@ -601,6 +628,9 @@ impl managed::Manager for Manager {
     type Error = BackendError;
 
     async fn create(&self) -> Result<Box<Connection>, BackendError> {
+        if ONLY_FREE.get() {
+            std::future::pending::<()>().await;
+        }
         let attempt = self.breaker.attempt(Instant::now()).ok_or(BackendError::BreakerOpen)?;
         // Boxed: a client's future must not be as large as what it seldom does.
         let options = &self.settings.options;
@@ -634,7 +664,7 @@ impl managed::Manager for Manager {
         connection: &mut Box<Connection>,
         _: &Metrics,
     ) -> RecycleResult<BackendError> {
-        let now = Instant::now();
+        let now = clock::recent();
         let why = if connection.age(now) >= self.settings.lifetime {
             "too old"
         } else if connection.unused_for(now) >= self.settings.idle_timeout {

@@ -1,7 +1,7 @@
 //! BEGIN, COMMIT, ROLLBACK, SAVEPOINT …: what the session follows itself, and what the transaction's shard
 //! must be told.
 
-use super::{Executor, worker};
+use super::Executor;
 use crate::config::PoolMode;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
@@ -178,8 +178,7 @@ impl Executor {
                 } else {
                     Transaction::Idle
                 };
-                self.reading =
-                    worker::reading_if_changed(&self.session, &self.world, &self.reading);
+                self.follow_settings();
                 Ok(Control::Answered(if failed { "ROLLBACK" } else { tag }))
             }
         }

@@ -63,7 +63,7 @@ impl Executor {
                 self.show_pins();
             }
         }
-        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+        self.follow_settings();
         self.settle(at);
     }
 
@@ -228,7 +228,7 @@ impl Executor {
             Class::Reset(None) => self.session.settings.reset_all(),
             _ => {}
         }
-        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+        self.follow_settings();
         true
     }
 }

@@ -10,7 +10,7 @@
 //! others that say something else.
 
 use super::reply::{Reply, frame_into};
-use super::{Executor, Failure, several_at_once, worker};
+use super::{Executor, Failure, several_at_once};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::plan::{Answer, Plan};
@@ -150,7 +150,7 @@ impl Executor {
         }
         self.session.schema_changed |= plan.changes_schema;
         self.session.schema_stale |= plan.changes_schema;
-        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+        self.follow_settings();
     }
 
     /// The client is told the first failure, and the transaction has failed.

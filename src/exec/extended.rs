@@ -8,6 +8,7 @@
 
 pub(super) mod assemble;
 mod execute;
+mod portals;
 mod resolve;
 
 use std::ops::Range;
@@ -16,12 +17,13 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use self::assemble::ParsedList;
+pub(super) use self::portals::Portals;
 use super::again::Repeat;
 use super::foregone::Constant;
 use super::planner::Entry;
 use super::scatter::ScatterBind;
 use super::statements::Known;
-use super::{Executor, Failure, Gone};
+use super::{Executor, Failure, Gone, worker};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::observe;
@@ -74,7 +76,7 @@ pub(super) struct Batch {
     /// In a failed one.
     failed: Option<bool>,
     /// The settings once the effects have come, if there are any.
-    after: Option<SessionSettings>,
+    after: Option<Box<SessionSettings>>,
     writes: bool,
     taints: bool,
     changes_schema: bool,
@@ -178,12 +180,12 @@ pub(super) struct Unit {
     /// On what evidence what is executed may be sent again.
     repeat: Repeat,
     /// The settings once the effects have come, if there are any.
-    after: Option<SessionSettings>,
+    after: Option<Box<SessionSettings>>,
     /// What concerns the session, and how many Executes came before it.
     effects: Vec<(u32, Class)>,
-    scatter: Option<ScatterBind>,
+    scatter: Option<Box<ScatterBind>>,
     /// To be said to all shards of the transaction; nothing for a shard comes before it.
-    tell: Option<(Class, String)>,
+    tell: Option<Box<(Class, String)>>,
     pub(super) unnamed_parsed: bool,
     /// The client's names of the statements that are described, in order.
     described: Vec<Vec<u8>>,
@@ -191,6 +193,13 @@ pub(super) struct Unit {
 }
 
 impl Unit {
+    /// Forgets everything but the room that it has.
+    pub(super) fn clear(&mut self) {
+        let mut ops = std::mem::take(&mut self.ops);
+        ops.clear();
+        *self = Self { ops, ..Self::default() };
+    }
+
     pub(super) fn inject(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if let Some(Op::Inject(last)) = self.ops.last_mut() {
             write(last);
@@ -241,15 +250,16 @@ impl Executor {
             self.resolve_unit(bytes, &mut unit).await?;
         }
         let result = if let Some(scatter) = unit.scatter.take() {
-            Box::pin(self.run_scatter_unit(unit, scatter, bytes, sync)).await
-        } else if let Some((class, sql)) = unit.tell.take() {
-            Box::pin(self.run_tell_unit(unit, &class, &sql, sync)).await
+            Box::pin(self.run_scatter_unit(&mut unit, *scatter, bytes, sync)).await
+        } else if let Some(tell) = unit.tell.take() {
+            Box::pin(self.run_tell_unit(&mut unit, &tell.0, &tell.1, sync)).await
         } else if unit.needs_shard() || (sync && self.batch.open_on.is_some()) {
-            self.run_on_shard(unit, bytes, sync).await
+            self.run_on_shard(&mut unit, bytes, sync).await
         } else {
-            self.run_locally(unit, sync);
+            self.run_locally(&mut unit, sync);
             Ok(())
         };
+        worker::put_back(unit);
         match result {
             Ok(()) => Ok(()),
             Err(Failure::Gone(gone)) => Err(gone),
@@ -265,13 +275,14 @@ impl Executor {
         }
     }
 
-    fn empty_unit(&self) -> Unit {
-        Unit {
-            failed: self.batch.failed.unwrap_or_else(|| self.session.transaction.status() == b'E'),
-            after: self.batch.after.clone(),
-            block: self.batch.block.unwrap_or_else(|| self.session.transaction.is_open()),
-            ..Unit::default()
-        }
+    /// One of the thread's units, as the messages so far leave it.
+    fn empty_unit(&self) -> Box<Unit> {
+        let mut unit = worker::take_unit();
+        unit.failed =
+            self.batch.failed.unwrap_or_else(|| self.session.transaction.status() == b'E');
+        unit.after.clone_from(&self.batch.after);
+        unit.block = self.batch.block.unwrap_or_else(|| self.session.transaction.is_open());
+        unit
     }
 
     /// An error ended the unit early.
@@ -291,30 +302,28 @@ impl Executor {
     /// closed after it, is ours.
     async fn run_tell_unit(
         &mut self,
-        unit: Unit,
+        unit: &mut Unit,
         class: &Class,
         sql: &str,
         sync: bool,
     ) -> Result<(), Failure> {
-        let mut ops = unit.ops.into_iter();
-        if let Some(Op::Inject(before)) = ops.next() {
-            self.io.outbox.extend_from_slice(&before);
+        if let Some(Op::Inject(before)) = unit.ops.first_mut() {
+            self.io.outbox.append(before);
         }
         self.tell_enlisted(class, sql).await?;
-        let rest = Unit { ops: ops.collect(), error: unit.error, ..Unit::default() };
-        self.run_locally(rest, sync);
+        self.run_locally(unit, sync);
         Ok(())
     }
 
     /// Nothing of it concerns a shard.
-    fn run_locally(&mut self, unit: Unit, sync: bool) {
-        for op in unit.ops {
+    fn run_locally(&mut self, unit: &mut Unit, sync: bool) {
+        for op in &unit.ops {
             if let Op::Inject(bytes) = op {
-                self.io.outbox.extend_from_slice(&bytes);
+                self.io.outbox.extend_from_slice(bytes);
             }
         }
-        if let Some(error) = unit.error {
-            self.report(&error);
+        if let Some(error) = &unit.error {
+            self.report(error);
             self.batch.skipping = true;
             self.batch.ours |= self.batch.is_open();
         }
@@ -338,7 +347,12 @@ impl Executor {
             .unwrap_or_else(|| self.world.map.default_shard())
     }
 
-    async fn run_on_shard(&mut self, unit: Unit, bytes: &[u8], sync: bool) -> Result<(), Failure> {
+    async fn run_on_shard(
+        &mut self,
+        unit: &mut Unit,
+        bytes: &[u8],
+        sync: bool,
+    ) -> Result<(), Failure> {
         if !(unit.copies && sync) {
             return self.run_unit_on_shard(unit, bytes, sync).await;
         }
@@ -347,13 +361,13 @@ impl Executor {
         if self.responses.copied() {
             return Ok(());
         }
-        let rest = self.empty_unit();
-        self.run_unit_on_shard(rest, &[], true).await
+        let mut rest = self.empty_unit();
+        Box::pin(self.run_unit_on_shard(&mut rest, &[], true)).await
     }
 
     async fn run_unit_on_shard(
         &mut self,
-        mut unit: Unit,
+        unit: &mut Unit,
         bytes: &[u8],
         sync: bool,
     ) -> Result<(), Failure> {
@@ -366,17 +380,17 @@ impl Executor {
         let mut course =
             Course { sync, aside, ours, hold, again: false, last: false, described: false };
         let mut parsed = None;
-        let mut result = self.send_unit(&unit, bytes, &course, &mut parsed).await;
+        let mut result = self.send_unit(unit, bytes, &course, &mut parsed).await;
         if let Ok(None) = result {
             course.last = true;
-            result = Box::pin(self.send_unit(&unit, bytes, &course, &mut parsed)).await;
+            result = Box::pin(self.send_unit(unit, bytes, &course, &mut parsed)).await;
         }
         if let (Ok(Some(at)), true) = (&result, self.responses.outdated()) {
             self.forget_unanswered(*at, parsed.as_deref().unwrap_or_default());
             unit.ops = self.renew(*at, std::mem::take(&mut unit.ops));
             course.again = true;
             course.described = !self.responses.descriptions().is_empty();
-            result = Box::pin(self.send_unit(&unit, bytes, &course, &mut parsed)).await;
+            result = Box::pin(self.send_unit(unit, bytes, &course, &mut parsed)).await;
         }
         match result {
             Ok(None) => {
@@ -389,7 +403,7 @@ impl Executor {
                 Ok(())
             }
             Err(failure) => {
-                self.forget_parsed(&unit, parsed.as_deref());
+                self.forget_parsed(unit, parsed.as_deref());
                 Err(failure)
             }
         }
@@ -476,11 +490,11 @@ impl Executor {
     }
 
     /// What the answers mean for the session.
-    fn finish_unit(&mut self, at: usize, unit: Unit, course: &Course) {
+    fn finish_unit(&mut self, at: usize, unit: &mut Unit, course: &Course) {
         let failed = self.responses.failed();
         let done = if failed { self.responses.commands() } else { u32::MAX };
-        let (block, aborted, after) = (unit.block, unit.failed, unit.after);
-        let effects = unit.effects.into_iter().filter(|(before, _)| *before < done);
+        let (block, aborted, after) = (unit.block, unit.failed, unit.after.take());
+        let effects = unit.effects.drain(..).filter(|(before, _)| *before < done);
         self.batch.effects.extend(effects.map(|(_, class)| class));
         self.batch.writes |= unit.writes;
         self.batch.taints |= unit.taints;

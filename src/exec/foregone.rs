@@ -7,9 +7,9 @@
 //! statement may be meant to see; it is PostgreSQL's, byte for byte. A setting is given to a connection
 //! when the next statement needs one. `pool.local_answers = false` switches all of it off.
 
+use super::Executor;
 use super::extended::{Op, Portal, Unit};
 use super::planner::Planned;
-use super::{Executor, worker};
 use crate::backend::Pool;
 use crate::config::PoolMode;
 use crate::datum::{Format, oid};
@@ -114,7 +114,10 @@ impl Executor {
             && self.piece.is_none()
             && !self.batch.is_open()
             && !self.session.trace
-            && self.pools.pool(&self.worker, &self.world, shard).is_ok_and(Pool::is_up)
+            && self
+                .pools
+                .pool(&self.worker, &self.world, &self.session.user, shard)
+                .is_ok_and(Pool::is_up)
     }
 
     /// Answers `SELECT 1` as a simple query, up to `ReadyForQuery`; false if the shard has to.
@@ -151,7 +154,7 @@ impl Executor {
         let value = value(statement.text().as_bytes(), &statement.readied.literals)?;
         let formats = view.result_formats();
         let plain = view.is_empty() && statement.oids.is_empty() && formats.len() <= 1;
-        let taken = !view.portal.is_empty() && self.portals.contains_key(view.portal);
+        let taken = !view.portal.is_empty() && self.portals.contains(view.portal);
         let parsed = unit.ops.iter().rev().take_while(|op| match op {
             Op::ParseUnnamed(_) => view.statement.is_empty(),
             Op::ParseNamed { client, .. } => client == view.statement,
@@ -205,7 +208,7 @@ impl Executor {
             let value = crate::session::settings::quote_literal(value);
             self.session.settings.set(&set.name, Some(&value), false);
         }
-        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+        self.follow_settings();
         self.last_route.note_local();
         observe::routed(RouteKind::Local);
         let mut report = Vec::new();

@@ -108,7 +108,7 @@ impl Executor {
                     let sql = query.get(place).unwrap_or_default();
                     let readied =
                         worker::with_planner(|p| p.prepare(&self.world, &self.reading, sql))?;
-                    let mut statement = self.client_statement(sql, Vec::new(), readied);
+                    let mut statement = self.client_statement(sql.into(), Vec::new(), readied);
                     statement.untold = *typed;
                     // If there is one of this name already, the shard says so when it comes to it.
                     self.lend_known(&mut names, name.as_bytes())?;

@@ -385,7 +385,7 @@ impl Executor {
         self.session.region = None;
         self.session.trace = false;
         self.tell_again = true;
-        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+        self.follow_settings();
         Ok(())
     }
 

@@ -42,13 +42,12 @@ pub mod timeouts;
 mod worker;
 mod workspace;
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use crate::backend::{BackendError, Lease};
+use crate::backend::{BackendError, Lease, Pool};
 use crate::config::PoolMode;
 use crate::error::{SqlError, SqlState};
 use crate::lookup::{Answer, Id};
@@ -143,7 +142,7 @@ pub struct Executor {
     pub client: clients::Client,
     last_route: LastRoute,
     statements: statements::Statements,
-    portals: HashMap<Vec<u8>, extended::Portal>,
+    portals: extended::Portals,
     batch: extended::Batch,
     /// Parameters as the client was last told, and as it was told when it logged in.
     told: Arc<Vec<(String, String)>>,
@@ -181,7 +180,6 @@ impl Executor {
     ) -> Self {
         let world = worker.shared.store.current();
         let reading = worker::reading(&session, &world);
-        let pools = worker::ClientPools::new(&session.user, &worker.shared);
         Self {
             worker,
             io,
@@ -192,13 +190,13 @@ impl Executor {
             segments: Vec::new(),
             request: Vec::new(),
             held: Vec::new(),
-            pools,
+            pools: worker::ClientPools::default(),
             planned: Vec::new(),
             cancel,
             client,
             last_route: LastRoute::default(),
             statements: statements::Statements::default(),
-            portals: HashMap::new(),
+            portals: extended::Portals::default(),
             batch: extended::Batch::default(),
             told: Arc::default(),
             greeted: Arc::default(),
@@ -270,7 +268,7 @@ impl Executor {
                 return;
             }
             self.world = current;
-            self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+            self.follow_settings();
         }
     }
 
@@ -455,8 +453,8 @@ impl Executor {
         let mut ready = self.set_up(at).await;
         if ready.as_ref().is_err_and(|error| self.is_dead_on_arrival(at, error)) {
             self.let_dead_go(at)?;
-            at = self.lease_one(shard).await?;
-            ready = self.set_up(at).await;
+            at = Box::pin(self.lease_one(shard)).await?;
+            ready = Box::pin(self.set_up(at)).await;
         }
         if let Err(error) = ready {
             let error = self.shard_error(shard, &error);
@@ -468,7 +466,12 @@ impl Executor {
 
     /// A connection that is not the client's yet: the index is the last.
     async fn lease_one(&mut self, shard: ShardId) -> Result<usize, SqlError> {
-        let lease = self.lease(shard).await?;
+        let free = self.pool(shard)?.try_lease();
+        let lease = match free {
+            Some(lease) => lease,
+            // Boxed, as everything here that is seldom done: a client must not be as large as that.
+            None => Box::pin(self.lease(shard)).await?,
+        };
         self.cancel.working(shard, lease.pid(), lease.secret_word());
         let mut held = Held::new(shard, lease);
         if self.worker.shared.config.pool.mode == PoolMode::Session {
@@ -496,13 +499,19 @@ impl Executor {
         if held.swept || held.pinned || held.lease.tx_status() == b'E' {
             return Ok(());
         }
-        held.lease.simple_query("DISCARD SEQUENCES").await?;
+        Box::pin(held.lease.simple_query("DISCARD SEQUENCES")).await?;
         held.swept = true;
         Ok(())
     }
 
+    fn pool(&mut self, shard: ShardId) -> Result<&Pool, SqlError> {
+        self.pools.pool(&self.worker, &self.world, &self.session.user, shard)
+    }
+
+    /// A connection that has to be waited for or made.
     async fn lease(&mut self, shard: ShardId) -> Result<Lease, SqlError> {
-        let mut lease = pin!(self.pools.pool(&self.worker, &self.world, shard)?.lease());
+        let user = &self.session.user;
+        let mut lease = pin!(self.pools.pool(&self.worker, &self.world, user, shard)?.lease());
         let io = &mut self.io;
         let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
             Poll::Ready(leased) => Poll::Ready(Some(leased)),
@@ -525,7 +534,7 @@ impl Executor {
         if held.lease.settings_id == wanted.id() || held.lease.tx_status() != b'I' {
             return Ok(());
         }
-        held.lease.simple_query(&wanted.replay()).await?;
+        Box::pin(held.lease.simple_query(&wanted.replay())).await?;
         held.lease.settings_id = wanted.id();
         self.take_notices(at);
         let Some(held) = self.held.get(at) else { return Ok(()) };
@@ -615,7 +624,7 @@ impl Executor {
             self.responses.expect(StepKind::Query, true);
             return Ok(());
         }
-        self.open_alone(at).await
+        Box::pin(self.open_alone(at)).await
     }
 
     /// Sends BEGIN and its prelude in a round trip of its own.

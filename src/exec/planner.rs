@@ -29,6 +29,13 @@ const CACHED_SHAPES_MAX: usize = 10_000;
 /// Longest shape that is remembered: bulk INSERTs are not worth their memory.
 const CACHED_SHAPE_BYTES_MAX: usize = 16 * 1024;
 
+/// Texts that are remembered whole: those of a driver that parses what it is about to execute. With
+/// [`CACHED_TEXT_BYTES_MAX`] this bounds a thread's memory for them at some 8 MB.
+const CACHED_TEXTS_MAX: usize = 2_000;
+
+/// Longest text that is remembered whole.
+const CACHED_TEXT_BYTES_MAX: usize = 4 * 1024;
+
 /// A statement's shape, analysed and compiled for one world.
 #[derive(Debug)]
 pub struct Entry {
@@ -84,9 +91,10 @@ pub struct Reading {
     pub world: u64,
 }
 
+/// A shape, or a whole text, with how it is read.
 struct Key {
     reading: u64,
-    shape: Box<[u8]>,
+    shape: Arc<[u8]>,
 }
 
 struct KeyRef<'a> {
@@ -121,12 +129,14 @@ impl Equivalent<Key> for KeyRef<'_> {
     }
 }
 
-type ShapeCache = Cache<Key, Arc<Entry>, quick_cache::UnitWeighter, rustc_hash::FxBuildHasher>;
+type KeyCache<T> = Cache<Key, T, quick_cache::UnitWeighter, rustc_hash::FxBuildHasher>;
 
 /// Scans and plans for the clients of one thread.
 pub struct Planner {
     world: u64,
-    cache: ShapeCache,
+    cache: KeyCache<Arc<Entry>>,
+    /// Texts of Parse messages that were read before.
+    texts: KeyCache<Parsed>,
     scan: Scan,
     limits: Limits,
     unknown: bool,
@@ -136,7 +146,8 @@ impl Default for Planner {
     fn default() -> Self {
         Self {
             world: 0,
-            cache: new_cache(),
+            cache: new_cache(CACHED_SHAPES_MAX),
+            texts: new_cache(CACHED_TEXTS_MAX),
             scan: Scan::default(),
             limits: Limits::default(),
             unknown: false,
@@ -144,10 +155,10 @@ impl Default for Planner {
     }
 }
 
-fn new_cache() -> ShapeCache {
+fn new_cache<T>(entries: usize) -> KeyCache<T> {
     Cache::with(
-        CACHED_SHAPES_MAX,
-        CACHED_SHAPES_MAX as u64,
+        entries,
+        entries as u64,
         quick_cache::UnitWeighter,
         rustc_hash::FxBuildHasher,
         quick_cache::unsync::DefaultLifecycle::default(),
@@ -219,6 +230,31 @@ impl Planner {
     /// The last query string named a table that the catalog does not know.
     pub fn saw_unknown_table(&self) -> bool {
         self.unknown
+    }
+
+    /// Reads the one statement of a Parse message, which is returned to be kept. A text without literals
+    /// is looked up as a whole first.
+    pub fn parse(
+        &mut self,
+        world: &Arc<World>,
+        reading: &Reading,
+        text: &[u8],
+    ) -> Result<Parsed, SqlError> {
+        self.follow(world);
+        let remembers = world.version == self.world && text.len() <= CACHED_TEXT_BYTES_MAX;
+        let key = KeyRef { reading: reading.id, shape: text };
+        if remembers && let Some(known) = self.texts.get(&key) {
+            observe::add(&METRICS.analysis_hits, 1);
+            return Ok(known.clone());
+        }
+        let readied = self.prepare(world, reading, text)?;
+        let parsed = Parsed { sql: text.into(), readied };
+        let readied = &parsed.readied;
+        if remembers && readied.literals.is_empty() && is_shape_alone(&readied.entry) {
+            let key = Key { reading: reading.id, shape: Arc::clone(&parsed.sql) };
+            self.texts.insert(key, parsed.clone());
+        }
+        Ok(parsed)
     }
 
     /// Reads the one statement of a Parse message. The literals are copied out for later Binds.
@@ -293,10 +329,20 @@ impl Planner {
     /// planned without it.)
     fn follow(&mut self, world: &Arc<World>) {
         if world.version > self.world && !is_private(world.version) {
-            self.cache = new_cache();
+            self.cache = new_cache(CACHED_SHAPES_MAX);
+            self.texts = new_cache(CACHED_TEXTS_MAX);
             self.world = world.version;
         }
     }
+}
+
+/// A Parse message's text, and what was read.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The text.
+    pub sql: Arc<[u8]>,
+    /// Its statement.
+    pub readied: Readied,
 }
 
 /// A statement that was read for the extended protocol.

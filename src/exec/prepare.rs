@@ -66,7 +66,7 @@ impl Executor {
         let learnt = self.give_back(at, &[name.as_bytes()], &[name.as_bytes()]).await?;
         self.end_aside(at);
         admitted?;
-        let mut statement = self.client_statement(sql, Vec::new(), readied);
+        let mut statement = self.client_statement(sql.into(), Vec::new(), readied);
         if let Some(types) = learnt.into_iter().next() {
             statement.oids.clone_from(&types);
             statement.types = Some(types);

@@ -158,13 +158,13 @@ impl Executor {
     /// A unit of the extended protocol that is one statement over several shards.
     pub(super) async fn run_scatter_unit(
         &mut self,
-        unit: extended::Unit,
+        unit: &mut extended::Unit,
         scatter: ScatterBind,
         bytes: &[u8],
         sync: bool,
     ) -> Result<(), Failure> {
         self.io.outbox.extend_from_slice(&scatter.prefix);
-        if let Some(error) = unit.error {
+        if let Some(error) = unit.error.take() {
             return Err(error.into());
         }
         let wanted = Wanted {
@@ -183,14 +183,14 @@ impl Executor {
             let request = scatter.request(bytes);
             self.scatter(&scatter.plan, &request, scatter.described, scatter.executed).await?;
         }
-        for op in unit.ops {
+        for op in unit.ops.drain(..) {
             if let extended::Op::Inject(own) = op {
                 self.io.outbox.extend_from_slice(&own);
             }
         }
         if sync {
             if self.session.transaction.is_open() {
-                self.portals.retain(|_, portal| !matches!(portal, extended::Portal::Scatter));
+                self.portals.retain(|portal| !matches!(portal, extended::Portal::Scatter));
             } else {
                 self.portals.clear();
             }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Executor, worker};
+use super::Executor;
 use crate::catalog::Catalog;
 use crate::catalog::read::{
     READ_COLUMNS, READ_FUNCTIONS, READ_RELATIONS, READ_SEARCH_PATHS, READ_SETTINGS,
@@ -71,7 +71,7 @@ impl Executor {
             let catalog = Catalog::from_rows(relations, columns, functions)?;
             let catalog = Arc::new(catalog.with_search_paths(paths));
             self.world = Arc::new(World::private(&self.world, catalog));
-            self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+            self.follow_settings();
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 
 use super::effects::after_reset;
 use super::reply::Reply;
-use super::{Executor, Failure, worker};
+use super::{Executor, Failure};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::session::transaction::{Pending, Transaction};
@@ -74,7 +74,7 @@ impl Executor {
         if let Some(at) = self.held.iter().position(|held| Some(&held.shard) == shards.first()) {
             self.follow(at, &[class], false, b'T');
         }
-        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+        self.follow_settings();
         if let Some(first) = replies.first() {
             first.notices_into(&mut self.io.outbox);
             self.complete(first.tags.first().map_or("", String::as_str));
@@ -271,7 +271,7 @@ impl Executor {
             Some(modes) => self.session.transaction = Transaction::Pending(Pending::new(modes)),
             None => self.session.transaction.chain(),
         }
-        self.reading = worker::reading_if_changed(&self.session, &self.world, &self.reading);
+        self.follow_settings();
         self.settle_all();
     }
 

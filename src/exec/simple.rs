@@ -69,9 +69,7 @@ impl Executor {
     /// that becomes part of its transaction: the pipeline's shard is returned.
     fn begin_query(&mut self) -> Option<ShardId> {
         self.statements.remove(b"");
-        if !self.portals.is_empty() {
-            self.portals.remove(&b""[..]);
-        }
+        self.portals.remove(b"");
         let shard = self.batch.open_on()?;
         let effects = self.batch.take_effects();
         if let Some(at) = self.held.iter().position(|held| held.shard == shard) {

@@ -362,12 +362,12 @@ impl Executor {
     /// A statement that was read just now.
     pub(super) fn client_statement(
         &self,
-        sql: &[u8],
+        sql: Arc<[u8]>,
         oids: Vec<Oid>,
         readied: Readied,
     ) -> ClientStatement {
         ClientStatement {
-            sql: sql.into(),
+            sql,
             oids,
             readied,
             world: self.world.version,

@@ -428,7 +428,7 @@ impl Executor {
         session.key = undo.key;
         session.region = undo.region;
         session.trace = undo.trace;
-        self.reading = super::worker::reading_if_changed(&self.session, &self.world, &self.reading);
+        self.follow_settings();
     }
 
     /// PostgreSQL reads a whole string before it carries out any of it. A shard reads it here behind a

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::Executor;
 use super::cancel::Cancels;
 use super::clients::Clients;
+use super::extended::Unit;
 use super::planner::{Planner, Reading};
 use super::statements::Registry;
 use crate::backend::{Books, Login, Pool, PoolSettings, Pools, ShardPools};
@@ -208,6 +209,33 @@ impl Worker {
 thread_local! {
     static REGISTRY: RefCell<Registry> = RefCell::new(Registry::new());
     static PLANNER: RefCell<Planner> = RefCell::new(Planner::default());
+    #[expect(clippy::vec_box, reason = "they are moved as pointers")]
+    static UNITS: RefCell<Vec<Box<Unit>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Units that a thread keeps ready: so many statements of the extended protocol are seldom under way at
+/// once, and what one takes is small.
+const UNITS_KEPT: usize = 64;
+
+/// Messages that a unit which is kept may have room for.
+const KEPT_OPS_MAX: usize = 64;
+
+/// An empty unit, with the room that an earlier one had.
+pub(super) fn take_unit() -> Box<Unit> {
+    UNITS.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// A unit is done with.
+pub(super) fn put_back(mut unit: Box<Unit>) {
+    unit.clear();
+    if unit.ops.capacity() > KEPT_OPS_MAX {
+        return;
+    }
+    UNITS.with_borrow_mut(|units| {
+        if units.len() < UNITS_KEPT {
+            units.push(unit);
+        }
+    });
 }
 
 /// Runs `f` with this thread's planner. `f` must not await.
@@ -217,43 +245,44 @@ pub(super) fn with_planner<R>(f: impl FnOnce(&mut Planner) -> R) -> R {
 
 /// A client's way to the pools of its user: an index instead of a look-up, for as long as the map stays
 /// the same.
+#[derive(Default)]
 pub(super) struct ClientPools {
-    login: Login,
     map: u64,
     pools: Option<Arc<ShardPools>>,
 }
 
 impl ClientPools {
-    pub(super) fn new(user: &str, shared: &Shared) -> Self {
-        let account = shared.accounts.get(user);
-        let login = account.map_or_else(
-            || Login {
-                user: user.to_owned(),
-                password: None,
-                fallback: None,
-                keys: None,
-                database: None,
-            },
-            |account| Login::of(&account.user, None).with_keys(account.keys.get().cloned()),
-        );
-        Self { login, map: 0, pools: None }
-    }
-
-    /// The pool for a shard of this world.
+    /// The pool for a shard of this world; `user` is always the same one.
+    #[inline]
     pub(super) fn pool(
         &mut self,
         worker: &Worker,
         world: &World,
+        user: &str,
         shard: ShardId,
     ) -> Result<&Pool, SqlError> {
         if self.map != world.map.shards_version() {
             self.map = world.map.shards_version();
-            self.pools = Some(worker.pools_for(world).of(&self.login));
+            self.pools = Some(worker.pools_for(world).of(&login(worker, user)));
         }
         self.pools
             .as_ref()
             .and_then(|pools| pools.shard(shard))
             .ok_or_else(|| SqlError::new(SqlState::INTERNAL_ERROR, "no such shard"))
+    }
+}
+
+/// As whom a user's statements run on the shards.
+fn login(worker: &Worker, user: &str) -> Login {
+    match worker.shared.accounts.get(user) {
+        Some(account) => Login::of(&account.user, None).with_keys(account.keys.get().cloned()),
+        None => Login {
+            user: user.to_owned(),
+            password: None,
+            fallback: None,
+            keys: None,
+            database: None,
+        },
     }
 }
 
@@ -311,12 +340,6 @@ fn reading_id(search_path: &[String], user: &str, standard_strings: bool) -> u64
     *known
         .entry((search_path.to_vec(), user.to_owned(), standard_strings))
         .or_insert_with(|| NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// The same, if the settings are others than those `old` was made of, or their defaults may be.
-pub(super) fn reading_if_changed(session: &Session, world: &World, old: &Reading) -> Reading {
-    let same = session.settings.current().id() == old.settings && world.version == old.world;
-    if same { old.clone() } else { reading(session, world) }
 }
 
 /// A list of identifiers or string literals, as `SET search_path TO` takes it.
@@ -379,6 +402,14 @@ pub fn startup_value(name: &str, value: &str) -> String {
 }
 
 impl Executor {
+    /// The settings, or their defaults, may be others now: so may be the way to read statements.
+    pub(super) fn follow_settings(&mut self) {
+        let old = &self.reading;
+        if self.session.settings.current().id() != old.settings || self.world.version != old.world {
+            self.reading = reading(&self.session, &self.world);
+        }
+    }
+
     /// Reads the catalog again if nobody did so just now; true if this client's world is newer than
     /// before.
     ///
@@ -398,7 +429,7 @@ impl Executor {
             Ok(world) => {
                 let newer = world.version != seen;
                 self.world = world;
-                self.reading = reading_if_changed(&self.session, &self.world, &self.reading);
+                self.follow_settings();
                 Ok(newer)
             }
             Err(_) if self.world.catalog_known => Ok(false),

@@ -375,7 +375,8 @@ impl Executor {
 
     /// A connection beside those that the client holds, told the session's settings.
     async fn acquire_another(&mut self, shard: ShardId) -> Result<Held, SqlError> {
-        let leased = self.pools.pool(&self.worker, &self.world, shard)?.lease().await;
+        let leased =
+            self.pools.pool(&self.worker, &self.world, &self.session.user, shard)?.lease().await;
         let mut lease = leased.map_err(|error| self.shard_error(shard, &error))?;
         let wanted = self.session.settings.current();
         if lease.settings_id != wanted.id() {

@@ -21,8 +21,6 @@ enum Next {
     Fill,
     /// A simple query: where its text is.
     Query { offset: usize, length: usize },
-    /// It belongs to the unit.
-    Keep(usize),
     /// It means nothing here.
     Skip(usize),
     /// It ends the unit.
@@ -44,8 +42,8 @@ async fn serve(executor: &mut Executor) {
     let mut drain = pin!(shared.drain.notified());
     let mut unit = 0;
     loop {
-        let next = match next(executor.io.unread(), unit, shared.config.limits.statement_bytes_max)
-        {
+        let most = shared.config.limits.statement_bytes_max;
+        let next = match next(executor.io.unread(), &mut unit, most) {
             Ok(next) => next,
             Err(error) => {
                 wire::backend::error(&mut executor.io.outbox, &error.into(), Severity::Fatal);
@@ -54,10 +52,6 @@ async fn serve(executor: &mut Executor) {
         };
         let result = match next {
             Next::Terminate => return,
-            Next::Keep(length) => {
-                unit += length;
-                Ok(())
-            }
             Next::Skip(length) => {
                 executor.io.consume(length);
                 Ok(())
@@ -140,22 +134,31 @@ async fn serve(executor: &mut Executor) {
     }
 }
 
-fn next(unread: &[u8], unit: usize, body_max: u32) -> Result<Next, ProtocolError> {
-    let rest = unread.get(unit..).unwrap_or_default();
-    let Some(frame) = wire::frame::next(rest, body_max)? else {
-        return match rest.first() {
-            // What is no message's beginning need not be waited for.
-            Some(other) if !is_known(*other) => Err(unknown(*other)),
-            _ => Ok(Next::Fill),
+/// What is to be done next; what belongs to the unit is added to its length on the way.
+fn next(unread: &[u8], length: &mut usize, body_max: u32) -> Result<Next, ProtocolError> {
+    let frame = loop {
+        let rest = unread.get(*length..).unwrap_or_default();
+        let Some(frame) = wire::frame::next(rest, body_max)? else {
+            return match rest.first() {
+                // What is no message's beginning need not be waited for.
+                Some(other) if !is_known(*other) => Err(unknown(*other)),
+                _ => Ok(Next::Fill),
+            };
         };
+        match frame.tag {
+            tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE => {
+                *length += frame.raw.len();
+            }
+            _ => break frame,
+        }
     };
+    let unit = *length;
     let length = frame.raw.len();
     Ok(match frame.tag {
         tag::QUERY => {
             let text = wire::frontend::query(frame.body)?;
             Next::Query { offset: unit + wire::frame::HEADER_BYTES, length: text.len() }
         }
-        tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE => Next::Keep(length),
         tag::SYNC => Next::Unit { length: unit + length, sync: true },
         tag::FLUSH => Next::Unit { length: unit + length, sync: false },
         tag::TERMINATE => Next::Terminate,
@@ -186,4 +189,20 @@ fn shutting_down() -> SqlError {
 async fn farewell(executor: &mut Executor, error: &SqlError) {
     executor.tell_farewell(error);
     executor.io.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a client takes while it does nothing, besides its socket and its names.
+    #[test]
+    fn an_idle_client_is_small() {
+        fn size_of_future<F>(_: fn(Box<Executor>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let (loop_, executor) = (size_of_future(run), size_of::<Executor>());
+        assert!(loop_ <= 1_400, "the loop's future takes {loop_} bytes");
+        assert!(executor <= 1_550, "the executor takes {executor} bytes");
+    }
 }

@@ -7,6 +7,7 @@
 pub mod responses;
 pub mod settings;
 pub mod transaction;
+mod wording;
 
 use settings::SessionSettings;
 use transaction::Transaction;

@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
+use super::wording::Wording;
+pub use super::wording::{Alias, OUR_NAMES};
 
 use crate::wire::response::ServerError;
 
@@ -74,76 +75,6 @@ pub struct Malformed;
 
 /// Largest message that is looked into (errors, parameters): they are buffered, rows are not.
 const CAPTURED_MAX: usize = 1 << 20;
-
-/// A prepared statement as the shard knows it, and as the client does.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Alias {
-    /// Our name for it.
-    pub ours: Vec<u8>,
-    /// The client's.
-    pub theirs: Vec<u8>,
-}
-
-/// How errors are put into the client's own words: names, and positions where the shard was sent another
-/// text.
-#[derive(Debug, Default)]
-struct Wording {
-    aliases: SmallVec<[Arc<Alias>; 2]>,
-    /// Positions (1-based, in characters) beyond the first number are moved by the second.
-    shifts: SmallVec<[(u32, i64); 2]>,
-}
-
-impl Wording {
-    fn clear(&mut self) {
-        self.aliases.clear();
-        self.shifts.clear();
-    }
-
-    /// The fields of an error (manual, "Error and Notice Message Fields"), reworded.
-    fn of(&self, body: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(body.len());
-        for field in body.split(|byte| *byte == 0) {
-            match field.split_first() {
-                None => {}
-                Some((b'P', position)) => {
-                    out.push(b'P');
-                    self.position(position, &mut out);
-                    out.push(0);
-                }
-                Some(_) => {
-                    self.names(field, &mut out);
-                    out.push(0);
-                }
-            }
-        }
-        out.push(0);
-        out
-    }
-
-    fn position(&self, digits: &[u8], out: &mut Vec<u8>) {
-        let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u32>().ok());
-        let Some(sent) = number else { return out.extend_from_slice(digits) };
-        let moved = self.shifts.iter().filter(|(after, _)| sent > *after).map(|(_, by)| by);
-        let position = i64::from(sent) + moved.sum::<i64>();
-        out.extend_from_slice(position.max(1).to_string().as_bytes());
-    }
-
-    fn names(&self, mut text: &[u8], out: &mut Vec<u8>) {
-        while let Some(at) = memchr::memmem::find(text, OUR_NAMES) {
-            let (before, rest) = text.split_at(at);
-            let digits = rest.iter().skip(OUR_NAMES.len()).take_while(|c| c.is_ascii_digit());
-            let (name, after) = rest.split_at(OUR_NAMES.len() + digits.count());
-            let alias = self.aliases.iter().find(|alias| alias.ours == name);
-            out.extend_from_slice(before);
-            out.extend_from_slice(alias.map_or(name, |alias| &alias.theirs));
-            text = after;
-        }
-        out.extend_from_slice(text);
-    }
-}
-
-/// With this every name begins that statements are given on shards.
-pub const OUR_NAMES: &[u8] = b"pgmeridian_";
 
 /// The queue of what is expected, and the state of the scan.
 #[derive(Debug, Default)]
@@ -218,9 +149,7 @@ impl Responses {
 
     /// Errors that name a statement shall name it as the client does.
     pub fn known_as(&mut self, alias: &Arc<Alias>) {
-        if !self.wording.aliases.iter().any(|known| Arc::ptr_eq(known, alias)) {
-            self.wording.aliases.push(Arc::clone(alias));
-        }
+        self.wording.known_as(alias);
     }
 
     /// If nothing else was answered before, the client is not told that a statement is out of date, nor of
@@ -258,7 +187,7 @@ impl Responses {
     /// The shard's text is not the client's: error positions beyond `after` (in characters of the shard's)
     /// are moved by `by`.
     pub fn shift_positions(&mut self, after: u32, by: i64) {
-        self.wording.shifts.push((after, by));
+        self.wording.shift_positions(after, by);
     }
 
     /// A request was sent.
@@ -365,6 +294,12 @@ impl Responses {
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<Segment>) -> Result<(), Malformed> {
         let mut at = 0;
         while at < input.len() {
+            if self.frame_left == 0 && self.header_len == 0 {
+                at = self.read_whole(input, at, out)?;
+                if at == input.len() {
+                    break;
+                }
+            }
             if self.frame_left == 0 {
                 at = self.read_header(input, at, out)?;
                 if self.frame_left > 0 || self.header_len > 0 {
@@ -392,6 +327,35 @@ impl Responses {
         Ok(())
     }
 
+    /// Reads the frames at `at` that have come whole; the position behind them.
+    fn read_whole(
+        &mut self,
+        input: &[u8],
+        mut at: usize,
+        out: &mut Vec<Segment>,
+    ) -> Result<usize, Malformed> {
+        while let Some((header, rest)) = input.get(at..).and_then(<[u8]>::split_first_chunk::<5>) {
+            let (tag, body) = body_length(*header)?;
+            let Some(body) = rest.get(..body) else { break };
+            let end = at + header.len() + body.len();
+            self.tag = tag;
+            self.start_frame(tag, out)?;
+            if self.is_captured() {
+                if body.len() > CAPTURED_MAX {
+                    return Err(Malformed);
+                }
+                self.captured.clear();
+                self.captured.extend_from_slice(body);
+            }
+            if self.forward {
+                push_range(out, at..end);
+            }
+            self.end_frame(out)?;
+            at = end;
+        }
+        Ok(at)
+    }
+
     /// Reads a header at `at`, or as much of it as has come; the position behind it.
     fn read_header(
         &mut self,
@@ -411,18 +375,11 @@ impl Responses {
             return Ok(at + take);
         }
         self.header_len = 0;
-        let [tag, a, b, c, d] = self.header;
-        let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        if length < 4 || length > i32::MAX as usize {
-            return Err(Malformed);
-        }
+        let (tag, body) = body_length(self.header)?;
         self.tag = tag;
-        self.frame_left = length - 4;
+        self.frame_left = body;
         self.captured.clear();
-        if self.holds_back && !matches!(tag, b'S' | b'E') {
-            self.end_hold(out);
-        }
-        self.start_frame(tag)?;
+        self.start_frame(tag, out)?;
         if self.forward {
             if whole {
                 push_range(out, at..at + take);
@@ -438,7 +395,10 @@ impl Responses {
     }
 
     /// Decides whether the frame goes to the client.
-    fn start_frame(&mut self, tag: u8) -> Result<(), Malformed> {
+    fn start_frame(&mut self, tag: u8, out: &mut Vec<Segment>) -> Result<(), Malformed> {
+        if self.holds_back && !matches!(tag, b'S' | b'E') {
+            self.end_hold(out);
+        }
         if tag == b'Z' {
             self.skip_to_boundary();
         }
@@ -572,6 +532,14 @@ fn is_out_of_date(error: &[u8]) -> bool {
     let mut fields = error.split(|byte| *byte == 0);
     fields.clone().any(|field| field == b"C0A000")
         && fields.any(|field| field == b"RRevalidateCachedQuery")
+}
+
+/// A frame's tag, and how long its body is.
+fn body_length(header: [u8; 5]) -> Result<(u8, usize), Malformed> {
+    let [tag, a, b, c, d] = header;
+    let length = i32::from_be_bytes([a, b, c, d]);
+    let body = usize::try_from(length).ok().and_then(|length| length.checked_sub(4));
+    body.map(|body| (tag, body)).ok_or(Malformed)
 }
 
 fn push_range(out: &mut Vec<Segment>, range: Range<usize>) {

@@ -37,7 +37,7 @@ impl Executor {
         if unit.describe_shard.is_none() {
             unit.describe_shard = self.describe_shard(&readied)?;
         }
-        let mut statement = self.client_statement(sql, Vec::new(), readied);
+        let mut statement = self.client_statement(sql.into(), Vec::new(), readied);
         statement.untold = typed;
         self.statements.insert(name.as_bytes(), statement);
         let class = Class::Prepare { name: name.to_owned(), typed, body };
@@ -65,7 +65,7 @@ impl Executor {
             Some(Portal::Missing(name.to_vec()))
         };
         if let Some(portal) = portal {
-            self.portals.insert(view.portal.to_vec(), portal);
+            self.portals.insert(view.portal, portal);
             unit.inject(wire::backend::bind_complete);
             return Ok(());
         }
@@ -91,8 +91,7 @@ impl Executor {
         unit.ops.push(Op::Bind { raw, which: Which::Text(text) });
         // The server's unnamed statement is then this one.
         unit.unnamed_parsed = false;
-        self.portals
-            .insert(view.portal.to_vec(), Portal::Shard { copies: false, shard: unit.shard });
+        self.portals.insert(view.portal, Portal::Shard { copies: false, shard: unit.shard });
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::error::{SqlError, SqlState};
 use crate::exec::control::{Control, aborted, is_control};
 use crate::exec::effects::{after_reset, foresee, refuse_unsafe_encoding};
 use crate::exec::local::{LocalAnswer, is_local};
-use crate::exec::planner::{Entry, Scopes, is_session_level};
+use crate::exec::planner::{Entry, Parsed, Scopes, is_session_level};
 use crate::exec::scatter::ScatterBind;
 use crate::exec::several::is_for_all;
 use crate::exec::statements::{ClientStatement, no_statement};
@@ -94,8 +94,8 @@ impl Executor {
         refreshed: bool,
     ) -> Result<(), Obstacle> {
         let (tag, body) = (frame.tag, frame.body);
-        let done =
-            unit.tell.is_some() || unit.scatter.as_ref().is_some_and(ScatterBind::is_executed);
+        let done = unit.tell.is_some()
+            || unit.scatter.as_ref().is_some_and(|scatter| scatter.is_executed());
         if done && !matches!(tag, tag::SYNC | tag::FLUSH | tag::CLOSE) {
             return Err(not_alone().into());
         }
@@ -144,7 +144,8 @@ impl Executor {
             self.statements.remove(view.name);
         }
         self.statements.admit(view.name, view.sql)?;
-        let readied = worker::with_planner(|p| p.prepare(&self.world, &self.reading, view.sql))?;
+        let Parsed { sql, readied } =
+            worker::with_planner(|p| p.parse(&self.world, &self.reading, view.sql))?;
         let class = &readied.entry.class;
         if unit.failed && !self.ends_failure(class) && !matches!(class, Class::Empty) {
             return Err(aborted().into());
@@ -168,7 +169,7 @@ impl Executor {
         if !local && unit.describe_shard.is_none() {
             unit.describe_shard = self.describe_shard(&readied)?;
         }
-        let mut statement = self.client_statement(view.sql, view.oids().collect(), readied);
+        let mut statement = self.client_statement(sql, view.oids().collect(), readied);
         statement.local = local;
         if local {
             unit.inject(wire::backend::parse_complete);
@@ -208,7 +209,7 @@ impl Executor {
         if statement.local {
             let text = statement.text().to_owned();
             let portal = Portal::Local { entry, text };
-            self.portals.insert(view.portal.to_vec(), portal);
+            self.portals.insert(view.portal, portal);
             unit.inject(wire::backend::bind_complete);
             return Ok(());
         }
@@ -221,7 +222,7 @@ impl Executor {
             && is_fetched_at_once(rest)
             && let Some(portal) = self.bind_constant(view, &plan, unit)
         {
-            self.portals.insert(view.portal.to_vec(), portal);
+            self.portals.insert(view.portal, portal);
             return Ok(());
         }
         self.last_route.note(&plan, &self.world);
@@ -232,7 +233,7 @@ impl Executor {
         self.place(&plan, &entry, unit)?;
         let which = self.which(view.statement, plan.rewritten.as_deref(), unit)?;
         unit.ops.push(Op::Bind { raw, which });
-        self.portals.insert(view.portal.to_vec(), Portal::Shard { copies, shard: unit.shard });
+        self.portals.insert(view.portal, Portal::Shard { copies, shard: unit.shard });
         Ok(())
     }
 
@@ -391,9 +392,9 @@ impl Executor {
         let statement = self.statement(view.statement)?;
         let sql = plan.rewritten.clone().map_or_else(|| statement.sql.to_vec(), String::into_bytes);
         let oids = statement.oids.clone();
-        self.portals.insert(view.portal.to_vec(), Portal::Scatter);
+        self.portals.insert(view.portal, Portal::Scatter);
         unit.ops.clear();
-        unit.scatter = Some(ScatterBind::new(plan, sql, oids, raw, prefix));
+        unit.scatter = Some(Box::new(ScatterBind::new(plan, sql, oids, raw, prefix)));
         Ok(())
     }
 
@@ -481,7 +482,7 @@ impl Executor {
         raw: Range<usize>,
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
-        if !self.portals.contains_key(view.portal) && self.has_cursors(unit) {
+        if !self.portals.contains(view.portal) && self.has_cursors(unit) {
             unit.executes = true;
             unit.executions += 1;
             unit.ops.push(Op::Raw(raw, StepKind::Execute));
@@ -570,7 +571,7 @@ impl Executor {
             return Err(not_alone_in_transaction().into());
         }
         if is_for_all(class) && self.session.transaction.is_several() {
-            unit.tell = Some((class.clone(), text.to_owned()));
+            unit.tell = Some(Box::new((class.clone(), text.to_owned())));
             unit.ops.push(Op::Inject(Vec::new()));
             return Ok(());
         }
@@ -596,7 +597,7 @@ impl Executor {
                     self.run(unit, sql, class);
                 }
                 Control::Tell(sql) => {
-                    unit.tell = Some((class.clone(), sql));
+                    unit.tell = Some(Box::new((class.clone(), sql)));
                     // What follows is answered after it.
                     unit.ops.push(Op::Inject(Vec::new()));
                 }
@@ -630,7 +631,7 @@ impl Executor {
         unit.executions += 1;
         let block = unit.block || self.session.settings.in_block();
         let behind = after_reset(&self.session.settings, class, block);
-        foresee(unit.after.get_or_insert_with(|| self.session.settings.clone()), class);
+        foresee(unit.after.get_or_insert_with(|| Box::new(self.session.settings.clone())), class);
         unit.ops.push(Op::Run(sql));
         unit.ops.extend(behind.into_iter().map(Op::RunBehind));
     }

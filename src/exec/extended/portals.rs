@@ -1,0 +1,59 @@
+//! A client's portals, by name. The unnamed one, which most statements run in, is found without hashing.
+
+use rustc_hash::FxHashMap;
+
+use super::Portal;
+
+/// The portals that are open.
+#[derive(Default)]
+pub(in crate::exec) struct Portals {
+    unnamed: Option<Portal>,
+    /// Made when it is first needed.
+    named: Option<Box<FxHashMap<Vec<u8>, Portal>>>,
+}
+
+impl Portals {
+    pub(in crate::exec) fn get(&self, name: &[u8]) -> Option<&Portal> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.as_ref()?.get(name) }
+    }
+
+    pub(in crate::exec) fn get_mut(&mut self, name: &[u8]) -> Option<&mut Portal> {
+        if name.is_empty() { self.unnamed.as_mut() } else { self.named.as_mut()?.get_mut(name) }
+    }
+
+    pub(in crate::exec) fn contains(&self, name: &[u8]) -> bool {
+        self.get(name).is_some()
+    }
+
+    pub(in crate::exec) fn insert(&mut self, name: &[u8], portal: Portal) {
+        if name.is_empty() {
+            self.unnamed = Some(portal);
+        } else {
+            self.named.get_or_insert_default().insert(name.to_vec(), portal);
+        }
+    }
+
+    pub(in crate::exec) fn remove(&mut self, name: &[u8]) -> Option<Portal> {
+        if name.is_empty() { self.unnamed.take() } else { self.named.as_mut()?.remove(name) }
+    }
+
+    pub(in crate::exec) fn values_mut(&mut self) -> impl Iterator<Item = &mut Portal> {
+        let named = self.named.iter_mut().flat_map(|named| named.values_mut());
+        self.unnamed.iter_mut().chain(named)
+    }
+
+    /// Keeps those of which `keep` says so.
+    pub(in crate::exec) fn retain(&mut self, keep: impl Fn(&Portal) -> bool) {
+        self.unnamed = self.unnamed.take().filter(|portal| keep(portal));
+        if let Some(named) = &mut self.named {
+            named.retain(|_, portal| keep(portal));
+        }
+    }
+
+    pub(in crate::exec) fn clear(&mut self) {
+        self.unnamed = None;
+        if let Some(named) = &mut self.named {
+            named.clear();
+        }
+    }
+}
