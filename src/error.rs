@@ -24,6 +24,10 @@ impl SqlState {
     pub const NOT_NULL_VIOLATION: Self = Self("23502");
     /// `invalid_binary_representation`.
     pub const INVALID_BINARY_REPRESENTATION: Self = Self("22P03");
+    /// `read_only_sql_transaction`: the key is frozen.
+    pub const READ_ONLY_SQL_TRANSACTION: Self = Self("25006");
+    /// `lock_not_available`: somebody has not let go.
+    pub const LOCK_NOT_AVAILABLE: Self = Self("55P03");
     /// `no_active_sql_transaction`.
     pub const NO_ACTIVE_SQL_TRANSACTION: Self = Self("25P01");
     /// `in_failed_sql_transaction`.

@@ -144,6 +144,8 @@ impl Server {
         let mut watch = FileWatch::new(source.path());
         store.came_from(Arc::clone(source), watch.checksum()).await;
         self.tasks.push(tokio::spawn(Arc::clone(source).follow(Arc::clone(&store))));
+        let books = Arc::clone(&self.shared.books);
+        self.tasks.push(tokio::spawn(Arc::clone(source).acknowledge(Arc::clone(&store), books)));
         self.tasks.push(tokio::spawn(async move {
             loop {
                 watch.changed().await;
@@ -172,6 +174,9 @@ impl Server {
     /// Stops accepting, lets what runs finish for at most `limits.drain_timeout`, then closes everything.
     pub async fn shutdown(mut self) {
         self.drain().await;
+        if let Some(source) = self.shared.store.source() {
+            source.leave().await;
+        }
         self.end();
     }
 

@@ -343,6 +343,11 @@ impl ConnectionBook {
         }
     }
 
+    /// When its last user was done with it: tells one use from the next.
+    pub fn released_ms(&self) -> u64 {
+        self.released_ms.load(Ordering::Relaxed)
+    }
+
     /// Statements that it has answered.
     pub fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)

@@ -6,8 +6,9 @@
 //! Invariants: what an answer shows was read from counters and states that their owners write for it: no
 //! command locks what a statement needs; no secret is in an answer.
 //!
-//! Absent: FREEZE (it needs a place that all proxies read), and figures per key.
+//! Absent: figures per key.
 
+mod freeze;
 mod health;
 mod show;
 mod table;
@@ -127,13 +128,15 @@ impl Operator {
     /// It can't be done: the reason, for the one who asked.
     pub async fn run(&self, command: &Command) -> Result<Answer, SqlError> {
         match command {
+            Command::Show(Topic::Freezes) => Ok(Answer::Table(self.show_freezes().await)),
             Command::Show(topic) => Ok(Answer::Table(self.show(*topic))),
             Command::Route(sql) => self.route(sql).map(Answer::Table),
             Command::Reload { force } => self.reload_answer(*force).await,
             Command::Pause(shard) => self.pause(shard.as_deref()).await,
             Command::Resume(shard) => self.resume(shard.as_deref()),
             Command::Drain(shard) => self.drain(shard).await,
-            Command::Freeze(_) | Command::Unfreeze(_) => Err(freeze_unsupported()),
+            Command::Freeze(key) => self.freeze(key).await,
+            Command::Unfreeze(key) => self.unfreeze(key).await,
             Command::Kill(client) => self.kill(*client).await,
             Command::Shutdown => {
                 tracing::info!("an operator asks for the end");
@@ -319,10 +322,4 @@ fn reload_refused(error: &ReloadError) -> SqlError {
         SqlState::INVALID_PARAMETER_VALUE
     };
     SqlError::new(code, "the map was not taken, the old one stays").detail(why)
-}
-
-fn freeze_unsupported() -> SqlError {
-    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "FREEZE is not supported without [control]")
-        .detail("A freeze that only this proxy knew would not keep others from writing.")
-        .hint("Keep the application from writing while a key is moved.")
 }

@@ -31,7 +31,7 @@ impl Operator {
             Topic::Stats => self.stats(),
             Topic::Tenants => self.tenants(),
             Topic::Lookups => self.lookups(),
-            // Nothing can be frozen yet.
+            // The control database is asked for them.
             Topic::Freezes => Vec::new(),
             Topic::Config => settings(&self.shared.config),
             Topic::Version => {

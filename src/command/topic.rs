@@ -211,7 +211,14 @@ const LOOKUPS: &[Column] = &[
     Column::bool("learn"),
 ];
 
-const FREEZES: &[Column] = &[Column::text("key"), Column::text("value"), Column::time("since")];
+const FREEZES: &[Column] = &[
+    Column::text("key"),
+    Column::text("value"),
+    Column::time("since"),
+    Column::text("frozen_by"),
+    Column::int("acknowledged"),
+    Column::text("waiting_for"),
+];
 
 const CONFIG: &[Column] = &[Column::text("name"), Column::text("value")];
 

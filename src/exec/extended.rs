@@ -419,6 +419,7 @@ impl Executor {
         parsed: &mut Option<ParsedList>,
     ) -> Result<Option<usize>, Failure> {
         let at = self.acquire(self.unit_shard(unit)).await?;
+        self.may_write(at, unit.writes || unit.taints)?;
         self.request.clear();
         self.responses.begin(course.hold);
         if !course.aside {

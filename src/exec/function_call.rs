@@ -78,6 +78,7 @@ impl Executor {
         self.last_route.note(&plan, &self.world);
         self.leaving = Pins::of(Pin::OpaqueCode);
         let at = self.acquire(shard).await?;
+        self.may_write(at, plan.writes)?;
         self.start(at).await?;
         self.request.extend_from_slice(frame);
         // It is answered as a Query is: whatever comes, up to ReadyForQuery.

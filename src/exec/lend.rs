@@ -62,6 +62,7 @@ impl Executor {
         let names = Names { loans: vec![loan], coming: Vec::new() };
         self.leaving = entry.leaves.with(planned.entry.leaves);
         let at = self.acquire(shard).await?;
+        self.may_write(at, inner.writes || inner.taints)?;
         self.last_route.note_one(shard, &self.world);
         self.lend(at, &names).await?;
         self.start(at).await?;

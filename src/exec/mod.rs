@@ -51,7 +51,7 @@ use crate::backend::{BackendError, Lease, Pool};
 use crate::config::PoolMode;
 use crate::error::{SqlError, SqlState};
 use crate::lookup::{Answer, Id};
-use crate::map::ShardId;
+use crate::map::{ShardId, ShardMap};
 use crate::mapstore::World;
 use crate::observe;
 use crate::plan::{Plan, Route};
@@ -119,6 +119,8 @@ struct Held {
     swept: bool,
     /// It was leased for the statement that runs, which has had no answer on it yet.
     fresh: bool,
+    /// [`Store::freezes_version`](crate::mapstore::Store::freezes_version) when it was leased.
+    freezes_version: u64,
 }
 
 /// One client's executor.
@@ -257,19 +259,58 @@ impl Executor {
         self.ready();
     }
 
-    /// Between transactions the newest world is taken; within one, the one it began with stays.
+    /// Between transactions the newest world is taken; within one, the one stays that it met its first shard
+    /// with.
     fn follow_world(&mut self) {
-        if !self.session.transaction.is_open()
-            && self.worker.shared.store.version() != self.world.version
-        {
+        let untouched =
+            matches!(self.session.transaction, Transaction::Idle | Transaction::Pending(_));
+        if untouched && self.worker.shared.store.version() != self.world.version {
             let current = self.worker.shared.store.current();
-            // A connection that is held on to belongs to a shard of its map; the schema may change.
-            if !self.held.is_empty() && current.map.version() != self.world.map.version() {
-                return;
+            if current.map.shards_version() != self.world.map.shards_version() {
+                self.keep_connections(&current.map);
             }
             self.world = current;
             self.follow_settings();
         }
+    }
+
+    /// Connections that are held on to have other numbers in a new map. What is not where it was can't go on.
+    fn keep_connections(&mut self, map: &ShardMap) {
+        let old = Arc::clone(&self.world);
+        let now = |shard: ShardId| {
+            let was = old.map.shard(shard)?;
+            let at = map.shard_named(&was.name)?;
+            map.shard(at).filter(|is| is.url == was.url).map(|_| at)
+        };
+        while let Some(at) = self.held.iter().position(|held| now(held.shard).is_none()) {
+            self.lose(at);
+        }
+        for held in &mut self.held {
+            if let Some(at) = now(held.shard) {
+                held.shard = at;
+            }
+        }
+        let temporary = self.session.temporary.take();
+        self.session.temporary =
+            temporary.and_then(|(shard, names)| now(shard).map(|shard| (shard, names)));
+    }
+
+    /// A statement that may write was planned with a map that is outdated meanwhile: a key may be frozen by
+    /// now. On a connection that was there before, it may go on, for whoever freezes a key waits for those.
+    fn may_write(&self, at: usize, writes: bool) -> Result<(), SqlError> {
+        let planned = self.world.map.freezes_version();
+        if !writes || self.worker.shared.store.freezes_version() == planned {
+            return Ok(());
+        }
+        if self.held.get(at).is_some_and(|held| held.freezes_version <= planned) {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            SqlState::SERIALIZATION_FAILURE,
+            "could not write because keys were frozen meanwhile",
+        )
+        .detail("The statement was planned before that, and has only now reached its shard.")
+        .hint("The transaction might succeed if retried."))
     }
 
     fn note_start(&mut self) {
@@ -474,6 +515,7 @@ impl Executor {
         };
         self.cancel.working(shard, lease.pid(), lease.secret_word());
         let mut held = Held::new(shard, lease);
+        held.freezes_version = self.worker.shared.store.freezes_version();
         if self.worker.shared.config.pool.mode == PoolMode::Session {
             held.pin(Pins::of(Pin::Session));
             // It was reset when the last client left.

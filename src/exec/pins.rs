@@ -255,6 +255,7 @@ impl Held {
             beside: false,
             swept: false,
             fresh: true,
+            freezes_version: 0,
         }
     }
 

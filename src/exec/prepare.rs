@@ -139,6 +139,7 @@ impl Executor {
         let mut parse_again = Repeat::Harmless;
         let at = loop {
             let at = self.acquire(shard).await?;
+            self.may_write(at, plan.writes || plan.taints)?;
             let known = self.renamed_on(at, known.clone());
             if !self.prepare_on(at, &known, std::mem::take(&mut parse_again)).await? {
                 continue;

@@ -271,6 +271,7 @@ impl Executor {
         let mut repeat = self.repeat_of(&planned.entry, plan);
         let at = loop {
             let at = self.acquire(shard).await?;
+            self.may_write(at, plan.writes || plan.taints)?;
             self.start(at).await?;
             let block = self.session.settings.in_block();
             let reset = after_reset(&self.session.settings, class, block);

@@ -160,6 +160,7 @@ impl Executor {
         let mut repeat = self.repeat_of_string(planned, plan);
         let at = loop {
             let at = self.acquire(shard).await?;
+            self.may_write(at, plan.writes || plan.taints)?;
             if matches!(self.session.transaction, Transaction::Failed { .. }) {
                 self.fail_on_shard(at).await?;
             }

@@ -21,6 +21,8 @@ pub struct Tables {
     pub odd: Vec<OddTenant>,
     /// How many more there are of them.
     pub odd_more: u64,
+    /// Keys that may not be written: the key's name in the map and its value's text.
+    pub freezes: Vec<(String, String)>,
 }
 
 /// A row of `shard_config`; `None` is NULL.

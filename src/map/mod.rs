@@ -50,6 +50,7 @@ pub use placement::{Placement, UNNAMED_COLUMN};
 pub use set::ShardSet;
 pub use target::{ConnectionTarget, Host, Password, SslMode};
 
+use crate::datum::KeyValue;
 use build::Built;
 use model::TableRule;
 
@@ -87,6 +88,8 @@ pub struct ShardMap {
     key_setting: Option<String>,
     policy: Policy,
     control: Option<Control>,
+    freezes: Vec<(KeyId, KeyValue<'static>)>,
+    freezes_version: u64,
 }
 
 impl ShardMap {
@@ -167,6 +170,8 @@ impl ShardMap {
     pub fn succeeding(mut self, old: &Self, version: u64) -> Self {
         self.version = version;
         self.shards_version = if self.same_shards(old) { old.shards_version } else { version };
+        let same = self.freezes == old.freezes;
+        self.freezes_version = if same { old.freezes_version } else { version };
         self
     }
 
@@ -186,6 +191,16 @@ impl ShardMap {
         self.version = version;
         self.shards_version = version;
         self
+    }
+
+    /// The version of the map at which its frozen keys were last others; see [`ShardMap::succeeding`].
+    pub fn freezes_version(&self) -> u64 {
+        self.freezes_version
+    }
+
+    /// Keys that may not be written.
+    pub fn freezes(&self) -> &[(KeyId, KeyValue<'static>)] {
+        &self.freezes
     }
 
     /// The map's version.

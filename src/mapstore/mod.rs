@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use crate::catalog::Catalog;
 use crate::lookup::Known;
@@ -72,8 +72,10 @@ impl World {
 pub struct Store {
     current: ArcSwap<World>,
     version: AtomicU64,
+    freezes_version: AtomicU64,
     reading: Mutex<Option<Instant>>,
     control: ArcSwapOption<ControlStatus>,
+    control_changed: Notify,
     /// One reload at a time.
     reloading: Mutex<()>,
     source: ArcSwapOption<Source>,
@@ -154,8 +156,10 @@ impl Store {
         let store = Self {
             current: ArcSwap::from_pointee(world),
             version: AtomicU64::new(1),
+            freezes_version: AtomicU64::new(0),
             reading: Mutex::new(None),
             control: ArcSwapOption::empty(),
+            control_changed: Notify::new(),
             reloading: Mutex::new(()),
             source: ArcSwapOption::empty(),
             description: ArcSwap::from_pointee(description),
@@ -278,6 +282,12 @@ impl Store {
     /// Makes known how it is about the control database.
     pub(crate) fn set_control(&self, status: Option<ControlStatus>) {
         self.control.store(status.map(Arc::new));
+        self.control_changed.notify_one();
+    }
+
+    /// Returns when it has changed how it is about the control database. For one who waits.
+    pub(crate) async fn control_changed(&self) {
+        self.control_changed.notified().await;
     }
 
     /// Swaps a map in, unless rows would be left behind where it does not look for them; `force` swaps all
@@ -334,6 +344,11 @@ impl Store {
     /// The current world's version.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// The version of the map at which keys were last frozen or not any more.
+    pub fn freezes_version(&self) -> u64 {
+        self.freezes_version.load(Ordering::Acquire)
     }
 
     /// The current world.
@@ -398,6 +413,7 @@ impl Store {
         let (map, catalog) = next(&old, version);
         let lookups = old.lookups.follow(&map);
         let world = Arc::new(World { version, map, catalog, catalog_known: true, lookups });
+        self.freezes_version.store(world.map.freezes_version(), Ordering::Release);
         self.current.store(Arc::clone(&world));
         self.version.store(version, Ordering::Release);
         world

@@ -43,6 +43,8 @@ pub struct Stranded {
     pub keys_more: u64,
     /// Where the new map looks for them; none where it has no place for them.
     pub to: Vec<String>,
+    /// How many of them are there already, where their key is frozen and they are being copied.
+    pub there: Option<u64>,
 }
 
 impl fmt::Display for Stranded {
@@ -58,7 +60,11 @@ impl fmt::Display for Stranded {
         if self.to.is_empty() {
             f.write_str(", and the new map has no place for them")
         } else {
-            write!(f, ", and the new map looks for them on {}", self.to.join(", "))
+            write!(f, ", and the new map looks for them on {}", self.to.join(", "))?;
+            match self.there {
+                Some(there) => write!(f, ", which has {there}"),
+                None => Ok(()),
+            }
         }
     }
 }
@@ -126,9 +132,15 @@ pub async fn stranded(
             open = Some((question.shard, dial(shard).await.map_err(not_asked)?));
         }
         let Some((_, client)) = &open else { continue };
-        let held = answer(client, old, new, shard, question).await.map_err(not_asked)?;
+        let Held { stays: held, frozen } =
+            answer(client, old, new, shard, question).await.map_err(not_asked)?;
+        for copied in frozen {
+            found.extend(compare(old, new, shard, question, copied).await?);
+        }
         match (held, found.last_mut()) {
-            (Some(held), Some(last)) if last.table == held.table && last.shard == held.shard => {
+            (Some(held), Some(last))
+                if last.table == held.table && last.shard == held.shard && last.there.is_none() =>
+            {
                 merge(last, held);
             }
             (Some(held), _) => found.push(held),
@@ -432,7 +444,13 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-impl Question<'_> {
+impl<'a> Question<'a> {
+    /// The same of fewer keys.
+    fn narrowed(&self, which: Which) -> Question<'a> {
+        let (columns, to) = (self.columns.clone(), self.to.clone());
+        Question { table: self.table, shard: self.shard, columns, keys: self.keys, which, to }
+    }
+
     fn sql(&self, old: &ShardMap) -> String {
         let table = format!("{}.{}", quote(&self.table.schema), quote(&self.table.name));
         let columns: Vec<String> = self.columns.iter().map(|column| quote(column)).collect();
@@ -472,6 +490,72 @@ impl Question<'_> {
     }
 }
 
+/// What a shard holds that the new map would not find there.
+#[derive(Default)]
+struct Held {
+    stays: Option<Stranded>,
+    /// Rows of frozen keys: while nobody writes them, they may be copied.
+    frozen: Vec<Frozen>,
+}
+
+/// Rows of one frozen key.
+struct Frozen {
+    key: String,
+    rows: u64,
+    /// Where they belong, in the new map.
+    to: ShardId,
+}
+
+/// Both maps say that the key may not be written.
+fn is_frozen(old: &ShardMap, new: &ShardMap, key: KeyId, text: &str) -> bool {
+    let name = old.key(key).map(|key| key.name.as_str());
+    let frozen = |map: &ShardMap| {
+        map.freezes().iter().any(|(own, value)| {
+            map.key(*own).map(|key| key.name.as_str()) == name && value.to_string() == text
+        })
+    };
+    frozen(old) && frozen(new)
+}
+
+/// Whether the new home has as many rows of a frozen key as the old one: then it is a copy, and nothing is
+/// left behind.
+async fn compare(
+    old: &ShardMap,
+    new: &ShardMap,
+    shard: &Shard,
+    question: &Question<'_>,
+    frozen: Frozen,
+) -> Result<Option<Stranded>, NotAsked> {
+    let Some(home) = new.shard(frozen.to) else { return Ok(None) };
+    let not_asked = |error| NotAsked { shard: home.name.clone(), error };
+    let client = dial(home).await.map_err(not_asked)?;
+    let which = Which::Keys(vec![frozen.key.clone()]);
+    let sql = question.narrowed(which).sql(old);
+    let messages = client.simple_query(&sql).await.map_err(|e| not_asked(e.into()))?;
+    let there = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse::<u64>().ok(),
+        _ => None,
+    });
+    let there = there.unwrap_or_default();
+    Ok((there != frozen.rows).then(|| Stranded {
+        table: called(question.table),
+        shard: shard.name.clone(),
+        rows: frozen.rows,
+        keys: vec![frozen.key],
+        keys_more: 0,
+        to: vec![home.name.clone()],
+        there: Some(there),
+    }))
+}
+
+/// A table's name, with its schema where that isn't public.
+fn called(table: &Table) -> String {
+    match table.schema.as_str() {
+        "public" => table.name.clone(),
+        schema => format!("{schema}.{}", table.name),
+    }
+}
+
 /// What a shard answers: rows that both maps don't place on it any more.
 async fn answer(
     client: &Client,
@@ -479,19 +563,16 @@ async fn answer(
     new: &ShardMap,
     shard: &Shard,
     question: &Question<'_>,
-) -> Result<Option<Stranded>, ReadError> {
-    let table = &question.table;
-    let name = match table.schema.as_str() {
-        "public" => table.name.clone(),
-        schema => format!("{schema}.{}", table.name),
-    };
+) -> Result<Held, ReadError> {
+    let mut frozen = Vec::new();
     let mut held = Stranded {
-        table: name,
+        table: called(question.table),
         shard: shard.name.clone(),
         rows: 0,
         keys: Vec::new(),
         keys_more: 0,
         to: question.to.clone(),
+        there: None,
     };
     for message in client.simple_query(&question.sql(old)).await? {
         let SimpleQueryMessage::Row(row) = message else { continue };
@@ -517,6 +598,12 @@ async fn answer(
         if !was_here || now.and_then(|at| id_of(new, at)) == Some(shard.id) {
             continue;
         }
+        if let ([text], Some(to), Some(key)) = (texts.as_slice(), now, before)
+            && is_frozen(old, new, key, text)
+        {
+            frozen.push(Frozen { key: (*text).to_owned(), rows, to });
+            continue;
+        }
         held.rows += rows;
         note(&mut held.keys, &mut held.keys_more, texts.join(", "));
         if let Some(now) = now {
@@ -526,7 +613,7 @@ async fn answer(
             }
         }
     }
-    Ok((held.rows > 0).then_some(held))
+    Ok(Held { stays: (held.rows > 0).then_some(held), frozen })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::compile::{Occurrence, column_name, types_of};
 use super::constant::Constants;
 use super::copies::{self, Copies};
 use super::facts::Facts;
+use super::freeze;
 use super::refusal::Refusal;
 use super::restrict::{Region, Restrict};
 use super::scope::{Resolved, key_name};
@@ -302,6 +303,7 @@ impl InsertPlan {
                     }
                     let (key, filled) = self.row_key(ground, row, *columns_end, stored, scope)?;
                     self.check_scope(ground.map, scope, &key)?;
+                    freeze::check_row(ground.map, self.key, key.first())?;
                     let shard = self.place(ground, &key)?;
                     shards.insert(shard);
                     if let Some(text) = filled {
@@ -357,6 +359,7 @@ impl InsertPlan {
         {
             return Err(unknown().into());
         }
+        freeze::check_rows(ground.map, self.key, self.types.len(), region)?;
         query::region_shards(ground, self.key, &self.table, region)
     }
 

@@ -18,6 +18,7 @@
 //! | `insert` | where new rows go |
 //! | `everywhere` | what runs on every shard because the session says so |
 //! | `copies` | rows that every shard has |
+//! | `freeze` | keys that may not be written |
 //! | `utility` | what isn't a query, or could not be read |
 //! | `scope` | hint and session |
 //! | `via` | ids that lead to keys |
@@ -34,6 +35,7 @@ mod copies;
 mod everywhere;
 mod explain;
 mod facts;
+mod freeze;
 mod insert;
 mod many;
 pub mod ordered;
@@ -347,6 +349,7 @@ impl Template {
     ) -> Result<Plan, SqlError> {
         if let Some(fast) = &self.fast
             && scope.is_empty()
+            && (!fast.writes || map.freezes().is_empty())
             && let Some(plan) = fast.plan(map, inputs)?
         {
             return Ok(plan);

@@ -6,6 +6,7 @@
 use super::compile::{Occurrence, Query, Role};
 use super::constant::Constants;
 use super::copies;
+use super::freeze;
 use super::refusal::{Construct, Refusal};
 use super::restrict::Region;
 use super::scope::{Resolved, ScopeKey, key_name, key_text, shard_text};
@@ -60,6 +61,9 @@ pub(super) fn plan<'p>(
         let shards_known =
             Claim { table: &insert.table.name, shards, sharded: true, copies: false };
         claims.push(shards_known);
+    }
+    if ground.solo.is_none() {
+        freeze::check(query, ground.map, &regions)?;
     }
     check_assignments(query, &stored, &regions)?;
     check_id_assignments(query, ground, &stored, scope, &regions)?;

@@ -378,6 +378,15 @@ pub(super) enum Refusal {
         /// Which rows they are.
         predicate: String,
     },
+    /// A write of rows of a frozen key.
+    Frozen {
+        /// The key's name.
+        key: String,
+        /// Its value.
+        value: String,
+        /// The command.
+        tag: String,
+    },
     /// A text key that isn't ASCII under a client encoding other than UTF8.
     ClientEncoding,
 }
@@ -393,6 +402,7 @@ impl Refusal {
             | Self::NoShard { .. }
             | Self::LookupMiss { .. }
             | Self::WriteElsewhere { .. } => SqlState::INVALID_PARAMETER_VALUE,
+            Self::Frozen { .. } => SqlState::READ_ONLY_SQL_TRANSACTION,
             Self::KeyMissing { .. } | Self::KeyNull { .. } => SqlState::NOT_NULL_VIOLATION,
             Self::SeveralShards { .. }
             | Self::DifferentShards { .. }
@@ -460,6 +470,9 @@ impl Refusal {
             }
             Self::LookupMiss { table, column } => {
                 format!("no key is known for \"{column}\" of a row of table \"{table}\"")
+            }
+            Self::Frozen { key, value, tag } => {
+                format!("cannot execute {tag} while {key} {value} is frozen")
             }
             Self::CopiesWritten { table, predicate } => {
                 format!(
@@ -592,6 +605,9 @@ impl Refusal {
             Self::LookupMiss { .. } => {
                 Some("The row lives with the key that the id leads to, and no shard knows the id.".into())
             }
+            Self::Frozen { .. } => {
+                Some("Its rows are being moved; they can be read, but not written.".into())
+            }
             Self::CopiesWritten { .. } => {
                 Some("It would change them on one shard only.".into())
             }
@@ -688,6 +704,7 @@ impl Refusal {
             Self::LookupMiss { .. } => {
                 Some("Insert the row that the id belongs to first, and write the id as a constant.".into())
             }
+            Self::Frozen { .. } => Some("Try again when the key is not frozen any more.".into()),
             Self::CopiesWritten { .. } => {
                 Some("SET pgmeridian.shard = '*' writes them on all shards, all or nothing. To leave them alone, restrict the statement to other rows, or say in [[everywhere]] which key they have (key = …).".into())
             }

@@ -3,6 +3,7 @@
 //! On a map of several shards they go where a hint or the session say, or to the only shard that all of
 //! their tables live on; else they are refused. Nothing is ever guessed or broadcast.
 
+use super::freeze;
 use super::refusal::Refusal;
 use super::scope::Resolved;
 use super::{Answer, Ground, Inputs, Plan, Route, Rule};
@@ -162,6 +163,9 @@ impl UtilityShape {
             (None, None) => self.unscoped(scope.everywhere)?,
         };
         let mut plan = self.as_plan(route);
+        if self.may_write_rows() && ground.solo.is_none() {
+            freeze::check_blind(ground.map, &plan, self.tag)?;
+        }
         match rule {
             Rule::Everywhere => plan.answer = Answer::Broadcast,
             Rule::InTurn => plan.answer = Answer::InTurn,
@@ -224,6 +228,16 @@ impl UtilityShape {
     /// A temporary table without rows, which may be on any shard.
     fn is_empty_temporary(&self) -> bool {
         self.kind == UtilityKind::Temporary && !self.of_query
+    }
+
+    /// It may write rows, and which is not known.
+    fn may_write_rows(&self) -> bool {
+        let here = self.reference || self.home.is_some();
+        match self.kind {
+            UtilityKind::CopyFrom | UtilityKind::Truncate => !here,
+            UtilityKind::Do | UtilityKind::Call | UtilityKind::Prepared => true,
+            _ => false,
+        }
     }
 
     /// Of a cursor that is there: its rows were chosen when it was declared.

@@ -13,11 +13,11 @@ use crate::datum::{KeyType, KeyValue};
 use crate::map::control::{ShardRow, Tables};
 use crate::map::entries::Entries;
 use crate::map::fault::Source;
-use crate::map::model::{Control, Shard};
+use crate::map::model::{Control, Key, Shard};
 use crate::map::range::{RangeEntry, Ranges};
 use crate::map::reader::{At, Fields, Node, Reader};
 use crate::map::target::ConnectionTarget;
-use crate::map::{SHARDS_MAX, ShardId};
+use crate::map::{KeyId, SHARDS_MAX, ShardId};
 
 /// What the control tables say of one key.
 pub(super) struct Feed {
@@ -176,6 +176,32 @@ struct Inline {
     /// The url is there, right or wrong.
     has_url: bool,
     replicas: Vec<ConnectionTarget>,
+}
+
+/// The keys that may not be written. A freeze of what the map doesn't know keeps nobody from anything: a
+/// warning says so.
+pub(super) fn freezes(
+    r: &mut Reader<'_>,
+    tables: &Tables,
+    keys: &[Key],
+) -> Vec<(KeyId, KeyValue<'static>)> {
+    let mut frozen = Vec::new();
+    for (name, text) in &tables.freezes {
+        let at = keys.iter().position(|key| key.name == *name);
+        let key = at.and_then(|at| keys.get(at));
+        let value = key.map(|key| KeyValue::from_text(key.key_type(), text));
+        match (at.and_then(|at| u8::try_from(at).ok()), value) {
+            (Some(at), Some(Ok(value))) => frozen.push((KeyId(at), value.into_owned())),
+            (_, Some(Err(error))) => {
+                r.warn(&(0..0), format!("frozen {name} \"{text}\": {}", error.message));
+            }
+            _ => {
+                r.warn(&(0..0), format!("frozen {name} \"{text}\": the map has no key {name}"));
+            }
+        }
+    }
+    frozen.sort_unstable();
+    frozen
 }
 
 /// Reads the shards of the tables.

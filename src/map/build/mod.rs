@@ -180,6 +180,7 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>, tables: Option<&Tables>) -> Op
     };
     let keys = keys::keys(r, &names, &key_nodes, has_control);
     let lookups = tables::lookups(r, &names, &lookup_nodes);
+    let fed = tables.filter(|_| has_control);
     let tables = tables::tables(r, &names, &mut root, &keys);
     let everywhere = tables::everywhere(r, &mut root);
     let functions = rest::functions(r, &mut root);
@@ -194,6 +195,7 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>, tables: Option<&Tables>) -> Op
     let shards: Option<Vec<_>> = shards.into_iter().collect();
     let keys: Option<Vec<Key>> = keys.into_iter().map(|key| key.built).collect();
     let (shards, keys, default_shard) = (shards?, keys?, default_shard?);
+    let frozen = fed.map(|tables| control::freezes(r, tables, &keys)).unwrap_or_default();
     let database = match database {
         Some(name) => name.value,
         None => shards.get(usize::from(default_shard.0))?.url.dbname.clone(),
@@ -216,5 +218,7 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>, tables: Option<&Tables>) -> Op
         key_setting,
         policy: policy.unwrap_or_default(),
         control,
+        freezes: frozen,
+        freezes_version: 0,
     })))
 }

@@ -342,6 +342,13 @@ impl<'m> Pair<'m> {
         let control =
             |map: &ShardMap| map.control().map_or_else(|| "none".to_owned(), |own| place(&own.url));
         note("control", control(old), control(new));
+        let frozen = |map: &ShardMap| {
+            let name = |key| map.key(key).map_or("key", |key| key.name.as_str());
+            let all = map.freezes().iter().map(|(key, value)| format!("{} {value}", name(*key)));
+            let all: Vec<String> = all.collect();
+            if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+        };
+        note("frozen", frozen(old), frozen(new));
         changes
     }
 }

@@ -49,6 +49,7 @@ fn tables() -> Tables {
         entries,
         odd: Vec::new(),
         odd_more: 0,
+        freezes: Vec::new(),
     }
 }
 

@@ -103,6 +103,7 @@ impl Cache {
         out.line(&["database", &escape(Some(&tables.database))])?;
         out.line(&["type", ty.name()])?;
         write_shards(&mut out, tables)?;
+        write_freezes(&mut out, tables)?;
         for (key, home) in tables.entries.rows() {
             out.line(&["tenant", &escape(Some(&key.to_string())), &home.to_string()])?;
         }
@@ -119,6 +120,9 @@ impl Cache {
         let mut out = Chunk { out: Vec::new(), hash: Sha256::new() };
         if kept.tables.shards != snapshot.tables.shards {
             write_shards(&mut out, &snapshot.tables)?;
+        }
+        if kept.tables.freezes != snapshot.tables.freezes {
+            write_freezes(&mut out, &snapshot.tables)?;
         }
         for moved in &moved {
             let key = escape(Some(&moved.key.to_string()));
@@ -153,6 +157,14 @@ fn write_shards(out: &mut Chunk<impl Write>, tables: &Tables) -> io::Result<()> 
         let mut fields = vec!["shard"];
         fields.extend(values.iter().map(String::as_str));
         out.line(&fields)?;
+    }
+    Ok(())
+}
+
+fn write_freezes(out: &mut Chunk<impl Write>, tables: &Tables) -> io::Result<()> {
+    out.line(&["freezes"])?;
+    for (key, value) in &tables.freezes {
+        out.line(&["frozen", &escape(Some(key)), &escape(Some(value))])?;
     }
     Ok(())
 }
@@ -258,6 +270,11 @@ fn read_line<'l>(
         }
         b"shards" => tables.shards.clear(),
         b"shard" => tables.shards.push(shard_row(fields.map(unescape).collect())),
+        b"freezes" => tables.freezes.clear(),
+        b"frozen" => {
+            let mut text = || fields.next().and_then(unescape);
+            tables.freezes.extend(text().zip(text()));
+        }
         b"tenant" => {
             let key = fields.next().and_then(unescape);
             let home = fields.next().and_then(unescape);
@@ -287,6 +304,7 @@ fn empty(ty: KeyType) -> Snapshot {
         entries: Entries::new(ty),
         odd: Vec::new(),
         odd_more: 0,
+        freezes: Vec::new(),
     };
     Snapshot { tables, version: None }
 }

@@ -30,7 +30,7 @@ struct Piece {
     done: &'static str,
 }
 
-const PIECES: [Piece; 6] = [
+const PIECES: [Piece; 7] = [
     Piece {
         what: "table shard_config: the shards, and the ranges of tenants that live on them",
         sql: "\
@@ -169,6 +169,30 @@ CREATE TRIGGER pgmeridian_truncated AFTER TRUNCATE ON tenant_shard_map
         done: "SELECT count(*) = 4 FROM pg_catalog.pg_trigger \
                WHERE tgrelid = to_regclass('tenant_shard_map') AND tgname IN \
                ('pgmeridian_inserted', 'pgmeridian_updated', 'pgmeridian_deleted', 'pgmeridian_truncated')",
+    },
+    Piece {
+        what: "tables of frozen keys (FREEZE) and of the proxies that must know of them",
+        sql: "\
+CREATE TABLE IF NOT EXISTS pgmeridian.freeze (
+    key text NOT NULL,               -- as the map calls it
+    value text NOT NULL,
+    since timestamptz NOT NULL DEFAULT now(),
+    frozen_by text NOT NULL DEFAULT session_user,
+    map_version bigint NOT NULL,     -- proxies that have settled on this version know of it
+    PRIMARY KEY (key, value)
+);
+CREATE TABLE IF NOT EXISTS pgmeridian.proxy (
+    name text PRIMARY KEY,
+    used_version bigint NOT NULL,    -- statements are planned with this version
+    settled_version bigint NOT NULL, -- and no transaction is left that began before it
+    seen_at timestamptz NOT NULL DEFAULT now()
+);
+GRANT SELECT ON pgmeridian.freeze, pgmeridian.proxy TO PUBLIC;
+DROP TRIGGER IF EXISTS pgmeridian_changed ON pgmeridian.freeze;
+CREATE TRIGGER pgmeridian_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pgmeridian.freeze
+    FOR EACH STATEMENT EXECUTE FUNCTION pgmeridian.shards_changed();",
+        done: "SELECT to_regclass('pgmeridian.freeze') IS NOT NULL \
+               AND to_regclass('pgmeridian.proxy') IS NOT NULL",
     },
 ];
 

@@ -9,6 +9,7 @@
 //! the fault is told in the log, the metrics and [`ControlStatus`]. Nothing here prints a connection string.
 
 mod cache;
+pub mod freeze;
 pub mod install;
 mod read;
 
@@ -133,6 +134,11 @@ impl Source {
     /// A map file's, to look at the control database as it is now: nothing is kept, nor taken from what is.
     pub fn without_cache(path: &Path) -> Self {
         Self { path: path.to_owned(), keeps: false, state: Mutex::default() }
+    }
+
+    /// Where the control tables are.
+    async fn control_url(&self) -> Option<crate::map::ConnectionTarget> {
+        self.state.lock().await.control.as_ref().map(|control| control.url.clone())
     }
 
     /// The map file.
@@ -325,6 +331,7 @@ impl State {
         let same = self.read.as_ref().is_some_and(|seen| {
             seen.version == read.version
                 && seen.tables.shards == read.tables.shards
+                && seen.tables.freezes == read.tables.freezes
                 && seen.tables.odd == read.tables.odd
                 && seen.tables.odd_more == read.tables.odd_more
                 && read.tables.entries.moved_since(&seen.tables.entries).is_empty()

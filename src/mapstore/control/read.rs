@@ -122,6 +122,7 @@ impl Session {
         let columns = self.columns().await?;
         let version = self.version().await?;
         let shards = self.shards(&columns).await?;
+        let freezes = self.freezes().await?;
         let ty = control.key_type.unwrap_or(KeyType::BigInt);
         let mut tables = Tables {
             database: called(&control.url),
@@ -129,6 +130,7 @@ impl Session {
             entries: Entries::new(ty),
             odd: Vec::new(),
             odd_more: 0,
+            freezes,
         };
         // In the text format: keys of any type are read as their own input functions read them.
         let sql = "COPY (SELECT tenant_id, shard_id FROM tenant_shard_map) TO STDOUT";
@@ -174,6 +176,7 @@ impl Session {
         let ty = control.key_type.unwrap_or(KeyType::BigInt);
         let mut tables = seen.tables.clone();
         tables.shards = self.shards(&columns).await?;
+        tables.freezes = self.freezes().await?;
         if !changed.is_empty() {
             for tenant in &changed {
                 tables.odd.retain(|odd| odd.tenant_id.as_ref() != Some(tenant));
@@ -242,6 +245,17 @@ impl Session {
     async fn columns(&self) -> Result<Columns, TablesError> {
         let rows = within(self.client.simple_query(COLUMNS)).await?;
         Columns::of(&texts(rows))
+    }
+
+    /// Nothing is frozen where nothing was installed for it.
+    async fn freezes(&self) -> Result<Vec<(String, String)>, TablesError> {
+        let sql = "SELECT to_regclass('pgmeridian.freeze') IS NOT NULL";
+        if !within(self.client.query_one(sql, &[])).await?.get::<_, bool>(0) {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT key, value FROM pgmeridian.freeze ORDER BY key, value";
+        let rows = within(self.client.query(sql, &[])).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     async fn shards(&self, columns: &Columns) -> Result<Vec<ShardRow>, TablesError> {
@@ -474,6 +488,7 @@ mod tests {
             entries: Entries::new(KeyType::BigInt),
             odd: Vec::new(),
             odd_more: 0,
+            freezes: Vec::new(),
         };
         for line in
             ["42\t3", "\\N\t1", "5\t\\N", "x\t1", "6\t70000", "6\t-32768", "42\t3", "42\t4", "7"]
