@@ -379,7 +379,6 @@ async fn a_connection_goes_back_when_it_is_no_longer_needed() {
         "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
         "LISTEN x",
         "SELECT nextval('s')",
-        "SELECT set_config('app.x', 'y', false)",
     ];
     for sql in keeps {
         run(&mut a, sql);

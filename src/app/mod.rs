@@ -80,7 +80,7 @@ impl Server {
         let thread =
             client_thread(Arc::clone(&operator), Arc::clone(&gate), listener, Arc::clone(&stop))?;
         let mut tasks = vec![
-            tokio::spawn(follow_schema(Arc::clone(&shared.store))),
+            tokio::spawn(follow_schema(Arc::clone(&shared))),
             tokio::spawn(timeouts::watch(Arc::clone(&shared))),
             tokio::spawn(health.watch()),
         ];
@@ -264,14 +264,20 @@ async fn follow_certificate(tls: Arc<frontend::ServerTls>) {
 }
 
 /// Notices changes of the schema that were not made through this proxy.
-async fn follow_schema(store: Arc<Store>) {
+async fn follow_schema(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(SCHEMA_INTERVAL).await;
-        match store.follow_catalog().await {
-            Ok(true) => info!("the schema has changed and was read again"),
-            Ok(false) => {}
-            // Whoever watches the shards says so louder.
-            Err(error) => debug!(%error, "the schema could not be read"),
+        let others = shared.stores();
+        // Of a database that nobody has asked anything of yet, nothing need be known.
+        let others = others.iter().filter(|store| store.current().catalog_known);
+        for store in std::iter::once(&shared.store).chain(others) {
+            let database = store.current().map.database().to_owned();
+            match store.follow_catalog().await {
+                Ok(true) => info!(database, "the schema has changed and was read again"),
+                Ok(false) => {}
+                // Whoever watches the shards says so louder.
+                Err(error) => debug!(%error, database, "the schema could not be read"),
+            }
         }
     }
 }

@@ -228,6 +228,7 @@ impl Pools {
             retired: Arc::default(),
         };
         let retired = Arc::clone(&manager.retired);
+        let database = manager.target.database.clone();
         let reserve = (self.settings.reserve > 0)
             .then(|| build(manager.clone(), self.settings.reserve))
             .flatten();
@@ -236,6 +237,7 @@ impl Pools {
             wait_timeout: self.settings.wait_timeout,
             book: Arc::clone(&shard.book),
             retired,
+            database,
             at_gate: AtomicUsize::new(0),
             main: build(manager, self.settings.size.max(1)),
             reserve,
@@ -335,6 +337,7 @@ pub struct Pool {
     wait_timeout: Duration,
     book: Arc<ShardBook>,
     retired: Arc<AtomicBool>,
+    database: String,
     /// Clients that wait until the shard is resumed.
     at_gate: AtomicUsize,
     main: Option<managed::Pool<Manager>>,
@@ -348,6 +351,8 @@ pub struct PoolStatus {
     pub shard: String,
     /// The role.
     pub user: String,
+    /// The database.
+    pub database: String,
     /// Connections that are leased.
     pub active: usize,
     /// Connections that are free.
@@ -488,6 +493,7 @@ impl Pool {
     pub fn status(&self) -> PoolStatus {
         let mut sum =
             PoolStatus { shard: self.shard.to_string(), reachable: true, ..PoolStatus::default() };
+        sum.database.clone_from(&self.database);
         sum.waiting = self.at_gate.load(Ordering::Relaxed);
         for part in self.parts() {
             let status = part.status();

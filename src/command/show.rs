@@ -26,6 +26,7 @@ impl Operator {
             Topic::Keys => self.keys(),
             Topic::Tables => self.tables(),
             Topic::Pools => self.pools(),
+            Topic::Databases => self.databases(),
             Topic::Clients => self.clients(),
             Topic::Servers => self.servers(),
             Topic::Stats => self.stats(),
@@ -212,16 +213,16 @@ impl Operator {
     }
 
     fn pools(&self) -> Rows {
-        let mut sums: BTreeMap<(String, String), [usize; 4]> = BTreeMap::new();
+        let mut sums: BTreeMap<(String, String, String), [usize; 4]> = BTreeMap::new();
         for status in self.shared.pools().iter().flat_map(|pools| pools.status()) {
-            let sum = sums.entry((status.shard, status.user)).or_default();
+            let sum = sums.entry((status.shard, status.user, status.database)).or_default();
             let counts = [status.active, status.idle, status.waiting, status.size_max];
             for (sum, count) in sum.iter_mut().zip(counts) {
                 *sum += count;
             }
         }
         sums.into_iter()
-            .map(|((shard, user), [used, idle, waiting, size])| {
+            .map(|((shard, user, database), [used, idle, waiting, size])| {
                 let book = self.shared.books.shard(&shard);
                 vec![
                     shard.into(),
@@ -232,20 +233,39 @@ impl Operator {
                     size.into(),
                     (book.longest_wait().as_micros() as u64).into(),
                     book.gate().word().into(),
+                    database.into(),
                 ]
             })
             .collect()
     }
 
+    /// The map's own database, the databases that have had clients, and those that the map lists.
+    fn databases(&self) -> Rows {
+        let map = &self.shared.store.current().map;
+        let own = (map.database().to_owned(), None);
+        let mut found = BTreeMap::from([own]);
+        for (name, home) in map.listed_databases() {
+            found.insert(name, Some(map.shard_name(home).to_owned()));
+        }
+        found.extend(self.shared.served().into_iter().map(|(name, shard)| (name, Some(shard))));
+        let clients = self.shared.clients.all();
+        let pools: Vec<_> = self.shared.pools().iter().flat_map(|pools| pools.status()).collect();
+        let row = |(name, shard): (String, Option<String>)| {
+            let connected = clients.iter().filter(|client| client.database == name).count();
+            let open = pools.iter().filter(|pool| pool.database == name);
+            let open: usize = open.map(|pool| pool.active + pool.idle).sum();
+            vec![name.into(), shard.into(), connected.into(), open.into()]
+        };
+        found.into_iter().map(row).collect()
+    }
+
     fn clients(&self) -> Rows {
-        let world = self.shared.store.current();
         let clients = self.shared.clients.all();
         clients
             .into_iter()
             .map(|client| {
-                let backends = self.shared.cancels.backends(client.key);
-                let shards: Vec<&str> =
-                    backends.iter().map(|own| world.map.shard_name(own.shard)).collect();
+                let places = self.shared.cancels.places(client.key).into_iter();
+                let shards: Vec<String> = places.map(|(shard, _)| shard).collect();
                 let pins = clients::pin_reasons(client.pins());
                 vec![
                     Value::Int(client.id().into()),
@@ -266,7 +286,6 @@ impl Operator {
 
     fn servers(&self) -> Rows {
         let (now, books) = (Instant::now(), &self.shared.books);
-        let world = self.shared.store.current();
         let holders: HashMap<(String, i32), i32> = self
             .shared
             .clients
@@ -274,9 +293,8 @@ impl Operator {
             .iter()
             .flat_map(|client| {
                 let id = client.id();
-                self.shared.cancels.backends(client.key).into_iter().map(move |own| (own, id))
+                self.shared.cancels.places(client.key).into_iter().map(move |own| (own, id))
             })
-            .map(|(own, id)| ((world.map.shard_name(own.shard).to_owned(), own.pid), id))
             .collect();
         let millis = |time: Duration| Value::from(time.as_millis() as u64);
         books

@@ -17,6 +17,8 @@ pub enum Topic {
     Tables,
     /// The pools of connections.
     Pools,
+    /// The databases.
+    Databases,
     /// The clients.
     Clients,
     /// The connections to shards.
@@ -39,13 +41,14 @@ pub enum Topic {
 
 impl Topic {
     /// All of them, by the words after SHOW.
-    pub const ALL: [(&'static str, Self); 15] = [
+    pub const ALL: [(&'static str, Self); 16] = [
         ("shards", Self::Shards),
         ("map", Self::Map),
         ("map history", Self::MapHistory),
         ("keys", Self::Keys),
         ("tables", Self::Tables),
         ("pools", Self::Pools),
+        ("databases", Self::Databases),
         ("clients", Self::Clients),
         ("servers", Self::Servers),
         ("stats", Self::Stats),
@@ -71,6 +74,7 @@ impl Topic {
             Self::Keys => KEYS,
             Self::Tables => TABLES,
             Self::Pools => POOLS,
+            Self::Databases => DATABASES,
             Self::Clients => CLIENTS,
             Self::Servers => SERVERS,
             Self::Stats => STATS,
@@ -157,6 +161,14 @@ const POOLS: &[Column] = &[
     Column::int("size"),
     Column::int("max_wait_us"),
     Column::text("gate"),
+    Column::text("database"),
+];
+
+const DATABASES: &[Column] = &[
+    Column::text("name"),
+    Column::text("shard"),
+    Column::int("clients"),
+    Column::int("connections"),
 ];
 
 const CLIENTS: &[Column] = &[

@@ -19,6 +19,7 @@ use tracing::debug;
 
 use super::Shared;
 use crate::map::ShardId;
+use crate::mapstore::Store;
 use crate::observe::{METRICS, add};
 
 /// How long a shard may take to accept a cancel request.
@@ -39,7 +40,7 @@ const WORKING: u64 = 1 << 62;
 /// More backends work, see [`Slot::others`].
 const SEVERAL: u64 = 1 << 61;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
     working: AtomicU64,
     /// The backend's secret, valid while `working` says so; protocol 3.0 keys are four bytes.
@@ -49,6 +50,8 @@ struct Slot {
     /// The cancel requests since it was last marked: each says when all of its shards have taken it, or
     /// ends without a word.
     requests: Mutex<Vec<watch::Receiver<bool>>>,
+    /// Whose map the shards' numbers are of.
+    store: Arc<Store>,
 }
 
 /// A backend that works for a client: its shard, process number and secret.
@@ -78,12 +81,12 @@ pub struct CancelSlot {
 }
 
 impl Cancels {
-    /// A new client's slot.
-    pub fn register(self: &Arc<Self>) -> CancelSlot {
+    /// A new client's slot; its shards are those of that store's map.
+    pub fn register(self: &Arc<Self>, store: &Arc<Store>) -> CancelSlot {
         let secret = rand::random::<i32>();
         let pid = self.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1) & i32::MAX;
         let key = CancelKey { pid, secret };
-        let slot = Arc::new(Slot::default());
+        let slot = Arc::new(Slot::new(Arc::clone(store)));
         self.clients.insert(key, Arc::clone(&slot));
         CancelSlot { key, slot, cancels: Arc::clone(self) }
     }
@@ -95,10 +98,14 @@ impl Cancels {
         slot.mark()
     }
 
-    /// The backends that a client has now, without marking them.
-    pub fn backends(&self, key: CancelKey) -> Vec<Backend> {
-        let slot = self.clients.get(&key).map(|slot| Arc::clone(slot.value()));
-        slot.map(|slot| slot.backends()).unwrap_or_default()
+    /// The backends that a client has now: their shards' names and process numbers.
+    pub fn places(&self, key: CancelKey) -> Vec<(String, i32)> {
+        let Some(slot) = self.clients.get(&key).map(|slot| Arc::clone(slot.value())) else {
+            return Vec::new();
+        };
+        let map = &slot.store.current().map;
+        let backends = slot.backends().into_iter();
+        backends.map(|own| (map.shard_name(own.shard).to_owned(), own.pid)).collect()
     }
 
     /// How many clients there are.
@@ -113,6 +120,16 @@ impl Cancels {
 }
 
 impl Slot {
+    fn new(store: Arc<Store>) -> Self {
+        Self {
+            working: AtomicU64::default(),
+            secret: AtomicI32::default(),
+            others: Mutex::default(),
+            requests: Mutex::default(),
+            store,
+        }
+    }
+
     fn mark(&self) -> Option<Marked> {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let working = self.working.load(Ordering::Acquire);
@@ -126,7 +143,7 @@ impl Slot {
         let (taken, request) = watch::channel(false);
         // Whoever sees the mark waits for the lock.
         requests.push(request);
-        Some(Marked { backends, taken })
+        Some(Marked { backends, taken, store: Arc::clone(&self.store) })
     }
 
     fn backends(&self) -> Vec<Backend> {
@@ -205,6 +222,7 @@ struct Marked {
     backends: Vec<Backend>,
     /// To be told when all of their shards have taken the request.
     taken: watch::Sender<bool>,
+    store: Arc<Store>,
 }
 
 impl Shared {
@@ -216,7 +234,7 @@ impl Shared {
     /// with them.
     pub async fn cancel(&self, key: CancelKey) -> bool {
         let Some(marked) = self.cancels.mark(key) else { return false };
-        let map = Arc::clone(&self.store.current().map);
+        let map = Arc::clone(&marked.store.current().map);
         let mut requests = JoinSet::new();
         for Backend { shard, pid, secret } in marked.backends.clone() {
             let Some(shard) = map.shards().get(usize::from(shard.0)) else { continue };
@@ -249,11 +267,18 @@ impl Drop for CancelSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::map::ShardMap;
+
+    fn store() -> Arc<Store> {
+        let text = "version = 1\ndatabase = \"d\"\ndefault_shard = \"a\"\n\
+            shards = [ { id = 1, name = \"a\", url = \"postgresql://u@h/d\" } ]\n";
+        Arc::new(Store::new(ShardMap::parse("test", text, &|_| None).unwrap().0))
+    }
 
     #[test]
     fn a_cancel_finds_the_backend_and_marks_it() {
         let cancels = Arc::new(Cancels::default());
-        let slot = cancels.register();
+        let slot = cancels.register(&store());
         let backends = |key| cancels.mark(key).map(|marked| marked.backends.clone());
         assert_eq!(backends(slot.key()), None);
         slot.working(ShardId(3), 4711, 9);
@@ -274,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_waits_for_the_cancel_that_is_on_its_way() {
         let cancels = Arc::new(Cancels::default());
-        let slot = cancels.register();
+        let slot = cancels.register(&store());
         slot.working(ShardId(0), 1, 1);
         let marked = cancels.mark(slot.key()).unwrap();
         let quiet = slot.rest().unwrap();

@@ -14,6 +14,7 @@ mod answer;
 mod cancel;
 pub mod clients;
 mod control;
+mod databases;
 mod effects;
 mod enlist;
 mod everywhere;

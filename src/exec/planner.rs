@@ -1,9 +1,10 @@
 //! One thread's way from text to plan: scan, cached analysis, template, plan.
 //!
 //! The cache belongs to one [`World`] (a shard map and a catalog) and to one thread: no lock, and a new
-//! world simply starts an empty one. Its key is the statement's shape with what else changes its meaning
+//! world simply starts an empty one. Each store of the process has a cache of its own. Its key is the statement's shape with what else changes its meaning
 //! (`search_path`, role, `standard_conforming_strings`).
 
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::again::{self, Repeat};
 use super::foregone;
 use super::pins::{self, Pins};
 use crate::error::{SqlError, SqlState};
-use crate::mapstore::{World, is_private};
+use crate::mapstore::{World, is_private, realm};
 use crate::observe::{self, METRICS};
 use crate::plan::{Inputs, Plan, Scope, Template};
 use crate::sql::analyze::{self, Names};
@@ -36,6 +37,9 @@ const CACHED_TEXTS_MAX: usize = 2_000;
 /// Longest text that is remembered whole.
 const CACHED_TEXT_BYTES_MAX: usize = 4 * 1024;
 
+/// Stores (databases that are routed by name) whose shapes are remembered beside the one in use.
+const OTHERS_MAX: usize = 64;
+
 /// A statement's shape, analysed and compiled for one world.
 #[derive(Debug)]
 pub struct Entry {
@@ -53,6 +57,8 @@ pub struct Entry {
     pub constant: bool,
     /// On what evidence it may be sent again.
     pub repeats: Repeat,
+    /// The database that it drops or changes, and whether that needs nobody else to be connected to it.
+    pub ends_database: Option<(Box<str>, bool)>,
 }
 
 /// One statement of a query string, with its plan.
@@ -137,6 +143,8 @@ pub struct Planner {
     cache: KeyCache<Arc<Entry>>,
     /// Texts of Parse messages that were read before.
     texts: KeyCache<Parsed>,
+    /// The same of stores that are not the one that was planned for last.
+    others: HashMap<u64, Caches>,
     scan: Scan,
     limits: Limits,
     unknown: bool,
@@ -148,6 +156,7 @@ impl Default for Planner {
             world: 0,
             cache: new_cache(CACHED_SHAPES_MAX),
             texts: new_cache(CACHED_TEXTS_MAX),
+            others: HashMap::new(),
             scan: Scan::default(),
             limits: Limits::default(),
             unknown: false,
@@ -328,11 +337,44 @@ impl Planner {
     /// A newer world empties the cache. (A session that still finishes a transaction on an older one is
     /// planned without it.)
     fn follow(&mut self, world: &Arc<World>) {
-        if world.version > self.world && !is_private(world.version) {
+        if world.version == self.world || is_private(world.version) {
+            return;
+        }
+        if realm(world.version) != realm(self.world) {
+            self.visit(realm(world.version));
+        }
+        if world.version > self.world {
             self.cache = new_cache(CACHED_SHAPES_MAX);
             self.texts = new_cache(CACHED_TEXTS_MAX);
             self.world = world.version;
         }
+    }
+
+    /// Goes on with the caches of another store.
+    fn visit(&mut self, other: u64) {
+        let mut caches = self.others.remove(&other).unwrap_or_else(Caches::new);
+        if self.others.len() >= OTHERS_MAX {
+            self.others.clear();
+        }
+        let left = realm(self.world);
+        std::mem::swap(&mut self.world, &mut caches.world);
+        std::mem::swap(&mut self.cache, &mut caches.shapes);
+        std::mem::swap(&mut self.texts, &mut caches.texts);
+        self.others.insert(left, caches);
+    }
+}
+
+/// What is remembered for one store.
+struct Caches {
+    world: u64,
+    shapes: KeyCache<Arc<Entry>>,
+    texts: KeyCache<Parsed>,
+}
+
+impl Caches {
+    fn new() -> Self {
+        let (shapes, texts) = (new_cache(CACHED_SHAPES_MAX), new_cache(CACHED_TEXTS_MAX));
+        Self { world: 0, shapes, texts }
     }
 }
 
@@ -396,8 +438,32 @@ fn analyse(
     let leaves = pins::left_by(statement.as_ref(), &class, text);
     let constant = foregone::is_constant(shape);
     let repeats = again::repeats(statement.as_ref(), &class);
-    Entry { class, template, unknown_table, reads_sequence_state, leaves, constant, repeats }
+    let ends_database = match &statement {
+        Some(Statement::Utility(utility)) if ENDS_DATABASE.contains(&utility.tag) => {
+            let has = |word: &str| {
+                shape
+                    .split(|c| !c.is_ascii_alphanumeric())
+                    .any(|w| w.eq_ignore_ascii_case(word.as_bytes()))
+            };
+            let alone = if utility.tag == "DROP DATABASE" { !has("force") } else { has("rename") };
+            utility.database.as_deref().map(|name| (name.into(), alone))
+        }
+        _ => None,
+    };
+    Entry {
+        class,
+        template,
+        unknown_table,
+        reads_sequence_state,
+        leaves,
+        constant,
+        repeats,
+        ends_database,
+    }
 }
+
+/// Commands that PostgreSQL refuses while others are connected to the database (some forms of the second).
+const ENDS_DATABASE: [&str; 2] = ["DROP DATABASE", "ALTER DATABASE"];
 
 fn names_unknown_table(statement: &Statement) -> bool {
     use crate::sql::ir::SourceKind;

@@ -257,6 +257,7 @@ impl Executor {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan").into());
         };
         self.refuse_session_state(&planned.entry)?;
+        self.leave_database(&planned.entry)?;
         if plan.answer.is_gathered() {
             self.refuse_lock_alone(class)?;
             self.last_route.note(plan, &self.world);

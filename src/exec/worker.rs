@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use super::Executor;
 use super::cancel::Cancels;
 use super::clients::Clients;
+use super::databases::Databases;
 use super::extended::Unit;
 use super::planner::{Planner, Reading};
 use super::statements::Registry;
@@ -53,24 +56,24 @@ pub struct Shared {
     /// The current map and catalog.
     pub store: Arc<Store>,
     /// The proxy's own settings.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// Who may log in.
-    pub accounts: HashMap<String, Account>,
+    pub accounts: Arc<HashMap<String, Account>>,
     /// Random, for the salts of users that don't exist.
     pub mock_secret: [u8; 32],
     /// Clients that can be cancelled.
     pub cancels: Arc<Cancels>,
     /// Set when the process is asked to end.
-    pub draining: AtomicBool,
+    pub draining: Arc<AtomicBool>,
     /// Wakes the clients that wait, to look whether the process ends or they are to go.
-    pub drain: tokio::sync::Notify,
+    pub drain: Arc<Notify>,
     /// Wakes whoever can end the process.
-    pub shutdown: tokio::sync::Notify,
+    pub shutdown: Arc<Notify>,
     /// Who is connected.
     pub clients: Arc<Clients>,
     /// What is known of shards and connections.
     pub books: Arc<Books>,
-    workers: Mutex<Vec<Weak<Worker>>>,
+    pub(super) workers: Arc<Mutex<Vec<Weak<Worker>>>>,
 }
 
 impl Shared {
@@ -78,22 +81,41 @@ impl Shared {
     pub fn new(store: Arc<Store>, config: Config, accounts: HashMap<String, Account>) -> Self {
         Self {
             store,
-            accounts,
-            config,
+            accounts: Arc::new(accounts),
+            config: Arc::new(config),
             mock_secret: rand::random(),
             cancels: Arc::default(),
-            draining: AtomicBool::new(false),
-            drain: tokio::sync::Notify::new(),
-            shutdown: tokio::sync::Notify::new(),
+            draining: Arc::default(),
+            drain: Arc::default(),
+            shutdown: Arc::default(),
             clients: Arc::default(),
             books: Arc::default(),
-            workers: Mutex::default(),
+            workers: Arc::default(),
+        }
+    }
+
+    /// The same for a store of its own: clients of another database, among all the others.
+    pub(super) fn beside(&self, store: Arc<Store>) -> Self {
+        Self {
+            store,
+            config: Arc::clone(&self.config),
+            accounts: Arc::clone(&self.accounts),
+            mock_secret: self.mock_secret,
+            cancels: Arc::clone(&self.cancels),
+            draining: Arc::clone(&self.draining),
+            drain: Arc::clone(&self.drain),
+            shutdown: Arc::clone(&self.shutdown),
+            clients: Arc::clone(&self.clients),
+            books: Arc::clone(&self.books),
+            workers: Arc::clone(&self.workers),
         }
     }
 
     /// Remembers a thread's part, for commands that concern all threads.
     pub fn enlist(&self, worker: &Arc<Worker>) {
-        self.lock_workers().push(Arc::downgrade(worker));
+        let mut workers = self.lock_workers();
+        workers.retain(|known| known.strong_count() > 0);
+        workers.push(Arc::downgrade(worker));
     }
 
     /// The pools of every thread.
@@ -102,7 +124,7 @@ impl Shared {
         workers.iter().filter_map(Weak::upgrade).map(|worker| worker.current_pools()).collect()
     }
 
-    fn lock_workers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Worker>>> {
+    pub(super) fn lock_workers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Worker>>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -121,6 +143,8 @@ pub struct Worker {
     pub(super) workspaces: tokio::sync::Semaphore,
     /// What clients were told when they logged in, by user and start-up settings.
     greetings: Mutex<HashMap<(String, u64), Greeting>>,
+    /// Databases that are routed by name.
+    pub(super) databases: Mutex<Databases>,
 }
 
 /// What a server reports when a client logs in.
@@ -139,11 +163,12 @@ const GREETINGS_MAX: usize = 1_000;
 impl Worker {
     /// A thread without connections yet.
     pub fn new(shared: Arc<Shared>) -> Self {
-        let settings = PoolSettings::from(&shared.config);
+        let settings = PoolSettings::from(&*shared.config);
         let pools = Pools::with_books(settings, Arc::clone(&shared.books), []);
         let pools = Mutex::new((0, Arc::new(pools)));
         let workspaces = tokio::sync::Semaphore::new((shared.config.pool.size / 2).max(1));
-        Self { shared, pools, workspaces, greetings: Mutex::default() }
+        let (greetings, databases) = (Mutex::default(), Mutex::default());
+        Self { shared, pools, workspaces, greetings, databases }
     }
 
     /// What another client with the same user and start-up settings was told just now.
@@ -175,7 +200,12 @@ impl Worker {
         greetings.insert((user.to_owned(), settings), greeting);
     }
 
-    fn current_pools(&self) -> Arc<Pools> {
+    /// Whoever logs in next is to be told by a server.
+    pub(super) fn forget_greetings(&self) {
+        self.greetings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(super) fn current_pools(&self) -> Arc<Pools> {
         Arc::clone(&self.pools.lock().unwrap_or_else(PoisonError::into_inner).1)
     }
 
@@ -188,7 +218,7 @@ impl Worker {
             let shards = world.map.shards().iter();
             let targets = shards.map(|shard| (shard.name.clone(), (&shard.url).into()));
             if version < pools.0 {
-                let settings = PoolSettings::from(&self.shared.config);
+                let settings = PoolSettings::from(&*self.shared.config);
                 let books = Arc::clone(&self.shared.books);
                 return Arc::new(Pools::with_books(settings, books, targets));
             }
@@ -203,6 +233,7 @@ impl Worker {
         // A map that nobody has used yet counts too: what it no longer needs is closed.
         let world = self.shared.store.current();
         self.pools_for(&world).sweep(now);
+        self.sweep_databases(now);
     }
 }
 

@@ -22,6 +22,7 @@ use crate::exec::clients::{Client, ClientState};
 use crate::exec::{
     CancelKey, CancelSlot, ClientIo, Executor, Worker, check_startup, startup_value,
 };
+use crate::map::ShardMap;
 use crate::observe::METRICS;
 use crate::session::Session;
 use crate::session::settings::{SessionSettings, Settings};
@@ -57,6 +58,8 @@ struct Guest {
     /// `None` for an operator at the console.
     session: Option<Session>,
     place: Place,
+    /// Who serves its database.
+    worker: Arc<Worker>,
 }
 
 /// Who has come in.
@@ -91,7 +94,8 @@ pub(super) async fn login(
     };
     match outcome {
         Ok(guest) => {
-            let slot = worker.shared.cancels.register();
+            let worker = guest.worker;
+            let slot = worker.shared.cancels.register(&worker.shared.store);
             let client = worker.shared.clients.enter(ClientState::new(
                 slot.key(),
                 guest.startup.user(),
@@ -140,12 +144,13 @@ async fn enter(
         wire::backend::negotiate_protocol_version(&mut door.out, &negotiation);
     }
     authenticate(worker, gate, door, &startup, peer).await?;
-    let place = admit(worker, &startup)?;
+    let (place, own) = admit(worker, &startup)?;
+    let worker = own.unwrap_or_else(|| Arc::clone(worker));
     let session = match startup.database() {
         console::DATABASE => None,
-        _ => Some(session(worker, &startup)?),
+        _ => Some(session(&worker, &startup)?),
     };
-    Ok(Guest { startup, session, place })
+    Ok(Guest { startup, session, place, worker })
 }
 
 async fn cancel(worker: &Worker, pid: i32, secret: &[u8]) {
@@ -154,8 +159,9 @@ async fn cancel(worker: &Worker, pid: i32, secret: &[u8]) {
     worker.shared.cancel(key).await;
 }
 
-/// Whether the client may come in, now that it is known who it is.
-fn admit(worker: &Worker, startup: &Startup) -> Result<Place, SqlError> {
+/// Whether the client may come in, now that it is known who it is; and who serves its database, if not the
+/// thread's own worker.
+fn admit(worker: &Worker, startup: &Startup) -> Result<(Place, Option<Arc<Worker>>), SqlError> {
     let shared = &worker.shared;
     if shared.draining.load(Ordering::Relaxed) {
         return Err(SqlError::new(
@@ -182,17 +188,43 @@ fn admit(worker: &Worker, startup: &Startup) -> Result<Place, SqlError> {
     let database = startup.database();
     if database == console::DATABASE {
         admit_operator(worker, startup.user())?;
-        return Ok(place);
+        return Ok((place, None));
     }
-    let map = &shared.store.current().map;
-    if database != map.database() {
+    let map = Arc::clone(&shared.store.current().map);
+    if database == map.database() {
+        return Ok((place, None));
+    }
+    let Some(own) = worker.of_database(database) else {
+        return Err(no_database(database, &map));
+    };
+    let account = shared.accounts.get(startup.user());
+    if account.is_some_and(|account| account.user.key.is_some()) {
         return Err(SqlError::new(
-            SqlState::INVALID_CATALOG_NAME,
-            format!("database \"{database}\" does not exist"),
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for database \"{database}\""),
         )
-        .hint(format!("The map serves the database \"{}\".", map.database())));
+        .detail(format!(
+            "User \"{}\" is confined to one key, and the database has none.",
+            startup.user()
+        )));
     }
-    Ok(place)
+    Ok((place, Some(own)))
+}
+
+fn no_database(name: &str, map: &ShardMap) -> SqlError {
+    let error = SqlError::new(
+        SqlState::INVALID_CATALOG_NAME,
+        format!("database \"{name}\" does not exist"),
+    );
+    let hint = format!("The map serves the database \"{}\".", map.database());
+    if map.databases().iter().any(|rule| rule.matches(name)) {
+        return error
+            .detail(
+                "A rule under [[databases]] matches its name, but its directory does not list it.",
+            )
+            .hint(hint);
+    }
+    error.hint(hint)
 }
 
 /// A place among the clients of that user (PostgreSQL's `CONNECTION LIMIT` of a role).
@@ -285,6 +317,15 @@ fn is_utf8(encoding: &str) -> bool {
     )
 }
 
+/// A database that is not there is told as PostgreSQL tells it.
+fn in_its_words(error: SqlError, database: &str) -> SqlError {
+    if error.code != SqlState::INVALID_CATALOG_NAME {
+        return error;
+    }
+    let message = format!("database \"{database}\" does not exist");
+    SqlError::new(SqlState::INVALID_CATALOG_NAME, message).detail(error.message)
+}
+
 /// Parameters, the cancel key, and `ReadyForQuery`.
 async fn greet(
     worker: Arc<Worker>,
@@ -307,6 +348,7 @@ async fn greet(
             Some(executor)
         }
         Err(error) => {
+            let error = in_its_words(error, &executor.client.database);
             wire::backend::error(&mut executor.io.outbox, &error, Severity::Fatal);
             executor.io.shutdown().await;
             None

@@ -16,6 +16,7 @@
 
 mod build;
 pub mod control;
+pub mod databases;
 pub mod diff;
 pub mod directory;
 pub mod entries;
@@ -37,6 +38,7 @@ mod tests;
 use rustc_hash::FxHashMap;
 
 pub use control::{Connection, OddTenant, ShardRow, Tables};
+pub use databases::DatabaseHome;
 pub use diff::MapDiff;
 pub use entries::{Entries, Moved};
 pub use fault::{Fault, Faults, did_you_mean};
@@ -84,6 +86,8 @@ pub struct ShardMap {
     everywhere: Vec<Everywhere>,
     functions: FxHashMap<String, FunctionRule>,
     databases: Vec<DatabaseRule>,
+    /// Set in the map of one of these databases.
+    within: Option<databases::Within>,
     session_key: Option<KeyId>,
     key_setting: Option<String>,
     policy: Policy,

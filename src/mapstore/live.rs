@@ -10,7 +10,7 @@ use std::fmt;
 use super::read::{self, ReadError, connect, rows};
 use crate::catalog::read::Row;
 use crate::catalog::{Catalog, RelationKind, Table};
-use crate::map::{CrossShardWrites, Placement, Shard, ShardId, ShardMap};
+use crate::map::{CrossShardWrites, DatabaseHome, Placement, Shard, ShardId, ShardMap};
 
 /// Reference tables of more rows are compared by their number of rows only.
 const COMPARED_ROWS_MAX: i64 = 100_000;
@@ -60,6 +60,8 @@ UNION ALL SELECT 'collation', d.datcollate || ', ' || d.datctype FROM pg_catalog
 WHERE d.datname = pg_catalog.current_database()
 UNION ALL SELECT 'collation version', pg_catalog.to_jsonb(d) ->> 'datcollversion' FROM pg_catalog.pg_database d
 WHERE d.datname = pg_catalog.current_database()
+UNION ALL SELECT 'database ' || d.datname, '' FROM pg_catalog.pg_database d
+WHERE d.datallowconn AND NOT d.datistemplate
 UNION ALL SELECT 'check ' || n.nspname || '.' || c.relname,
   pg_catalog.substring(pg_catalog.pg_get_constraintdef(o.oid), '^CHECK \\(\\(shard_id = \\(?''?(-?[0-9]+)')
 FROM pg_catalog.pg_constraint o JOIN pg_catalog.pg_class c ON c.oid = o.conrelid
@@ -165,6 +167,7 @@ pub async fn check(map: &ShardMap) -> Vec<Finding> {
     }
     for shard in &told {
         check_server(map, shard, &mut findings);
+        check_databases(map, shard, &mut findings);
     }
     if let Some(home) = told.iter().find(|told| told.at == map.default_shard()) {
         for other in told.iter().filter(|other| other.at != home.at) {
@@ -231,6 +234,30 @@ impl Told<'_> {
     fn table(&self, fq: &str) -> Option<&Table> {
         let (schema, name) = fq.split_once('.')?;
         self.catalog.tables.get(&(schema.to_owned(), name.to_owned())).map(|table| &**table)
+    }
+}
+
+/// Databases that are routed by their names are where the map looks for them.
+fn check_databases(map: &ShardMap, told: &Told<'_>, findings: &mut Vec<Finding>) {
+    let names = told.server.keys().filter_map(|key| key.strip_prefix("database "));
+    for name in names {
+        let Some(DatabaseHome::Here(at)) = map.database_home(name) else { continue };
+        let Some(home) = map.shard(at) else { continue };
+        // Shards may share a server.
+        let same = (&home.url.host, home.url.port) == (&told.shard.url.host, told.shard.url.port);
+        if same {
+            continue;
+        }
+        fault(
+            findings,
+            format!(
+                "database {name} is on shard {}, and [[databases]] places it on {}: its clients don't find it",
+                told.shard.name, home.name
+            ),
+            Some(
+                "list it where it is, under a [[databases]] with strategy = \"directory\" before the others; or move it",
+            ),
+        );
     }
 }
 

@@ -52,6 +52,15 @@ pub struct World {
 /// Set in the version of a world that is one client's own.
 const PRIVATE: u64 = 1 << 63;
 
+/// Where a store's number stands in the versions of its worlds: a process does not live to see as many
+/// swaps as fit below.
+const REALM_SHIFT: u32 = 40;
+
+/// The number of the store that a shared world of this version belongs to.
+pub fn realm(version: u64) -> u64 {
+    version >> REALM_SHIFT
+}
+
 /// Whether a world of this version is one client's own: what is shared by clients does not follow it.
 pub fn is_private(version: u64) -> bool {
     version & PRIVATE != 0
@@ -144,10 +153,16 @@ const REREAD_AFTER: Duration = Duration::from_millis(500);
 impl Store {
     /// Starts with a map and no schema.
     pub fn new(map: ShardMap) -> Self {
+        Self::in_realm(map, 0)
+    }
+
+    /// The same for one of several stores of a process: the versions of their worlds are all different.
+    pub fn in_realm(map: ShardMap, realm: u16) -> Self {
+        let version = (u64::from(realm) << REALM_SHIFT) + 1;
         let lookups = Arc::new(Known::new(&map));
         let world = World {
-            version: 1,
-            map: Arc::new(map.with_version(1)),
+            version,
+            map: Arc::new(map.with_version(version)),
             catalog: Arc::default(),
             catalog_known: false,
             lookups,
@@ -155,7 +170,7 @@ impl Store {
         let description = Description { loaded: SystemTime::now(), checksum: None };
         let store = Self {
             current: ArcSwap::from_pointee(world),
-            version: AtomicU64::new(1),
+            version: AtomicU64::new(version),
             freezes_version: AtomicU64::new(0),
             reading: Mutex::new(None),
             control: ArcSwapOption::empty(),

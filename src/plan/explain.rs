@@ -203,6 +203,7 @@ fn reason(rule: Rule) -> &'static str {
         Rule::One => "all rows that can matter are on one shard",
         Rule::Fixed => "its tables live on one shard",
         Rule::Home => "the home shard, so that it means the same to everyone",
+        Rule::Database => "the database is on this shard",
         Rule::Any => "every shard has the same answer",
         Rule::Nowhere => "no row can match",
         Rule::Many => "the answer is the union of the shards' answers",

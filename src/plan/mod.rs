@@ -223,6 +223,8 @@ enum Rule {
     Fixed,
     /// The home shard, for what must mean the same to everyone.
     Home,
+    /// The shard of the database that it is about.
+    Database,
     /// Any shard has the answer.
     Any,
     /// No row can match.

@@ -136,6 +136,15 @@ pub(super) enum Refusal {
         /// The other.
         other: String,
     },
+    /// `CREATE DATABASE bot_y` in a session of another database under `[[databases]]`.
+    OtherDatabase {
+        /// The command.
+        tag: &'static str,
+        /// The database.
+        database: String,
+        /// Its shard.
+        shard: String,
+    },
     /// `SET pgmeridian.shard = 'duo'`.
     UnknownShard {
         /// As written.
@@ -430,6 +439,7 @@ impl Refusal {
             | Self::UncheckedWrite { .. }
             | Self::KeyFilter { .. }
             | Self::Utility { .. }
+            | Self::OtherDatabase { .. }
             | Self::HiddenCode { .. }
             | Self::SessionState { .. }
             | Self::ExplainSeveral
@@ -566,6 +576,9 @@ impl Refusal {
                 format!("{what} can't be restricted to the session's key")
             }
             Self::Utility { tag } => format!("{tag} on several shards is not supported"),
+            Self::OtherDatabase { tag, database, shard } => {
+                format!("{tag}: database \"{database}\" belongs to shard \"{shard}\"")
+            }
             Self::HiddenCode { tag } => format!("{tag} needs a shard to run on"),
             Self::SessionState { tag } => format!("{tag} needs a shard to run on"),
             Self::ExplainSeveral => {
@@ -666,6 +679,10 @@ impl Refusal {
             Self::Utility { .. } => {
                 Some("Done on each shard by itself it would not be the same.".into())
             }
+            Self::OtherDatabase { .. } => Some(
+                "A session of a database that is routed by its name reaches the shard of that database only."
+                    .into(),
+            ),
             Self::HiddenCode { .. } => Some("What its code reads and writes can't be seen.".into()),
             Self::SessionState { .. } => {
                 Some("It leaves state on a server, and the session is not bound to one shard.".into())
@@ -684,6 +701,9 @@ impl Refusal {
         match self {
             Self::SourcesDisagree { .. } => {
                 Some("Leave one of them out, or RESET pgmeridian.shard and pgmeridian.key.".into())
+            }
+            Self::OtherDatabase { .. } => {
+                Some("Connect to the database that the shard map serves.".into())
             }
             Self::UnknownShard { nearest, .. } => {
                 nearest.as_ref().map(|name| format!("did you mean shard \"{name}\"?"))

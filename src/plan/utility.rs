@@ -5,11 +5,11 @@
 
 use super::freeze;
 use super::refusal::Refusal;
-use super::scope::Resolved;
+use super::scope::{Resolved, shard_text};
 use super::{Answer, Ground, Inputs, Plan, Route, Rule};
 use crate::catalog::Table;
 use crate::error::SqlError;
-use crate::map::{Placement, ShardId, ShardMap, UnlistedTables};
+use crate::map::{DatabaseHome, Placement, ShardId, ShardMap, UnlistedTables};
 use crate::sql::class::Class;
 use crate::sql::ir::{Opaque, Utility, UtilityKind};
 
@@ -30,6 +30,8 @@ pub(super) struct UtilityShape {
     /// All of its tables are reference tables, and there is one.
     reference: bool,
     triggers: bool,
+    /// Where the database is that it is about, with its name; of one under `[[databases]]` only.
+    database: Option<(String, DatabaseHome)>,
     /// What it may write unseen, and where that may be written.
     unseen: Vec<Unseen>,
 }
@@ -103,6 +105,10 @@ impl UtilityShape {
             reference: !utility.tables.is_empty()
                 && utility.tables.iter().all(|t| map.placement(t) == Placement::Reference),
             triggers: utility.tables.iter().any(|table| table.has_triggers),
+            database: utility
+                .database
+                .as_ref()
+                .and_then(|name| Some((name.clone(), map.database_home(name)?))),
             unseen: match utility.kind {
                 UtilityKind::CopyFrom | UtilityKind::Prepared => unseen(&utility.tables, map),
                 UtilityKind::TableFromQuery if utility.tag != "CREATE MATERIALIZED VIEW" => {
@@ -145,6 +151,7 @@ impl UtilityShape {
         }
         check_unseen(&self.unseen, self.tag, ground, scope)?;
         let (route, rule) = match (scope.shard, ground.solo) {
+            _ if self.database.is_some() => (self.at_its_database(ground, scope)?, Rule::Database),
             (Some((shard, _)), _) => (Route::One(shard), Rule::Scope),
             (None, Some(home)) => (Route::One(home), ground.solo_rule()),
             // So that whoever listens and whoever notifies meet.
@@ -176,6 +183,34 @@ impl UtilityShape {
             plan.taints &= matches!(self.kind, UtilityKind::Do | UtilityKind::Call);
         }
         Ok((plan, rule))
+    }
+
+    /// CREATE DATABASE goes to the shard that will be asked for it.
+    fn at_its_database(
+        &self,
+        ground: &Ground<'_>,
+        scope: &Resolved<'_>,
+    ) -> Result<Route, SqlError> {
+        match &self.database {
+            Some((name, DatabaseHome::Here(home))) => match scope.shard {
+                Some((shard, origin)) if shard != *home => Err(Refusal::SourcesDisagree {
+                    one: format!(
+                        "database \"{name}\" belongs to shard \"{}\"",
+                        ground.map.shard_name(*home)
+                    ),
+                    other: shard_text(ground.map, shard, origin),
+                }
+                .into()),
+                _ => Ok(Route::One(*home)),
+            },
+            Some((name, DatabaseHome::Elsewhere(shard))) => Err(Refusal::OtherDatabase {
+                tag: self.tag,
+                database: name.clone(),
+                shard: shard.clone(),
+            }
+            .into()),
+            None => Err(Refusal::Utility { tag: self.tag.to_owned() }.into()),
+        }
     }
 
     fn unscoped(&self, everywhere: bool) -> Result<(Route, Rule), SqlError> {

@@ -67,6 +67,8 @@ pub struct Utility {
     pub alone: bool,
     /// Tables of the catalog that it names (all identifiers that resolve are taken).
     pub tables: Vec<Arc<Table>>,
+    /// The database that it is about: CREATE, ALTER, DROP DATABASE, GRANT … ON DATABASE of one.
+    pub database: Option<String>,
 }
 
 /// What sort of utility statement.

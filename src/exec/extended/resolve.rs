@@ -201,6 +201,7 @@ impl Executor {
         }
         let copies = matches!(class, Class::Copy { from: true, client: true, .. });
         self.refuse_session_state(&entry)?;
+        self.leave_database(&entry)?;
         self.refuse_taken(view.portal)?;
         let statement = self.statement(view.statement)?;
         if let Class::Execute(execution) = &entry.class {

@@ -214,6 +214,7 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>, tables: Option<&Tables>) -> Op
         everywhere,
         functions,
         databases,
+        within: None,
         session_key: session_key.or(only_key),
         key_setting,
         policy: policy.unwrap_or_default(),

@@ -117,6 +117,7 @@ fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names
             kind: UtilityKind::TableFromQuery,
             alone: false,
             tables: opaque::tables(text, tokens, catalog, names),
+            database: None,
         }),
         Err(reason) => Statement::Opaque(opaque::opaque(reason, text, tokens, catalog, names)),
     }
@@ -197,7 +198,11 @@ pub fn utility(text: &str, class: &Class, catalog: &Catalog, names: &Names<'_>) 
     };
     let alone = opaque::runs_alone(tag, text, &tokens);
     let tables = opaque::tables(text, &tokens, catalog, names);
-    Statement::Utility(Utility { tag, kind, alone, tables })
+    let database = match kind {
+        UtilityKind::ClusterWide => opaque::database(text, &tokens),
+        _ => None,
+    };
+    Statement::Utility(Utility { tag, kind, alone, tables, database })
 }
 
 /// The text that is lowered: the statement's, or a view's definition.

@@ -267,6 +267,18 @@ pub(super) fn utility_kind(
     })
 }
 
+/// The one database that a statement about the whole cluster is about.
+pub(super) fn database(text: &str, tokens: &[Token]) -> Option<String> {
+    let at = tokens.iter().position(|token| token.is_word(text, "database"))?;
+    let mut rest = tokens.get(at + 1..)?;
+    if rest.first()?.is_word(text, "if") {
+        // IF EXISTS.
+        rest = rest.get(2..)?;
+    }
+    let several = rest.get(1).is_some_and(|token| token.is(text, ","));
+    rest.first()?.name(text).filter(|_| !several)
+}
+
 /// Whether PostgreSQL refuses it within a transaction block: by its kind, or by a word.
 pub(super) fn runs_alone(tag: &str, text: &str, tokens: &[Token]) -> bool {
     let concurrently =
