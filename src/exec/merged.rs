@@ -2,8 +2,9 @@
 //!
 //! The merge itself is [`Ordered`]'s; here are its connections. Shards are asked in the extended protocol whatever
 //! the client speaks, since the sort keys come in binary and the client's columns as it wants them. Where a key's
-//! type turns out to have no order outside PostgreSQL, or a user-defined type another OID on each shard, scratch
-//! tables (`workspace`) take over, which is found out before anything is run.
+//! type turns out to have no order outside PostgreSQL, scratch tables (`workspace`) take over, which is found out
+//! before anything is run. A user-defined type may have another OID on each shard: it is then compared by its name,
+//! and the client is told the home shard's.
 
 use std::future::poll_fn;
 use std::task::{Poll, ready};
@@ -46,6 +47,22 @@ pub(super) struct Wanted<'a> {
     pub(super) bind: Option<&'a [u8]>,
     /// The client wants to know the columns.
     pub(super) described: bool,
+}
+
+impl Wanted<'_> {
+    /// The client wants the n-th column in binary.
+    fn is_binary(&self, n: usize) -> bool {
+        let view = self.bind.and_then(|body| BindView::parse(body).ok());
+        view.is_some_and(|view| view.result_formats().of(n) == Format::Binary)
+    }
+}
+
+/// Whether the shards' columns can be merged.
+enum Alike {
+    Yes,
+    /// User-defined types have other OIDs, and the same names.
+    ByName,
+    No,
 }
 
 /// How a merge ended.
@@ -137,8 +154,16 @@ impl Executor {
         wanted: &Wanted<'_>,
         merged: &mut Ordered,
     ) -> Result<Ended, Trouble> {
-        if !merge.certain && !are_alike(asked, merge, wanted).await? {
-            return Ok(Ended::Elsewhere);
+        if !merge.certain {
+            match are_alike(asked, merge, wanted).await? {
+                Alike::No => return Ok(Ended::Elsewhere),
+                Alike::ByName => {
+                    let home = self.world.map.default_shard();
+                    let at = asked.iter().position(|one| one.shard() == home);
+                    merged.described_by(at.unwrap_or(0));
+                }
+                Alike::Yes => {}
+            }
         }
         let request = request(merge, wanted);
         for one in asked.iter_mut() {
@@ -254,12 +279,12 @@ fn request(merge: &Merge, wanted: &Wanted<'_>) -> Vec<u8> {
     out
 }
 
-/// Asks the shards what their columns are: whether they are the same, and all keys have an order here.
-async fn are_alike(
+/// Asks the shards what their columns are.
+async fn descriptions(
     asked: &mut [Asked],
     merge: &Merge,
     wanted: &Wanted<'_>,
-) -> Result<bool, Trouble> {
+) -> Result<Vec<Vec<u8>>, Trouble> {
     let mut request = Vec::new();
     let oids = wanted.oids.iter().copied();
     wire::frontend::parse_into(&mut request, b"", merge.sql.as_bytes(), oids);
@@ -270,21 +295,66 @@ async fn are_alike(
             return Err(Trouble::Lost(one.shard()));
         }
     }
-    let mut descriptions = Vec::with_capacity(asked.len());
+    let mut found = Vec::with_capacity(asked.len());
     for one in asked.iter_mut() {
-        descriptions.push(description(one).await?);
+        found.push(description(one).await?);
     }
-    let mut columns = descriptions.iter().map(|body| concat::columns(body));
-    let Some(Some(first)) = columns.next() else { return Ok(false) };
-    let fields = descriptions.first().map(|body| response::row_description(body));
-    let types: Vec<Oid> = fields
-        .and_then(Result::ok)
-        .into_iter()
-        .flatten()
-        .take(merge.keys.len())
-        .map(|field| field.type_oid)
-        .collect();
-    Ok(columns.all(|other| other.as_ref() == Some(&first)) && orders(merge, &types).is_some())
+    Ok(found)
+}
+
+/// Whether the columns are the same everywhere, and all keys have an order here.
+async fn are_alike(
+    asked: &mut [Asked],
+    merge: &Merge,
+    wanted: &Wanted<'_>,
+) -> Result<Alike, Trouble> {
+    let found = descriptions(asked, merge, wanted).await?;
+    let fields = found.first().and_then(|body| response::row_description(body).ok());
+    let types: Vec<Oid> = fields.iter().flatten().map(|field| field.type_oid).collect();
+    if orders(merge, types.get(..merge.keys.len()).unwrap_or_default()).is_none() {
+        return Ok(Alike::No);
+    }
+    let columns: Option<Vec<_>> = found.iter().map(|body| concat::columns(body)).collect();
+    let Some([first, rest @ ..]) = columns.as_deref() else { return Ok(Alike::No) };
+    if rest.iter().all(|other| other == first) {
+        return Ok(Alike::Yes);
+    }
+    let mut differing: Vec<usize> = Vec::new();
+    for other in rest {
+        match concat::differing_types(first, other) {
+            Some(columns) => differing.extend(columns),
+            None => return Ok(Alike::No),
+        }
+    }
+    differing.sort_unstable();
+    differing.dedup();
+    let binary = |n: &usize| wanted.is_binary(n.saturating_sub(merge.keys.len()));
+    let any_binary = differing.iter().any(binary);
+    let mut names: Option<Vec<Vec<Option<String>>>> = None;
+    for (one, columns) in asked.iter_mut().zip(columns.iter().flatten()) {
+        let oid = |n: &usize| columns.get(*n).and_then(|column| column.1.first_chunk::<4>());
+        let oids: Vec<String> = differing
+            .iter()
+            .filter_map(oid)
+            .map(|oid| format!("{}::oid", u32::from_be_bytes(*oid)))
+            .collect();
+        // The labels of an enum are the same in both formats; what else is binary may have OIDs in it.
+        let kinds = if any_binary { " AND t.typtype = 'e'" } else { "" };
+        let sql = format!(
+            "SELECT n.nspname, t.typname, t.typtype FROM pg_catalog.unnest(ARRAY[{}]) WITH ORDINALITY AS o (oid, n)
+             JOIN pg_catalog.pg_type t ON t.oid = o.oid{kinds}
+             JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace ORDER BY o.n",
+            oids.join(", ")
+        );
+        let Ok(rows) = one.held.lease.simple_query(&sql).await else {
+            return Err(Trouble::Lost(one.shard()));
+        };
+        let same = names.get_or_insert_with(|| rows.clone()) == &rows;
+        if !same || rows.len() != differing.len() {
+            return Ok(Alike::No);
+        }
+    }
+    Ok(Alike::ByName)
 }
 
 /// Reads an answer to its end: the body of the `RowDescription` in it.

@@ -42,7 +42,7 @@ impl Executor {
         let mut planned = std::mem::take(&mut self.planned);
         let result = match self.plan_query(&text, &mut planned).await {
             Ok(()) => self.run_planned(&mut planned, &text).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Box::pin(self.instead(&text, error)).await,
         };
         if let Some(shard) = batch {
             self.end_batch(shard, result.is_err());

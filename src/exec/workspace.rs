@@ -11,14 +11,12 @@
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::Instant;
-
-use bytes::BytesMut;
 
 use super::again::FOUND_DEAD_MAX;
 use super::answer::Asked;
-use super::io::with_read_buffer;
+use super::line::Line;
 use super::parts::{self, Parts};
 use super::relay::poll_gone;
 use super::scatter::Trouble;
@@ -34,9 +32,6 @@ use crate::session::settings::quote_literal;
 use crate::wire::backend::tag;
 use crate::wire::{self, frame, response};
 
-/// Rows that were taken apart go to the host in pieces of this size.
-const PART_BYTES: usize = 64 << 10;
-
 /// A statement that is to run over scratch tables.
 pub(super) struct Ask<'a> {
     /// As the client wrote it.
@@ -50,203 +45,11 @@ pub(super) struct Ask<'a> {
     pub(super) work: &'a Workspace,
 }
 
-/// A connection with what was read of it and not yet looked at.
-struct Line {
-    asked: Asked,
-    inbox: BytesMut,
-    /// An answer is not yet read to its end.
-    open: bool,
-    /// Its tables' rows come in one COPY, and are taken apart.
-    parts: Option<Parts>,
-    /// How many of them were taken.
-    taken: usize,
-}
-
 /// What the host says of the client's statement.
 #[derive(Default)]
 struct Described {
     parameters: Vec<Oid>,
     columns: Option<Vec<u8>>,
-}
-
-impl Line {
-    fn new(held: Held) -> Self {
-        Self::of(Asked::new(held))
-    }
-
-    fn of(asked: Asked) -> Self {
-        Self { asked, inbox: BytesMut::new(), open: false, parts: None, taken: 0 }
-    }
-
-    fn shard(&self) -> ShardId {
-        self.asked.shard()
-    }
-
-    /// Sends what one `ReadyForQuery` will answer.
-    async fn ask(&mut self, request: &[u8]) -> Result<(), Trouble> {
-        self.open = true;
-        if self.asked.ask(request).await { Ok(()) } else { Err(Trouble::Lost(self.shard())) }
-    }
-
-    /// Sends data that belongs to what was asked.
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        let sent = self.asked.held.lease.send_all(bytes).await;
-        sent.map_err(|_| Trouble::Lost(self.shard()))
-    }
-
-    async fn read(&mut self) -> Result<(), Trouble> {
-        let (asked, inbox) = (&mut self.asked, &mut self.inbox);
-        let alive = poll_fn(|cx| {
-            with_read_buffer(|buffer| {
-                let alive = ready!(asked.poll_read(cx, buffer));
-                inbox.extend_from_slice(buffer.filled());
-                Poll::Ready(alive)
-            })
-        });
-        if alive.await { Ok(()) } else { Err(Trouble::Lost(self.shard())) }
-    }
-
-    /// The next message: its tag and body. Those that may come at any time are seen to.
-    async fn message(&mut self) -> Result<(u8, BytesMut), Trouble> {
-        loop {
-            let header = frame::header(&self.inbox).map_err(|_| Trouble::Lost(self.shard()))?;
-            let Some((kind, length)) = header.filter(|(_, length)| *length <= self.inbox.len())
-            else {
-                self.read().await?;
-                continue;
-            };
-            let mut body = self.inbox.split_to(length);
-            let _ = body.split_to(frame::HEADER_BYTES);
-            match kind {
-                tag::NOTICE => {}
-                tag::PARAMETER_STATUS => {
-                    if let Ok((name, value)) = response::parameter_status(&body) {
-                        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-                        self.asked.held.lease.note_parameter(&text(name), &text(value));
-                    }
-                }
-                tag::READY_FOR_QUERY => {
-                    self.open = false;
-                    return Ok((kind, body));
-                }
-                _ => return Ok((kind, body)),
-            }
-        }
-    }
-
-    /// Reads on until nothing more is expected; the first error that comes is returned then.
-    async fn finish(&mut self) -> Result<(), Trouble> {
-        let mut error = None;
-        while self.open {
-            let (kind, body) = self.message().await?;
-            if kind == tag::ERROR {
-                error.get_or_insert(body);
-            }
-        }
-        error.map_or(Ok(()), |body| Err(Trouble::Server(body.to_vec())))
-    }
-
-    /// Waits for a message of this kind within the answers to a query string.
-    async fn until(&mut self, wanted: u8) -> Result<(), Trouble> {
-        loop {
-            let (kind, body) = self.message().await?;
-            match kind {
-                kind if kind == wanted => return Ok(()),
-                tag::ERROR => return Err(Trouble::Server(body.to_vec())),
-                tag::READY_FOR_QUERY => return Err(Trouble::Lost(self.shard())),
-                _ => {}
-            }
-        }
-    }
-
-    /// Reads one COPY and takes its rows apart; how many bytes there may still be afterwards.
-    async fn take_apart(&mut self, mut left: u64) -> Result<u64, Trouble> {
-        self.until(tag::COPY_OUT).await?;
-        loop {
-            let (kind, body) = self.message().await?;
-            match kind {
-                tag::COPY_DATA => {
-                    left = left.checked_sub(body.len() as u64).ok_or(Trouble::TooMuch)?;
-                    let fed = self.parts.as_mut().map(|parts| parts.feed(&body));
-                    if matches!(fed, Some(Err(_))) {
-                        return Err(Trouble::Lost(self.shard()));
-                    }
-                }
-                tag::COPY_DONE => return Ok(left),
-                tag::ERROR => return Err(Trouble::Server(body.to_vec())),
-                _ => return Err(Trouble::Lost(self.shard())),
-            }
-        }
-    }
-
-    /// Gives the rows of the next table to another connection.
-    async fn part_to(&mut self, host: &mut Self) -> Result<(), Trouble> {
-        let query = self.taken;
-        self.taken += 1;
-        let rows = self.parts.as_mut().map(|parts| parts.take(query)).unwrap_or_default();
-        let chunks = rows.chunks(PART_BYTES);
-        for chunk in std::iter::once(&parts::HEADER[..]).chain(chunks).chain([&parts::TRAILER[..]])
-        {
-            let mut data = Vec::with_capacity(chunk.len() + frame::HEADER_BYTES);
-            super::reply::frame_into(&mut data, tag::COPY_DATA, chunk);
-            host.send(&data).await?;
-        }
-        let mut done = Vec::new();
-        wire::frontend::copy_done_into(&mut done);
-        host.send(&done).await
-    }
-
-    /// Moves the data of one COPY to another connection; how many bytes there may still be afterwards.
-    async fn copy_to(&mut self, host: &mut Self, mut left: u64) -> Result<u64, Trouble> {
-        self.until(tag::COPY_OUT).await?;
-        loop {
-            let mut whole = 0;
-            let mut end = None;
-            while let Ok(Some((kind, length))) =
-                frame::header(self.inbox.get(whole..).unwrap_or_default())
-            {
-                if kind != tag::COPY_DATA {
-                    end = Some(kind);
-                    break;
-                }
-                if length as u64 > left {
-                    return Err(Trouble::TooMuch);
-                }
-                if whole + length > self.inbox.len() {
-                    break;
-                }
-                left -= length as u64;
-                whole += length;
-            }
-            if whole > 0 {
-                let data = self.inbox.split_to(whole);
-                host.send(&data).await?;
-            }
-            if end.is_some() {
-                let (kind, body) = self.message().await?;
-                match kind {
-                    tag::COPY_DONE => break,
-                    // Something else came in between.
-                    tag::COPY_DATA => {
-                        let length = body.len() as u64;
-                        left = left.checked_sub(length).ok_or(Trouble::TooMuch)?;
-                        let mut data = vec![tag::COPY_DATA];
-                        data.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-                        data.extend_from_slice(&body);
-                        host.send(&data).await?;
-                        continue;
-                    }
-                    tag::ERROR => return Err(Trouble::Server(body.to_vec())),
-                    _ => return Err(Trouble::Lost(self.shard())),
-                }
-            }
-            self.read().await?;
-        }
-        let mut done = Vec::new();
-        wire::frontend::copy_done_into(&mut done);
-        host.send(&done).await?;
-        Ok(left)
-    }
 }
 
 impl Executor {
@@ -350,13 +153,41 @@ impl Executor {
                 }
             }
         }
-        match self.acquire_another(work.host).await {
+        let host = match self.acquire_another(work.host).await {
+            Ok(mut held) => match self.refuse_kept_snapshot(&mut held, own).await {
+                Ok(()) => Ok(held),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        match host {
             Ok(held) => Ok((Line::new(held), lines.into_iter().map(Line::of).collect())),
             Err(error) => {
                 self.put_back(lines);
                 Err(error.into())
             }
         }
+    }
+
+    /// A transaction that did not say its isolation level may keep a snapshot because the session, or the server's
+    /// configuration, says so: then rows that are read beside it are not its own.
+    async fn refuse_kept_snapshot(&self, host: &mut Held, own: bool) -> Result<(), SqlError> {
+        if own || !self.session.transaction.is_open() {
+            return Ok(());
+        }
+        let level = host.lease.simple_query("SHOW default_transaction_isolation").await;
+        let level = level.map_err(|error| self.shard_error(host.shard, &error))?;
+        let level = level.into_iter().flatten().flatten().next().unwrap_or_default();
+        let said = self.session.modes.is_some_and(|modes| modes.isolation.is_some());
+        if said || level == "read committed" || level == "read uncommitted" {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!("this statement over several shards is not supported at isolation level {level} by default"),
+        )
+        .detail("Whether the open transaction keeps a snapshot would have to be known.")
+        .hint("Say the level: BEGIN ISOLATION LEVEL READ COMMITTED."))
     }
 
     /// The host reads the statement in a transaction of its own, which knows nothing of a schema that is not
@@ -385,6 +216,48 @@ impl Executor {
             lease.settings_id = wanted.id();
         }
         Ok(Held { beside: true, ..Held::new(shard, lease) })
+    }
+
+    /// Makes the scratch tables and has the host say something about them: the first column of its rows.
+    pub(super) async fn ask_host(
+        &mut self,
+        plan: &Plan,
+        ask: &Ask<'_>,
+        sql: &str,
+    ) -> Result<Vec<String>, Failure> {
+        let (mut host, shards) = self.filled(plan, ask).await?;
+        let rows = host.asked.held.lease.simple_query(sql).await;
+        let place = host.shard();
+        self.clear_workspace(vec![host.asked], shards, true, false).await;
+        let first = |row: Vec<Option<String>>| row.into_iter().next().flatten().unwrap_or_default();
+        match rows {
+            Ok(rows) => Ok(rows.into_iter().map(first).collect()),
+            Err(error) => Err(self.shard_error(place, &error).into()),
+        }
+    }
+
+    /// Scratch tables with their rows, on a host that waits for what comes next.
+    pub(super) async fn filled(
+        &mut self,
+        plan: &Plan,
+        ask: &Ask<'_>,
+    ) -> Result<(Line, Vec<Asked>), Failure> {
+        self.refuse_unseen_schema()?;
+        if self.session.transaction.is_open() {
+            self.may_read_on(&self.shards_of(plan))?;
+        }
+        let own = self.session.reads_own_rows();
+        let (mut host, mut shards) = self.workspace_lines(ask.work, own).await?;
+        let most = self.worker.shared.config.limits.merge_memory_max;
+        let filled = fill(ask, most, &mut host, &mut shards, own).await;
+        let shards: Vec<Asked> = shards.into_iter().map(|line| line.asked).collect();
+        match filled {
+            Ok(_) => Ok((host, shards)),
+            Err(trouble) => {
+                self.clear_workspace(vec![host.asked], shards, false, false).await;
+                Err(self.failure(trouble))
+            }
+        }
     }
 
     /// Runs the statement on the host, whose rows go to the client; how many there were.
@@ -429,7 +302,7 @@ impl Executor {
     }
 
     /// Ends the host's transaction, and gives back what can be reused.
-    async fn clear_workspace(
+    pub(super) async fn clear_workspace(
         &mut self,
         mut host: Vec<Asked>,
         mut shards: Vec<Asked>,
@@ -646,7 +519,7 @@ fn spliced_error(body: Vec<u8>) -> Trouble {
 }
 
 /// A shard's error over a statement that the client does not know.
-fn in_our_words(trouble: Trouble) -> Trouble {
+pub(super) fn in_our_words(trouble: Trouble) -> Trouble {
     match trouble {
         Trouble::Server(body) => Trouble::Server(without_position(&body)),
         trouble => trouble,
@@ -654,7 +527,7 @@ fn in_our_words(trouble: Trouble) -> Trouble {
 }
 
 /// An error message without its position, which counts in a text that the client does not know.
-fn without_position(body: &[u8]) -> Vec<u8> {
+pub(super) fn without_position(body: &[u8]) -> Vec<u8> {
     let Ok(error) = response::ServerError::parse(body) else { return body.to_vec() };
     let mut out = Vec::with_capacity(body.len());
     for (kind, value) in error.fields().filter(|(kind, _)| !matches!(kind, b'P' | b'p' | b'q')) {

@@ -282,6 +282,30 @@ pub fn columns(body: &[u8]) -> Option<Vec<Column<'_>>> {
     rest.is_empty().then_some(columns)
 }
 
+/// The first OID that is not PostgreSQL's own (`FirstNormalObjectId` in `transam.h`).
+const FIRST_NORMAL_OID: u32 = 16384;
+
+/// The columns whose types have other OIDs in two descriptions, both of them user-defined; `None` if anything else
+/// differs (but for the length, modifier and format of such a column, which must agree too).
+pub fn differing_types(one: &[Column<'_>], other: &[Column<'_>]) -> Option<Vec<usize>> {
+    if one.len() != other.len() {
+        return None;
+    }
+    let oid = |types: &[u8]| types.first_chunk().map(|oid| u32::from_be_bytes(*oid));
+    let mut found = Vec::new();
+    for (n, (a, b)) in one.iter().zip(other).enumerate() {
+        if a == b {
+            continue;
+        }
+        let user = |types| oid(types).is_some_and(|oid| oid >= FIRST_NORMAL_OID);
+        if a.0 != b.0 || a.1.get(4..) != b.1.get(4..) || !user(a.1) || !user(b.1) {
+            return None;
+        }
+        found.push(n);
+    }
+    Some(found)
+}
+
 /// The count in a command tag such as `SELECT 3`.
 fn row_count(tag: &[u8]) -> u64 {
     let tag = std::str::from_utf8(tag).unwrap_or_default().trim_end_matches('\0');

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::concat::{Fault, columns};
+use super::concat::{Fault, columns, differing_types};
 use crate::datum::Oid;
 use crate::datum::order::{Key, Order};
 
@@ -72,6 +72,8 @@ pub struct Ordered {
     last: Option<Vec<Option<Vec<u8>>>>,
     rows: u64,
     description: Option<Vec<u8>>,
+    /// The stream whose description the client gets, where user-defined types have an OID on each shard.
+    described_by: Option<usize>,
     key_types: Vec<Oid>,
     notices: Vec<u8>,
     /// A shard's error that came before the first row: the client is told the columns first, as by PostgreSQL.
@@ -125,6 +127,7 @@ impl Ordered {
             last: None,
             rows: 0,
             description: None,
+            described_by: None,
             key_types: Vec::new(),
             notices: Vec::new(),
             failed: None,
@@ -144,6 +147,11 @@ impl Ordered {
     /// How the rows are compared, one key for each hidden column. To be said before [`Self::advance`].
     pub fn sort_by(&mut self, keys: Vec<Key>) {
         self.keys = keys;
+    }
+
+    /// User-defined types are known to be the same by their names: the client is told this shard's OIDs.
+    pub fn described_by(&mut self, shard: usize) {
+        self.described_by = Some(shard);
     }
 
     /// Rows passed on.
@@ -272,11 +280,19 @@ impl Ordered {
                 first = Some(own);
                 continue;
             };
-            if columns(first).ok_or(Fault::Malformed)? != columns(own).ok_or(Fault::Malformed)? {
+            let (one, other) = (columns(first), columns(own));
+            let (one, other) = (one.ok_or(Fault::Malformed)?, other.ok_or(Fault::Malformed)?);
+            let alike = match self.described_by {
+                Some(_) => differing_types(&one, &other).is_some(),
+                None => one == other,
+            };
+            if !alike {
                 return Err(Fault::Differs);
             }
         }
         let (true, Some(first)) = (all, first) else { return Ok(()) };
+        let chosen = self.described_by.and_then(|shard| self.streams.get(shard));
+        let first = chosen.and_then(|stream| stream.described.as_deref()).unwrap_or(first);
         let found = columns(first).ok_or(Fault::Malformed)?;
         let Some(visible) = found.len().checked_sub(self.hidden) else {
             return Err(Fault::Differs);

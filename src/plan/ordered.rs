@@ -100,13 +100,11 @@ impl Output {
 type Known = (Oid, bool);
 
 impl Shape {
-    /// The root of a statement as such a SELECT; `None` if it neither sorts nor takes some.
+    /// The root of a statement as such a SELECT; `None` if it neither sorts nor takes some, nor has a column of a
+    /// user-defined type (whose OID may be another one on each shard, which has to be seen to first).
     pub(super) fn compile(analysis: &Analysis) -> Option<Self> {
         let root = analysis.blocks.get(analysis.root as usize)?;
         let BlockKind::Select(select) = &root.kind else { return None };
-        if !select.order_by && !select.limit {
-            return None;
-        }
         let mut columns = Vec::new();
         for (id, source) in (0..).zip(&analysis.sources) {
             if source.block != analysis.root || is_renamed(source, analysis) {
@@ -129,7 +127,10 @@ impl Shape {
                 _ => None,
             },
         });
-        Some(Self { outputs: outputs.collect(), columns })
+        let outputs: Vec<Output> = outputs.collect();
+        let user = |output: &Output| output.known.is_some() && !output.is_built_in();
+        (select.order_by || select.limit || outputs.iter().any(user))
+            .then_some(Self { outputs, columns })
     }
 
     /// Plans one execution; `None` if the statement is of a form that is not known here, or sorts by what has no
@@ -381,6 +382,11 @@ impl Merge {
         let piece = self.pieces.iter().find(|p| (p.new..p.new + p.length).contains(&at))?;
         let before = text.get(..piece.old + (at - piece.new))?;
         Some(before.chars().count() + 1)
+    }
+
+    /// The shards' rows one after the other are the answer.
+    pub fn is_concatenation(&self) -> bool {
+        self.keys.is_empty() && self.skip == 0 && self.take.is_none()
     }
 
     /// What is done with the shards' rows, for people.
