@@ -32,11 +32,11 @@ test:
 	.ci/suites
 
 conformance: build
-	@.ci/need postgresql clients drivers
+	@.ci/need postgresql clients drivers valgrind
 	.ci/conformance
 
 bench: build
-	@.ci/need postgresql clients pooler
+	@.ci/need postgresql clients pooler valgrind
 	$(CARGO) bench --locked --bench '*'
 
 clean:

@@ -14,6 +14,8 @@ use serde::Deserialize;
 
 /// Connections to a shard for either proxy, PgBouncer's and pgmeridian's usual figure.
 const POOL_SIZE: u32 = 25;
+/// Clients that either lets in.
+const CLIENTS_MAX: u32 = 20_000;
 /// From this version on PgBouncer keeps prepared statements apart in transaction mode.
 const POOLER_WITH_PREPARED: (u32, u32) = (1, 21);
 
@@ -109,10 +111,14 @@ pub(crate) fn meridian(name: &str, directory: &Path, map: &str) -> Result<Conten
     let file = directory.join(format!("map.{port}.toml"));
     fs::write(&file, map)?;
     let log = file.with_extension("log");
+    let config = file.with_extension("conf");
+    fs::write(&config, format!("[listen]\nclients_max = {CLIENTS_MAX}\n"))?;
     let process = Command::new(env!("CARGO_BIN_EXE_pgmeridian"))
         .arg("serve")
         .arg("--map")
         .arg(&file)
+        .arg("--config")
+        .arg(&config)
         .args(["--listen", &format!("127.0.0.1:{port}"), "--http", "127.0.0.1:0"])
         .current_dir(directory)
         .stdin(Stdio::null())
@@ -145,7 +151,7 @@ pub(crate) fn pooler(shard: &Cluster, mode: &str) -> Result<Contender> {
             "[databases]\n{DATABASE} = host=127.0.0.1 port={} dbname={DATABASE}\n\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
              auth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\n\
-             default_pool_size = {POOL_SIZE}\nmax_client_conn = 20000\nlog_connections = 0\n\
+             default_pool_size = {POOL_SIZE}\nmax_client_conn = {CLIENTS_MAX}\nlog_connections = 0\n\
              log_disconnections = 0\nignore_startup_parameters = extra_float_digits\n{prepared}",
             shard.port(),
             users.display(),

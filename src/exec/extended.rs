@@ -20,6 +20,7 @@ use self::assemble::ParsedList;
 pub(super) use self::portals::Portals;
 use super::again::Repeat;
 use super::foregone::Constant;
+use super::io::IDLE_BUFFER_BYTES;
 use super::planner::Entry;
 use super::scatter::ScatterBind;
 use super::statements::Known;
@@ -228,7 +229,7 @@ impl Executor {
         bytes.extend_from_slice(self.io.slice(0, length));
         self.io.consume(length);
         let result = self.run_unit(&bytes, sync).await;
-        if bytes.capacity() > 64 * 1024 {
+        if bytes.capacity() > IDLE_BUFFER_BYTES {
             bytes = Vec::new();
         }
         self.batch.buffer = bytes;

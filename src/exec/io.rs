@@ -18,8 +18,8 @@ use crate::observe::{self, METRICS};
 /// to stay in the second-level cache.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Capacity that an idle client's request buffer may keep.
-const IDLE_INBOX_BYTES: usize = 4 * 1024;
+/// What each buffer of a client may keep while it waits for its next words.
+pub(super) const IDLE_BUFFER_BYTES: usize = 4 * 1024;
 
 /// How long a client that is told good-bye may go on sending.
 const DRAIN_MAX: std::time::Duration = std::time::Duration::from_secs(2);
@@ -116,7 +116,7 @@ impl ClientIo {
         if self.read == self.inbox.len() {
             self.read = 0;
             self.inbox.clear();
-            if self.inbox.capacity() > IDLE_INBOX_BYTES {
+            if self.inbox.capacity() > IDLE_BUFFER_BYTES {
                 self.inbox = Vec::new();
             }
         }
@@ -200,6 +200,14 @@ impl ClientIo {
         }
         self.outbox.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// Everything was said, and nothing has come: gives back what was grown for a large answer.
+    #[inline]
+    pub(super) fn rest(&mut self) {
+        if self.outbox.is_empty() && self.outbox.capacity() > IDLE_BUFFER_BYTES {
+            self.outbox = Vec::new();
+        }
     }
 
     /// Reads and forgets what the client still sends: a socket that is closed with bytes unread takes the

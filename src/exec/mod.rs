@@ -245,6 +245,15 @@ impl Executor {
         }
     }
 
+    /// The client is waited for: what was grown for a large statement is given back.
+    #[inline]
+    pub fn rest(&mut self) {
+        self.io.rest();
+        if self.request.capacity() > io::IDLE_BUFFER_BYTES {
+            self.request = Vec::new();
+        }
+    }
+
     /// The client is between statements, outside a transaction.
     pub fn is_idle(&self) -> bool {
         !self.session.transaction.is_open() && !self.batch.is_open()

@@ -2,6 +2,7 @@
 
 use super::control::{Control, aborted, is_control};
 use super::effects::{READING_SETTINGS, after_reset, refuse_unsafe_encoding};
+use super::io::IDLE_BUFFER_BYTES;
 use super::pins::{Pin, Pins};
 use super::planner::{Entry, Planned};
 use super::several::is_for_all;
@@ -49,7 +50,7 @@ impl Executor {
         }
         planned.clear();
         self.planned = planned;
-        if text.capacity() <= 4 * 1024 {
+        if text.capacity() <= IDLE_BUFFER_BYTES {
             self.text = text;
         }
         match result {

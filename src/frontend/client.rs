@@ -41,6 +41,11 @@ async fn serve(executor: &mut Executor) {
     let shared = Arc::clone(executor.shared());
     let mut drain = pin!(shared.drain.notified());
     let mut unit = 0;
+    // What it was greeted with is not said again, and most clients say less.
+    if executor.io.flush().await.is_err() {
+        return;
+    }
+    executor.io.outbox = Vec::new();
     loop {
         let most = shared.config.limits.statement_bytes_max;
         let next = match next(executor.io.unread(), &mut unit, most) {
@@ -73,6 +78,7 @@ async fn serve(executor: &mut Executor) {
                 if executor.io.flush().await.is_err() {
                     return;
                 }
+                executor.rest();
                 if executor.is_in_doubt() {
                     Box::pin(executor.resolve_doubts()).await;
                     if executor.lost_state().is_none() {

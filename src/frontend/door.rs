@@ -203,7 +203,9 @@ impl Door {
     }
 
     /// The connection for whoever serves the client from now on, with what is still to be sent.
-    pub(super) fn into_io(self) -> ClientIo {
+    pub(super) fn into_io(mut self) -> ClientIo {
+        // Passwords were longer than most statements are.
+        self.inbox.shrink_to_fit();
         let mut io = ClientIo::new(self.socket, self.inbox);
         io.outbox = self.out;
         io
