@@ -381,3 +381,84 @@ async fn tables_without_triggers_are_polled() {
     control.batch_execute("INSERT INTO tenant_shard_map VALUES (1500, 3, 'DEU')").await.unwrap();
     becomes(&client, 1500, "deu").await;
 }
+
+/// New tenants' homes, as `rest` of the directory says, over two proxies.
+async fn newcomers(controlled: &Controlled, rest: &str) -> (Proxy, Proxy) {
+    let map = controlled
+        .map()
+        .replace("otherwise = \"range\"", &format!("otherwise = \"refuse\", {rest}"));
+    let one = Proxy::start(&controlled.shards, &map).await;
+    let cache = controlled.cache().display().to_string();
+    let other = map.replace(&cache, &format!("{cache}.other"));
+    (one, Proxy::start(&controlled.shards, &other).await)
+}
+
+#[tokio::test]
+async fn new_tenants_get_a_home_once() {
+    let controlled = Controlled::new().await;
+    let (one, other) = newcomers(&controlled, "place_new = \"least-keys\"").await;
+    let (first, second) = (one.connect().await, other.connect().await);
+    // What is nowhere can't be read, and reading gives nobody a home.
+    let error = first.batch_execute("SELECT * FROM notes WHERE tenant_id = 9001").await;
+    assert_eq!(support::said(&error.unwrap_err()).0, "22023");
+    for tenant in 9001..=9006_i64 {
+        first.batch_execute(&format!("INSERT INTO tenants VALUES ({tenant}, 't')")).await.unwrap();
+    }
+    // By parameters; and both proxies at once.
+    let texts = ["INSERT INTO tenants VALUES ($1, 'u')", "INSERT INTO notes VALUES ($1, $1, 'n')"];
+    let (a, b) = (first.prepare(texts[0]).await.unwrap(), second.prepare(texts[1]).await.unwrap());
+    for tenant in 9011..=9020_i64 {
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&tenant];
+        let (x, y) = tokio::join!(first.execute(&a, &params), second.execute(&b, &params));
+        assert_eq!((x.unwrap(), y.unwrap()), (1, 1), "{tenant}");
+    }
+    let control = controlled.control().await;
+    let sql = "SELECT shard_id, count(*) FROM tenant_shard_map GROUP BY 1 ORDER BY 1";
+    let counts: Vec<(i16, i64)> =
+        control.query(sql, &[]).await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(counts.iter().map(|(_, count)| count).sum::<i64>(), 16, "{counts:?}");
+    assert!(
+        counts.len() == 3 && counts.iter().all(|(_, count)| (3..=8).contains(count)),
+        "{counts:?}"
+    );
+    for (id, name) in (1_i16..).zip(controlled.shards.names()) {
+        let direct = controlled.shards.direct(name).await;
+        let sql = "SELECT id FROM tenants UNION SELECT tenant_id FROM notes";
+        for row in direct.query(sql, &[]).await.unwrap() {
+            let tenant: i64 = row.get(0);
+            let sql = "SELECT shard_id FROM tenant_shard_map WHERE tenant_id = $1";
+            let home: i16 = control.query_one(sql, &[&tenant]).await.unwrap().get(0);
+            assert_eq!(home, id, "{tenant}");
+        }
+    }
+    // A transaction on a shard can't see a home that comes later; the next one can.
+    let lines = ["BEGIN", "INSERT INTO notes VALUES (2, 9001, 'x')"];
+    for sql in lines {
+        first.batch_execute(sql).await.unwrap();
+    }
+    let error = first.batch_execute("INSERT INTO tenants VALUES (9031, 't')").await.unwrap_err();
+    assert_eq!(support::said(&error).0, "40001", "{error:?}");
+    first.batch_execute("ROLLBACK").await.unwrap();
+    first.batch_execute("INSERT INTO tenants VALUES (9031, 't')").await.unwrap();
+}
+
+#[tokio::test]
+async fn new_tenants_live_in_their_region() {
+    let controlled = Controlled::new().await;
+    controlled.shards.run_on_all("ALTER TABLE tenants ADD COLUMN region_code char(3)").await;
+    let place = "place_new = \"geo\" }\n[keys.tenant.place]\ncolumn = \"region_code\"\n\
+        regions = { USA = [\"usa-east\", \"usa-west\"], DEU = [\"deu\"] }\ndefault = \"USA\"\n\
+        #";
+    let (one, _other) = newcomers(&controlled, place).await;
+    let client = one.connect().await;
+    let insert = async |sql: &str| client.batch_execute(sql).await.unwrap();
+    insert("INSERT INTO tenants VALUES (9001, 't', 'DEU')").await;
+    insert("SET pgmeridian.region = 'DEU'").await;
+    insert("INSERT INTO tenants (id, name) VALUES (9004, 't')").await;
+    insert("RESET pgmeridian.region").await;
+    insert("INSERT INTO tenants (id, name) VALUES (9005, 't')").await;
+    let control = controlled.control().await;
+    let sql = "SELECT string_agg(tenant_id || ' ' || shard_id, ', ' ORDER BY tenant_id) FROM tenant_shard_map";
+    let homes: String = control.query_one(sql, &[]).await.unwrap().get(0);
+    assert_eq!(homes, "9001 3, 9004 3, 9005 1");
+}

@@ -23,6 +23,7 @@ const REST: &str = "
     key = \"tenant\"
     source = { table = \"bots\", id = \"id\", key = \"tenant_id\" }
     unique = true
+    learn = true
     [lookups.session]
     columns = [\"session_id\"]
     tables = { user_sessions = \"id\" }
@@ -245,4 +246,61 @@ async fn what_a_transaction_inserted_is_its_own() {
         .unwrap();
     let rows = client.query(&messages, &[]).await.unwrap();
     assert_eq!(rows[0].get::<_, i64>(1), 5);
+}
+
+#[tokio::test]
+async fn sqls_execute_asks_too() {
+    let (shards, proxy) = three().await;
+    // Knows nothing yet.
+    let fresh = Proxy::start(&shards, &shards.map_by_hash(REST)).await;
+    let client = fresh.connect().await;
+    let prepare = "PREPARE find (uuid) AS SELECT title FROM user_sessions WHERE id = $1;
+        PREPARE put (bigint, uuid) AS INSERT INTO message_history (id, session_id) VALUES ($1, $2)";
+    for sql in prepare.split(';') {
+        client.batch_execute(sql).await.unwrap();
+    }
+    client.batch_execute(&format!("EXECUTE find('{}')", session(4))).await.unwrap();
+    assert!(route(&client).await.contains("one shard: usa-west"), "{}", route(&client).await);
+    client.batch_execute(&format!("EXECUTE put(7, '{}')", session(5))).await.unwrap();
+    let direct = shards.direct("deu").await;
+    let sql = "SELECT tenant_id FROM message_history WHERE id = 7";
+    assert_eq!(direct.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 5);
+    drop(proxy);
+}
+
+#[tokio::test]
+async fn inserts_teach_when_they_are_committed() {
+    let (shards, proxy) = three().await;
+    let client = proxy.connect().await;
+    let insert =
+        |tenant: i64| format!("INSERT INTO bots VALUES ('{}', {tenant}, 'b')", bot(tenant));
+    let find =
+        |tenant: i64| format!("SELECT * FROM user_sessions WHERE bot_id = '{}'", bot(tenant));
+    let types = [tokio_postgres::types::Type::TEXT];
+    let prepared = client
+        .prepare_typed(&format!("INSERT INTO bots VALUES ('{}', 42, $1)", bot(42)), &types)
+        .await
+        .unwrap();
+    client.execute(&prepared, &[&"b"]).await.unwrap();
+    client.batch_execute(&insert(41)).await.unwrap();
+    client.batch_execute(&format!("PREPARE p AS {}", insert(43))).await.unwrap();
+    client.batch_execute("EXECUTE p").await.unwrap();
+    // These are not there, or nobody knows whether they are.
+    for sql in ["BEGIN", &insert(51), "ROLLBACK"] {
+        client.batch_execute(sql).await.unwrap();
+    }
+    client.batch_execute(&format!("BEGIN; {}; ROLLBACK", insert(52))).await.unwrap();
+    client.batch_execute(&format!("{}; SELECT 1/0", insert(53))).await.unwrap_err();
+    client.batch_execute(&format!("{} ON CONFLICT DO NOTHING", insert(54))).await.unwrap();
+    client.batch_execute(&insert(41)).await.unwrap_err();
+    // Nothing that could be asked is left.
+    shards.run_on_all("DELETE FROM bots").await;
+    for tenant in [41, 42, 43] {
+        client.batch_execute(&find(tenant)).await.unwrap();
+        assert!(route(&client).await.contains("one shard"), "{tenant}: {}", route(&client).await);
+    }
+    for tenant in [51, 52, 53, 54] {
+        client.batch_execute(&find(tenant)).await.unwrap();
+        assert!(route(&client).await.contains("all shards"), "{tenant}: {}", route(&client).await);
+    }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use super::control::is_control;
 use super::pins::{Pin, Pins, raises_doubt};
 use super::{Executor, worker};
 use crate::error::{SqlError, SqlState};
@@ -52,6 +53,10 @@ impl Executor {
         }
         self.session.schema_changed |= schema && !failed;
         self.session.schema_stale |= schema && !failed;
+        if !self.made.is_empty() {
+            let alone = !was_open && status == b'I' && !effects.iter().any(|c| is_control(c));
+            self.learn_made(alone && !failed);
+        }
         let left = std::mem::take(&mut self.leaving);
         if let Some(held) = self.held.get_mut(at) {
             if taints {

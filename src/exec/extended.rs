@@ -242,6 +242,8 @@ impl Executor {
 
     async fn run_unit(&mut self, bytes: &[u8], sync: bool) -> Result<(), Gone> {
         self.asked.clear();
+        self.made.clear();
+        self.bound.clear();
         self.note_start();
         if self.batch.open_on.is_none() {
             self.follow_world();

@@ -50,7 +50,7 @@ impl Executor {
     ) -> Result<(), Failure> {
         let name = execution.name.as_bytes();
         let text = statement_of(query, planned);
-        let inner = self.plan_execution(execution, &text, None)?;
+        let inner = self.plan_execution_asking(execution, &text, None).await?;
         let entry = Arc::clone(&self.statement(name)?.readied.entry);
         self.refuse_session_state(&entry)?;
         if inner.answer.is_gathered() {

@@ -43,7 +43,16 @@ impl Executor {
     /// What the planner may know of ids; `None` when the map has no lookups.
     pub(super) fn view(&self) -> Option<View<'_>> {
         let known = &self.world.lookups;
-        (!self.world.map.lookups().is_empty()).then(|| View::new(known, &self.asked))
+        let map = &self.world.map;
+        let matters = !map.lookups().is_empty() || map.takes_newcomers();
+        matters.then(|| View::new(known, &self.asked))
+    }
+
+    /// What a statement by itself made is known when it has succeeded; what a transaction made is asked for.
+    pub(super) fn learn_made(&mut self, committed: bool) {
+        for (id, key) in self.made.drain(..).filter(|_| committed) {
+            self.world.lookups.learn(id, Some(key));
+        }
     }
 
     /// The session's scopes with that view.
@@ -72,7 +81,7 @@ impl Executor {
     }
 
     /// In a failed transaction, or while a pipeline is open, nothing can be asked.
-    fn may_ask(&self) -> bool {
+    pub(super) fn may_ask(&self) -> bool {
         self.session.transaction.status() != b'E' && !self.batch.is_open()
     }
 

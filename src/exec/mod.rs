@@ -29,6 +29,7 @@ mod line;
 mod local;
 mod lookup;
 mod merged;
+mod newcomers;
 mod parts;
 pub mod pins;
 pub mod planner;
@@ -53,6 +54,7 @@ use std::task::Poll;
 
 use crate::backend::{BackendError, Lease, Pool};
 use crate::config::PoolMode;
+use crate::datum::KeyValue;
 use crate::error::{SqlError, SqlState};
 use crate::lookup::{Answer, Id};
 use crate::map::{ShardId, ShardMap};
@@ -167,6 +169,10 @@ pub struct Executor {
     text: Vec<u8>,
     /// What was found out about ids for the statement that is planned, and is not to be remembered.
     asked: Vec<(Id, Answer)>,
+    /// Ids that the statement that runs makes, with their keys.
+    made: Vec<(Id, KeyValue<'static>)>,
+    /// Those of the unnamed portal, which may never be executed.
+    bound: Vec<(Id, KeyValue<'static>)>,
     /// Ids that an EXPLAIN (ROUTE) would like to know.
     wanted: Vec<Id>,
     /// When the statement began; only known while trace is on.
@@ -213,6 +219,8 @@ impl Executor {
             leaving: Pins::NONE,
             text: Vec::new(),
             asked: Vec::new(),
+            made: Vec::new(),
+            bound: Vec::new(),
             wanted: Vec::new(),
             started: None,
             shard_times: Vec::new(),

@@ -19,6 +19,7 @@ use super::statements::{ClientStatement, Known, UNRESOLVED, no_statement};
 use super::{Executor, Failure, worker};
 use crate::datum::{Format, Oid, Param, oid};
 use crate::error::{SqlError, SqlState};
+use crate::lookup::Noted;
 use crate::map::ShardId;
 use crate::plan::{Explained, Plan};
 use crate::session::responses::StepKind;
@@ -126,7 +127,7 @@ impl Executor {
         }
         let text = statement_of(query, planned);
         let hint = self.hint_of(planned, query)?;
-        let plan = self.plan_execution(execution, &text, hint.as_deref())?;
+        let plan = self.plan_execution_asking(execution, &text, hint.as_deref()).await?;
         self.refuse_session_state(&entry)?;
         self.last_route.note(&plan, &self.world);
         if plan.answer.is_gathered() {
@@ -262,6 +263,28 @@ impl Executor {
         self.ready();
     }
 
+    /// Where an execution goes, when everything is known that can be.
+    pub(super) async fn plan_execution_asking(
+        &mut self,
+        execution: &Execution,
+        text: &str,
+        hint: Option<&str>,
+    ) -> Result<Plan, SqlError> {
+        let mut settled = false;
+        loop {
+            let (plan, noted) = self.plan_execution_known(execution, text, hint)?;
+            if !noted.wanted.is_empty() {
+                Box::pin(self.look_up(noted.wanted)).await?;
+            } else if plan.is_err() && !noted.newcomers.is_empty() && !settled && self.may_ask() {
+                settled = true;
+                Box::pin(self.settle_newcomers(&noted.newcomers)).await?;
+            } else {
+                self.made.extend(noted.made);
+                return plan;
+            }
+        }
+    }
+
     /// Where an execution goes.
     pub(super) fn plan_execution(
         &mut self,
@@ -269,10 +292,20 @@ impl Executor {
         text: &str,
         hint: Option<&str>,
     ) -> Result<Plan, SqlError> {
+        self.plan_execution_known(execution, text, hint)?.0
+    }
+
+    /// The same, and what it has brought up.
+    pub(super) fn plan_execution_known(
+        &mut self,
+        execution: &Execution,
+        text: &str,
+        hint: Option<&str>,
+    ) -> Result<(Result<Plan, SqlError>, Noted), SqlError> {
         let name = execution.name.as_bytes();
         self.statement(name)?;
         match self.statements.get(name) {
-            Some(statement) => self.plan_with(statement, execution, text, hint),
+            Some(statement) => self.plan_with_known(statement, execution, text, hint),
             None => Err(no_statement(name)),
         }
     }
@@ -285,6 +318,16 @@ impl Executor {
         text: &str,
         hint: Option<&str>,
     ) -> Result<Plan, SqlError> {
+        self.plan_with_known(statement, execution, text, hint)?.0
+    }
+
+    fn plan_with_known(
+        &self,
+        statement: &ClientStatement,
+        execution: &Execution,
+        text: &str,
+        hint: Option<&str>,
+    ) -> Result<(Result<Plan, SqlError>, Noted), SqlError> {
         let class = &statement.readied.entry.class;
         let found = read_arguments(execution, text, self.reading.standard_strings);
         let wanted = statement.parameters();
@@ -304,7 +347,7 @@ impl Executor {
             .detail("It is EXECUTE itself, or a statement that the proxy carries out."));
         }
         let params = parameters(statement, &found);
-        self.plan_statement(statement, &params, hint)
+        Ok(self.plan_known(statement, &params, hint))
     }
 
     /// Where an execution would go.

@@ -8,7 +8,7 @@ use super::planner::{Entry, Planned};
 use super::several::is_for_all;
 use super::{Executor, Failure, Gone, local, worker};
 use crate::error::{SqlError, SqlState};
-use crate::lookup::{Id, View};
+use crate::lookup::{Noted, View};
 use crate::map::ShardId;
 use crate::plan::Answer;
 use crate::session::responses::StepKind;
@@ -34,6 +34,7 @@ impl Executor {
         let batch = self.begin_query();
         self.follow_world();
         self.asked.clear();
+        self.made.clear();
         self.note_start();
         let mut text = std::mem::take(&mut self.text);
         text.clear();
@@ -123,12 +124,19 @@ impl Executor {
         text: &[u8],
         planned: &mut Vec<Planned>,
     ) -> Result<(Result<(), SqlError>, bool), SqlError> {
+        let mut settled = false;
         loop {
-            let (result, unknown, wanted) = self.plan_once(text, planned);
-            if wanted.is_empty() {
+            let (result, unknown, noted) = self.plan_once(text, planned);
+            if !noted.wanted.is_empty() {
+                Box::pin(self.look_up(noted.wanted)).await?;
+            } else if !noted.newcomers.is_empty() && !settled && self.may_ask() {
+                settled = true;
+                Box::pin(self.settle_newcomers(&noted.newcomers)).await?;
+            } else {
+                // Of several statements a later one may take the first ones back.
+                self.made = if planned.len() == 1 { noted.made } else { Vec::new() };
                 return Ok((result, unknown));
             }
-            Box::pin(self.look_up(wanted)).await?;
         }
     }
 
@@ -136,7 +144,7 @@ impl Executor {
         &mut self,
         text: &[u8],
         planned: &mut Vec<Planned>,
-    ) -> (Result<(), SqlError>, bool, Vec<Id>) {
+    ) -> (Result<(), SqlError>, bool, Noted) {
         planned.clear();
         let view = self.view();
         let scopes = self.scopes(view.as_ref());
@@ -144,7 +152,7 @@ impl Executor {
             let result = planner.plan_simple(&self.world, &self.reading, text, &scopes, planned);
             (result, planner.saw_unknown_table())
         });
-        (result, unknown, view.map(View::into_wanted).unwrap_or_default())
+        (result, unknown, view.map(View::into_noted).unwrap_or_default())
     }
 
     async fn run_planned(&mut self, planned: &mut [Planned], text: &[u8]) -> Result<(), Failure> {

@@ -8,7 +8,7 @@
 //! Invariants: only ids of lookups that the map declares unique are ever asked for; an id that was not
 //! found, or that was found with several keys, narrows nothing (another proxy may insert it at any time);
 //! an answer is remembered only when it came from committed rows. It asks nobody itself: that is `exec`'s
-//! part, and learning from a transaction before its COMMIT is nobody's.
+//! part, and so is learning from INSERTs when they are committed.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -18,7 +18,7 @@ use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 
 use crate::datum::KeyValue;
-use crate::map::{Lookup, ShardMap};
+use crate::map::{KeyId, Lookup, ShardMap};
 
 /// Most ids that are remembered: about 100 bytes each.
 const KNOWN_MAX: usize = 1_000_000;
@@ -44,6 +44,34 @@ pub trait Lookups: fmt::Debug {
 
     /// The same, of an id that nobody need ask for.
     fn known(&self, lookup: usize, id: &KeyValue<'_>) -> Answer;
+
+    /// The statement makes an id of this key: where it succeeds and is committed, that is known.
+    fn makes(&self, lookup: usize, id: &KeyValue<'_>, key: &KeyValue<'_>);
+
+    /// The statement inserts a row of a key that is nowhere yet, in a region if the row says so.
+    fn comes(&self, key: KeyId, value: &KeyValue<'_>, region: Option<String>);
+}
+
+/// A key that a statement inserts a row of, and that is nowhere yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newcomer {
+    /// Which key.
+    pub key: KeyId,
+    /// Its value.
+    pub value: KeyValue<'static>,
+    /// The region that the row names.
+    pub region: Option<String>,
+}
+
+/// What a statement's planning has brought up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// Ids to be asked for before it is planned again.
+    pub wanted: Vec<Id>,
+    /// Ids that it makes, with their keys.
+    pub made: Vec<(Id, KeyValue<'static>)>,
+    /// Keys that are nowhere yet.
+    pub newcomers: Vec<Newcomer>,
 }
 
 /// An id of a lookup.
@@ -122,18 +150,23 @@ pub struct View<'a> {
     known: &'a Known,
     /// Answers that were got for this statement and are not to be remembered.
     asked: &'a [(Id, Answer)],
-    wanted: RefCell<Vec<Id>>,
+    noted: RefCell<Noted>,
 }
 
 impl<'a> View<'a> {
     /// A view on what is known and on what was asked for this statement.
     pub fn new(known: &'a Known, asked: &'a [(Id, Answer)]) -> Self {
-        Self { known, asked, wanted: RefCell::default() }
+        Self { known, asked, noted: RefCell::default() }
     }
 
     /// The ids that somebody should ask for before the statement is planned again.
     pub fn into_wanted(self) -> Vec<Id> {
-        self.wanted.into_inner()
+        self.into_noted().wanted
+    }
+
+    /// What planning has brought up.
+    pub fn into_noted(self) -> Noted {
+        self.noted.into_inner()
     }
 }
 
@@ -151,7 +184,7 @@ impl Lookups for View<'_> {
         if let Some((_, answer)) = asked {
             return answer.clone();
         }
-        let mut wanted = self.wanted.borrow_mut();
+        let wanted = &mut self.noted.borrow_mut().wanted;
         if wanted.len() >= WANTED_MAX {
             return Answer::Anywhere;
         }
@@ -160,6 +193,23 @@ impl Lookups for View<'_> {
             wanted.push(id);
         }
         Answer::Unasked
+    }
+
+    fn makes(&self, lookup: usize, id: &KeyValue<'_>, key: &KeyValue<'_>) {
+        let learns = self.known.lookups.get(lookup).is_some_and(|rule| rule.learn);
+        let made = &mut self.noted.borrow_mut().made;
+        if learns && made.len() < WANTED_MAX {
+            let id = Id { lookup, value: id.clone().into_owned() };
+            made.push((id, key.clone().into_owned()));
+        }
+    }
+
+    fn comes(&self, key: KeyId, value: &KeyValue<'_>, region: Option<String>) {
+        let newcomers = &mut self.noted.borrow_mut().newcomers;
+        let newcomer = Newcomer { key, value: value.clone().into_owned(), region };
+        if !newcomers.contains(&newcomer) {
+            newcomers.push(newcomer);
+        }
     }
 }
 

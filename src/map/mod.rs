@@ -25,6 +25,7 @@ pub mod geo;
 pub mod hash;
 pub mod import;
 pub mod model;
+mod newcomers;
 pub mod place;
 pub mod placement;
 pub mod range;
@@ -47,6 +48,7 @@ pub use model::{
     DatabaseStrategy, Everywhere, FunctionRule, Key, Lookup, LookupSource, NewKeyPlaces, PlaceNew,
     Policy, Residency, Shard, Strategy, UnlistedTables,
 };
+pub use newcomers::RegionHints;
 pub use place::{NoShard, Part, Why};
 pub use placement::{Placement, UNNAMED_COLUMN};
 pub use set::ShardSet;

@@ -53,6 +53,8 @@ pub struct Key {
     pub place_new: PlaceNew,
     /// Where new keys go by region.
     pub new_key_places: Option<NewKeyPlaces>,
+    /// Where new keys go by a hash.
+    pub new_key_hash: Option<Hash>,
 }
 
 impl Key {

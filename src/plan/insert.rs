@@ -4,6 +4,7 @@
 //! sent: a literal, a parameter, or for INSERT … SELECT a column that is proved to have one key. NULL and
 //! missing keys are errors; DEFAULT and expressions are refused.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -50,6 +51,8 @@ pub(super) struct InsertPlan {
     numbers: bool,
     /// The column whose id places the rows, where there is no key's.
     placed_by: Option<u16>,
+    /// A row that is there afterwards was inserted by this: it teaches where its ids lead.
+    teaches: bool,
     /// ON CONFLICT DO UPDATE: a row that is there already is changed, whatever its key.
     updates: bool,
 }
@@ -72,6 +75,8 @@ struct Row {
     cells: Cells,
     ids: IdCells,
     copies: IdCells,
+    /// What it says of its region, where that can choose a new key's shard.
+    region: Option<Scalar>,
     /// Where a value can be added.
     end: u32,
 }
@@ -114,6 +119,13 @@ pub(super) fn compile(
     };
     let ids = via::id_columns(map, table, key);
     let copies = copies::of_table(map, table, key);
+    let teaches = matches!(
+        &block.kind,
+        BlockKind::Insert(insert) if matches!(insert.on_conflict, OnConflict::Error)
+    ) && !table.has_triggers
+        && !table.has_rules;
+    let region = map.key(key).and_then(|key| key.new_key_places.as_ref()?.column.as_deref());
+    let region = region.and_then(|name| table.columns.iter().position(|c| c.name == name));
     let numbers = match &block.kind {
         BlockKind::Insert(insert) => is_numbered(table, &columns, &insert.columns),
         _ => false,
@@ -132,6 +144,7 @@ pub(super) fn compile(
         copies: copies.clone(),
         numbers,
         placed_by,
+        teaches,
         rows,
         updates,
     };
@@ -149,6 +162,7 @@ pub(super) fn compile(
                             cells: cells(row, &at),
                             ids: via::cells(row, &insert.columns, &ids),
                             copies: copies::cells(row, &insert.columns, &copies),
+                            region: region.and_then(|at| cell(row, &insert.columns, at)),
                             end: *end,
                         })
                         .collect(),
@@ -187,6 +201,15 @@ fn is_numbered(table: &Table, key: &[u16], listed: &[u16]) -> bool {
     let column = table.columns.get(usize::from(at));
     let integer = column.and_then(|column| KeyType::from_oid(column.type_oid));
     integer.is_some_and(KeyType::is_integer) && !key.contains(&at) && !listed.contains(&at)
+}
+
+/// What a row has in a column, if it is a constant.
+fn cell(row: &[Expr], listed: &[u16], column: usize) -> Option<Scalar> {
+    let at = listed.iter().position(|own| usize::from(*own) == column)?;
+    match row.get(at)? {
+        Expr::Scalar(scalar) => Some(scalar.clone()),
+        _ => None,
+    }
 }
 
 fn cells(row: &[Expr], at: &[Option<usize>]) -> Cells {
@@ -242,7 +265,8 @@ fn merge_row(
             None | Some(Expr::Scalar(_) | Expr::Default | Expr::Other | Expr::Excluded(_))
         )
     }) {
-        let row = Row { cells: cells(values, at), ids, copies: IdCells::new(), end: 0 };
+        let row =
+            Row { cells: cells(values, at), ids, copies: IdCells::new(), region: None, end: 0 };
         return Rows::Values { rows: vec![row], columns_end: None };
     }
     let context = facts.context_of_block(merge);
@@ -304,7 +328,18 @@ impl InsertPlan {
                     let (key, filled) = self.row_key(ground, row, *columns_end, stored, scope)?;
                     self.check_scope(ground.map, scope, &key)?;
                     freeze::check_row(ground.map, self.key, key.first())?;
-                    let shard = self.place(ground, &key)?;
+                    let placed = self.place(ground, &key);
+                    if let (Err(_), Some(lookups), Some(first)) =
+                        (&placed, scope.lookups, key.first())
+                        && ground.map.takes_new(self.key, first)
+                    {
+                        let region = row.region.as_ref().and_then(|region| stored.text(region));
+                        lookups.comes(self.key, first, region.map(Cow::into_owned));
+                    }
+                    let shard = placed?;
+                    if let (true, Some(first)) = (self.teaches, key.first()) {
+                        via::teach(&self.ids, &row.ids, stored, scope.lookups, first)?;
+                    }
                     shards.insert(shard);
                     if let Some(text) = filled {
                         let number = ground.map.shard(shard).filter(|_| self.numbers);

@@ -220,6 +220,29 @@ pub(super) struct Led {
     pub(super) key: KeyValue<'static>,
 }
 
+/// A row makes ids of its key.
+///
+/// # Errors
+///
+/// Those of [`Constants::stored_key`].
+pub(super) fn teach(
+    columns: &[IdColumn],
+    cells: &IdCells,
+    stored: &Constants<'_>,
+    lookups: Option<&dyn Lookups>,
+    key: &KeyValue<'_>,
+) -> Result<(), SqlError> {
+    let Some(lookups) = lookups else { return Ok(()) };
+    for (column, cell) in columns.iter().zip(cells) {
+        if let (true, Some(scalar)) = (column.defines, cell)
+            && let Decoded::Key(id) = stored.stored_key(column.ty, scalar)?
+        {
+            lookups.makes(column.lookup, &id, key);
+        }
+    }
+    Ok(())
+}
+
 /// The keys that a row's ids lead to. An id that the row itself makes leads nowhere unless it is known
 /// already; one that is looked up for its own sake (`ask`) is asked for.
 ///

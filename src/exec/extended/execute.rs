@@ -71,7 +71,12 @@ impl Executor {
         }
         let Some(outer) = self.statements.get(view.statement) else { return Ok(()) };
         let (text, hint) = (outer.text().to_owned(), outer.readied.hint.clone());
-        let plan = self.plan_execution(execution, &text, hint.as_deref())?;
+        let (plan, noted) = self.plan_execution_known(execution, &text, hint.as_deref())?;
+        if !noted.wanted.is_empty() {
+            return Err(Obstacle::Wanted(noted.wanted));
+        }
+        let plan = plan?;
+        self.bound = if view.portal.is_empty() { noted.made } else { Vec::new() };
         if plan.answer.is_gathered() {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{Op, Portal, Unit, Which};
-use crate::datum::{Format, Param};
+use crate::datum::{Format, KeyValue, Param};
 use crate::error::{SqlError, SqlState};
 use crate::exec::control::{Control, aborted, is_control};
 use crate::exec::effects::{after_reset, foresee, refuse_unsafe_encoding};
@@ -16,7 +16,7 @@ use crate::exec::scatter::ScatterBind;
 use crate::exec::several::is_for_all;
 use crate::exec::statements::{ClientStatement, no_statement};
 use crate::exec::{Executor, Gone, worker};
-use crate::lookup::{Id, View};
+use crate::lookup::{Id, Newcomer, Noted, View};
 use crate::plan::{Plan, Route};
 use crate::session::responses::StepKind;
 use crate::sql::class::Class;
@@ -32,6 +32,8 @@ pub(super) enum Obstacle {
     Protocol(ProtocolError),
     /// These ids must be asked for first.
     Wanted(Vec<Id>),
+    /// These keys must be given homes first.
+    Homeless(Vec<Newcomer>, SqlError),
 }
 
 impl From<SqlError> for Obstacle {
@@ -51,6 +53,7 @@ impl Executor {
     pub(super) async fn resolve_unit(&mut self, bytes: &[u8], unit: &mut Unit) -> Result<(), Gone> {
         let mut at = 0;
         let mut refreshed = false;
+        let mut settled = false;
         while let Ok(Some(frame)) =
             wire::frame::next(bytes.get(at..).unwrap_or_default(), wire::frame::STATEMENT_BYTES_MAX)
         {
@@ -67,6 +70,18 @@ impl Executor {
                 }
                 Err(Obstacle::Wanted(ids)) => {
                     if let Err(error) = Box::pin(self.look_up(ids)).await {
+                        unit.error = Some(error);
+                        return Ok(());
+                    }
+                }
+                Err(Obstacle::Homeless(keys, error)) => {
+                    let outcome = if settled || !self.may_ask() || unit.executes {
+                        Err(error)
+                    } else {
+                        Box::pin(self.settle_newcomers(&keys)).await
+                    };
+                    settled = true;
+                    if let Err(error) = outcome {
                         unit.error = Some(error);
                         return Ok(());
                     }
@@ -217,7 +232,8 @@ impl Executor {
         if let Some(after) = &unit.after {
             self.refuse_other_reading(after)?;
         }
-        let plan = self.plan_bind(view)?;
+        let (plan, made) = self.plan_bind(view)?;
+        self.bound = if view.portal.is_empty() { made } else { Vec::new() };
         if entry.constant
             && !plan.answer.is_gathered()
             && is_fetched_at_once(rest)
@@ -284,7 +300,10 @@ impl Executor {
         Ok(())
     }
 
-    fn plan_bind(&self, view: &BindView<'_>) -> Result<Plan, Obstacle> {
+    fn plan_bind(
+        &self,
+        view: &BindView<'_>,
+    ) -> Result<(Plan, Vec<(Id, KeyValue<'static>)>), Obstacle> {
         let Some(statement) = self.statements.get(view.statement) else {
             return Err(no_statement(view.statement).into());
         };
@@ -314,29 +333,22 @@ impl Executor {
             })
             .collect();
         match self.plan_known(statement, &params, None) {
-            (_, wanted) if !wanted.is_empty() => Err(Obstacle::Wanted(wanted)),
-            (plan, _) => Ok(plan?),
+            (_, noted) if !noted.wanted.is_empty() => Err(Obstacle::Wanted(noted.wanted)),
+            (Err(error), noted) if !noted.newcomers.is_empty() => {
+                Err(Obstacle::Homeless(noted.newcomers, error))
+            }
+            (plan, noted) => Ok((plan?, noted.made)),
         }
     }
 
-    /// Plans one execution of a prepared statement with what is known of its ids. A hint before EXECUTE wins
-    /// over the statement's own.
-    pub(in crate::exec) fn plan_statement(
+    /// Plans one execution of a prepared statement with what is known of its ids, and what that has brought
+    /// up. A hint before EXECUTE wins over the statement's own.
+    pub(in crate::exec) fn plan_known(
         &self,
         statement: &ClientStatement,
         params: &[Param<'_>],
         hint: Option<&str>,
-    ) -> Result<Plan, SqlError> {
-        self.plan_known(statement, params, hint).0
-    }
-
-    /// The same, and the ids that should be asked for.
-    fn plan_known(
-        &self,
-        statement: &ClientStatement,
-        params: &[Param<'_>],
-        hint: Option<&str>,
-    ) -> (Result<Plan, SqlError>, Vec<Id>) {
+    ) -> (Result<Plan, SqlError>, Noted) {
         let readied = &statement.readied;
         let view = self.view();
         let scopes = self.scopes(view.as_ref());
@@ -351,7 +363,7 @@ impl Executor {
                 Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan"))
             }
         };
-        (plan, view.map(View::into_wanted).unwrap_or_default())
+        (plan, view.map(View::into_noted).unwrap_or_default())
     }
 
     /// How the connection will know the statement.
@@ -496,6 +508,9 @@ impl Executor {
                 unit.executes = true;
                 unit.executions += 1;
                 unit.copies |= *copies;
+                if view.portal.is_empty() {
+                    self.made.append(&mut self.bound);
+                }
                 self.stay(shard, unit)?;
                 unit.ops.push(Op::Raw(raw, StepKind::Execute));
                 Ok(())

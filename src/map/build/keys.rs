@@ -256,6 +256,7 @@ struct Assembled {
     shards: ShardSet,
     place_new: PlaceNew,
     new_key_places: Option<NewKeyPlaces>,
+    new_key_hash: Option<Hash>,
 }
 
 impl Assembled {
@@ -269,6 +270,7 @@ impl Assembled {
             shards: self.shards,
             place_new: self.place_new,
             new_key_places: self.new_key_places,
+            new_key_hash: self.new_key_hash,
         }
     }
 }
@@ -306,6 +308,7 @@ fn assemble(
     let mut types = SmallVec::from_slice(&[ty]);
     let mut within_column = None;
     let mut place_new = PlaceNew::Refuse;
+    let mut new_key_hash = None;
     let (strategy, shards) = match word {
         Word::Hash => {
             let hash = present(r, place, "hash", parts.hash)?;
@@ -340,6 +343,10 @@ fn assemble(
             if names.open && matches!(parts.range, Section::Absent) {
                 parts.range = Section::Read(Ranges::none());
             }
+            if place_new == PlaceNew::Hash && listed.otherwise != OtherwiseWord::Hash {
+                new_key_hash = Some(present(r, place, "hash", parts.hash)?);
+                parts.hash = Section::Absent;
+            }
             let otherwise = otherwise(r, &listed, place.1, parts.hash, parts.range)?;
             let directory = Directory { entries: listed.entries, otherwise, homes: names.homes() };
             let shards = directory.shards();
@@ -356,7 +363,15 @@ fn assemble(
         Section::Absent if place_new == PlaceNew::Geo => return missing(r, place, "place"),
         Section::Absent => None,
     };
-    Some(Assembled { strategy, types, within_column, shards, place_new, new_key_places })
+    Some(Assembled {
+        strategy,
+        types,
+        within_column,
+        shards,
+        place_new,
+        new_key_places,
+        new_key_hash,
+    })
 }
 
 fn otherwise(

@@ -11,6 +11,7 @@
 mod cache;
 pub mod freeze;
 pub mod install;
+pub mod newcomers;
 mod read;
 
 use std::path::{Path, PathBuf};
