@@ -14,6 +14,7 @@ use crate::config::{Config, LogFormat};
 use crate::mapstore::Origin;
 use crate::mapstore::control::Source;
 use crate::observe;
+use crate::plan::scope;
 
 #[derive(clap::Args)]
 pub(super) struct Serve {
@@ -61,6 +62,11 @@ pub(super) fn run(words: &Serve) -> ExitCode {
         }
         Err(error) => return not_loaded(&error),
     };
+    config.shard = std::env::var("SHARD_ID").ok().filter(|shard| !shard.is_empty());
+    if let Some(Err(error)) = config.shard.as_ref().map(|shard| scope::resolve_shard(&map, shard)) {
+        remark!("error: SHARD_ID: {}", error.message);
+        return ExitCode::from(WRONG);
+    }
     match runtime.block_on(serve(config, map, source, words)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

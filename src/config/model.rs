@@ -13,6 +13,9 @@ use crate::wire::scram::Verifier;
 /// All settings.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
+    /// `SHARD_ID` of the process's environment: the shard of all its sessions, by name or number, unless they
+    /// choose another.
+    pub shard: Option<String>,
     /// `[listen]`.
     pub listen: Listen,
     /// `[http]`.

@@ -324,7 +324,7 @@ impl Executor {
             {
                 scope::resolve_shard(&self.world.map, shard)?;
             }
-            self.session.shard = value;
+            self.session.shard = value.or_else(|| self.worker.shared.config.shard.clone());
             return Ok(());
         }
         if name == "pgmeridian.key" || self.world.map.key_setting() == Some(name) {
@@ -380,7 +380,7 @@ impl Executor {
         self.statements.clear();
         self.portals.clear();
         self.session.settings.discard();
-        self.session.shard = None;
+        self.session.shard.clone_from(&self.worker.shared.config.shard);
         self.session.key = None;
         self.session.region = None;
         self.session.trace = false;

@@ -306,6 +306,9 @@ fn session(worker: &Worker, startup: &Startup) -> Result<Session, SqlError> {
         )
         .detail("The user is confined to one key."));
     }
+    if session.shard.is_none() {
+        session.shard.clone_from(&worker.shared.config.shard);
+    }
     session.settings = SessionSettings::new(settings);
     Ok(session)
 }

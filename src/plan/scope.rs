@@ -190,7 +190,12 @@ pub(super) fn key_name(map: &ShardMap, key: KeyId) -> &str {
 ///
 /// 22023 when there is none of that name, with the nearest one as a hint.
 pub fn resolve_shard(map: &ShardMap, name: &str) -> Result<ShardId, SqlError> {
-    map.shard_named(name).ok_or_else(|| {
+    let numbered = || {
+        let id: i16 = name.parse().ok()?;
+        let at = map.shards().iter().position(|shard| shard.id == id)?;
+        u16::try_from(at).ok().map(ShardId)
+    };
+    map.shard_named(name).or_else(numbered).ok_or_else(|| {
         let names = map.shards().iter().map(|shard| shard.name.as_str());
         let nearest = did_you_mean(name, names).map(ToOwned::to_owned);
         Refusal::UnknownShard { name: name.to_owned(), nearest }.into()

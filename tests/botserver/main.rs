@@ -53,7 +53,7 @@ impl Servers {
             let client = support::connect(&cluster.database_url(name)).await.unwrap();
             client.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
         }
-        let proxy = serve(&cluster).await;
+        let proxy = serve(&cluster, None).await;
         Self { cluster, proxy }
     }
 
@@ -62,7 +62,7 @@ impl Servers {
     }
 }
 
-async fn serve(cluster: &Cluster) -> Server {
+async fn serve(cluster: &Cluster, shard: Option<&str>) -> Server {
     let mut map = include_str!("../../shard-maps/botserver.toml").to_owned();
     for (port, name) in [5501, 5502, 5503].into_iter().zip(SHARDS) {
         let shipped = format!("postgresql://bot:bot@127.0.0.1:{port}/bots");
@@ -74,6 +74,7 @@ async fn serve(cluster: &Cluster) -> Server {
     let mut config = Config::default();
     "127.0.0.1:0".clone_into(&mut config.listen.address);
     config.auth.method = AuthMethod::Trust;
+    config.shard = shard.map(str::to_owned);
     Server::start(config, map).await.unwrap()
 }
 
@@ -230,6 +231,7 @@ async fn the_whole_workload() {
         shares: BTreeMap::new(),
         faults: String::new(),
     };
+    an_instance_of_one_shard(&servers).await;
     let templates = workload::templates();
     assert_eq!(templates.len(), 48);
     let mut round = 0;
@@ -256,4 +258,22 @@ async fn the_whole_workload() {
     wanted.sort();
     found.sort();
     assert_eq!(wanted, found);
+}
+
+/// `SHARD_ID` in the proxy's environment: its sessions are that shard's, unless they choose another.
+async fn an_instance_of_one_shard(servers: &Servers) {
+    let own = serve(&servers.cluster, Some("3")).await;
+    let mut client = Diesel::connect(own.address(), DATABASE);
+    let mut count = |sql: &str| {
+        client.simple(sql).unwrap();
+        let rows = client.simple("SELECT count(*) FROM system_automations").unwrap();
+        rows[0][0].clone().unwrap()
+    };
+    let here = (count("SELECT 1"), count("DISCARD ALL"), count("RESET pgmeridian.shard"));
+    assert_eq!(here, ("4".to_owned(), "4".to_owned(), "4".to_owned()));
+    assert_eq!(count("SET pgmeridian.shard = '*'"), "12");
+    let sql = "SET pgmeridian.shard = 'deu'";
+    assert_eq!(count(sql), "4");
+    let elsewhere = client.simple("DELETE FROM tasks WHERE tenant_id = 2").unwrap_err();
+    assert!(elsewhere.starts_with("22023"), "{elsewhere}");
 }

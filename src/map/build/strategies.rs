@@ -515,7 +515,12 @@ pub(super) fn new_key_places(
             networks.push((node.name, region.value));
         }
     }
-    let geoip = fields.string(r, "geoip").map(|g| g.value);
+    let geoip = fields.string(r, "geoip");
+    if let Some(geoip) = &geoip {
+        r.warn(&geoip.span, "geoip files are not read yet")
+            .hint("The region comes from the row, the session or networks; then from default.");
+    }
+    let geoip = geoip.map(|g| g.value);
     let default = fields.string(r, "default");
     if let Some(region) = &default {
         known_region(r, known.as_ref(), region);
