@@ -8,7 +8,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::raw::{self, Raw, Silence, frame, query, rows, sqlstate, startup};
+use support::raw::{self, Raw, Silence, field, frame, query, rows, sqlstate, startup};
 use support::{Proxy, Shards, said};
 use tokio_postgres::error::SqlState;
 
@@ -423,6 +423,46 @@ async fn cancel_reaches_its_own_statement_and_no_other() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_can_be_cancelled() {
+    let config = format!(
+        "{TRUST}[pool]\nsize = 1\nreserve = 0\nwait_timeout = \"20s\"\n\
+         [limits]\nquery_timeout = \"3s\"\n"
+    );
+    let (_shards, proxy) = serve(1, &config).await;
+    let mut holder = log_in(&proxy);
+    holder.query("BEGIN");
+    holder.query("SELECT id FROM tenants");
+    let waits = |client: &mut Raw| {
+        client.send(&query("SELECT name FROM tenants WHERE id = 1"));
+        assert_eq!(client.receive_within(Duration::from_millis(300)), Err(Silence::Hang));
+    };
+    let mut cancelled = log_in(&proxy);
+    waits(&mut cancelled);
+    let began = Instant::now();
+    cancelled.cancel();
+    let told = cancelled.until_ready();
+    assert_eq!(sqlstate(&told), "57014", "{told:?}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // In a transaction, which it fails.
+    cancelled.query("BEGIN");
+    waits(&mut cancelled);
+    cancelled.cancel();
+    let told = cancelled.until_ready();
+    assert_eq!((sqlstate(&told).as_str(), &*told.last().unwrap().body), ("57014", &b"E"[..]));
+    cancelled.query("ROLLBACK");
+    // Waiting is part of the time that a statement may take.
+    waits(&mut cancelled);
+    let told = cancelled.until_ready();
+    assert_eq!(sqlstate(&told), "57014", "{told:?}");
+    assert!(field(&told[0], b'D').contains("limits.query_timeout"), "{told:?}");
+    // Nobody has lost a place: the holder goes on, and who comes next gets the connection.
+    assert_eq!(sqlstate(&holder.query("SELECT id FROM tenants")), "");
+    waits(&mut cancelled);
+    holder.query("COMMIT");
+    assert_eq!(sqlstate(&cancelled.until_ready()), "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,6 +18,7 @@
 
 use std::time::Duration;
 
+use super::cancel::Impatience;
 use super::planner::{Entry, Planned};
 use super::relay::Broken;
 use super::{Executor, Failure};
@@ -154,10 +155,7 @@ impl Executor {
         }
         match self.cancel.rest() {
             None => Ok(()),
-            Some(_) => Err(SqlError::new(
-                SqlState::QUERY_CANCELED,
-                "canceling statement due to user request",
-            )),
+            Some(_) => Err(self.impatient(Impatience::Cancelled)),
         }
     }
 

@@ -7,17 +7,23 @@
 //! finds it waiting for a command (`ProcessInterrupts` and `DoingCommandRead` in `postgres.c`): from then
 //! on the connection is as good as any.
 
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::Shared;
+use super::io::ClientIo;
+use super::relay::poll_gone;
+use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::mapstore::Store;
 use crate::observe::{METRICS, add};
@@ -47,6 +53,8 @@ struct Slot {
     secret: AtomicI32,
     /// The other backends of a statement over several shards.
     others: Mutex<Vec<Backend>>,
+    /// While the client waits for its turn: who is told that it wants it no more.
+    waits: Mutex<Option<oneshot::Sender<()>>>,
     /// The cancel requests since it was last marked: each says when all of its shards have taken it, or
     /// ends without a word.
     requests: Mutex<Vec<watch::Receiver<bool>>>,
@@ -108,6 +116,12 @@ impl Cancels {
         backends.map(|own| (map.shard_name(own.shard).to_owned(), own.pid)).collect()
     }
 
+    /// A client that waits for a connection is told to give it up; false if it does not wait.
+    fn call_off(&self, key: CancelKey) -> bool {
+        let slot = self.clients.get(&key).map(|slot| Arc::clone(slot.value()));
+        slot.is_some_and(|slot| slot.call_off())
+    }
+
     /// How many clients there are.
     pub fn len(&self) -> usize {
         self.clients.len()
@@ -125,9 +139,16 @@ impl Slot {
             working: AtomicU64::default(),
             secret: AtomicI32::default(),
             others: Mutex::default(),
+            waits: Mutex::default(),
             requests: Mutex::default(),
             store,
         }
+    }
+
+    /// Takes a waiting client out of its queue; false if it does not wait.
+    fn call_off(&self) -> bool {
+        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner).take();
+        waits.is_some_and(|waits| waits.send(()).is_ok())
     }
 
     fn mark(&self) -> Option<Marked> {
@@ -171,6 +192,39 @@ impl CancelSlot {
         self.key
     }
 
+    /// The client begins to wait for its turn.
+    fn waits(&self) -> Waiting {
+        let (call_off, called_off) = oneshot::channel();
+        *self.slot.waits.lock().unwrap_or_else(PoisonError::into_inner) = Some(call_off);
+        Waiting { slot: Arc::clone(&self.slot), called_off }
+    }
+
+    /// Waits for something that other clients are waited for with (a connection, a place), as long as this
+    /// client wants it.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `turn`.
+    pub(super) async fn wait<T>(
+        &self,
+        io: &mut ClientIo,
+        turn: impl Future<Output = T>,
+    ) -> Result<T, Impatience> {
+        let mut turn = pin!(turn);
+        let mut waiting = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = turn.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            let waiting: &mut Waiting = waiting.get_or_insert_with(|| self.waits());
+            if Pin::new(&mut waiting.called_off).poll(cx).is_ready() {
+                return Poll::Ready(Err(Impatience::Cancelled));
+            }
+            poll_gone(cx, io).map(|()| Err(Impatience::Gone))
+        })
+        .await
+    }
+
     /// A backend works for this client from now on.
     pub(super) fn working(&self, shard: ShardId, pid: i32, secret: i32) {
         self.slot.secret.store(secret, Ordering::Release);
@@ -195,6 +249,40 @@ impl CancelSlot {
             let mut requests = self.slot.requests.lock().unwrap_or_else(PoisonError::into_inner);
             Quiet(std::mem::take(&mut *requests))
         })
+    }
+}
+
+/// Why a client no longer waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Impatience {
+    /// It was cancelled.
+    Cancelled,
+    /// The client is gone.
+    Gone,
+}
+
+impl Impatience {
+    /// What the client is told, if it is still there.
+    pub(super) fn sql_error(self) -> SqlError {
+        match self {
+            // PostgreSQL's own words (`ProcessInterrupts`).
+            Self::Cancelled => {
+                SqlError::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+            }
+            Self::Gone => SqlError::new(SqlState::CONNECTION_FAILURE, "the client is gone"),
+        }
+    }
+}
+
+/// A client that waits for its turn, until it is dropped.
+struct Waiting {
+    slot: Arc<Slot>,
+    called_off: oneshot::Receiver<()>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.slot.waits.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -226,13 +314,18 @@ struct Marked {
 }
 
 impl Shared {
-    /// Cancels what runs for a client, on all of its shards at once; false if nothing does.
+    /// Cancels what runs for a client, on all of its shards at once, or its waiting for a connection; false
+    /// if it does neither.
     ///
     /// # Cancel safety
     ///
     /// Dropped, the requests may or may not arrive; the connections are closed when their client is done
     /// with them.
     pub async fn cancel(&self, key: CancelKey) -> bool {
+        // What it holds has nothing to do while it waits for more.
+        if self.cancels.call_off(key) {
+            return true;
+        }
         let Some(marked) = self.cancels.mark(key) else { return false };
         let map = Arc::clone(&marked.store.current().map);
         let mut requests = JoinSet::new();

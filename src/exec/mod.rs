@@ -47,10 +47,7 @@ pub mod timeouts;
 mod worker;
 mod workspace;
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use crate::backend::{BackendError, Lease, Pool};
 use crate::config::PoolMode;
@@ -574,19 +571,19 @@ impl Executor {
     /// A connection that has to be waited for or made.
     async fn lease(&mut self, shard: ShardId) -> Result<Lease, SqlError> {
         let user = &self.session.user;
-        let mut lease = pin!(self.pools.pool(&self.worker, &self.world, user, shard)?.lease());
-        let io = &mut self.io;
-        let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
-            Poll::Ready(leased) => Poll::Ready(Some(leased)),
-            Poll::Pending => relay::poll_gone(cx, io).map(|()| None),
-        });
-        match leased.await {
-            Some(leased) => {
-                leased.map_err(|error| error.sql_error(self.world.map.shard_name(shard)))
-            }
-            // Nobody reads it.
-            None => Err(SqlError::new(SqlState::CONNECTION_FAILURE, "the client is gone")),
+        let turn = self.pools.pool(&self.worker, &self.world, user, shard)?.lease();
+        match self.cancel.wait(&mut self.io, turn).await {
+            Ok(leased) => leased.map_err(|error| error.sql_error(self.world.map.shard_name(shard))),
+            Err(impatience) => Err(self.impatient(impatience)),
         }
+    }
+
+    /// What the client is told when it no longer waits; nobody reads it if it is gone.
+    fn impatient(&self, impatience: cancel::Impatience) -> SqlError {
+        if self.client.is_overdue() && impatience == cancel::Impatience::Cancelled {
+            return timeouts::query_timeout(&self.worker.shared.config.limits);
+        }
+        impatience.sql_error()
     }
 
     /// Tells a connection the session's settings, if it has others. Within a transaction it has been told.

@@ -213,27 +213,10 @@ impl Executor {
             self.one_shard(plan)?;
         }
         let found = read_arguments(execution, text, self.reading.standard_strings);
+        let values = self.constants(execution, &found)?;
         let Some(statement) = self.statements.get(execution.name.as_bytes()) else {
             return Err(no_statement(execution.name.as_bytes()).into());
         };
-        let types = statement.types.as_deref().unwrap_or_default();
-        let mut values: Vec<Option<&[u8]>> = Vec::with_capacity(found.len());
-        for (n, argument) in found.iter().enumerate() {
-            let Some(value) = as_parameter(argument, types.get(n).copied().unwrap_or(0)) else {
-                return Err(SqlError::new(
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    "EXECUTE over several shards takes constants only",
-                )
-                .detail(format!(
-                    "Argument {} of \"{}\" would be evaluated on every shard anew.",
-                    n + 1,
-                    execution.name
-                ))
-                .hint("Write its value, or bind it as a parameter.")
-                .into());
-            };
-            values.push(value);
-        }
         let mut bind = Vec::new();
         wire::frontend::bind_text_into(&mut bind, b"", &values, Format::Text);
         self.refuse_beside_temporary(plan)?;
@@ -254,6 +237,35 @@ impl Executor {
         self.scatter(plan, &request, true, true).await?;
         self.end_answer();
         Ok(())
+    }
+
+    /// EXECUTE's arguments as text parameters.
+    ///
+    /// # Errors
+    ///
+    /// 0A000 for one that would have to be computed.
+    pub(super) fn constants<'a>(
+        &self,
+        execution: &Execution,
+        found: &'a [Argument<'_>],
+    ) -> Result<Vec<Option<&'a [u8]>>, SqlError> {
+        let statement = self.statements.get(execution.name.as_bytes());
+        let types = statement.and_then(|one| one.types.as_deref()).unwrap_or_default();
+        let value = |(n, argument): (usize, &'a Argument<'_>)| {
+            as_parameter(argument, types.get(n).copied().unwrap_or(0)).ok_or_else(|| {
+                SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "EXECUTE over several shards takes constants only",
+                )
+                .detail(format!(
+                    "Argument {} of \"{}\" would be evaluated on every shard anew.",
+                    n + 1,
+                    execution.name
+                ))
+                .hint("Write its value, or bind it as a parameter.")
+            })
+        };
+        found.iter().enumerate().map(value).collect()
     }
 
     fn end_answer(&mut self) {
@@ -427,7 +439,7 @@ impl Executor {
 }
 
 /// What stands between EXECUTE's parentheses.
-fn read_arguments<'a>(
+pub(super) fn read_arguments<'a>(
     execution: &Execution,
     text: &'a str,
     standard_strings: bool,

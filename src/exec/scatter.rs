@@ -26,19 +26,36 @@ pub(super) struct ScatterBind {
     plan: Plan,
     sql: Vec<u8>,
     oids: Vec<Oid>,
-    bind: Range<usize>,
+    bind: BindBody,
     /// What the client is told before the rows.
     prefix: Vec<u8>,
     described: bool,
     executed: bool,
 }
 
+/// The body of a Bind message.
+pub(super) enum BindBody {
+    /// The client's: where its message stands in the unit.
+    Client(Range<usize>),
+    /// Ours: EXECUTE's arguments are the parameters.
+    Own(Vec<u8>),
+}
+
 impl ScatterBind {
+    fn body<'a>(&'a self, unit: &'a [u8]) -> &'a [u8] {
+        match &self.bind {
+            BindBody::Client(raw) => {
+                unit.get(raw.start + wire::frame::HEADER_BYTES..raw.end).unwrap_or_default()
+            }
+            BindBody::Own(body) => body,
+        }
+    }
+
     pub(super) fn new(
         plan: Plan,
         sql: Vec<u8>,
         oids: Vec<Oid>,
-        bind: Range<usize>,
+        bind: BindBody,
         prefix: Vec<u8>,
     ) -> Self {
         Self { plan, sql, oids, bind, prefix, described: false, executed: false }
@@ -60,7 +77,7 @@ impl ScatterBind {
     fn request(&self, unit: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         wire::frontend::parse_into(&mut out, b"", &self.sql, self.oids.iter().copied());
-        let body = unit.get(self.bind.start + 5..self.bind.end).unwrap_or_default();
+        let body = self.body(unit);
         let mut portal: &[u8] = b"";
         if let Ok(view) = wire::frontend::BindView::parse(body) {
             portal = view.portal;
@@ -170,7 +187,7 @@ impl Executor {
         let wanted = Wanted {
             sql: &scatter.sql,
             oids: &scatter.oids,
-            bind: bytes.get(scatter.bind.start + 5..scatter.bind.end),
+            bind: Some(scatter.body(bytes)),
             described: scatter.described,
         };
         if scatter.executed && self.read_gathered(&scatter.plan, wanted).await? {

@@ -49,7 +49,7 @@ fn look(shared: &Arc<Shared>, now: u64) {
                 client.expire();
                 let (shared, client) = (Arc::clone(shared), Arc::clone(client));
                 tokio::spawn(async move {
-                    // What waits for a connection is looked at again: `pool.wait_timeout` bounds it.
+                    // What neither runs nor waits is about to: it is looked at again.
                     if !shared.cancel(client.key).await {
                         client.forgive();
                     }

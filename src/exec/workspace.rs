@@ -65,7 +65,9 @@ impl Executor {
         }
         let own = self.session.reads_own_rows();
         let worker = std::sync::Arc::clone(&self.worker);
-        let Ok(_permit) = worker.workspaces.acquire().await else {
+        let turn = worker.workspaces.acquire();
+        let permit = self.cancel.wait(&mut self.io, turn).await;
+        let Ok(_permit) = permit.map_err(|impatience| self.impatient(impatience))? else {
             return Err(Failure::Gone(Gone::Client));
         };
         match self.workspace_once(ask, own, false).await? {
@@ -206,9 +208,7 @@ impl Executor {
 
     /// A connection beside those that the client holds, told the session's settings.
     async fn acquire_another(&mut self, shard: ShardId) -> Result<Held, SqlError> {
-        let leased =
-            self.pools.pool(&self.worker, &self.world, &self.session.user, shard)?.lease().await;
-        let mut lease = leased.map_err(|error| self.shard_error(shard, &error))?;
+        let mut lease = self.lease(shard).await?;
         let wanted = self.session.settings.current();
         if lease.settings_id != wanted.id() {
             let told = lease.simple_query(&wanted.replay()).await;

@@ -384,6 +384,23 @@ pub fn bind_text_into(
     });
 }
 
+/// Appends a Bind of the unnamed statement with text parameters, to the portal of another Bind and with the
+/// results in its formats.
+pub fn bind_text_as(out: &mut impl Out, bind: &BindView<'_>, parameters: &[Option<&[u8]>]) {
+    message(out, tag::BIND, |out| {
+        cstring(out, bind.portal);
+        out.put(&[0, 0, 0]);
+        let count = parameters.len().min(usize::from(u16::MAX));
+        out.put(&(count as u16).to_be_bytes());
+        for value in parameters.iter().take(count) {
+            put_value(out, *value);
+        }
+        let formats = bind.result_formats;
+        out.put(&(formats.len() as u16).to_be_bytes());
+        out.put(formats.codes);
+    });
+}
+
 /// Appends a Bind without parameters, all results in text.
 pub fn bind_named_into(out: &mut impl Out, portal: &[u8], statement: &[u8]) {
     message(out, tag::BIND, |out| {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::resolve::Obstacle;
 use super::{Op, Portal, Text, Unit, Which};
-use crate::error::{SqlError, SqlState};
-use crate::exec::Executor;
-use crate::exec::worker;
+use crate::exec::prepare::read_arguments;
+use crate::exec::scatter::BindBody;
+use crate::exec::{Executor, worker};
 use crate::sql::class::{Class, Execution};
 use crate::wire::{self, frontend::BindView};
 
@@ -78,13 +78,13 @@ impl Executor {
         let plan = plan?;
         self.bound = if view.portal.is_empty() { noted.made } else { Vec::new() };
         if plan.answer.is_gathered() {
-            return Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "EXECUTE over several shards is not supported in the extended protocol",
-            )
-            .detail(format!("Prepared statement \"{}\" reads several shards.", execution.name))
-            .hint("Bind the prepared statement itself, or send EXECUTE as a simple query.")
-            .into());
+            self.last_route.note(&plan, &self.world);
+            let found = read_arguments(execution, &text, self.reading.standard_strings);
+            let values = self.constants(execution, &found)?;
+            let mut bind = Vec::new();
+            wire::frontend::bind_text_as(&mut bind, view, &values);
+            let body = BindBody::Own(bind.split_off(wire::frame::HEADER_BYTES));
+            return self.bind_scatter(view.portal, name, body, unit, plan);
         }
         self.last_route.note(&plan, &self.world);
         let entry = Arc::clone(&self.statement(name)?.readied.entry);

@@ -12,7 +12,7 @@ use crate::exec::control::{Control, aborted, is_control};
 use crate::exec::effects::{after_reset, foresee, refuse_unsafe_encoding};
 use crate::exec::local::{LocalAnswer, is_local};
 use crate::exec::planner::{Entry, Parsed, Scopes, is_session_level};
-use crate::exec::scatter::ScatterBind;
+use crate::exec::scatter::{BindBody, ScatterBind};
 use crate::exec::several::is_for_all;
 use crate::exec::statements::{ClientStatement, no_statement};
 use crate::exec::{Executor, Gone, worker};
@@ -245,7 +245,8 @@ impl Executor {
         self.last_route.note(&plan, &self.world);
         if plan.answer.is_gathered() {
             self.refuse_lock_alone(&entry.class)?;
-            return self.bind_scatter(view, raw, unit, plan);
+            let (portal, statement) = (view.portal, view.statement);
+            return self.bind_scatter(portal, statement, BindBody::Client(raw), unit, plan);
         }
         self.place(&plan, &entry, unit)?;
         let which = self.which(view.statement, plan.rewritten.as_deref(), unit)?;
@@ -379,10 +380,12 @@ impl Executor {
         self.known(name, rewritten).map(Which::Known)
     }
 
-    fn bind_scatter(
+    /// A statement that goes to several shards: the client is told of what was parsed and bound.
+    pub(super) fn bind_scatter(
         &mut self,
-        view: &BindView<'_>,
-        raw: Range<usize>,
+        portal: &[u8],
+        statement: &[u8],
+        bind: BindBody,
         unit: &mut Unit,
         plan: Plan,
     ) -> Result<(), Obstacle> {
@@ -402,12 +405,12 @@ impl Executor {
             }
         }
         wire::backend::bind_complete(&mut prefix);
-        let statement = self.statement(view.statement)?;
+        let statement = self.statement(statement)?;
         let sql = plan.rewritten.clone().map_or_else(|| statement.sql.to_vec(), String::into_bytes);
         let oids = statement.oids.clone();
-        self.portals.insert(view.portal, Portal::Scatter);
+        self.portals.insert(portal, Portal::Scatter);
         unit.ops.clear();
-        unit.scatter = Some(Box::new(ScatterBind::new(plan, sql, oids, raw, prefix)));
+        unit.scatter = Some(Box::new(ScatterBind::new(plan, sql, oids, bind, prefix)));
         Ok(())
     }
 
