@@ -235,7 +235,7 @@ impl Executor {
         self.batch.buffer = bytes;
         result?;
         if sync {
-            self.after_schema_change().await;
+            self.after_schema_change();
         }
         Ok(())
     }
@@ -250,7 +250,10 @@ impl Executor {
         }
         let mut unit = self.empty_unit();
         if !self.batch.skipping {
-            self.resolve_unit(bytes, &mut unit).await?;
+            match self.read_if_stale(bytes).await {
+                Ok(()) => self.resolve_unit(bytes, &mut unit).await?,
+                Err(error) => unit.error = Some(error),
+            }
         }
         let result = if let Some(scatter) = unit.scatter.take() {
             Box::pin(self.run_scatter_unit(&mut unit, *scatter, bytes, sync)).await
@@ -286,6 +289,13 @@ impl Executor {
         unit.after.clone_from(&self.batch.after);
         unit.block = self.batch.block.unwrap_or_else(|| self.session.transaction.is_open());
         unit
+    }
+
+    async fn read_if_stale(&mut self, bytes: &[u8]) -> Result<(), SqlError> {
+        if self.stale && self.unit_stands_on_schema(bytes) {
+            self.read_stale().await?;
+        }
+        Ok(())
     }
 
     /// An error ended the unit early.

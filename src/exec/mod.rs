@@ -134,6 +134,10 @@ pub struct Executor {
     /// What the client has told us.
     pub session: Session,
     world: Arc<World>,
+    /// Its schema is no longer that of the shards: it is read again before something is planned by it.
+    stale: bool,
+    /// The store's word when it was last looked at.
+    seen: u64,
     reading: Reading,
     responses: Responses,
     segments: Vec<Segment>,
@@ -194,6 +198,8 @@ impl Executor {
             io,
             session,
             world,
+            stale: false,
+            seen: 0,
             reading,
             responses: Responses::default(),
             segments: Vec::new(),
@@ -277,19 +283,52 @@ impl Executor {
         self.ready();
     }
 
-    /// Between transactions the newest world is taken; within one, the one stays that it met its first shard
-    /// with.
+    /// Between transactions the newest world is taken; within one the map stays that it met its first shard
+    /// with, and the schema is the newest.
+    #[inline]
     fn follow_world(&mut self) {
-        let untouched =
-            matches!(self.session.transaction, Transaction::Idle | Transaction::Pending(_));
-        if untouched && self.worker.shared.store.version() != self.world.version {
-            let current = self.worker.shared.store.current();
-            if current.map.shards_version() != self.world.map.shards_version() {
-                self.keep_connections(&current.map);
+        if self.worker.shared.store.has_news(self.seen) {
+            self.take_news();
+        }
+    }
+
+    #[cold]
+    fn take_news(&mut self) {
+        let store = &self.worker.shared.store;
+        let seen = store.word();
+        self.stale = store.is_stale();
+        let current = store.current();
+        if self.adopt(current) {
+            self.seen = seen;
+        }
+    }
+
+    /// Goes on in this world, as far as it can; false if its map has to wait.
+    fn adopt(&mut self, current: Arc<World>) -> bool {
+        if matches!(self.session.transaction, Transaction::Idle | Transaction::Pending(_)) {
+            if current.version != self.world.version {
+                if current.map.shards_version() != self.world.map.shards_version() {
+                    self.keep_connections(&current.map);
+                }
+                self.world = current;
+                self.follow_settings();
             }
-            self.world = current;
+            return true;
+        }
+        let same_map = current.map.version() == self.world.map.version();
+        if self.session.schema_changed {
+            // It has made a schema of its own, which is read again as it sees it.
+            self.session.schema_stale = true;
+        } else if !Arc::ptr_eq(&self.world.catalog, &current.catalog) {
+            self.world = if same_map {
+                current
+            } else {
+                let catalog = Arc::clone(&current.catalog);
+                Arc::new(World::private(&self.world, catalog))
+            };
             self.follow_settings();
         }
+        same_map
     }
 
     /// Connections that are held on to have other numbers in a new map. What is not where it was can't go on.

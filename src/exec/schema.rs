@@ -13,7 +13,9 @@ use crate::catalog::read::{
 };
 use crate::error::SqlError;
 use crate::mapstore::World;
-use crate::sql::class::Class;
+use crate::sql::class::{Class, classify};
+use crate::wire::frame;
+use crate::wire::frontend::{BindView, ParseView, tag};
 
 /// The names in it decide where it goes.
 fn needs_schema(class: &Class) -> bool {
@@ -30,7 +32,56 @@ fn needs_schema(class: &Class) -> bool {
     )
 }
 
+/// What the schema says of its names decides how it is planned. Definitions go to every shard, whatever there
+/// is; others say nothing that the schema could answer.
+pub(super) fn stands_on_schema(class: &Class) -> bool {
+    !matches!(
+        class,
+        Class::Empty
+            | Class::Begin(_)
+            | Class::Commit { .. }
+            | Class::Rollback { .. }
+            | Class::Savepoint(_)
+            | Class::Release(_)
+            | Class::RollbackTo(_)
+            | Class::Set(_)
+            | Class::Reset(_)
+            | Class::Show(_)
+            | Class::SetTransaction { .. }
+            | Class::SetConstraints(_)
+            | Class::Deallocate(_)
+            | Class::DiscardAll
+            | Class::Discard
+            | Class::Definition { from_query: false, temporary: false, .. }
+    )
+}
+
 impl Executor {
+    /// Something in these messages stands on the schema.
+    pub(super) fn unit_stands_on_schema(&self, bytes: &[u8]) -> bool {
+        let mut at = 0;
+        while let Ok(Some(found)) =
+            frame::next(bytes.get(at..).unwrap_or_default(), frame::STATEMENT_BYTES_MAX)
+        {
+            at += found.raw.len();
+            let stands = match found.tag {
+                tag::PARSE => ParseView::parse(found.body).is_ok_and(|view| {
+                    let text = std::str::from_utf8(view.sql).unwrap_or_default();
+                    stands_on_schema(&classify(text, self.reading.standard_strings))
+                }),
+                tag::BIND => BindView::parse(found.body).is_ok_and(|view| {
+                    let known = self.statements.get(view.statement);
+                    known.is_some_and(|known| stands_on_schema(&known.readied.entry.class))
+                }),
+                _ => false,
+            };
+            if stands {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The open transaction has changed the schema since it was last read, and a statement of this class
     /// stands on it.
     pub(super) fn is_behind(&self, class: &Class) -> bool {

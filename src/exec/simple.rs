@@ -5,6 +5,7 @@ use super::effects::{READING_SETTINGS, after_reset, refuse_unsafe_encoding};
 use super::io::IDLE_BUFFER_BYTES;
 use super::pins::{Pin, Pins};
 use super::planner::{Entry, Planned};
+use super::schema::stands_on_schema;
 use super::several::is_for_all;
 use super::{Executor, Failure, Gone, local, worker};
 use crate::error::{SqlError, SqlState};
@@ -63,7 +64,7 @@ impl Executor {
             }
             Err(Failure::Shown) => self.ready(),
         }
-        self.after_schema_change().await;
+        self.after_schema_change();
         Ok(())
     }
 
@@ -103,7 +104,13 @@ impl Executor {
         text: &[u8],
         planned: &mut Vec<Planned>,
     ) -> Result<(), SqlError> {
-        let (mut result, unknown) = self.plan_asking(text, planned).await?;
+        let (mut result, mut unknown) = self.plan_asking(text, planned).await?;
+        if self.stale
+            && (result.is_err() || planned.iter().any(|one| stands_on_schema(&one.entry.class)))
+        {
+            self.read_stale().await?;
+            (result, unknown) = self.plan_asking(text, planned).await?;
+        }
         let behind = planned.iter().any(|one| self.is_behind(&one.entry.class));
         if behind || unknown && self.is_behind(&Class::Query) {
             Box::pin(self.read_own_schema()).await?;

@@ -393,6 +393,7 @@ impl Executor {
     /// What the session says now is what holds for the piece: it is planned anew.
     async fn run_piece(&mut self, slice: &[u8]) -> Result<(), Failure> {
         let mut planned = Vec::new();
+        self.after_schema_change();
         self.follow_world();
         self.plan_query(slice, &mut planned).await?;
         match planned.as_mut_slice() {

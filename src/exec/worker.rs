@@ -475,18 +475,35 @@ impl Executor {
         }
     }
 
-    /// Once a change of the schema is committed, the next statement must know it.
-    pub(super) async fn after_schema_change(&mut self) {
+    /// Once a change of the schema is committed, whoever next stands on the schema must know it.
+    pub(super) fn after_schema_change(&mut self) {
         if !self.session.schema_changed || self.session.transaction.is_open() {
             return;
         }
         self.session.schema_changed = false;
         self.session.schema_stale = false;
-        let seen = self.worker.shared.store.version();
-        let read = Box::pin(self.worker.shared.store.refresh_catalog(seen, true));
-        if let Err(error) = read.await {
-            tracing::warn!(%error, "the schema could not be read again after a change");
-        }
+        self.worker.shared.store.note_schema_change();
+    }
+
+    /// Reads the schema again before something is planned that stands on it.
+    ///
+    /// # Errors
+    ///
+    /// 57P03: the default shard can't be asked, and nothing can be routed by what is known.
+    pub(super) async fn read_stale(&mut self) -> Result<(), SqlError> {
+        let fresh = Box::pin(self.worker.shared.store.refresh_stale()).await;
+        let current = fresh.map_err(|error| {
+            let map = &self.world.map;
+            let home = map.shard_name(map.default_shard());
+            SqlError::new(
+                SqlState::CANNOT_CONNECT_NOW,
+                "the schema could not be read again after it was changed",
+            )
+            .detail(format!("It is read from the default shard \"{home}\": {error}."))
+        })?;
+        self.stale = false;
+        self.adopt(current);
+        Ok(())
     }
 }
 

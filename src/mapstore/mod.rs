@@ -80,8 +80,11 @@ impl World {
 #[derive(Debug)]
 pub struct Store {
     current: ArcSwap<World>,
+    /// The current world's version, and [`STALE`].
     version: AtomicU64,
     freezes_version: AtomicU64,
+    /// Changes of the schema that were made through this proxy.
+    changes: AtomicU64,
     reading: Mutex<Option<Instant>>,
     control: ArcSwapOption<ControlStatus>,
     control_changed: Notify,
@@ -150,6 +153,10 @@ pub enum ReloadError {
 /// that asks for missing tables in a loop must not keep the default shard busy.
 const REREAD_AFTER: Duration = Duration::from_millis(500);
 
+/// The schema was changed since the current world's was read: a bit of the version's word, so that who has
+/// the current world learns of it for nothing.
+const STALE: u64 = 1 << 62;
+
 impl Store {
     /// Starts with a map and no schema.
     pub fn new(map: ShardMap) -> Self {
@@ -172,6 +179,7 @@ impl Store {
             current: ArcSwap::from_pointee(world),
             version: AtomicU64::new(version),
             freezes_version: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
             reading: Mutex::new(None),
             control: ArcSwapOption::empty(),
             control_changed: Notify::new(),
@@ -333,6 +341,7 @@ impl Store {
         loop {
             let old = self.current();
             let stays = old.catalog_known && home(&old.map) == home(&map) && !reread;
+            let known = self.changes.load(Ordering::Acquire);
             let fresh = if stays { None } else { Some(Arc::new(read_default(&map).await?)) };
             // Shards may take their time to answer: nobody waits for that at the lock.
             if !force {
@@ -349,7 +358,7 @@ impl Store {
             if fresh.is_some() {
                 *reading = Some(Instant::now());
             }
-            return Ok(self.swap(|old, version| {
+            return Ok(self.swap(fresh.is_some().then_some(known), |old, version| {
                 let catalog = fresh.unwrap_or_else(|| Arc::clone(&old.catalog));
                 (Arc::new(map.succeeding(&old.map, version)), catalog)
             }));
@@ -358,7 +367,48 @@ impl Store {
 
     /// The current world's version.
     pub fn version(&self) -> u64 {
+        self.word() & !STALE
+    }
+
+    /// Changes whenever there is a newer world, or the current one's schema is no longer that of the shards.
+    #[inline]
+    pub fn word(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// The word is no longer this one.
+    #[inline]
+    pub fn has_news(&self, seen: u64) -> bool {
+        self.word() != seen
+    }
+
+    /// The schema was changed since it was last read: nothing that depends on it may be planned before
+    /// [`Self::refresh_stale`].
+    pub fn is_stale(&self) -> bool {
+        self.word() & STALE != 0
+    }
+
+    /// A change of the schema was committed. It is read when it is next needed: of a migration's hundred
+    /// statements few need it.
+    pub fn note_schema_change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.version.fetch_or(STALE, Ordering::AcqRel);
+    }
+
+    /// The current world, its schema read anew if it has changed since.
+    ///
+    /// # Errors
+    ///
+    /// The default shard could not be asked.
+    pub async fn refresh_stale(&self) -> Result<Arc<World>, ReadError> {
+        let mut reading = self.reading.lock().await;
+        if !self.is_stale() {
+            return Ok(self.current());
+        }
+        let known = self.changes.load(Ordering::Acquire);
+        let catalog = read_default(&self.current().map).await?;
+        *reading = Some(Instant::now());
+        Ok(self.swap(Some(known), |old, _| (Arc::clone(&old.map), Arc::new(catalog))))
     }
 
     /// The version of the map at which keys were last frozen or not any more.
@@ -378,10 +428,12 @@ impl Store {
     /// The default shard could not be asked; nothing is swapped then.
     pub async fn swap_map(&self, map: ShardMap) -> Result<Arc<World>, ReadError> {
         let mut reading = self.reading.lock().await;
+        let known = self.changes.load(Ordering::Acquire);
         let catalog = read_default(&map).await?;
         *reading = Some(Instant::now());
-        let world = self
-            .swap(|old, version| (Arc::new(map.succeeding(&old.map, version)), Arc::new(catalog)));
+        let world = self.swap(Some(known), |old, version| {
+            (Arc::new(map.succeeding(&old.map, version)), Arc::new(catalog))
+        });
         self.describe(None);
         Ok(world)
     }
@@ -398,9 +450,10 @@ impl Store {
         if !force && (current.version > seen || fresh) {
             return Ok(current);
         }
+        let known = self.changes.load(Ordering::Acquire);
         let catalog = read_default(&current.map).await?;
         *reading = Some(Instant::now());
-        Ok(self.swap(|old, _| (Arc::clone(&old.map), Arc::new(catalog))))
+        Ok(self.swap(Some(known), |old, _| (Arc::clone(&old.map), Arc::new(catalog))))
     }
 
     /// Looks whether the schema is another one: others change it too, and a table that hides another, a
@@ -412,17 +465,24 @@ impl Store {
     pub async fn follow_catalog(&self) -> Result<bool, ReadError> {
         let mut reading = self.reading.lock().await;
         let current = self.current();
+        let known = self.changes.load(Ordering::Acquire);
         let catalog = read_default(&current.map).await?;
         *reading = Some(Instant::now());
-        if current.catalog_known && current.catalog.fingerprint == catalog.fingerprint {
+        let same = current.catalog.fingerprint == catalog.fingerprint;
+        if current.catalog_known && same && !self.is_stale() {
             return Ok(false);
         }
-        self.swap(|old, _| (Arc::clone(&old.map), Arc::new(catalog)));
+        self.swap(Some(known), |old, _| (Arc::clone(&old.map), Arc::new(catalog)));
         Ok(true)
     }
 
-    /// Must be called with `reading` locked: swaps follow each other.
-    fn swap(&self, next: impl FnOnce(&World, u64) -> (Arc<ShardMap>, Arc<Catalog>)) -> Arc<World> {
+    /// Must be called with `reading` locked: swaps follow each other. `known`: how many changes of the schema
+    /// had been made when the new one was begun to be read; `None` if it is the old one.
+    fn swap(
+        &self,
+        known: Option<u64>,
+        next: impl FnOnce(&World, u64) -> (Arc<ShardMap>, Arc<Catalog>),
+    ) -> Arc<World> {
         let old = self.current();
         let version = old.version + 1;
         let (map, catalog) = next(&old, version);
@@ -430,7 +490,13 @@ impl Store {
         let world = Arc::new(World { version, map, catalog, catalog_known: true, lookups });
         self.freezes_version.store(world.map.freezes_version(), Ordering::Release);
         self.current.store(Arc::clone(&world));
-        self.version.store(version, Ordering::Release);
+        let stale = if known.is_some() { 0 } else { self.version.load(Ordering::Acquire) & STALE };
+        self.version.store(version | stale, Ordering::Release);
+        // One that was made meanwhile may have been marked before the mark was taken away.
+        let changes = self.changes.load(Ordering::Acquire);
+        if known.is_some_and(|known| known != changes) {
+            self.version.fetch_or(STALE, Ordering::AcqRel);
+        }
         world
     }
 }
