@@ -145,3 +145,52 @@ async fn a_role_has_a_search_path_of_its_own() {
         shards.direct("deu").await.query("SELECT id FROM app.users WHERE id = 7", &[]).await;
     assert_eq!(found.unwrap().len(), 1, "tenant 5 is of deu");
 }
+
+/// Who changes the schema need not read it again at once; nobody may be routed by what it was.
+#[tokio::test]
+async fn a_definition_counts_for_everybody_from_its_commit_on() {
+    let (shards, proxy) = three().await;
+    let definer = proxy.connect().await;
+    let other = proxy.connect().await;
+    let begun = proxy.connect().await;
+    let inside = proxy.connect().await;
+    begun.batch_execute("BEGIN").await.unwrap();
+    inside.batch_execute("BEGIN; SELECT name FROM users WHERE tenant_id = 4").await.unwrap();
+    definer.batch_execute("CREATE TABLE late (tenant_id bigint, id bigint)").await.unwrap();
+    let insert = "INSERT INTO late VALUES ($1, $2)";
+    let statement = other.prepare(insert).await.unwrap();
+    other.execute(&statement, &[&4_i64, &9_i64]).await.unwrap();
+    // The columns change places; whoever goes by the old ones writes to the wrong shard.
+    definer.batch_execute("DROP TABLE late").await.unwrap();
+    definer.batch_execute("CREATE TABLE late (id bigint, tenant_id bigint)").await.unwrap();
+    begun.batch_execute("INSERT INTO late VALUES (3, 7); COMMIT").await.unwrap();
+    inside.batch_execute("INSERT INTO late VALUES (3, 7)").await.unwrap();
+    inside.batch_execute("COMMIT").await.unwrap();
+    other.execute(&statement, &[&3_i64, &7_i64]).await.unwrap();
+    other.batch_execute("INSERT INTO late VALUES (3, 7)").await.unwrap();
+    // In a block that changes the schema itself, and from its end on.
+    definer
+        .batch_execute("BEGIN; DROP TABLE late; CREATE TABLE late (a int, b int, tenant_id bigint)")
+        .await
+        .unwrap();
+    definer.batch_execute("INSERT INTO late VALUES (0, 3, 7)").await.unwrap();
+    definer.batch_execute("COMMIT").await.unwrap();
+    // Prepared before, carried out behind the change.
+    let statement = other.prepare("INSERT INTO late VALUES (0, $1, $2)").await.unwrap();
+    other.batch_execute("BEGIN; DROP TABLE late").await.unwrap();
+    other.batch_execute("CREATE TABLE late (a int, tenant_id bigint, b int)").await.unwrap();
+    other.execute(&statement, &[&3_i32, &7_i64]).await.unwrap();
+    let found = other.query("SELECT b FROM late WHERE tenant_id = 3", &[]).await.unwrap();
+    assert_eq!(found.len(), 1);
+    other.batch_execute("ROLLBACK").await.unwrap();
+    other.batch_execute("INSERT INTO late VALUES (0, 3, 7)").await.unwrap();
+    other.batch_execute("BEGIN; ALTER TABLE late DROP COLUMN a").await.unwrap();
+    other.batch_execute("INSERT INTO late VALUES (3, 7)").await.unwrap();
+    other.batch_execute("ROLLBACK").await.unwrap();
+    other.batch_execute("INSERT INTO late VALUES (0, 3, 7)").await.unwrap();
+    for name in shards.names() {
+        let row = shards.direct(name).await.query_one("SELECT count(*) FROM late", &[]).await;
+        let expected = if name == "usa-west" { 3 } else { 0 };
+        assert_eq!(row.unwrap().get::<_, i64>(0), expected, "{name}");
+    }
+}

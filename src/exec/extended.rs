@@ -292,8 +292,14 @@ impl Executor {
     }
 
     async fn read_if_stale(&mut self, bytes: &[u8]) -> Result<(), SqlError> {
-        if self.stale && self.unit_stands_on_schema(bytes) {
-            self.read_stale().await?;
+        let own = self.session.schema_stale;
+        if (self.stale || own) && self.unit_stands_on_schema(bytes) {
+            if self.stale {
+                self.read_stale().await?;
+            }
+            if self.is_behind(&Class::Query) && !self.batch.is_open() {
+                Box::pin(self.read_own_schema()).await?;
+            }
         }
         Ok(())
     }

@@ -112,7 +112,7 @@ impl Executor {
             (result, unknown) = self.plan_asking(text, planned).await?;
         }
         let behind = planned.iter().any(|one| self.is_behind(&one.entry.class));
-        if behind || unknown && self.is_behind(&Class::Query) {
+        if behind || (unknown || result.is_err()) && self.is_behind(&Class::Query) {
             Box::pin(self.read_own_schema()).await?;
             result = self.plan_asking(text, planned).await?.0;
         }
