@@ -172,6 +172,7 @@ impl Executor {
                     pending.chained()
                 };
                 self.session.settings.end(commit && !failed);
+                self.portals.clear();
                 self.session.transaction = if chain {
                     self.session.settings.begin();
                     Transaction::Pending(chained)

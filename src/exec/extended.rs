@@ -23,6 +23,7 @@ use super::foregone::Constant;
 use super::io::IDLE_BUFFER_BYTES;
 use super::planner::Entry;
 use super::scatter::ScatterBind;
+use super::spool::Spool;
 use super::statements::Known;
 use super::{Executor, Failure, Gone, worker};
 use crate::error::{SqlError, SqlState};
@@ -50,6 +51,8 @@ pub(super) enum Portal {
     Missing(Vec<u8>),
     /// Over several shards, to be run by its Execute.
     Scatter,
+    /// Over several shards, its rows read and kept.
+    Spooled(Box<Spool>),
     /// Its answer is known without a shard.
     Constant(Constant),
 }
@@ -308,6 +311,7 @@ impl Executor {
     fn after_failure(&mut self, sync: bool) {
         let open = self.batch.open_on;
         self.batch = Batch { skipping: !sync, ..Batch::default() };
+        self.portals.retain(|portal| !matches!(portal, Portal::Scatter));
         if let Some(at) = self.held.iter().position(|held| Some(held.shard) == open) {
             // What came before in the pipeline must not stay.
             self.lose(at);

@@ -92,12 +92,24 @@ pub struct ClientIo {
     /// What is to be sent to the client.
     pub outbox: Vec<u8>,
     sent: usize,
+    /// What is to be sent is kept for now.
+    capture: Option<Box<Capture>>,
+}
+
+/// The outbox as it was when what is to be sent began to be kept.
+#[derive(Debug)]
+struct Capture {
+    before: Vec<u8>,
+    sent: usize,
+    /// More than so many bytes are not kept.
+    most: usize,
+    over: bool,
 }
 
 impl ClientIo {
     /// A client whose first bytes (behind the start-up) may have come already.
     pub fn new(socket: ClientSocket, inbox: Vec<u8>) -> Self {
-        Self { socket, inbox, read: 0, outbox: Vec::new(), sent: 0 }
+        Self { socket, inbox, read: 0, outbox: Vec::new(), sent: 0, capture: None }
     }
 
     /// Bytes that came and were not consumed.
@@ -145,6 +157,32 @@ impl ClientIo {
         })
     }
 
+    /// From now on what is to be sent is kept, at most so many bytes, until [`Self::end_capture`].
+    pub(super) fn begin_capture(&mut self, most: usize) {
+        let before = std::mem::take(&mut self.outbox);
+        let sent = std::mem::take(&mut self.sent);
+        self.capture = Some(Box::new(Capture { before, sent, most, over: false }));
+    }
+
+    /// What was kept, and whether it was too much: then it is nothing that could be used.
+    pub(super) fn end_capture(&mut self) -> (Vec<u8>, bool) {
+        self.keep();
+        let Some(capture) = self.capture.take() else { return (Vec::new(), false) };
+        self.sent = capture.sent;
+        (std::mem::replace(&mut self.outbox, capture.before), capture.over)
+    }
+
+    /// Something was added to what is kept.
+    fn keep(&mut self) {
+        if let Some(capture) = &mut self.capture
+            && (capture.over || self.outbox.len() > capture.most)
+        {
+            // It is read to its end all the same, so that the connections can be used again.
+            capture.over = true;
+            self.outbox = Vec::new();
+        }
+    }
+
     /// Sends what is in the outbox.
     ///
     /// # Cancel safety
@@ -159,6 +197,10 @@ impl ClientIo {
 
     /// See [`Self::flush`].
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.capture.is_some() {
+            self.keep();
+            return Poll::Ready(Ok(()));
+        }
         while let Some(rest) = self.outbox.get(self.sent..).filter(|rest| !rest.is_empty()) {
             let n = ready!(Pin::new(&mut self.socket).poll_write(cx, rest))?;
             if n == 0 {
@@ -179,6 +221,11 @@ impl ClientIo {
 
     /// Sends bytes without a copy if the socket takes them; what it does not take goes to the outbox.
     pub fn pass_on(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
+        if self.capture.is_some() {
+            self.outbox.extend_from_slice(bytes);
+            self.keep();
+            return Ok(());
+        }
         if let ClientSocket::Tls(_) = self.socket {
             // Encryption copies anyway, and the outbox remembers what has still to leave.
             self.outbox.extend_from_slice(bytes);

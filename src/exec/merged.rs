@@ -47,6 +47,8 @@ pub(super) struct Wanted<'a> {
     pub(super) bind: Option<&'a [u8]>,
     /// The client wants to know the columns.
     pub(super) described: bool,
+    /// So many rows are enough; 0 for all.
+    pub(super) rows_max: u32,
 }
 
 impl Wanted<'_> {
@@ -143,8 +145,8 @@ impl Executor {
             .hint("Restrict the statement to one sharding key, or sort by a column of a plainer type.")
             .into());
         };
-        let Wanted { sql, oids, bind, described } = wanted;
-        self.workspace(plan, &Ask { sql, oids, bind, described, work }).await
+        let Wanted { sql, oids, bind, described, rows_max } = wanted;
+        self.workspace(plan, &Ask { sql, oids, bind, described, rows_max, work }).await
     }
 
     async fn gather_ordered(
@@ -274,7 +276,12 @@ fn request(merge: &Merge, wanted: &Wanted<'_>) -> Vec<u8> {
     });
     wire::frontend::bind_with_formats(&mut out, view.as_ref(), keys.chain(own));
     wire::frontend::describe_portal_into(&mut out, b"");
-    wire::frontend::execute_into(&mut out, b"", 0);
+    // What is skipped is skipped here: it may all be one shard's.
+    let enough = match wanted.rows_max {
+        0 => 0,
+        rows => u32::try_from(merge.skip.saturating_add(u64::from(rows))).unwrap_or(0),
+    };
+    wire::frontend::execute_into(&mut out, b"", enough.cast_signed());
     wire::frontend::sync_into(&mut out);
     out
 }

@@ -40,6 +40,7 @@ mod scatter;
 mod schema;
 mod several;
 mod simple;
+mod spool;
 mod statements;
 mod strings;
 mod temporary;

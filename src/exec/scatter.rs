@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use super::again::FOUND_DEAD_MAX;
 use super::answer::Asked;
-use super::everywhere::Show;
 use super::io::{ClientIo, with_read_buffer};
 use super::merged::Wanted;
 use super::relay::poll_gone;
@@ -23,14 +22,16 @@ use crate::wire::response::ServerError;
 
 /// A Bind that goes to several shards, with what was asked of its portal.
 pub(super) struct ScatterBind {
-    plan: Plan,
-    sql: Vec<u8>,
-    oids: Vec<Oid>,
+    pub(super) plan: Plan,
+    pub(super) sql: Vec<u8>,
+    pub(super) oids: Vec<Oid>,
     bind: BindBody,
     /// What the client is told before the rows.
     prefix: Vec<u8>,
-    described: bool,
+    pub(super) described: bool,
     executed: bool,
+    /// So many rows are asked for; 0 for all.
+    pub(super) rows_max: u32,
 }
 
 /// The body of a Bind message.
@@ -42,7 +43,7 @@ pub(super) enum BindBody {
 }
 
 impl ScatterBind {
-    fn body<'a>(&'a self, unit: &'a [u8]) -> &'a [u8] {
+    pub(super) fn body<'a>(&'a self, unit: &'a [u8]) -> &'a [u8] {
         match &self.bind {
             BindBody::Client(raw) => {
                 unit.get(raw.start + wire::frame::HEADER_BYTES..raw.end).unwrap_or_default()
@@ -58,15 +59,32 @@ impl ScatterBind {
         bind: BindBody,
         prefix: Vec<u8>,
     ) -> Self {
-        Self { plan, sql, oids, bind, prefix, described: false, executed: false }
+        Self { plan, sql, oids, bind, prefix, described: false, executed: false, rows_max: 0 }
     }
 
     pub(super) fn describe(&mut self) {
         self.described = true;
     }
 
-    pub(super) fn execute(&mut self) {
+    pub(super) fn execute(&mut self, rows_max: u32) {
         self.executed = true;
+        self.rows_max = rows_max;
+    }
+
+    /// The columns and all rows are asked for, or no more of them than the client asks for if `limited`;
+    /// whether the client wants to know the columns, and how many rows if any.
+    pub(super) fn ask_all(&mut self, limited: bool) -> (bool, Option<u32>) {
+        let asked = (self.described, self.executed.then_some(self.rows_max));
+        (self.described, self.executed) = (true, true);
+        if !limited || self.plan.answer.is_everywhere() {
+            self.rows_max = 0;
+        }
+        asked
+    }
+
+    /// The portal's name.
+    pub(super) fn portal<'a>(&'a self, unit: &'a [u8]) -> &'a [u8] {
+        wire::frontend::BindView::parse(self.body(unit)).map_or(b"", |view| view.portal)
     }
 
     pub(super) fn is_executed(&self) -> bool {
@@ -74,18 +92,18 @@ impl ScatterBind {
     }
 
     /// What each shard is sent. The columns are always asked for: they are compared.
-    fn request(&self, unit: &[u8]) -> Vec<u8> {
+    pub(super) fn request(&self, unit: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         wire::frontend::parse_into(&mut out, b"", &self.sql, self.oids.iter().copied());
         let body = self.body(unit);
-        let mut portal: &[u8] = b"";
-        if let Ok(view) = wire::frontend::BindView::parse(body) {
-            portal = view.portal;
+        if let Ok(mut view) = wire::frontend::BindView::parse(body) {
+            // The client's portal is not the shards': it would stay there until their transaction ends.
+            view.portal = b"";
             wire::frontend::bind_with_statement(&mut out, &view, b"");
         }
-        wire::frontend::describe_portal_into(&mut out, portal);
+        wire::frontend::describe_portal_into(&mut out, b"");
         if self.executed {
-            wire::frontend::execute_into(&mut out, portal, 0);
+            wire::frontend::execute_into(&mut out, b"", self.rows_max.cast_signed());
         }
         wire::frontend::sync_into(&mut out);
         out
@@ -142,7 +160,8 @@ impl Executor {
             self.one_shard(plan)?;
         }
         self.refuse_beside_temporary(plan)?;
-        let wanted = Wanted { sql: text.as_bytes(), oids: &[], bind: None, described: true };
+        let wanted =
+            Wanted { sql: text.as_bytes(), oids: &[], bind: None, described: true, rows_max: 0 };
         if !self.read_gathered(plan, wanted).await? {
             let mut request = Vec::new();
             let sql = plan.rewritten.as_deref().unwrap_or(text);
@@ -161,8 +180,8 @@ impl Executor {
     ) -> Result<bool, Failure> {
         match &plan.answer {
             Answer::Workspace(work) => {
-                let Wanted { sql, oids, bind, described } = wanted;
-                self.workspace(plan, &Ask { sql, oids, bind, described, work }).await?;
+                let Wanted { sql, oids, bind, described, rows_max } = wanted;
+                self.workspace(plan, &Ask { sql, oids, bind, described, rows_max, work }).await?;
             }
             Answer::Merge(merge) => self.merge(plan, merge, wanted).await?,
             Answer::Relay | Answer::Stream | Answer::Broadcast | Answer::InTurn => {
@@ -176,7 +195,7 @@ impl Executor {
     pub(super) async fn run_scatter_unit(
         &mut self,
         unit: &mut extended::Unit,
-        scatter: ScatterBind,
+        mut scatter: ScatterBind,
         bytes: &[u8],
         sync: bool,
     ) -> Result<(), Failure> {
@@ -184,21 +203,11 @@ impl Executor {
         if let Some(error) = unit.error.take() {
             return Err(error.into());
         }
-        let wanted = Wanted {
-            sql: &scatter.sql,
-            oids: &scatter.oids,
-            bind: Some(scatter.body(bytes)),
-            described: scatter.described,
-        };
-        if scatter.executed && self.read_gathered(&scatter.plan, wanted).await? {
-        } else if scatter.plan.answer.is_everywhere() {
-            let show =
-                Show { describe: scatter.described, no_data: true, complete: scatter.executed };
-            let request = scatter.request(bytes);
-            self.everywhere(&scatter.plan, &request, show).await?;
-        } else if scatter.executed || scatter.described {
-            let request = scatter.request(bytes);
-            self.scatter(&scatter.plan, &request, scatter.described, scatter.executed).await?;
+        let later = !scatter.executed && self.session.transaction.is_open();
+        if scatter.rows_max > 0 || later && !scatter.plan.answer.is_everywhere() {
+            self.spool_unit(&mut scatter, bytes).await?;
+        } else {
+            self.read_portal(&scatter, bytes).await?;
         }
         for op in unit.ops.drain(..) {
             if let extended::Op::Inject(own) = op {

@@ -42,6 +42,8 @@ pub(super) struct Ask<'a> {
     pub(super) bind: Option<&'a [u8]>,
     /// The client wants to know the columns.
     pub(super) described: bool,
+    /// So many rows are enough; 0 for all.
+    pub(super) rows_max: u32,
     pub(super) work: &'a Workspace,
 }
 
@@ -279,7 +281,7 @@ impl Executor {
             _ => wire::frontend::bind_text_into(&mut request, b"", &[], Format::Text),
         }
         wire::frontend::describe_portal_into(&mut request, portal);
-        wire::frontend::execute_into(&mut request, portal, 0);
+        wire::frontend::execute_into(&mut request, portal, ask.rows_max.cast_signed());
         wire::frontend::sync_into(&mut request);
         let expected = described.columns.unwrap_or_default();
         let mut concat = Concat::expecting(host.len(), expected);

@@ -172,6 +172,8 @@ impl Concat {
                 self.compare()?;
             }
             b'C' => self.rows += row_count(&body),
+            // As many rows as were asked for: who asked knows how many.
+            b's' => {}
             b'Z' => stream.done = true,
             b'E' => return Err(Fault::Server(body)),
             b'N' | b'A' => {

@@ -252,7 +252,7 @@ impl Ordered {
                     self.compare_descriptions()?;
                     continue;
                 }
-                b'C' => stream.ended = true,
+                b'C' | b's' => stream.ended = true,
                 b'Z' => (stream.ended, stream.done) = (true, true),
                 b'E' if stream.described.is_some() && !self.begun => {
                     self.failed.get_or_insert_with(|| body.to_vec());

@@ -468,6 +468,10 @@ impl Executor {
                 unit.inject(wire::backend::no_data);
                 Ok(())
             }
+            Some(Portal::Spooled(spool)) => {
+                unit.inject(|out| spool.describe(out));
+                Ok(())
+            }
             Some(Portal::Constant(constant)) => {
                 unit.inject(|out| constant.describe(out));
                 Ok(())
@@ -519,19 +523,18 @@ impl Executor {
                 Ok(())
             }
             Some(Portal::Scatter) => match unit.scatter.as_mut() {
-                Some(scatter) if view.max_rows <= 0 => {
-                    scatter.execute();
+                Some(scatter) => {
+                    scatter.execute(u32::try_from(view.max_rows).unwrap_or(0));
                     Ok(())
                 }
-                Some(_) => Err(SqlError::new(
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    "a row limit on a statement over several shards is not supported",
-                )
-                .detail("Execute asked for some of the rows; the portal would stay open on every shard.")
-                .hint("Fetch all rows at once.")
-                .into()),
                 None => Err(not_alone().into()),
             },
+            Some(Portal::Spooled(_)) if unit.failed => Err(aborted().into()),
+            Some(Portal::Spooled(spool)) => {
+                let most = u32::try_from(view.max_rows).unwrap_or(0);
+                unit.inject(|out| spool.fetch(most, out));
+                Ok(())
+            }
             Some(Portal::Missing(name)) => Err(no_statement(name).into()),
             Some(Portal::Constant(constant)) => {
                 unit.inject(|out| constant.execute(view.max_rows, out));
