@@ -178,6 +178,9 @@ async fn what_takes_too_long_is_ended() {
     let (shards, proxy) = serve(2, &format!("{ONE}{config}")).await;
     shards.run_on_all("INSERT INTO tenants VALUES (1, 'x')").await;
     let mut client = log_in(&proxy);
+    // To make the connection is part of the first statement's time.
+    let first = "/* pgmeridian: shard=usa-west */ SELECT pg_backend_pid()";
+    while sqlstate(&client.query(first)) == "57014" {}
     let before = backend(&mut client, "usa-west");
     let sleep = "/* pgmeridian: shard=usa-west */ SELECT pg_sleep(100)";
     for sql in [sleep, "SELECT slow(), id FROM tenants"] {

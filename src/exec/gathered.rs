@@ -116,7 +116,14 @@ impl Executor {
                 }
                 let sql = format!("{} {}", about.before, work.sql);
                 let query = about.query.as_bytes();
-                let ask = Ask { sql: query, oids: &[], bind: None, described: false, work: &work };
+                let ask = Ask {
+                    sql: query,
+                    oids: &[],
+                    bind: None,
+                    described: false,
+                    rows_max: 0,
+                    work: &work,
+                };
                 Some((work.host, work.sql.clone(), self.ask_host(plan, &ask, &sql).await?))
             }
             _ => None,
@@ -210,7 +217,7 @@ impl Executor {
         sql: &str,
     ) -> Result<(), Failure> {
         let query = about.query.as_bytes();
-        let ask = Ask { sql: query, oids: &[], bind: None, described: false, work };
+        let ask = Ask { sql: query, oids: &[], bind: None, described: false, rows_max: 0, work };
         self.copy_host(plan, &ask, sql).await
     }
 }
