@@ -3,8 +3,12 @@
 
 #![expect(clippy::print_stdout, reason = "an example talks to people")]
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The demo's proxy and its sample data.
 const DEFAULT_URL: &str = "postgresql://bot:bot@127.0.0.1:6432/bots";
@@ -12,8 +16,14 @@ const DEFAULT_URL: &str = "postgresql://bot:bot@127.0.0.1:6432/bots";
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let url = std::env::var("DATABASE_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned());
-    let (mut client, connection) = tokio_postgres::connect(&url, NoTls).await?;
-    let connection = tokio::spawn(connection);
+    // A connection's own type says whether it is encrypted: each is a task of its own here.
+    let (mut client, connection) = if let Ok(path) = std::env::var("PGSSLROOTCERT") {
+        let (client, connection) = tokio_postgres::connect(&url, tls(&path)).await?;
+        (client, tokio::spawn(connection))
+    } else {
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+        (client, tokio::spawn(connection))
+    };
 
     read_one_tenant(&client, 42).await?;
     write_in_a_transaction(&mut client, 42).await?;
@@ -25,6 +35,18 @@ async fn main() -> Result<(), Error> {
     // The connection's task ends with its client.
     let _ = connection.await;
     Ok(())
+}
+
+/// TLS that trusts the authorities of a file.
+fn tls(path: &str) -> MakeRustlsConnect {
+    let authorities: Vec<_> = CertificateDer::pem_file_iter(path)
+        .expect("PGSSLROOTCERT is a file")
+        .collect::<Result<_, _>>()
+        .expect("PGSSLROOTCERT has certificates");
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(authorities);
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    MakeRustlsConnect::new(config)
 }
 
 /// A prepared statement with the sharding key as a parameter: the proxy reads it from Bind.

@@ -86,6 +86,9 @@ struct Demo {
     /// A map to serve instead of the demo's own.
     #[arg(long, value_name = "FILE")]
     map: Option<PathBuf>,
+    /// The proxy's own settings, to try TLS, say: all but where it listens.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Run the scripted tour, then end.
     #[arg(long)]
     tour: bool,
@@ -111,6 +114,7 @@ fn demo(words: &Demo) -> ExitCode {
     let options = demo::Options {
         shards: words.shards,
         map: words.map.clone(),
+        config: words.config.clone(),
         tour: words.tour,
         keep: words.keep,
     };

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
+use crate::config::Config;
 use cluster::{Cluster, ClusterError, DATABASE, Options as ClusterOptions, Programs, ROLE};
 use maps::Shard;
 use proxy::Proxy;
@@ -38,6 +39,8 @@ pub struct Options {
     pub shards: usize,
     /// A map to serve instead of the demo's; the addresses of its shards are replaced.
     pub map: Option<PathBuf>,
+    /// The proxy's settings, all but where it listens; it must take the demo's own user without TLS.
+    pub config: Option<PathBuf>,
     /// Run the tour, then end.
     pub tour: bool,
     /// With the tour: go on serving after it.
@@ -46,7 +49,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { shards: 3, map: None, tour: false, keep: false }
+        Self { shards: 3, map: None, config: None, tour: false, keep: false }
     }
 }
 
@@ -168,6 +171,9 @@ impl Stage {
     /// Starts the clusters and the proxy.
     async fn set(options: &Options) -> Result<Self, DemoError> {
         let screen = Screen::new();
+        let config = options.config.as_deref().map(Config::load).transpose();
+        let config = config.map_err(|faults| DemoError::Faults(faults.to_string()))?;
+        let config = config.unwrap_or_default();
         let file = match &options.map {
             Some(path) => Some((path, read_map(path)?)),
             None => None,
@@ -195,9 +201,9 @@ impl Stage {
         };
         // The usual port if nobody has it, else any. Whatever else is wrong shows the second time too.
         let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_PREFERRED));
-        let proxy = match Proxy::start(&name, &map, usual).await {
+        let proxy = match Proxy::start(&name, &map, &config, usual).await {
             Ok(proxy) => proxy,
-            Err(_) => Proxy::start(&name, &map, (Ipv4Addr::LOCALHOST, 0).into()).await?,
+            Err(_) => Proxy::start(&name, &map, &config, (Ipv4Addr::LOCALHOST, 0).into()).await?,
         };
         let stage = Self { screen, proxy, clusters, shards };
         stage.create_tables().await?;

@@ -18,9 +18,10 @@ impl Proxy {
     pub(super) async fn start(
         name: &str,
         map: &str,
+        config: &Config,
         listen: SocketAddr,
     ) -> Result<Self, DemoError> {
-        let mut config = Config::default();
+        let mut config = config.clone();
         config.listen.address = listen.to_string();
         let started = Server::start(config, parse(name, map)?).await;
         Ok(Self { server: started.map_err(|error| DemoError::Proxy(format!("{error:#}")))? })

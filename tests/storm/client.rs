@@ -24,6 +24,7 @@ pub(crate) const LOCKS: usize = 6;
 pub(crate) struct Storm {
     pub(crate) address: SocketAddr,
     deadline: Instant,
+    clients: u64,
     /// Connections that are kept by their clients: whoever keeps all of them starves the others, which
     /// is no fault of a proxy.
     pub(crate) pins: Arc<Semaphore>,
@@ -42,10 +43,11 @@ pub(crate) struct Storm {
 }
 
 impl Storm {
-    pub(crate) fn new(address: SocketAddr, size: usize, deadline: Instant) -> Self {
+    pub(crate) fn new(address: SocketAddr, clients: u64, size: usize, deadline: Instant) -> Self {
         Self {
             address,
             deadline,
+            clients,
             pins: Arc::new(Semaphore::new(size / 3)),
             crossing: Semaphore::new(size / 4),
             idlers: Semaphore::new(2),
@@ -199,7 +201,9 @@ impl Client {
             self.storm.counts.add(deed);
             deeds::perform(self, deed).await?;
             self.check_told(deed)?;
-            self.pause(20).await;
+            // All of them together ask for the same, however many they are.
+            let millis = self.storm.clients * 6;
+            self.pause(millis).await;
         }
         self.read_own().await
     }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::support::raw::{Message, field, frame, query, startup};
 
 /// Whoever waits longer for an answer is stuck.
-pub(crate) const STUCK: Duration = Duration::from_secs(60);
+pub(crate) const STUCK: Duration = Duration::from_secs(180);
 
 /// What ends a client's life in a test: words for people.
 pub(crate) type Fault = String;

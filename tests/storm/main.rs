@@ -71,7 +71,7 @@ async fn rude_clients_harm_nobody() {
     let shards = Shards::databases(3);
     shards.run_on_all(TABLES).await;
     let proxy = Proxy::start_with(&shards, &shards.map_by_hash(REST), &config()).await;
-    let storm = Arc::new(Storm::new(proxy.address, SIZE, Instant::now() + time));
+    let storm = Arc::new(Storm::new(proxy.address, count as u64, SIZE, Instant::now() + time));
     let tasks: Vec<_> = (1..=count as i64)
         .map(|id| tokio::spawn(client::live(Arc::clone(&storm), id, seed)))
         .collect();
