@@ -1,0 +1,137 @@
+//! Back-pressure: a shard that does not take what a client sends, and a client that does not take what
+//! shards send, cost the proxy no memory and other clients nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use support::raw::{Raw, frame, query, rows, sqlstate};
+use support::{Proxy, Shards};
+
+/// A row of the table waits for whoever holds this lock.
+const TABLES: &str = "
+    CREATE TABLE notes (id bigint NOT NULL, tenant_id bigint NOT NULL, body text);
+    CREATE TABLE bulk (body text);
+    CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NEW; END $$;
+    CREATE TRIGGER waits BEFORE INSERT ON bulk FOR EACH ROW EXECUTE FUNCTION wait();";
+
+const BOT: [(&str, &str); 2] = [("user", "bot"), ("database", "bots")];
+
+async fn serve() -> (Shards, Proxy) {
+    let shards = Shards::databases(3);
+    shards.run_on_all(TABLES).await;
+    let config = "[auth]\nmethod = \"trust\"\n";
+    let proxy = Proxy::start_with(&shards, &shards.map_by_hash(""), config).await;
+    (shards, proxy)
+}
+
+fn log_in(proxy: &Proxy) -> Raw {
+    let (client, told) = Raw::log_in(proxy.address, &BOT);
+    assert_eq!(sqlstate(&told), "", "{told:?}");
+    client
+}
+
+/// What the process has in memory, in bytes.
+fn resident(proxy: &Proxy) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse::<usize>().unwrap() * 1024
+}
+
+/// Far more than all sockets between hold, and what the proxy may grow by meanwhile.
+const DATA: usize = 96 << 20;
+const GROWTH_MAX: usize = 24 << 20;
+
+/// Others work on every shard, as fast as ever.
+fn others_work(proxy: &Proxy) {
+    let mut other = log_in(proxy);
+    let began = Instant::now();
+    for tenant in 0..6 {
+        let insert = format!("INSERT INTO notes VALUES (1, {tenant}, 'x')");
+        assert_eq!(sqlstate(&other.query(&insert)), "");
+        let select = format!("SELECT body FROM notes WHERE tenant_id = {tenant}");
+        assert!(!rows(&other.query(&select)).is_empty());
+    }
+    assert_eq!(rows(&other.query("SELECT count(*) FROM notes")).len(), 1);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_shard_that_does_not_take_a_copy_holds_up_its_client_alone() {
+    let (shards, proxy) = serve().await;
+    let direct = shards.direct("usa-east").await;
+    let mut client = log_in(&proxy);
+    others_work(&proxy);
+    let before = resident(&proxy);
+    direct.batch_execute("SELECT pg_advisory_lock(7)").await.unwrap();
+    client.send(&query("COPY bulk FROM STDIN"));
+    let opened = client.receive().unwrap();
+    assert_eq!(opened.tag, b'G', "{opened:?}");
+    let mut answers = client.second_hand();
+    let line = [vec![b'x'; (1 << 16) - 1], vec![b'\n']].concat();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&sent);
+    let writer = std::thread::spawn(move || {
+        let chunk = frame(b'd', &line);
+        while counter.load(Ordering::Relaxed) < DATA {
+            client.send(&chunk);
+            counter.fetch_add(line.len(), Ordering::Relaxed);
+        }
+        client.send(&frame(b'c', b""));
+        client
+    });
+    // Until nothing more goes in.
+    let mut last = usize::MAX;
+    while sent.load(Ordering::Relaxed) != last {
+        last = sent.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    assert!(last < DATA / 2, "{last} bytes were taken");
+    let grown = resident(&proxy).saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "{grown} bytes of memory for {last} bytes");
+    others_work(&proxy);
+    direct.batch_execute("SELECT pg_advisory_unlock(7)").await.unwrap();
+    let reply = answers.until_ready();
+    let tag = reply.iter().find(|message| message.tag == b'C').map(|message| message.body.clone());
+    assert_eq!(tag, Some(format!("COPY {}\0", DATA >> 16).into_bytes()), "{}", sqlstate(&reply));
+    drop(writer.join().unwrap());
+    let grown = resident(&proxy).saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "{grown} bytes of memory");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_up_nobody() {
+    let (_shards, proxy) = serve().await;
+    let mut client = log_in(&proxy);
+    for tenant in 0..3 {
+        let rows = "SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n";
+        let insert =
+            format!("INSERT INTO notes (tenant_id, id, body) SELECT {tenant}, n.* FROM ({rows}) n");
+        assert_eq!(sqlstate(&client.query(&insert)), "");
+    }
+    others_work(&proxy);
+    let before = resident(&proxy);
+    // As they come, in order, and of one shard.
+    let mut deaf = Vec::new();
+    for sql in [
+        "SELECT id, body FROM notes",
+        "SELECT id, body FROM notes ORDER BY id",
+        "SELECT a.body FROM notes a, generate_series(1, 50) WHERE tenant_id = 1",
+    ] {
+        let mut client = log_in(&proxy);
+        client.send(&query(sql));
+        deaf.push(client);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    others_work(&proxy);
+    let grown = resident(&proxy).saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "{grown} bytes of memory");
+    // They are served when they read after all.
+    let answers = deaf[0].until_ready();
+    assert!(rows(&answers).len() >= 60_000, "{} {}", rows(&answers).len(), sqlstate(&answers));
+}
