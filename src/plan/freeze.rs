@@ -18,13 +18,19 @@ fn refusal(map: &ShardMap, key: KeyId, value: &KeyValue<'_>, tag: &str) -> SqlEr
     Refusal::Frozen { key, value: value.to_string(), tag }.into()
 }
 
-/// Refuses an UPDATE, DELETE or MERGE that may change rows of a frozen key.
+/// Refuses an UPDATE, DELETE or MERGE that may change rows of a frozen key, and user-defined functions
+/// beside such rows: who calls them for a key may well write it.
 pub(super) fn check(query: &Query, map: &ShardMap, regions: &[Region<'_>]) -> Result<(), SqlError> {
-    if map.freezes().is_empty() || !query.writes {
+    let calls = query.functions.undeclared.is_some();
+    if map.freezes().is_empty() || !(query.writes || calls) {
         return Ok(());
     }
     for (occurrence, region) in query.occurrences.iter().zip(regions) {
-        let Role::Write(tag) = occurrence.role else { continue };
+        let tag = match occurrence.role {
+            Role::Write(tag) => tag,
+            Role::Read if calls => "a user-defined function",
+            Role::Read => continue,
+        };
         for (key, value) in map.freezes().iter().filter(|(key, _)| *key == occurrence.key) {
             let frozen = Region::pinned(occurrence.types.len(), value.clone());
             if !region.clone().intersect(frozen).is_empty() {

@@ -437,7 +437,12 @@ impl OpaqueShape {
                 return Err(Refusal::Opaque { reason, names }.into());
             }
         };
-        Ok((self.as_plan(route), rule))
+        let plan = self.as_plan(route);
+        // What names no sharded table can't write one, but by code that is not seen.
+        if plan.writes && rule == Rule::Scope && ground.solo.is_none() {
+            freeze::check_blind(ground.map, &plan, "a statement that can't be read")?;
+        }
+        Ok((plan, rule))
     }
 
     fn as_plan(&self, route: Route) -> Plan {

@@ -25,7 +25,8 @@ const TABLES: &str = "
     CREATE TABLE tenants (id bigint PRIMARY KEY, name text NOT NULL);
     CREATE TABLE notes (id bigint, tenant_id bigint NOT NULL, client int NOT NULL, body text,
         PRIMARY KEY (tenant_id, id));
-    CREATE INDEX ON notes (client);";
+    CREATE INDEX ON notes (client);
+    CREATE FUNCTION write_one(id bigint) RETURNS bigint LANGUAGE sql AS 'SELECT id';";
 
 /// When somebody asks for more changes.
 const CLIENTS: i32 = 64;
@@ -104,6 +105,9 @@ async fn a_frozen_key_is_read_and_not_written(shards: &Shards, operator: &mut Op
         ("TRUNCATE notes", "25006"),
         ("/* pgmeridian: shard=usa-east */ UPDATE notes SET body = 'z'", "25006"),
         ("/* pgmeridian: shard=usa-east */ DO 'BEGIN END'", "25006"),
+        ("/* pgmeridian: shard=usa-east */ CALL write(1001)", "25006"),
+        ("SELECT write_one(id) FROM notes WHERE tenant_id = 1001", "25006"),
+        ("SELECT write_one(id) FROM notes WHERE tenant_id = 1002", ""),
         ("/* pgmeridian: shard=usa-west */ DO 'BEGIN END'", ""),
         ("UPDATE notes SET body = 'z' WHERE tenant_id = 1002", ""),
         ("INSERT INTO notes VALUES (1, 1002, 0, 'x')", ""),
