@@ -35,7 +35,7 @@ const CLIENTS: i32 = 64;
 const CLIENTS_FEW: i32 = 16;
 
 /// Changes when nobody asks for more: each kind once.
-const CHANGES: usize = 7;
+const CHANGES: usize = 6;
 
 async fn proxies(shards: &Shards, map: &str, config: &str) -> Vec<Proxy> {
     let mut all = Vec::new();
