@@ -12,7 +12,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use support::raw::{Raw, frame, rows, sqlstate};
+use support::raw::{Raw, field, frame, rows, sqlstate};
 use support::{Proxy, Shards, said};
 
 const TABLES: &str = "
@@ -39,6 +39,8 @@ enum Fate {
 struct Relay {
     address: SocketAddr,
     fate: Arc<AtomicU8>,
+    /// So many requests pass before it.
+    before: Arc<AtomicU8>,
 }
 
 impl Relay {
@@ -47,17 +49,26 @@ impl Relay {
         let address = listener.local_addr().unwrap();
         let fate = Arc::new(AtomicU8::new(Fate::Passes as u8));
         let own = Arc::clone(&fate);
+        let before = Arc::new(AtomicU8::new(0));
+        let passing = Arc::clone(&before);
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 let far = TcpStream::connect(("127.0.0.1", port)).unwrap();
                 let (near_2, far_2) = (near.try_clone().unwrap(), far.try_clone().unwrap());
                 let cut = Arc::new(AtomicU8::new(0));
                 let (fate, cut_2) = (Arc::clone(&own), Arc::clone(&cut));
-                std::thread::spawn(move || requests(near, far, &fate, &cut));
+                let passing = Arc::clone(&passing);
+                std::thread::spawn(move || requests(near, far, &fate, &passing, &cut));
                 std::thread::spawn(move || answers(far_2, near_2, &cut_2));
             }
         });
-        Self { address, fate }
+        Self { address, fate, before }
+    }
+
+    /// The one after the next.
+    fn second(&self, fate: Fate) {
+        self.before.store(1, Ordering::SeqCst);
+        self.next(fate);
     }
 
     fn next(&self, fate: Fate) {
@@ -70,10 +81,20 @@ impl Relay {
     }
 }
 
-fn requests(mut near: TcpStream, mut far: TcpStream, fate: &AtomicU8, cut: &AtomicU8) {
+fn requests(
+    mut near: TcpStream,
+    mut far: TcpStream,
+    fate: &AtomicU8,
+    passing: &AtomicU8,
+    cut: &AtomicU8,
+) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = near.read(&mut buffer) {
-        let is_request = b"QPBDE".contains(&buffer[0]);
+        let is_request = b"QPBDE".contains(&buffer[0])
+            && fate.load(Ordering::SeqCst) != 0
+            && passing
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+                .is_err();
         let fate = if is_request { fate.swap(Fate::Passes as u8, Ordering::SeqCst) } else { 0 };
         if fate == Fate::Farewell as u8 {
             let words =
@@ -200,6 +221,73 @@ async fn only_what_had_no_effect_is_sent_again() {
     let begun = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT 1 FROM tenants WHERE id = 2";
     check(begun, insert, Fate::Swallowed, "", 1).await;
     check(begun, insert, Fate::Farewell, "", 1).await;
+}
+
+/// COMMIT that is sent and not answered: nothing is said to be committed, or not, that may be otherwise.
+#[tokio::test]
+async fn a_commit_without_an_answer_is_in_doubt() {
+    let (shards, relay, proxy) = serve().await;
+    let direct = direct(&shards).await;
+    let mut client = log_in(&proxy);
+    let insert = "INSERT INTO tenants VALUES (1, 'a')";
+    let read = "SELECT name FROM tenants WHERE id = 2";
+    let mut check = async |before: &[&str], second: bool, fate: Fate, code: &str, count: u64| {
+        for sql in before {
+            assert_eq!(sqlstate(&client.query(sql)), "", "{sql}");
+        }
+        let what = format!("{before:?} {second} {fate:?}");
+        if second {
+            relay.second(fate)
+        } else {
+            relay.next(fate)
+        }
+        let told = client.query("COMMIT");
+        assert!(relay.is_done(), "{what}");
+        let error = told.iter().find(|message| message.tag == b'E').unwrap();
+        assert_eq!(field(error, b'C'), code, "{what}: {told:?}");
+        let unknown = field(error, b'D').contains("not known on shard \"usa-west\"");
+        assert_eq!(unknown, code == "08007", "{what}: {}", field(error, b'D'));
+        client.query("ROLLBACK");
+        assert_eq!(client.query("SELECT 1").last().unwrap().body, b"I", "{what}");
+        client.query("DISCARD ALL");
+        assert_eq!(tenants(&direct).await, count, "{what}");
+    };
+    // On one shard.
+    check(&["BEGIN", insert], false, Fate::Unanswered, "08007", 1).await;
+    check(&["BEGIN", insert], false, Fate::Swallowed, "08007", 0).await;
+    // Written on one, read on another, whose COMMIT comes first.
+    for before in [["BEGIN", read, insert], ["BEGIN", insert, read]] {
+        check(&before, true, Fate::Unanswered, "08007", 1).await;
+        check(&before, true, Fate::Swallowed, "08007", 0).await;
+        check(&before, false, Fate::Unanswered, "08006", 0).await;
+        check(&before, false, Fate::Swallowed, "08006", 0).await;
+    }
+    // Written on both: the home shard's COMMIT comes last.
+    let both = "UPDATE tenants SET name = 'b'";
+    for (id, name) in [(1, "usa-west"), (2, "usa-east")] {
+        let row = format!("INSERT INTO tenants VALUES ({id}, 'a')");
+        let at = shards.names().position(|own| own == name).unwrap();
+        direct[at].batch_execute(&row).await.unwrap();
+    }
+    let mut client = log_in(&proxy);
+    for sql in ["SET pgmeridian.shard = '*'", "BEGIN", both] {
+        assert_eq!(sqlstate(&client.query(sql)), "", "{sql}");
+    }
+    relay.second(Fate::Swallowed);
+    let told = client.query("COMMIT");
+    let error = told.iter().find(|message| message.tag == b'E').unwrap();
+    assert_eq!(field(error, b'C'), "08007", "{told:?}");
+    let detail = field(error, b'D');
+    assert!(detail.contains("committed on shard \"usa-west\""), "{detail}");
+    assert!(detail.contains("not known on shard \"usa-east\""), "{detail}");
+    assert_eq!(
+        direct[1].query("SELECT 1 FROM tenants WHERE name = 'b'", &[]).await.unwrap().len(),
+        1
+    );
+    assert_eq!(
+        direct[0].query("SELECT 1 FROM tenants WHERE name = 'a'", &[]).await.unwrap().len(),
+        1
+    );
 }
 
 #[tokio::test]

@@ -216,6 +216,16 @@ impl Executor {
         out
     }
 
+    /// COMMIT was sent to these shards and not answered.
+    pub(super) fn outcome_unknown(&self, shards: &[ShardId]) -> SqlError {
+        SqlError::new(
+            SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
+            "the outcome of the transaction is not known",
+        )
+        .detail(format!("Its outcome is not known on {}.", self.shards_text(shards)))
+        .hint("Look what took effect before you send it again.")
+    }
+
     /// `shard "a"`, `shards "a", "b"`.
     pub(super) fn shards_text(&self, shards: &[ShardId]) -> String {
         let names: Vec<String> = shards

@@ -45,7 +45,12 @@ impl Executor {
         let mut planned = std::mem::take(&mut self.planned);
         let result = match self.plan_query(&text, &mut planned).await {
             Ok(()) => self.run_planned(&mut planned, &text).await,
-            Err(error) => Box::pin(self.instead(&text, error)).await,
+            Err(error) => match Box::pin(self.instead(&text, error)).await {
+                Err(Failure::Error(refusal)) => {
+                    Err(Box::pin(self.in_the_servers_words(refusal, &text)).await)
+                }
+                other => other,
+            },
         };
         if let Some(shard) = batch {
             self.end_batch(shard, result.is_err());
@@ -84,6 +89,39 @@ impl Executor {
             }
         }
         Some(shard)
+    }
+
+    /// A statement is refused that no server would take either: what is wrong with it, PostgreSQL says best. A
+    /// shard is asked to read it, and not to carry it out.
+    async fn in_the_servers_words(&mut self, refusal: SqlError, text: &[u8]) -> Failure {
+        // Parameters are unknown to a Query, and known to a Parse.
+        let has_parameter = |text: &str| {
+            text.split('$').skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        let readable = std::str::from_utf8(text).is_ok_and(|text| !has_parameter(text));
+        let free = !self.batch.is_open() && self.session.transaction.status() != b'E';
+        if refusal.code != SqlState::FEATURE_NOT_SUPPORTED
+            || self.world.map.shards().len() == 1
+            || !(readable && free)
+        {
+            return refusal.into();
+        }
+        let here = self.session.transaction.shard().or_else(|| self.keeper());
+        let shard = here.unwrap_or_else(|| self.world.map.default_shard());
+        self.leaving = Pins::NONE;
+        let Ok(at) = self.acquire(shard).await else { return refusal.into() };
+        self.request.clear();
+        self.begin_responses(true);
+        wire::frontend::parse_into(&mut self.request, b"", text, [].into_iter());
+        wire::frontend::sync_into(&mut self.request);
+        self.responses.expect(StepKind::Parse, true);
+        self.responses.expect(StepKind::Sync, true);
+        if let Err(failure) = self.exchange(at).await {
+            return failure;
+        }
+        let failed = self.responses.failed();
+        self.end_aside(at);
+        if failed { Failure::Shown } else { refusal.into() }
     }
 
     /// The query has ended the pipeline; if it failed before it reached the shard, what came before it
@@ -334,7 +372,17 @@ impl Executor {
         self.start(at).await?;
         wire::frontend::query_into(&mut self.request, sql.as_bytes());
         self.responses.expect(StepKind::Query, false);
-        self.exchange(at).await?;
+        let wrote = self.session.transaction.deeds().writer.is_some()
+            && self.session.transaction.status() == b'T';
+        if let Err(failure) = self.exchange(at).await {
+            let commits = wrote && matches!(class, Class::Commit { .. });
+            return Err(match failure {
+                Failure::Error(error) if commits && error.code == SqlState::CONNECTION_FAILURE => {
+                    self.outcome_unknown(&[shard]).into()
+                }
+                failure => failure,
+            });
+        }
         let failed = self.responses.failed();
         let effects: &[&Class] = if failed { &[] } else { &[class] };
         self.finish(at, false, false, effects, failed);
