@@ -237,9 +237,9 @@ async fn a_commit_without_an_answer_is_in_doubt() {
         }
         let what = format!("{before:?} {second} {fate:?}");
         if second {
-            relay.second(fate)
+            relay.second(fate);
         } else {
-            relay.next(fate)
+            relay.next(fate);
         }
         let told = client.query("COMMIT");
         assert!(relay.is_done(), "{what}");
