@@ -5,8 +5,9 @@
 use serde_json::{Value, json};
 
 use super::constant::Constants;
-use super::query::{names, regions};
+use super::query::regions;
 use super::scope::{Resolved, key_name};
+use super::several::names;
 use super::{Answer, Ground, Inputs, Plan, Route, Rule, Scope, Shape, Template, Workspace};
 use crate::error::SqlError;
 use crate::map::{KeyId, ShardMap};

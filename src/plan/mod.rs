@@ -10,6 +10,7 @@
 //! | `facts` | what a statement says of each occurrence of a table, and why that is sound |
 //! | `restrict`, `constant` | conditions on keys, their values, the shards that are left |
 //! | `query` | the rules: scope, one, nowhere, any; claims and assignments |
+//! | `several` | statements over several shards, and the map's policy |
 //! | `many` | the whitelist of reads over several shards |
 //! | `ordered` | the same with ORDER BY and LIMIT: what each shard is asked, how it is merged |
 //! | `workspace` | reads that run on one shard over scratch tables |
@@ -31,6 +32,7 @@
 mod combine;
 mod compile;
 mod constant;
+mod construct;
 mod copies;
 mod everywhere;
 mod explain;
@@ -44,6 +46,7 @@ mod refusal;
 mod restrict;
 pub mod scope;
 mod settings;
+mod several;
 mod splice;
 mod text;
 mod utility;
