@@ -14,7 +14,8 @@
 //! ```
 //!
 //! What is refused is marked, so that a change is seen. `UPDATE_EXPECT=1` writes the marks anew: read the
-//! difference before you believe it. `TOPIC=joins` runs one file, `ONLY=text` the statements with that text.
+//! difference before you believe it. `TOPIC=joins` runs one file, `ONLY=text` the statements with that text,
+//! `SHARDS=5` all of them over so many shards (one to five).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 #![allow(clippy::print_stdout, reason = "figures are shown where they are asked for")]
@@ -77,7 +78,9 @@ fn statements_answer_as_on_one_server() {
     let (mut faults, mut asked, mut refusals) = (String::new(), 0, 0);
     for mut file in statements::files() {
         for statement in &mut file.statements {
-            if !statement.sql.contains(&only) {
+            // What is refused is marked for three shards; on one of them it means that shard.
+            let elsewhere = world::shards().len() != 3 && statement.refused.is_some();
+            if !statement.sql.contains(&only) || elsewhere {
                 continue;
             }
             asked += 1;

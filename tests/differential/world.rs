@@ -13,7 +13,13 @@ use super::answer::Server;
 use super::support;
 use super::support::raw::Raw;
 
-const SHARDS: [&str; 3] = ["usa-east", "usa-west", "deu"];
+const NAMES: [&str; 5] = ["usa-east", "usa-west", "deu", "fra", "gbr"];
+
+/// The shards: as many as `SHARDS` says, three if it says nothing.
+pub(crate) fn shards() -> &'static [&'static str] {
+    let count = std::env::var("SHARDS").map_or(3, |count| count.parse().unwrap());
+    &NAMES[..count]
+}
 
 /// Both sides.
 pub(crate) struct World {
@@ -31,16 +37,20 @@ impl World {
     /// With other settings of the proxy.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let mut options = Options::named("differential");
-        options.databases = SHARDS.map(str::to_owned).to_vec();
+        options.databases = shards().iter().map(|name| (*name).to_owned()).collect();
         options.hba = vec![format!("host all {ROLE} 127.0.0.1/32 trust")];
         let cluster = Cluster::start(&options).unwrap();
         let mut types = Vec::new();
-        for (n, name) in std::iter::once(DATABASE).chain(SHARDS).enumerate() {
+        for (n, name) in std::iter::once(&DATABASE).chain(shards()).enumerate() {
             let client = support::connect(&cluster.database_url(name)).await.unwrap();
             client.batch_execute(include_str!("schema.sql")).await.unwrap();
             client.batch_execute(include_str!("data.sql")).await.unwrap();
             if let Some(shard) = n.checked_sub(1) {
-                let sql = include_str!("shard.sql").replace("$SHARD", &shard.to_string());
+                let count = shards().len();
+                let sql = include_str!("shard.sql")
+                    .replace("$SHARDS", &count.to_string())
+                    .replace("$LAST", &(count.min(3) - 1).to_string())
+                    .replace("$SHARD", &shard.to_string());
                 client.batch_execute(&sql).await.unwrap();
             }
             let rows = client.query("SELECT oid, typname::text FROM pg_type", &[]).await.unwrap();
@@ -68,8 +78,8 @@ fn pgmeridian_address(cluster: &Cluster) -> SocketAddr {
 
 async fn serve(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> app::Server {
     let mut map =
-        format!("version = 1\ndatabase = \"{DATABASE}\"\ndefault_shard = \"{}\"\n", SHARDS[0]);
-    for (index, name) in SHARDS.iter().enumerate() {
+        format!("version = 1\ndatabase = \"{DATABASE}\"\ndefault_shard = \"{}\"\n", NAMES[0]);
+    for (index, name) in shards().iter().enumerate() {
         let url = cluster.database_url(name);
         let id = index + 1;
         let _ = write!(
@@ -77,7 +87,12 @@ async fn serve(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> app::Serv
             "[[shards]]\nid = {id}\nname = \"{name}\"\nregion = \"X\"\nurl = \"{url}\"\n"
         );
     }
-    map.push_str(include_str!("map.toml"));
+    let list = format!("shards = {:?}", shards());
+    let last = shards()[shards().len().min(3) - 1];
+    let rest = include_str!("map.toml")
+        .replace("shards = [\"usa-east\", \"usa-west\", \"deu\"]", &list)
+        .replace("shard = \"deu\"", &format!("shard = \"{last}\""));
+    map.push_str(&rest);
     let (map, _) = ShardMap::parse("differential.toml", &map, &|_| None)
         .unwrap_or_else(|faults| panic!("{}", faults.render(false)));
     let mut config = Config::default();
