@@ -5,7 +5,6 @@ use std::task::{Poll, ready};
 
 use bytes::BytesMut;
 
-use super::Held;
 use super::answer::Asked;
 use super::io::with_read_buffer;
 use super::parts::{self, Parts};
@@ -25,17 +24,15 @@ pub(super) struct Line {
     pub(super) open: bool,
     /// Its tables' rows come in one COPY, and are taken apart.
     pub(super) parts: Option<Parts>,
+    /// A transaction of the client's is open.
+    pub(super) within: bool,
     /// How many of them were taken.
     pub(super) taken: usize,
 }
 
 impl Line {
-    pub(super) fn new(held: Held) -> Self {
-        Self::of(Asked::new(held))
-    }
-
     pub(super) fn of(asked: Asked) -> Self {
-        Self { asked, inbox: BytesMut::new(), open: false, parts: None, taken: 0 }
+        Self { asked, inbox: BytesMut::new(), open: false, parts: None, within: false, taken: 0 }
     }
 
     pub(super) fn shard(&self) -> ShardId {

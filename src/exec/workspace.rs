@@ -32,6 +32,10 @@ use crate::session::settings::quote_literal;
 use crate::wire::backend::tag;
 use crate::wire::{self, frame, response};
 
+/// Beside an open transaction a lock is not waited for longer than this: it may be the transaction's own, which
+/// nobody would ever release.
+const BRIEFLY: &str = "SET LOCAL lock_timeout = '5s'";
+
 /// A statement that is to run over scratch tables.
 pub(super) struct Ask<'a> {
     /// As the client wrote it.
@@ -164,8 +168,10 @@ impl Executor {
             },
             Err(error) => Err(error),
         };
+        let within = self.session.transaction.is_open();
+        let line = |asked| Line { within, ..Line::of(asked) };
         match host {
-            Ok(held) => Ok((Line::new(held), lines.into_iter().map(Line::of).collect())),
+            Ok(held) => Ok((line(Asked::new(held)), lines.into_iter().map(line).collect())),
             Err(error) => {
                 self.put_back(lines);
                 Err(error.into())
@@ -352,7 +358,7 @@ async fn fill(
     for line in shards.iter_mut() {
         let sql = fetch_sql(&ask.work.tables, line.shard(), own);
         line.parts = sql.1.map(Parts::new);
-        let sql = sql.0;
+        let sql = if line.within && !own { format!("{BRIEFLY}; {}", sql.0) } else { sql.0 };
         let mut request = Vec::new();
         wire::frontend::query_into(&mut request, sql.as_bytes());
         line.ask(&request).await?;
@@ -390,6 +396,11 @@ async fn describe(ask: &Ask<'_>, host: &mut Line) -> Result<Described, Trouble> 
     wire::frontend::parse_into(&mut request, b"", begin, [].into_iter());
     wire::frontend::bind_text_into(&mut request, b"", &[], Format::Text);
     wire::frontend::execute_into(&mut request, b"", 0);
+    if host.within {
+        wire::frontend::parse_into(&mut request, b"", BRIEFLY.as_bytes(), [].into_iter());
+        wire::frontend::bind_text_into(&mut request, b"", &[], Format::Text);
+        wire::frontend::execute_into(&mut request, b"", 0);
+    }
     wire::frontend::parse_into(&mut request, b"", ask.sql, ask.oids.iter().copied());
     wire::frontend::describe_statement_into(&mut request, b"");
     wire::frontend::sync_into(&mut request);
