@@ -135,7 +135,8 @@ fn reads_otherwise(text: &[u8]) -> bool {
 /// A client's prepared statements, by its own names.
 #[derive(Default)]
 pub(super) struct Statements {
-    unnamed: Option<ClientStatement>,
+    /// Boxed, for most clients have none; the box stays when the statement goes.
+    unnamed: Option<Box<Option<ClientStatement>>>,
     named: FxHashMap<Vec<u8>, ClientStatement>,
     /// What the named ones take.
     bytes: usize,
@@ -143,11 +144,15 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn get(&self, name: &[u8]) -> Option<&ClientStatement> {
-        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+        if name.is_empty() { self.unnamed.as_deref()?.as_ref() } else { self.named.get(name) }
     }
 
     pub(super) fn get_mut(&mut self, name: &[u8]) -> Option<&mut ClientStatement> {
-        if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(name) }
+        if name.is_empty() {
+            self.unnamed.as_deref_mut()?.as_mut()
+        } else {
+            self.named.get_mut(name)
+        }
     }
 
     pub(super) fn contains(&self, name: &[u8]) -> bool {
@@ -198,7 +203,7 @@ impl Statements {
 
     pub(super) fn insert(&mut self, name: &[u8], statement: ClientStatement) {
         if name.is_empty() {
-            self.unnamed = Some(statement);
+            **self.unnamed.get_or_insert_default() = Some(statement);
             return;
         }
         self.remove(name);
@@ -209,7 +214,7 @@ impl Statements {
     /// Whether there was one.
     pub(super) fn remove(&mut self, name: &[u8]) -> bool {
         if name.is_empty() {
-            return self.unnamed.take().is_some();
+            return self.unnamed.as_deref_mut().and_then(Option::take).is_some();
         }
         let Some(statement) = self.named.remove(name) else { return false };
         self.bytes = self.bytes.saturating_sub(statement.bytes(name));

@@ -66,8 +66,8 @@ struct Guest {
 pub(super) enum Entered {
     /// A client of the map's database, greeted.
     Client(Box<Executor>),
-    /// An operator, not greeted yet.
-    Operator(ClientIo, Client),
+    /// An operator, not greeted yet. Boxed, for most are clients.
+    Operator(Box<ClientIo>, Client),
 }
 
 /// Logs a client in; `None` when that came to nothing (it has been told why).
@@ -106,7 +106,7 @@ pub(super) async fn login(
             ));
             let entered = match guest.session {
                 Some(session) => Entered::Client(greet(worker, door, session, slot, client).await?),
-                None => Entered::Operator(door.into_io(), client),
+                None => Entered::Operator(Box::new(door.into_io()), client),
             };
             Some((entered, guest.place))
         }

@@ -130,7 +130,7 @@ pub async fn serve(
                         match entered {
                             Entered::Client(executor) => client::run(executor).await,
                             Entered::Operator(io, client) => {
-                                Box::pin(console::run(io, client, operator)).await;
+                                Box::pin(console::run(*io, client, operator)).await;
                             }
                         }
                         drop(place);

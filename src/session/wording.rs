@@ -20,7 +20,7 @@ pub struct Alias {
 pub(super) struct Wording {
     aliases: SmallVec<[Arc<Alias>; 2]>,
     /// Positions (1-based, in characters) beyond the first number are moved by the second.
-    shifts: SmallVec<[(u32, i64); 2]>,
+    shifts: Vec<(u32, i64)>,
 }
 
 impl Wording {
