@@ -368,13 +368,22 @@ async fn a_connection_goes_back_when_it_is_no_longer_needed() {
         for sql in story {
             run(&mut a, sql);
         }
-        let answer = b.query("SELECT 1");
+        let answer = b.query("SELECT pg_backend_pid()");
         if !sqlstate(&answer).is_empty() {
             let metrics = http_get(&proxy).await;
             let pins: Vec<&str> = metrics.lines().filter(|l| l.contains("pins_total")).collect();
             panic!("{story:?}: {pins:?}");
         }
     }
+    // A text that can't be read leaves nothing; code that fails may have.
+    assert_eq!(sqlstate(&a.query("SELEC 1")), "42601");
+    assert_eq!(sqlstate(&b.query("SELECT pg_backend_pid()")), "");
+    let code = "DO $$ BEGIN PERFORM pg_advisory_lock(6); EXECUTE 'SELEC'; END $$";
+    assert_eq!(sqlstate(&a.query(code)), "42601");
+    b.send(&query("SELECT pg_backend_pid()"));
+    assert!(b.receive_within(Duration::from_millis(300)).is_err());
+    run(&mut a, "DISCARD ALL");
+    assert_eq!(sqlstate(&b.until_ready()), "");
     // What is not ended stays.
     let keeps = [
         "SELECT pg_advisory_lock(5)",

@@ -14,6 +14,7 @@ use crate::session::settings::{SessionSettings, quote_literal};
 use crate::session::transaction::{Transaction, set_transaction_sql};
 use crate::sql::class::{Class, SetCommand, SetValue};
 use crate::sql::temporary::TemporaryNames;
+use crate::wire::response::ServerError;
 
 impl Executor {
     /// [`Self::finish`] for one statement.
@@ -58,8 +59,10 @@ impl Executor {
             self.learn_made(alone && !failed);
         }
         let left = std::mem::take(&mut self.leaving);
+        let nothing_ran =
+            failed && self.responses.commands() == 0 && is_of_reading(self.responses.error());
         if let Some(held) = self.held.get_mut(at) {
-            if taints {
+            if taints && !nothing_ran {
                 held.pin(if left.is_empty() { Pins::of(Pin::OpaqueCode) } else { left });
             }
             let ends = taints || !left.is_empty() || effects.iter().any(|c| raises_doubt(c));
@@ -334,4 +337,12 @@ pub(super) fn refuse_unsafe_encoding(class: &Class) -> Result<(), SqlError> {
         },
         _ => Ok(()),
     }
+}
+/// Whether an error says that the client's own text could not be read, so that none of it was carried out:
+/// a syntax error with a place in that text and without a context. (One within code that runs has a
+/// context: `plpgsql_exec_error_callback`, `sql_exec_error_callback`.)
+fn is_of_reading(error: &[u8]) -> bool {
+    ServerError::parse(error).is_ok_and(|error| {
+        error.code() == "42601" && error.field(b'P').is_some() && error.field(b'W').is_none()
+    })
 }
