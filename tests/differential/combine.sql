@@ -75,7 +75,6 @@ SELECT count(ALL score), sum(ALL plan_id) FROM users
 
 SELECT count(*) FROM users WHERE name = E'quote \' and \\ and " and tab\t'
 
--- refused: this statement can't be routed
 SELECT count(*) FROM users WHERE name = $$user 4$$ OR name = 'a' 'b'
 
 SELECT max(ARRAY[score, plan_id]), min((tenant_id, id)::text) FROM users
