@@ -385,18 +385,26 @@ impl Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Notices> {
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                self.inbox.extend_from_slice(buffer.filled());
-            }
-            Poll::Ready(_) => return Poll::Ready(Notices::End(None)),
-        }
+        let mut heard = false;
         loop {
             let Ok(found) = frame::next(&self.inbox, CONTROL_BYTES_MAX) else {
                 return Poll::Ready(Notices::End(None));
             };
-            let Some(found) = found else { return Poll::Ready(Notices::Some) };
+            let Some(found) = found else {
+                if heard {
+                    return Poll::Ready(Notices::Some);
+                }
+                match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                        self.inbox.extend_from_slice(buffer.filled());
+                        buffer.clear();
+                        continue;
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Notices::End(None)),
+                }
+            };
+            heard = true;
             let (tag, length) = (found.tag, found.body.len());
             self.inbox.advance(frame::HEADER_BYTES);
             let body = self.inbox.split_to(length);
@@ -506,5 +514,41 @@ impl std::fmt::Debug for Connection {
             .field("tx_status", &char::from(self.tx_status))
             .field("idle", &self.is_idle())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::map::ConnectionTarget;
+
+    /// What comes in one piece with the end of an answer is heard too.
+    #[tokio::test]
+    async fn a_notification_behind_an_answer_is_heard() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let target = ConnectionTarget::parse("postgresql://u@127.0.0.1/d", &|_| None).unwrap();
+        let target = Arc::new(Target::from(&target));
+        let mut connection = Connection::new(Stream::Unix(ours), target);
+        // Process 7, channel "news", payload "x".
+        let notification = b"A\0\0\0\x0f\0\0\0\x07news\0x\0";
+        let answer = [&b"C\0\0\0\x0bLISTEN\0Z\0\0\0\x05I"[..], &notification[..]].concat();
+        let served = async {
+            let mut request = [0; 64];
+            let _ = theirs.read(&mut request).await.unwrap();
+            theirs.write_all(&answer).await.unwrap();
+        };
+        let (asked, ()) = tokio::join!(connection.simple_query("LISTEN news"), served);
+        asked.unwrap();
+        let mut room = [0; 64];
+        let mut buffer = ReadBuf::new(&mut room);
+        let heard = poll_fn(|cx| connection.poll_notices(cx, &mut buffer)).await;
+        assert_eq!(heard, Notices::Some);
+        assert_eq!(connection.take_notices(), notification);
     }
 }
