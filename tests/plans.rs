@@ -29,7 +29,7 @@ use pgmeridian::datum::{Format, Param, oid};
 use pgmeridian::error::SqlError;
 use pgmeridian::map::ShardMap;
 use pgmeridian::plan::{Answer, Inputs, Plan, Route, Scope, Template, Workspace, scope};
-use pgmeridian::sql::class::{Class, classify};
+use pgmeridian::sql::class::classify;
 use pgmeridian::sql::lexer::{Limits, Scan, scan};
 use pgmeridian::sql::{analyze, hint};
 
@@ -213,12 +213,7 @@ fn run(
     let class = classify(text, true);
     let path = ["$user".to_owned(), "public".to_owned()];
     let names = Names { search_path: &path, user: "bot" };
-    let analysed = match class {
-        Class::Query | Class::Explain | Class::Declare => {
-            analyze::analyze(text, literals, catalog, &names)
-        }
-        _ => analyze::utility(text, &class, catalog, &names),
-    };
+    let analysed = analyze::statement(text, literals, &class, catalog, &names);
     let template = Template::compile(&analysed, &class, map);
     let values: Vec<_> = case.params.iter().map(|p| param(p)).collect();
     let params: Vec<Param<'_>> = values

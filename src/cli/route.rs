@@ -14,7 +14,7 @@ use crate::error::SqlError;
 use crate::map::ShardMap;
 use crate::plan::{Explained, Inputs, Scope, Template, scope};
 use crate::sql::analyze::{self, Names};
-use crate::sql::class::{self, Class};
+use crate::sql::class;
 use crate::sql::hint;
 use crate::sql::lexer::{self, Limits, Scan, Scanned};
 
@@ -158,12 +158,7 @@ impl Question<'_> {
         let class = class::classify(text, true);
         let names = Names { search_path: self.search_path, user: "" };
         let literals = self.scan.literals_of(self.scanned);
-        let statement = match &class {
-            Class::Query | Class::Explain | Class::Declare => {
-                analyze::analyze(text, literals, catalog, &names)
-            }
-            class => analyze::utility(text, class, catalog, &names),
-        };
+        let statement = analyze::statement(text, literals, &class, catalog, &names);
         let template = Template::compile(&statement, &class, map);
         let inputs = Inputs { text, literals, params, utf8: true, standard_strings: true };
         Ok(template.explain(map, &inputs, &scope))

@@ -186,6 +186,10 @@ pub(super) fn left_by(statement: Option<&Statement>, class: &Class, text: &str) 
             let held = if *hold { Pins::of(Pin::HoldCursor) } else { Pins::NONE };
             held.with(left_by(Some(inner), class, text))
         }
+        Some(Statement::CreateTemporary { inner }) => {
+            let own = Pins::of(Pin::TemporaryTable).with(Pins::of(Pin::EventTrigger));
+            own.with(left_by(Some(inner), class, text))
+        }
         Some(Statement::Utility(utility)) => left_by_utility(utility, class, text),
         Some(Statement::Opaque(_)) => Pins::of(Pin::OpaqueCode),
         None => Pins::NONE,

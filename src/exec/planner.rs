@@ -424,10 +424,7 @@ fn analyse(
         {
             None
         }
-        Class::Query | Class::Explain | Class::Declare => {
-            Some(analyze::analyze(text, literals, &world.catalog, &names))
-        }
-        class => Some(analyze::utility(text, class, &world.catalog, &names)),
+        class => Some(analyze::statement(text, literals, class, &world.catalog, &names)),
     };
     let template =
         statement.as_ref().map(|statement| Template::compile(statement, &class, &world.map));
@@ -471,9 +468,9 @@ fn names_unknown_table(statement: &Statement) -> bool {
         Statement::Query(analysis) => {
             analysis.sources.iter().any(|s| matches!(s.kind, SourceKind::Unknown(_)))
         }
-        Statement::Explain { inner, .. } | Statement::Declare { inner, .. } => {
-            names_unknown_table(inner)
-        }
+        Statement::Explain { inner, .. }
+        | Statement::Declare { inner, .. }
+        | Statement::CreateTemporary { inner } => names_unknown_table(inner),
         Statement::Utility(_) | Statement::Opaque(_) => false,
     }
 }

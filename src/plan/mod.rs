@@ -272,6 +272,8 @@ pub struct Template {
     explain: Option<bool>,
     /// DECLARE CURSOR for the shape; whether WITH HOLD.
     cursor: Option<bool>,
+    /// CREATE TEMP TABLE from the shape.
+    temporary: bool,
     describe: Option<ShardId>,
 }
 
@@ -309,7 +311,7 @@ impl Template {
                 let describe = Some(describe_query(&query, map));
                 let fast = Fast::of(&query, map);
                 let shape = Shape::Query(Box::new(query));
-                Self { shape, fast, explain: None, cursor: None, describe }
+                Self { shape, fast, explain: None, cursor: None, temporary: false, describe }
             }
             Statement::Explain { analyze, inner } => {
                 let inner = Self::compile_here(inner, class, map);
@@ -319,6 +321,10 @@ impl Template {
                 let inner = Self::compile_here(inner, class, map);
                 Self { cursor: Some(*hold), fast: None, ..inner }
             }
+            Statement::CreateTemporary { inner } => {
+                let inner = Self::compile_here(inner, class, map);
+                Self { temporary: true, fast: None, ..inner }
+            }
             Statement::Utility(utility) => {
                 let shape = UtilityShape::compile(utility, class, map);
                 let describe = shape.describe();
@@ -327,6 +333,7 @@ impl Template {
                     fast: None,
                     explain: None,
                     cursor: None,
+                    temporary: false,
                     describe,
                 }
             }
@@ -335,6 +342,7 @@ impl Template {
                 fast: None,
                 explain: None,
                 cursor: None,
+                temporary: false,
                 describe: None,
             },
         }
@@ -391,6 +399,12 @@ impl Template {
                 return Err(Refusal::ExplainSeveral.into());
             }
             plan.writes &= analyze;
+        }
+        if self.temporary {
+            if plan.answer != Answer::Relay {
+                return Err(Refusal::Utility { tag: "CREATE TABLE AS".to_owned() }.into());
+            }
+            (plan.taints, plan.writes) = (true, true);
         }
         if let Some(hold) = self.cursor {
             if plan.answer != Answer::Relay {

@@ -50,6 +50,11 @@ pub enum Statement {
         /// The cursor's query.
         inner: Box<Statement>,
     },
+    /// CREATE TEMP TABLE … AS a query: its rows stay on the shard that they come from.
+    CreateTemporary {
+        /// The query.
+        inner: Box<Statement>,
+    },
     /// Schema definition and other utility statements, with the tables they name.
     Utility(Utility),
     /// What the parser can't read, or what has no place in the IR: never guessed at.

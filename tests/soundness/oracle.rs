@@ -61,6 +61,8 @@ struct Bound {
     oid: u32,
     /// The type that the planner knows.
     described: u32,
+    /// The type that PostgreSQL has found for it.
+    found: u32,
     format: Format,
     bytes: Option<Vec<u8>>,
 }
@@ -303,7 +305,10 @@ async fn over_scratch(world: &World, work: &Workspace, bound: &[Bound]) -> Answe
             }
             sink.close().await?;
         }
-        Ok(run(host, &work.sql, bound).await)
+        // Of parameters that only the shards see nothing here says the type.
+        let declared = |one: &Bound| Bound { oid: one.found, ..one.clone() };
+        let bound: Vec<Bound> = bound.iter().map(declared).collect();
+        Ok(run(host, &work.sql, &bound).await)
     };
     let answer = answer.await.unwrap_or_else(|error| failed(&error));
     if host.batch_execute("ROLLBACK").await.is_err() {
@@ -667,7 +672,7 @@ fn code(error: &tokio_postgres::Error) -> (String, String) {
 
 /// A parameter in the type that PostgreSQL found for it.
 fn bind(parameter: &Parameter, ty: &Type) -> Bound {
-    let oid = parameter.oid;
+    let (oid, found) = (parameter.oid, ty.oid());
     let text = text_of(&parameter.value);
     let binary = match (&parameter.value, ty.oid()) {
         _ if !parameter.binary => None,
@@ -675,13 +680,17 @@ fn bind(parameter: &Parameter, ty: &Type) -> Bound {
         (value, oid) => binary_of(value, oid),
     };
     match (binary, text) {
-        (_, None) => Bound { oid, described: oid, format: Format::Text, bytes: None },
+        (_, None) => Bound { oid, described: oid, found, format: Format::Text, bytes: None },
         (Some(bytes), _) => {
-            Bound { oid, described: oid, format: Format::Binary, bytes: Some(bytes) }
+            Bound { oid, described: oid, found, format: Format::Binary, bytes: Some(bytes) }
         }
-        (None, Some(text)) => {
-            Bound { oid, described: oid, format: Format::Text, bytes: Some(text.into_bytes()) }
-        }
+        (None, Some(text)) => Bound {
+            oid,
+            described: oid,
+            found,
+            format: Format::Text,
+            bytes: Some(text.into_bytes()),
+        },
     }
 }
 

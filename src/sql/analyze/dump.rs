@@ -15,6 +15,9 @@ pub(super) fn statement(statement: &Statement) -> String {
         Statement::Explain { analyze, inner } => {
             format!("explain{} {}", if *analyze { " analyze" } else { "" }, self::statement(inner))
         }
+        Statement::CreateTemporary { inner } => {
+            format!("temporary table of {}", self::statement(inner))
+        }
         Statement::Declare { hold, inner } => {
             format!("cursor{} {}", if *hold { " held" } else { "" }, self::statement(inner))
         }

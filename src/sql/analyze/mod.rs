@@ -71,6 +71,30 @@ pub fn analyze(
     statement
 }
 
+/// Reads a statement of this class: a query, or what holds one, as [`analyze`] does; anything else by its
+/// tokens.
+pub fn statement(
+    text: &str,
+    literals: &[Literal],
+    class: &Class,
+    catalog: &Catalog,
+    names: &Names<'_>,
+) -> Statement {
+    let holds_query = match class {
+        Class::Query | Class::Explain | Class::Declare => true,
+        Class::Definition { temporary: true, from_query: true, .. } => {
+            let tokens = tokens::tokenize(text, Some(literals)).unwrap_or_default();
+            temporary_query(text, &tokens).is_some()
+        }
+        _ => false,
+    };
+    if holds_query {
+        analyze(text, literals, catalog, names)
+    } else {
+        utility(text, class, catalog, names)
+    }
+}
+
 /// Keeps where the tokens stand.
 fn remember(statement: &mut Statement, literals: &[Literal], tokens: &[Token]) {
     match statement {
@@ -79,7 +103,9 @@ fn remember(statement: &mut Statement, literals: &[Literal], tokens: &[Token]) {
             let span = |token: &Token| Span { start: token.start, end: token.end };
             analysis.tokens = tokens.iter().map(span).collect();
         }
-        Statement::Explain { inner, .. } | Statement::Declare { inner, .. } => {
+        Statement::Explain { inner, .. }
+        | Statement::Declare { inner, .. }
+        | Statement::CreateTemporary { inner } => {
             remember(inner, literals, tokens);
         }
         Statement::Utility(_) | Statement::Opaque(_) => {}
@@ -98,6 +124,10 @@ fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names
     {
         let inner = analyze_tokens(text, tokens.get(at..).unwrap_or_default(), catalog, names);
         return Statement::Declare { hold, inner: Box::new(inner) };
+    }
+    if let Some(at) = temporary_query(text, tokens) {
+        let inner = analyze_tokens(text, tokens.get(at..).unwrap_or_default(), catalog, names);
+        return Statement::CreateTemporary { inner: Box::new(inner) };
     }
     let result = parse::on_deep_stack(tokens.len(), || {
         let statement = parse::parse(text, tokens)?;
@@ -165,6 +195,22 @@ fn cursor_options(text: &str, tokens: &[Token]) -> Option<(bool, usize)> {
     let reads = ["select", "with", "values", "table"].iter().any(|w| query(w));
     let nested = tokens.get(at + 1).is_some_and(|t| t.is(text, "("));
     (word(at, "for") && (reads || nested)).then_some((hold, at + 1))
+}
+
+/// The index of the first token of the query of CREATE TEMP TABLE … AS (manual, "CREATE TABLE AS").
+fn temporary_query(text: &str, tokens: &[Token]) -> Option<usize> {
+    if !tokens.first()?.is_word(text, "create") {
+        return None;
+    }
+    let word = |i: usize, w: &str| tokens.get(i).is_some_and(|t: &Token| t.is_word(text, w));
+    let mut at = 1;
+    while !word(at, "as") {
+        let opens = tokens.get(at)?.is(text, "(");
+        at = if opens { tokens::closing(tokens, text, at) + 1 } else { at + 1 };
+    }
+    let reads = ["select", "with", "values", "table"].iter().any(|w| word(at + 1, w));
+    let nested = tokens.get(at + 1).is_some_and(|t| t.is(text, "("));
+    (reads || nested).then_some(at + 1)
 }
 
 /// SELECT INTO.
