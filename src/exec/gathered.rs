@@ -1,6 +1,7 @@
-//! EXPLAIN and COPY TO STDOUT of a read over several shards.
+//! EXPLAIN and COPY TO STDOUT of a query, and of a read over several shards.
 //!
-//! Neither has a route of its own: planning refuses them, and then [`Executor::instead`] plans the query within.
+//! Neither has a route of its own: planning refuses them, and then [`Executor::instead`] plans the query within
+//! (for COPY of a table, the one that reads its rows). If that has one shard, so has the statement.
 //! EXPLAIN asks each shard for its part, and shows the parts under what the proxy does with them; over scratch
 //! tables it shows the host's plan too (with ANALYZE over their rows, else over empty ones). COPY passes on what
 //! the shards send, headers and trailers once; what has to be sorted or computed is copied by the host.
@@ -12,10 +13,11 @@ use serde_json::{Value, json};
 use super::planner::Planned;
 use super::reply::{Reply, frame_into};
 use super::workspace::{Ask, without_position};
-use super::{Executor, Failure};
+use super::{Executor, Failure, worker};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::plan::{Answer, Plan, Workspace};
+use crate::session::settings::quote_literal;
 use crate::sql::class::{Class, classify};
 use crate::sql::lexer::{self, Limits, Scan};
 use crate::sql::tokens::{Token, closing, tokenize};
@@ -46,8 +48,11 @@ impl Executor {
         let alone = error.code == SqlState::FEATURE_NOT_SUPPORTED
             && !self.batch.is_open()
             && self.session.transaction.status() != b'E';
-        let about = if alone { About::read(&text, standard_strings) } else { None };
-        let Some(about) = about else { return Err(error.into()) };
+        if !alone {
+            return Err(error.into());
+        }
+        let text = self.copy_as_query(&text).await?.unwrap_or(text);
+        let Some(about) = About::read(&text, standard_strings) else { return Err(error.into()) };
         let mut planned = Vec::new();
         if self.plan_query(about.query.as_bytes(), &mut planned).await.is_err() {
             return Err(error.into());
@@ -59,6 +64,9 @@ impl Executor {
             _ => return Err(error.into()),
         };
         let reads = matches!(plan.answer, Answer::Stream | Answer::Merge(_) | Answer::Workspace(_));
+        if about.copies && plan.answer == Answer::Relay && !plan.writes {
+            return self.copy_one(plan, &about, &text).await;
+        }
         if !reads || plan.writes {
             return Err(error.into());
         }
@@ -71,6 +79,61 @@ impl Executor {
         }
         self.close_told();
         Ok(())
+    }
+
+    /// COPY of a query that has one shard.
+    async fn copy_one(
+        &mut self,
+        plan: &Plan,
+        about: &About<'_>,
+        text: &str,
+    ) -> Result<(), Failure> {
+        let query = plan.rewritten.as_deref().unwrap_or(about.query);
+        let rewritten = Some(format!("COPY ({query}) {}", about.behind));
+        let readied =
+            worker::with_planner(|p| p.prepare(&self.world, &self.reading, text.as_bytes()))?;
+        let one = Planned {
+            start: readied.start,
+            end: readied.end,
+            entry: readied.entry,
+            plan: Some(Plan { rewritten, ..plan.clone() }),
+            from: readied.start,
+            refused: None,
+        };
+        Box::pin(self.run_one(&one, text.as_bytes())).await
+    }
+
+    /// COPY of a table's rows TO STDOUT, as COPY of a query: the columns are those that the home shard's own
+    /// COPY would have, in that order, whatever their order is on the others. `None` for all else.
+    async fn copy_as_query(&mut self, text: &str) -> Result<Option<String>, Failure> {
+        let Some(copy) = TableCopy::read(text, self.reading.standard_strings) else {
+            return Ok(None);
+        };
+        let columns = match copy.columns {
+            Some(columns) => Some(columns.to_owned()),
+            None => self.copied_columns(copy.table).await?,
+        };
+        let Some(columns) = columns else { return Ok(None) };
+        Ok(Some(format!("COPY (SELECT {columns} FROM ONLY {}) {}", copy.table, copy.behind)))
+    }
+
+    /// The columns of a plain table that COPY copies. Row security makes COPY something else.
+    async fn copied_columns(&mut self, table: &str) -> Result<Option<String>, Failure> {
+        let sql = format!(
+            "SELECT pg_catalog.string_agg(pg_catalog.quote_ident(attname), ', ' ORDER BY attnum) \
+             FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = attrelid \
+             WHERE c.oid = {}::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped \
+             AND attgenerated = '' AND relkind = 'r' AND NOT relrowsecurity",
+            quote_literal(table)
+        );
+        let home = self.world.map.default_shard();
+        self.hold_all(&[home]).await?;
+        let reply = self.ask_query(home, &sql).await;
+        let columns = texts(&reply).into_iter().next().filter(|text| !text.is_empty());
+        let columns = columns.filter(|_| reply.is_well());
+        self.drop_lost(&[home], &[reply]);
+        self.settle_all();
+        Ok(columns)
     }
 
     async fn explain_gathered(
@@ -252,6 +315,39 @@ impl Header {
             (false, true) => Self::Line,
             (false, false) => Self::None,
         }
+    }
+}
+
+/// COPY of a table to the client.
+struct TableCopy<'t> {
+    table: &'t str,
+    columns: Option<&'t str>,
+    /// What stands behind it, `TO STDOUT (FORMAT csv)`.
+    behind: &'t str,
+}
+
+impl<'t> TableCopy<'t> {
+    fn read(text: &'t str, standard_strings: bool) -> Option<Self> {
+        let mut scan = Scan::default();
+        lexer::scan(text.as_bytes(), standard_strings, &Limits::default(), &mut scan).ok()?;
+        let [only] = scan.statements.as_slice() else { return None };
+        let text = text.get(only.span.start as usize..only.span.end as usize)?;
+        let copies = Class::Copy { from: false, client: true, query: false };
+        let tokens = tokenize(text, Some(&scan.literals)).ok()?;
+        if classify(text, standard_strings) != copies || tokens.get(1)?.is_word(text, "binary") {
+            return None;
+        }
+        let qualified = tokens.get(2)?.is(text, ".");
+        let mut at = if qualified { 4 } else { 2 };
+        let table = text.get(tokens.get(1)?.start as usize..tokens.get(at - 1)?.end as usize)?;
+        let mut columns = None;
+        if tokens.get(at)?.is(text, "(") {
+            let close = closing(&tokens, text, at);
+            columns = text.get(tokens.get(at)?.end as usize..tokens.get(close)?.start as usize);
+            at = close + 1;
+        }
+        let behind = text.get(tokens.get(at)?.start as usize..)?;
+        Some(Self { table, columns, behind })
     }
 }
 
