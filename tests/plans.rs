@@ -3,7 +3,7 @@
 //! read the difference before you believe it, for a route that is too narrow is a wrong answer.
 //!
 //! A file is a list of blocks, separated by blank lines. `map:` chooses a map of `tests/plans/maps` for the
-//! blocks that follow. A case is
+//! blocks that follow, with `/name` that of the sessions of one database. A case is
 //!
 //! ```text
 //! # remarks
@@ -14,7 +14,7 @@
 //! rewritten: …
 //! ```
 //!
-//! Flags follow the shards: `workspace`, `taints`, `writes`, `schema`. For a workspace `rewritten` is the host
+//! Flags follow the shards (and the database that is a key's own): `workspace`, `taints`, `writes`, `schema`. For a workspace `rewritten` is the host
 //! with its statement, then for each scratch table (`_1`, `_2` …) the shards and what they are asked; for a `merge`
 //! its steps and what each shard is asked (`merge?`: if the keys' types have an order outside PostgreSQL). A refusal
 //! is `error SQLSTATE message`.
@@ -232,6 +232,9 @@ fn outcome(case: &Case, map: &ShardMap, catalog: &Catalog) -> (String, Option<St
         Ok((plan, json)) => {
             let kind = match &plan.route {
                 Route::One(shard) => format!("one {}", map.shard_name(*shard)),
+                Route::Database(database) => {
+                    format!("one {} {}", map.shard_name(database.shard), database.name)
+                }
                 Route::Many(shards) => {
                     let names: Vec<_> = shards.iter().map(|s| map.shard_name(s)).collect();
                     format!("many {}", names.join(" "))
@@ -307,10 +310,15 @@ fn plans() {
             match block {
                 Block::Remark(_) => {}
                 Block::Map(_, name) => {
+                    let (name, database) = name.split_once('/').unwrap_or((name, ""));
                     let file = directory.join("maps").join(format!("{name}.toml"));
                     let parsed = ShardMap::parse(name, &read(&file), &|_| None);
-                    map =
-                        Some(parsed.unwrap_or_else(|faults| panic!("{}", faults.render(false))).0);
+                    let whole = parsed.unwrap_or_else(|f| panic!("{}", f.render(false))).0;
+                    map = Some(if database.is_empty() {
+                        whole
+                    } else {
+                        whole.of_database(database).expect("a database of the map")
+                    });
                 }
                 Block::Case(case) => {
                     count += 1;

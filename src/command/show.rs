@@ -9,7 +9,7 @@ use crate::backend::{LATENCY_BOUNDS_US, ShardBook};
 use crate::catalog::RelationKind;
 use crate::config::{Config, LogFormat, PoolMode};
 use crate::exec::clients;
-use crate::map::{Host, Key, Placement, ShardId, ShardMap, ShardSet, Strategy};
+use crate::map::{DatabaseHomes, DatabasePerKey, Host, Key, Placement, ShardId, ShardMap, ShardSet, Strategy};
 use crate::mapstore::Outcome;
 
 /// A directory may list millions of keys: so many are shown.
@@ -142,6 +142,10 @@ impl Operator {
                 Strategy::Directory(directory) => Some(directory.entries.len()),
                 Strategy::Range(ranges) => Some(ranges.entries().len() as u64),
                 Strategy::Geo(geo) => Some(geo.regions.len() as u64),
+                Strategy::Database(DatabasePerKey {
+                    homes: DatabaseHomes::Directory(directory),
+                    ..
+                }) => Some(directory.entries.len()),
                 Strategy::Hash(_) | Strategy::Database(_) => None,
             };
             vec![
@@ -390,15 +394,20 @@ fn names(map: &ShardMap, shards: &ShardSet) -> String {
 }
 
 fn algorithm(key: &Key) -> Option<&'static str> {
-    use crate::map::directory::Otherwise;
+    use crate::map::directory::{Directory, Otherwise};
+    let of_directory = |directory: &Directory| match &directory.otherwise {
+        Otherwise::Hash(hash) => hash.algorithm(),
+        Otherwise::Range(_) => "range",
+        Otherwise::Refuse => "refuse",
+    };
     match &key.strategy {
         Strategy::Hash(hash) => Some(hash.algorithm()),
-        Strategy::Directory(directory) => match &directory.otherwise {
-            Otherwise::Hash(hash) => Some(hash.algorithm()),
-            Otherwise::Range(_) => Some("range"),
-            Otherwise::Refuse => Some("refuse"),
-        },
-        Strategy::Range(_) | Strategy::Geo(_) | Strategy::Database(_) => None,
+        Strategy::Directory(directory) => Some(of_directory(directory)),
+        Strategy::Database(own) => Some(match &own.homes {
+            DatabaseHomes::Hash(hash) => hash.algorithm(),
+            DatabaseHomes::Directory(directory) => of_directory(directory),
+        }),
+        Strategy::Range(_) | Strategy::Geo(_) => None,
     }
 }
 

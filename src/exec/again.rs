@@ -163,8 +163,7 @@ impl Executor {
     pub(super) fn weed(&mut self, shards: &[ShardId]) {
         observe::add(&observe::METRICS.retries, 1);
         for shard in shards {
-            if let Ok(pool) = self.pools.pool(&self.worker, &self.world, &self.session.user, *shard)
-            {
+            if let Ok(pool) = self.pool(*shard) {
                 pool.weed();
             }
         }

@@ -15,7 +15,7 @@ use super::Executor;
 use super::planner::Entry;
 use super::worker::{Shared, Worker};
 use crate::error::{SqlError, SqlState};
-use crate::map::{Shard, ShardMap};
+use crate::map::ShardMap;
 use crate::mapstore::{Store, is_private, realm};
 
 /// A thread's workers for databases, by name.
@@ -33,13 +33,14 @@ fn next_realm() -> u16 {
 }
 
 impl Worker {
-    /// Who serves the clients of a database that `[[databases]]` speaks of; `None` for any other.
+    /// Who serves the clients of a database that is a key's own, or that `[[databases]]` speaks of; `None` for
+    /// any other.
     pub fn of_database(&self, name: &str) -> Option<Arc<Self>> {
         let map = Arc::clone(&self.shared.store.current().map);
         let own = map.of_database(name)?;
         let mut databases = self.lock_databases();
         if let Some(known) = databases.get(name)
-            && known.is_at(own.shards())
+            && known.is_for(&own)
         {
             return Some(Arc::clone(known));
         }
@@ -50,13 +51,9 @@ impl Worker {
         Some(worker)
     }
 
-    /// Its shard is where it was.
-    fn is_at(&self, shards: &[Shard]) -> bool {
-        let map = &self.shared.store.current().map;
-        map.shards()
-            .iter()
-            .map(|own| (&own.name, &own.url))
-            .eq(shards.iter().map(|new| (&new.name, &new.url)))
+    /// Its sessions see what new ones would see.
+    fn is_for(&self, own: &ShardMap) -> bool {
+        self.shared.store.current().map.is_same_database(own)
     }
 
     /// Closes what was unused for too long, and forgets databases that nobody uses or that are elsewhere by
@@ -65,7 +62,7 @@ impl Worker {
         let map: Arc<ShardMap> = Arc::clone(&self.shared.store.current().map);
         self.lock_databases().retain(|name, worker| {
             worker.sweep(now);
-            let stays = map.of_database(name).is_some_and(|own| worker.is_at(own.shards()));
+            let stays = map.of_database(name).is_some_and(|own| worker.is_for(&own));
             stays && !worker.is_unused()
         });
     }

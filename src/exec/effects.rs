@@ -218,7 +218,7 @@ impl Executor {
         );
         let Transaction::Pending(pending) = &mut self.session.transaction else { return false };
         // Where only one shard can be meant, it can be asked at once.
-        if !settles || self.world.map.shards().len() == 1 {
+        if !settles || self.world.map.is_one_server() {
             return false;
         }
         pending.push(text);

@@ -42,6 +42,7 @@ impl Executor {
     /// 0A000: rows were written on another shard; the isolation level does not hold over several shards;
     /// the transaction's state can't be made on another shard.
     pub(super) fn may_enlist(&self, shard: ShardId, writes: bool) -> Result<(), SqlError> {
+        self.refuse_leaving(shard)?;
         let deeds = self.session.transaction.deeds();
         let first = self.session.transaction.shard().unwrap_or(shard);
         if let (true, Some(writer)) = (writes, deeds.writer.filter(|writer| *writer != shard)) {
@@ -123,14 +124,14 @@ impl Executor {
         let shard = match &plan.route {
             Route::One(shard) => *shard,
             Route::Any | Route::Nowhere => first,
-            Route::Many(_) | Route::All => return Err(several_at_once()),
+            Route::Database(_) | Route::Many(_) | Route::All => return Err(several_at_once()),
         };
         self.may_enlist(shard, plan.writes || plan.taints)?;
         Ok(shard)
     }
 
     fn writes_elsewhere(&self, shard: ShardId, writer: ShardId) -> SqlError {
-        let name = |shard| self.world.map.shard_name(shard);
+        let name = |shard| self.place_name(shard);
         SqlError::new(
             SqlState::FEATURE_NOT_SUPPORTED,
             format!(
@@ -144,7 +145,7 @@ impl Executor {
     }
 
     pub(super) fn cannot_go_on(&self, first: ShardId, shard: ShardId) -> SqlError {
-        let name = |shard| self.world.map.shard_name(shard);
+        let name = |shard| self.place_name(shard);
         SqlError::new(
             SqlState::FEATURE_NOT_SUPPORTED,
             format!(
@@ -189,6 +190,7 @@ impl Executor {
                 SqlError::new(SqlState::INTERNAL_ERROR, "no transaction to enlist in").into()
             );
         };
+        self.refuse_leaving(shard)?;
         let several = self.session.transaction.is_several();
         let known = modes.isolation.is_some() && !self.session.settings.has_said();
         if !several && !known {

@@ -273,6 +273,7 @@ impl Executor {
         let here = self.session.transaction.shard();
         let first = here.or(shards.first().copied()).unwrap_or(ShardId(0));
         let other = shards.iter().copied().find(|shard| *shard != first).unwrap_or(first);
+        self.refuse_leaving(other)?;
         let Some(modes) = self.session.modes else {
             return Err(self
                 .cannot_go_on(first, other)

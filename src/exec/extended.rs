@@ -295,6 +295,9 @@ impl Executor {
     }
 
     async fn read_if_stale(&mut self, bytes: &[u8]) -> Result<(), SqlError> {
+        if !self.world.catalog_known && self.unit_stands_on_schema(bytes) {
+            Box::pin(self.refresh_world()).await?;
+        }
         let own = self.session.schema_stale;
         if (self.stale || own) && self.unit_stands_on_schema(bytes) {
             if self.stale {

@@ -114,10 +114,7 @@ impl Executor {
             && self.piece.is_none()
             && !self.batch.is_open()
             && !self.session.trace
-            && self
-                .pools
-                .pool(&self.worker, &self.world, &self.session.user, shard)
-                .is_ok_and(Pool::is_up)
+            && self.pool(shard).is_ok_and(Pool::is_up)
     }
 
     /// Answers `SELECT 1` as a simple query, up to `ReadyForQuery`; false if the shard has to.

@@ -74,6 +74,7 @@ impl Executor {
             settings: None,
             names_temporary: false,
         };
+        self.refuse_barred()?;
         let shard = self.one_shard(&plan)?;
         self.last_route.note(&plan, &self.world);
         self.leaving = Pins::of(Pin::OpaqueCode);
@@ -99,11 +100,11 @@ impl Executor {
         };
         let scopes = SessionScopes(&self.session);
         let scope = scopes.scope(&self.world, None)?;
-        if scope.session_key.is_some() {
+        if scope.session_key.is_some() && self.world.map.sole_key().is_none() {
             return Err(refused("The session is restricted to a key, the function is not."));
         }
         let map = &self.world.map;
-        let only = map.shards().len() == 1 || large_object;
+        let only = map.is_one_server() || large_object;
         let shard = scope.session_shard.or_else(|| only.then(|| map.default_shard()));
         shard.ok_or_else(|| refused("It may read tables of several shards."))
     }

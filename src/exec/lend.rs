@@ -63,7 +63,7 @@ impl Executor {
         self.leaving = entry.leaves.with(planned.entry.leaves);
         let at = self.acquire(shard).await?;
         self.may_write(at, inner.writes || inner.taints)?;
-        self.last_route.note_one(shard, &self.world);
+        self.last_route.note_one(self.route_to(shard), &self.world);
         self.lend(at, &names).await?;
         self.start(at).await?;
         wire::frontend::query_into(&mut self.request, query);

@@ -165,7 +165,7 @@ pub(super) struct LastRoute {
 impl LastRoute {
     pub(super) fn note(&mut self, plan: &Plan, world: &World) {
         let kind = match &plan.route {
-            Route::One(_) => RouteKind::One,
+            Route::One(_) | Route::Database(_) => RouteKind::One,
             Route::Many(_) => RouteKind::Many,
             Route::All => RouteKind::All,
             Route::Any => RouteKind::Any,
@@ -198,8 +198,8 @@ impl LastRoute {
         }
     }
 
-    pub(super) fn note_one(&mut self, shard: ShardId, world: &World) {
-        self.route = Some(Route::One(shard));
+    pub(super) fn note_one(&mut self, route: Route, world: &World) {
+        self.route = Some(route);
         self.local = false;
         self.map_version = world.map.version();
     }
@@ -218,7 +218,15 @@ impl LastRoute {
             world.map.shards().get(usize::from(shard.0)).map_or("?", |shard| shard.name.as_str())
         };
         let place = match route {
-            Route::One(shard) => format!("one shard: {}", name(*shard)),
+            Route::One(shard) => match world.map.sole_key() {
+                Some(_) => {
+                    format!("one shard: {}, database {}", name(*shard), world.map.database())
+                }
+                None => format!("one shard: {}", name(*shard)),
+            },
+            Route::Database(database) => {
+                format!("one shard: {}, database {}", name(database.shard), database.name)
+            }
             Route::Many(shards) => {
                 let names: Vec<&str> = shards.iter().map(name).collect();
                 format!("many shards: {}", names.join(", "))

@@ -24,6 +24,7 @@ mod foregone;
 mod function_call;
 mod gathered;
 mod io;
+mod key_databases;
 mod lend;
 mod line;
 mod local;
@@ -71,6 +72,7 @@ pub use local::explain;
 pub use worker::{Account, Shared, Worker, check_startup, reading, startup_value};
 
 use again::Repeat;
+use key_databases::{Keyed, is_visit};
 use local::LastRoute;
 use pins::{Pin, Pins};
 use planner::{Planned, Reading};
@@ -179,6 +181,8 @@ pub struct Executor {
     wanted: Vec<Id>,
     /// When the statement began; only known while trace is on.
     started: Option<std::time::Instant>,
+    /// The map has keys with a database each.
+    keyed: Option<Box<Keyed>>,
     /// With trace on: when each shard of a statement over several was done, since it began.
     shard_times: Vec<(ShardId, std::time::Duration)>,
 }
@@ -194,6 +198,7 @@ impl Executor {
     ) -> Self {
         let world = worker.shared.store.current();
         let reading = worker::reading(&session, &world);
+        let keyed = Keyed::new(&worker, &world.map);
         Self {
             worker,
             io,
@@ -228,6 +233,7 @@ impl Executor {
             wanted: Vec::new(),
             started: None,
             shard_times: Vec::new(),
+            keyed,
         }
     }
 
@@ -291,6 +297,9 @@ impl Executor {
         if self.worker.shared.store.has_news(self.seen) {
             self.take_news();
         }
+        if self.keyed.is_some() {
+            self.follow_key();
+        }
     }
 
     #[cold]
@@ -301,6 +310,9 @@ impl Executor {
         let current = store.current();
         if self.adopt(current) {
             self.seen = seen;
+        }
+        if self.keyed.is_none() {
+            self.keyed = Keyed::new(&self.worker, &self.world.map);
         }
     }
 
@@ -336,6 +348,10 @@ impl Executor {
     fn keep_connections(&mut self, map: &ShardMap) {
         let old = Arc::clone(&self.world);
         let now = |shard: ShardId| {
+            // A session that keeps something in a key's own database stays with that.
+            if is_visit(shard) {
+                return Some(shard);
+            }
             let was = old.map.shard(shard)?;
             let at = map.shard_named(&was.name)?;
             map.shard(at).filter(|is| is.url == was.url).map(|_| at)
@@ -408,7 +424,16 @@ impl Executor {
     }
 
     /// The one shard that a plan's route and the transaction lead to.
-    fn one_shard(&self, plan: &Plan) -> Result<ShardId, SqlError> {
+    fn one_shard(&mut self, plan: &Plan) -> Result<ShardId, SqlError> {
+        if let Route::Database(database) = &plan.route {
+            let route = Route::One(self.visit(database)?);
+            return self.one_place(&Plan { route, ..plan.clone() });
+        }
+        self.one_place(plan)
+    }
+
+    /// The same, where the route is none to a key's own database.
+    fn one_place(&self, plan: &Plan) -> Result<ShardId, SqlError> {
         let open = self.session.transaction.shard();
         let here = self.batch.open_on().or(open);
         let led;
@@ -435,7 +460,7 @@ impl Executor {
             (Route::Any | Route::Nowhere, None) => {
                 Ok(self.keeper().unwrap_or_else(|| self.world.map.default_shard()))
             }
-            (Route::Many(_) | Route::All, _) => Err(several_at_once()),
+            (Route::Database(_) | Route::Many(_) | Route::All, _) => Err(several_at_once()),
         }
     }
 
@@ -447,7 +472,7 @@ impl Executor {
     }
 
     fn other_shard(&self, wanted: ShardId, here: ShardId) -> SqlError {
-        let name = |shard: ShardId| self.world.map.shard_name(shard);
+        let name = |shard: ShardId| self.place_name(shard);
         SqlError::new(
             SqlState::FEATURE_NOT_SUPPORTED,
             format!(
@@ -571,7 +596,7 @@ impl Executor {
             // Boxed, as everything here that is seldom done: a client must not be as large as that.
             None => Box::pin(self.lease(shard)).await?,
         };
-        self.cancel.working(shard, lease.pid(), lease.secret_word());
+        self.cancel.working(self.server_of(shard), lease.pid(), lease.secret_word());
         let mut held = Held::new(shard, lease);
         held.freezes_version = self.worker.shared.store.freezes_version();
         if self.worker.shared.config.pool.mode == PoolMode::Session {
@@ -605,15 +630,38 @@ impl Executor {
     }
 
     fn pool(&mut self, shard: ShardId) -> Result<&Pool, SqlError> {
+        if let Some(keyed) = self.keyed.as_mut().filter(|_| is_visit(shard))
+            && let Some(pool) = keyed.pool(&self.session.user, shard)
+        {
+            return pool;
+        }
         self.pools.pool(&self.worker, &self.world, &self.session.user, shard)
     }
 
     /// A connection that has to be waited for or made.
     async fn lease(&mut self, shard: ShardId) -> Result<Lease, SqlError> {
+        let mut outcome = self.turn(shard).await?;
+        if let Err(error) = &outcome
+            && is_visit(shard)
+            && Box::pin(self.make_visited(shard, error)).await?
+        {
+            outcome = self.turn(shard).await?;
+        }
+        outcome.map_err(|error| self.shard_error(shard, &error))
+    }
+
+    async fn turn(&mut self, shard: ShardId) -> Result<Result<Lease, BackendError>, SqlError> {
         let user = &self.session.user;
-        let turn = self.pools.pool(&self.worker, &self.world, user, shard)?.lease();
-        match self.cancel.wait(&mut self.io, turn).await {
-            Ok(leased) => leased.map_err(|error| error.sql_error(self.world.map.shard_name(shard))),
+        let visited = match self.keyed.as_mut().filter(|_| is_visit(shard)) {
+            Some(keyed) => keyed.pool(user, shard),
+            None => None,
+        };
+        let pool = match visited {
+            Some(pool) => pool?,
+            None => self.pools.pool(&self.worker, &self.world, user, shard)?,
+        };
+        match self.cancel.wait(&mut self.io, pool.lease()).await {
+            Ok(leased) => Ok(leased),
             Err(impatience) => Err(self.impatient(impatience)),
         }
     }
@@ -646,7 +694,7 @@ impl Executor {
     }
 
     fn shard_error(&self, shard: ShardId, error: &BackendError) -> SqlError {
-        error.sql_error(self.world.map.shard_name(shard))
+        error.sql_error(&self.place_name(shard))
     }
 
     /// Lets go of a connection whose work is done; it stays if it is pinned or in a transaction.

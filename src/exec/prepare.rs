@@ -53,7 +53,7 @@ impl Executor {
         let admitted = self.statements.admit(name.as_bytes(), sql);
         let shard = self.shard_aside(&readied)?;
         let at = self.acquire(shard).await?;
-        self.last_route.note_one(shard, &self.world);
+        self.last_route.note_one(self.route_to(shard), &self.world);
         self.request.clear();
         self.begin_responses(true);
         wire::frontend::query_into(&mut self.request, query);

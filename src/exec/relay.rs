@@ -167,7 +167,7 @@ impl Executor {
 
     fn lost_shard(&self, at: usize, why: &str) -> SqlError {
         let held = self.held.get(at);
-        let name = held.map_or("", |held| self.world.map.shard_name(held.shard));
+        let name = held.map_or("".into(), |held| self.place_name(held.shard));
         if let Some(held) = held {
             held.lease.note_lost();
         }

@@ -111,7 +111,7 @@ impl Executor {
         match &reply.error {
             Some(error) if first => error.error_into(&mut out),
             Some(error) => {
-                let context = format!("shard \"{}\"", self.world.map.shard_name(shard));
+                let context = format!("shard \"{}\"", self.place_name(shard));
                 error.with_context(&context).error_into(&mut out);
             }
             None => {
@@ -126,7 +126,7 @@ impl Executor {
     pub(super) fn lost_while_asked(&self, shard: ShardId) -> SqlError {
         SqlError::new(
             SqlState::CONNECTION_FAILURE,
-            format!("shard \"{}\" was lost while it worked", self.world.map.shard_name(shard)),
+            format!("shard \"{}\" was lost while it worked", self.place_name(shard)),
         )
     }
 }

@@ -288,6 +288,8 @@ impl Executor {
             Route::Many(shards) => shards.iter().collect(),
             Route::All => (0..self.world.map.shards().len() as u16).map(ShardId).collect(),
             Route::One(shard) => vec![*shard],
+            // Nothing is gathered from there.
+            Route::Database(_) => Vec::new(),
             Route::Any | Route::Nowhere => vec![self.world.map.default_shard()],
         }
     }

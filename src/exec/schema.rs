@@ -87,7 +87,7 @@ impl Executor {
     pub(super) fn is_behind(&self, class: &Class) -> bool {
         self.session.schema_stale
             && self.session.transaction.status() == b'T'
-            && self.world.map.shards().len() > 1
+            && !(self.world.map.is_one_server() && self.world.map.sole_key().is_none())
             && needs_schema(class)
             && self.is_enlisted(self.world.map.default_shard())
     }

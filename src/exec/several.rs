@@ -230,7 +230,7 @@ impl Executor {
     pub(super) fn shards_text(&self, shards: &[ShardId]) -> String {
         let names: Vec<String> = shards
             .iter()
-            .map(|shard| format!("\"{}\"", self.world.map.shard_name(*shard)))
+            .map(|shard| format!("\"{}\"", self.place_name(*shard)))
             .collect();
         let word = if names.len() == 1 { "shard" } else { "shards" };
         format!("{word} {}", names.join(", "))
@@ -308,7 +308,7 @@ impl Executor {
     pub(super) fn work_on(&self, shards: &[ShardId]) {
         let backends = self.held.iter().filter(|held| shards.contains(&held.shard));
         let backend = |held: &super::Held| super::Backend {
-            shard: held.shard,
+            shard: self.server_of(held.shard),
             pid: held.lease.pid(),
             secret: held.lease.secret_word(),
         };

@@ -101,7 +101,7 @@ impl Executor {
         let readable = std::str::from_utf8(text).is_ok_and(|text| !has_parameter(text));
         let free = !self.batch.is_open() && self.session.transaction.status() != b'E';
         if refusal.code != SqlState::FEATURE_NOT_SUPPORTED
-            || self.world.map.shards().len() == 1
+            || self.world.map.is_one_server()
             || !(readable && free)
         {
             return refusal.into();
@@ -157,10 +157,17 @@ impl Executor {
         if !unknown && self.world.catalog_known {
             return result;
         }
-        if Box::pin(self.refresh_world()).await? {
-            return self.plan_asking(text, planned).await?.0;
+        match Box::pin(self.refresh_world()).await {
+            Ok(true) => self.plan_asking(text, planned).await?.0,
+            Ok(false) => result,
+            // What says nothing of the schema can do without: a session must be able to leave.
+            Err(_)
+                if result.is_ok() && !planned.iter().any(|p| stands_on_schema(&p.entry.class)) =>
+            {
+                result
+            }
+            Err(error) => Err(error),
         }
-        result
     }
 
     /// Plans, and again when ids had to be asked for: each round knows more of them.
@@ -241,6 +248,9 @@ impl Executor {
             answer.simple(&mut self.io.outbox);
             self.ready();
             return Ok(());
+        }
+        if !is_control(class) {
+            self.refuse_barred()?;
         }
         match class {
             Class::Prepare { .. } => {
@@ -368,7 +378,7 @@ impl Executor {
     /// Says something to the transaction's shard and relays the answer.
     async fn forward(&mut self, shard: ShardId, sql: &str, class: &Class) -> Result<(), Failure> {
         let at = self.acquire(shard).await?;
-        self.last_route.note_one(shard, &self.world);
+        self.last_route.note_one(self.route_to(shard), &self.world);
         self.start(at).await?;
         wire::frontend::query_into(&mut self.request, sql.as_bytes());
         self.responses.expect(StepKind::Query, false);
@@ -460,7 +470,7 @@ impl Executor {
     /// Statements are read as the settings say that hold when the first of them is sent; `after` are those
     /// that hold by then.
     pub(super) fn refuse_other_reading(&self, after: &SessionSettings) -> Result<(), SqlError> {
-        if self.world.map.shards().len() == 1 {
+        if self.world.map.is_one_server() && self.world.map.sole_key().is_none() {
             return Ok(());
         }
         let changed = |name: &&&str| {

@@ -96,7 +96,8 @@ impl Executor {
     /// # Errors
     ///
     /// Why it can't be sent to one shard as it is.
-    fn whole_plan(&self, planned: &[Planned], text: &[u8]) -> Result<Plan, SqlError> {
+    fn whole_plan(&mut self, planned: &[Planned], text: &[u8]) -> Result<Plan, SqlError> {
+        self.refuse_barred()?;
         let mut route = Route::Any;
         let mut after = self.session.settings.clone();
         let (mut writes, mut taints, mut changes_schema) = (false, false, false);
@@ -126,7 +127,7 @@ impl Executor {
                 Route::Any | Route::Nowhere if !plan.names_temporary => None,
                 _ => Some(self.one_shard(plan)?),
             };
-            route = join_routes(&route, shard, &self.world.map)?;
+            route = self.join_routes(&route, shard)?;
             writes |= plan.writes;
             taints |= plan.taints;
             names_temporary |= plan.names_temporary;
@@ -412,6 +413,23 @@ impl Executor {
         }
     }
 
+    fn join_routes(&self, route: &Route, shard: Option<ShardId>) -> Result<Route, SqlError> {
+        match (route, shard) {
+            (route, None) => Ok(route.clone()),
+            (Route::One(one), Some(other)) if *one != other => Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                format!(
+                    "the statements of one query string belong to shards \"{}\" and \"{}\"",
+                    self.place_name(*one),
+                    self.place_name(other)
+                ),
+            )
+            .detail("A query string of several statements is one transaction, and a transaction stays on one shard.")
+            .hint("Send the statements one by one.")),
+            (_, Some(shard)) => Ok(Route::One(shard)),
+        }
+    }
+
     fn undo(&self) -> Undo {
         let session = &self.session;
         Undo {
@@ -483,27 +501,6 @@ fn characters_of(text: &[u8]) -> u32 {
 /// Only the proxy can do it, and it leaves nothing on a shard under a name of the client's.
 fn only_here(class: &Class, world: &crate::mapstore::World) -> bool {
     local::is_local(class, world) && !matches!(class, Class::Deallocate(_) | Class::DiscardAll)
-}
-
-fn join_routes(
-    route: &Route,
-    shard: Option<ShardId>,
-    map: &crate::map::ShardMap,
-) -> Result<Route, SqlError> {
-    match (route, shard) {
-        (route, None) => Ok(route.clone()),
-        (Route::One(one), Some(other)) if *one != other => Err(SqlError::new(
-            SqlState::FEATURE_NOT_SUPPORTED,
-            format!(
-                "the statements of one query string belong to shards \"{}\" and \"{}\"",
-                map.shard_name(*one),
-                map.shard_name(other)
-            ),
-        )
-        .detail("A query string of several statements is one transaction, and a transaction stays on one shard.")
-        .hint("Send the statements one by one.")),
-        (_, Some(shard)) => Ok(Route::One(shard)),
-    }
 }
 
 fn effects_of_one(planned: &Planned) -> SmallVec<[Cow<'_, Class>; 1]> {

@@ -14,14 +14,14 @@ impl Executor {
                 SqlState::FEATURE_NOT_SUPPORTED,
                 format!(
                     "this statement belongs to shard \"{}\", the session has temporary tables on shard \"{}\"",
-                    self.world.map.shard_name(shard),
-                    self.world.map.shard_name(*own)
+                    self.place_name(shard),
+                    self.place_name(*own)
                 ),
             )
             .detail(HIDES)
             .hint(DROPS)),
             Route::One(_) | Route::Any | Route::Nowhere => Ok(*own),
-            Route::Many(_) | Route::All => Err(super::several_at_once()),
+            Route::Database(_) | Route::Many(_) | Route::All => Err(super::several_at_once()),
         }
     }
 
@@ -35,7 +35,7 @@ impl Executor {
             SqlState::FEATURE_NOT_SUPPORTED,
             format!(
                 "a statement over several shards, while the session has temporary tables on shard \"{}\"",
-                self.world.map.shard_name(*own)
+                self.place_name(*own)
             ),
         )
         .detail(HIDES)

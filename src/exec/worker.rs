@@ -464,6 +464,16 @@ impl Executor {
                 Ok(newer)
             }
             Err(_) if self.world.catalog_known => Ok(false),
+            Err(error) if error.code() == SqlState::INVALID_CATALOG_NAME => {
+                if !Box::pin(self.make_own()).await? {
+                    return Err(SqlError::new(error.code(), error.to_string()));
+                }
+                let read = self.worker.shared.store.refresh_catalog(seen, true).await;
+                self.world =
+                    read.map_err(|error| SqlError::new(error.code(), error.to_string()))?;
+                self.follow_settings();
+                Ok(true)
+            }
             Err(_) => {
                 let map = &self.world.map;
                 Err(SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the schema has not been read yet")

@@ -1,5 +1,5 @@
-//! `[[databases]]`: whole databases, routed by name. Which shard a database is on, and the map that its
-//! sessions see.
+//! Whole databases, routed by name: those of `[[databases]]`, and keys' own (`key_database`). Which shard a
+//! database is on, and the map that its sessions see.
 //!
 //! A session of such a database sees one server. Its map has that one shard, with the database in its URL,
 //! and no key, so that everything PostgreSQL can do is passed on. What is deliberately absent: a database
@@ -7,17 +7,19 @@
 
 use rustc_hash::FxHashMap;
 
-use super::model::{DatabaseRule, DatabaseStrategy, Policy};
+use super::model::{DatabaseRule, DatabaseStrategy, Key, Policy};
 use super::{ShardId, ShardMap};
 use crate::datum::KeyValue;
 
 /// Where the shards of a session's map are from, if it is the map of one database.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Within {
     /// The database's shard in the map it was taken from.
-    home: ShardId,
+    pub(super) home: ShardId,
     /// The names of all shards there.
-    names: Vec<String>,
+    pub(super) names: Vec<String>,
+    /// The keys there.
+    pub(super) keys: Vec<Key>,
 }
 
 /// Where a database is.
@@ -57,12 +59,15 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 impl ShardMap {
-    /// Where a database is that `[[databases]]` speaks of: the first rule that matches its name and has a
-    /// place for it. `None` for others, the map's own among them.
+    /// Where a database is that is a key's own, or that `[[databases]]` speaks of: the first rule that
+    /// matches its name and has a place for it. `None` for others, the map's own among them.
     pub fn database_home(&self, name: &str) -> Option<DatabaseHome> {
         let own = self.within.is_none() && name == self.database;
         let mut rules = self.databases.iter().filter(|rule| !own && rule.matches(name));
-        let home = rules.find_map(|rule| rule.place(name))?;
+        let home = match self.key_database_named(name).filter(|_| !own) {
+            Some(database) => database.shard,
+            None => rules.find_map(|rule| rule.place(name))?,
+        };
         Some(match &self.within {
             None => DatabaseHome::Here(home),
             Some(within) if within.home == home => DatabaseHome::Here(ShardId(0)),
@@ -88,7 +93,7 @@ impl ShardMap {
             .collect()
     }
 
-    /// The map for sessions of a database that `[[databases]]` speaks of.
+    /// The map for sessions of a database that is a key's own, or that `[[databases]]` speaks of.
     pub fn of_database(&self, name: &str) -> Option<Self> {
         let DatabaseHome::Here(home) = self.database_home(name)? else { return None };
         let mut shard = self.shard(home)?.clone();
@@ -96,8 +101,7 @@ impl ShardMap {
         for replica in &mut shard.replicas {
             name.clone_into(&mut replica.dbname);
         }
-        let names = self.shards.iter().map(|shard| shard.name.clone()).collect();
-        Some(Self {
+        let map = Self {
             version: 0,
             shards_version: 0,
             freezes: Vec::new(),
@@ -112,11 +116,16 @@ impl ShardMap {
             everywhere: Vec::new(),
             functions: FxHashMap::default(),
             databases: self.databases.clone(),
-            within: Some(Within { home, names }),
+            within: Some(Within::new(self, home)),
+            sole_key: None,
             session_key: None,
             key_setting: None,
             policy: Policy::default(),
             control: None,
+        };
+        Some(match self.key_database_named(name).filter(|_| self.within.is_none()) {
+            Some(database) => map.for_key(self, database),
+            None => map,
         })
     }
 }

@@ -11,8 +11,8 @@
 //! Where a map has a section `[control]`, shards, ranges and directory come from [`Tables`] that others have
 //! read ([`ShardMap::parse_with`]); a directory holds millions of keys ([`entries`]).
 //!
-//! It knows no socket and no SQL; tables come to it as [`crate::catalog::Table`]. Strategy `database`,
-//! lookups and `place_new` are kept in the model, but nothing here acts on them yet.
+//! It knows no socket and no SQL; tables come to it as [`crate::catalog::Table`]. Lookups are
+//! kept in the model, but nothing here acts on them.
 
 mod build;
 pub mod control;
@@ -24,6 +24,7 @@ pub mod fault;
 pub mod geo;
 pub mod hash;
 pub mod import;
+pub mod key_database;
 pub mod model;
 mod newcomers;
 pub mod place;
@@ -42,10 +43,11 @@ pub use control::{Connection, OddTenant, ShardRow, Tables};
 pub use databases::DatabaseHome;
 pub use diff::MapDiff;
 pub use entries::{Entries, Moved};
+pub use key_database::KeyDatabase;
 pub use fault::{Fault, Faults, did_you_mean};
 pub use model::{
-    Control, CrossShardReads, CrossShardSnapshot, CrossShardWrites, DatabasePerKey, DatabaseRule,
-    DatabaseStrategy, Everywhere, FunctionRule, Key, Lookup, LookupSource, NewKeyPlaces, PlaceNew,
+    Control, CrossShardReads, CrossShardSnapshot, CrossShardWrites, DatabaseHomes, DatabasePerKey,
+    DatabaseRule, DatabaseStrategy, Everywhere, FunctionRule, Key, Lookup, LookupSource, NewKeyPlaces, PlaceNew,
     Policy, Residency, Shard, Strategy, UnlistedTables,
 };
 pub use newcomers::RegionHints;
@@ -88,8 +90,10 @@ pub struct ShardMap {
     everywhere: Vec<Everywhere>,
     functions: FxHashMap<String, FunctionRule>,
     databases: Vec<DatabaseRule>,
-    /// Set in the map of one of these databases.
+    /// Set in the map of one database.
     within: Option<databases::Within>,
+    /// Every row is of this key: it is the map of a key's own database.
+    sole_key: Option<(KeyId, KeyValue<'static>)>,
     session_key: Option<KeyId>,
     key_setting: Option<String>,
     policy: Policy,

@@ -74,16 +74,7 @@ impl Key {
         match &self.strategy {
             Strategy::Hash(hash) => hash_rule(hash, first),
             Strategy::Range(ranges) => range_rule(ranges, first),
-            Strategy::Directory(directory) => match &directory.otherwise {
-                _ if directory.lists(first) => format!("directory entry {first}"),
-                Otherwise::Hash(hash) => {
-                    format!("not in the directory, {}", hash_rule(hash, first))
-                }
-                Otherwise::Range(ranges) => {
-                    format!("not in the directory, {}", range_rule(ranges, first))
-                }
-                Otherwise::Refuse => "not in the directory".to_owned(),
-            },
+            Strategy::Directory(directory) => directory_rule(directory, first),
             Strategy::Geo(geo) => match (geo.region(first), values.get(1)) {
                 (Ok(Region::Within(hash)), Some(second)) => {
                     format!("region {first}, {}", hash_rule(hash, second))
@@ -91,8 +82,23 @@ impl Key {
                 (Ok(_), _) => format!("region {first}"),
                 (Err(_), _) => format!("region {first} is not listed, default"),
             },
-            Strategy::Database(_) => "database".to_owned(),
+            Strategy::Database(own) => {
+                let home = match &own.homes {
+                    DatabaseHomes::Hash(hash) => hash_rule(hash, first),
+                    DatabaseHomes::Directory(directory) => directory_rule(directory, first),
+                };
+                format!("database {}{first}, {home}", own.prefix)
+            }
         }
+    }
+}
+
+fn directory_rule(directory: &Directory, value: &KeyValue<'_>) -> String {
+    match &directory.otherwise {
+        _ if directory.lists(value) => format!("directory entry {value}"),
+        Otherwise::Hash(hash) => format!("not in the directory, {}", hash_rule(hash, value)),
+        Otherwise::Range(ranges) => format!("not in the directory, {}", range_rule(ranges, value)),
+        Otherwise::Refuse => "not in the directory".to_owned(),
     }
 }
 
@@ -127,7 +133,7 @@ pub enum Strategy {
     Geo(Geo),
     /// By a list of keys.
     Directory(Directory),
-    /// A database per key. Statements on its tables can't be routed yet.
+    /// A database per key.
     Database(DatabasePerKey),
 }
 
@@ -149,10 +155,23 @@ impl Strategy {
 pub struct DatabasePerKey {
     /// Put before the key's text to make the database's name.
     pub prefix: String,
-    /// The databases' shards come from the key's directory, else from its hash.
-    pub by_directory: bool,
-    /// Missing databases are created.
+    /// On which shard each database is.
+    pub homes: DatabaseHomes,
+    /// Missing databases are created, by a session of the key or the first INSERT of a row of it.
     pub auto_create: bool,
+    /// What they are made from.
+    pub template: String,
+    /// Databases that the servers have for themselves: no key's, whatever its text.
+    pub(super) reserved: Vec<String>,
+}
+
+/// On which shard the database of a key is.
+#[derive(Debug, Clone)]
+pub enum DatabaseHomes {
+    /// By a hash of the key.
+    Hash(Hash),
+    /// By a list of keys.
+    Directory(Directory),
 }
 
 /// What happens to a key that is nowhere, at its first INSERT.

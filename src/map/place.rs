@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use super::geo::{Geo, Region};
+use super::model::{DatabaseHomes, DatabasePerKey};
 use super::range::Bound;
 use super::{Key, KeyId, ShardId, ShardMap, ShardSet, Strategy};
 use crate::datum::KeyValue;
@@ -47,6 +48,10 @@ pub enum Why {
     Incomplete,
     /// The key's strategy has no placement here.
     Unavailable,
+    /// Its database would need a name that PostgreSQL cuts off.
+    NameTooLong,
+    /// Its database would be one that the servers have for themselves.
+    NameReserved,
 }
 
 /// A key that has no shard.
@@ -90,6 +95,14 @@ impl NoShard {
             Why::Unavailable => (
                 "The key's strategy does not place rows on shards.",
                 "Use strategy hash, range, geo or directory.",
+            ),
+            Why::NameTooLong => (
+                "The name of its database would be empty or longer than 63 bytes, and PostgreSQL cuts such names off.",
+                "Use a shorter key, or a shorter prefix in the shard map.",
+            ),
+            Why::NameReserved => (
+                "Its database would be one that the servers have for themselves.",
+                "Choose another prefix in the shard map.",
             ),
         };
         SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message).detail(detail).hint(hint)
@@ -178,7 +191,7 @@ impl Key {
             Strategy::Range(ranges) => ranges.place(first),
             Strategy::Directory(directory) => directory.place(first),
             Strategy::Geo(geo) => geo.place(first, values.get(1)),
-            Strategy::Database(_) => Err(Why::Unavailable),
+            Strategy::Database(own) => own.place(first),
         }
     }
 
@@ -211,6 +224,9 @@ fn range_shards(key: &Key, lower: &Bound<'_>, upper: &Bound<'_>) -> ShardSet {
     match &key.strategy {
         Strategy::Range(ranges) => ranges.overlapping(lower, upper),
         Strategy::Directory(directory) => directory.overlapping(lower, upper),
+        Strategy::Database(DatabasePerKey {
+            homes: DatabaseHomes::Directory(directory), ..
+        }) => directory.overlapping(lower, upper),
         Strategy::Hash(_) | Strategy::Geo(_) | Strategy::Database(_) => key.shards.clone(),
     }
 }

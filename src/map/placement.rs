@@ -6,7 +6,7 @@
 use smallvec::SmallVec;
 
 use super::model::TableRule;
-use super::{KeyId, ShardId, ShardMap, Strategy};
+use super::{KeyId, ShardId, ShardMap};
 use crate::catalog::{Column, RelationKind, Table};
 use crate::datum::KeyType;
 
@@ -162,12 +162,6 @@ impl ShardMap {
     /// Sharded by `key` with its first part in column `first`, if the columns can hold it.
     fn sharded(&self, table: &Table, id: KeyId, first: u16, within: Option<&str>) -> Placement<'_> {
         let Some(key) = self.key(id) else { return Placement::Unlisted };
-        if let Strategy::Database(_) = key.strategy {
-            return Placement::Unusable(format!(
-                "its key \"{}\" has strategy \"database\", which is not routed yet",
-                key.name
-            ));
-        }
         let mut columns = SmallVec::from_slice(&[first]);
         if let Some(name) = within.or(key.within_column.as_deref()) {
             match column_or_unnamed(table, name) {

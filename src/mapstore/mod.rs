@@ -22,6 +22,7 @@ use crate::observe::{self, METRICS};
 use control::{Source, SourceError};
 
 pub mod control;
+mod create;
 mod history;
 pub mod live;
 mod read;
@@ -29,6 +30,7 @@ mod stranded;
 mod watch;
 
 pub use control::ControlStatus;
+pub use create::create_database;
 pub use history::{Attempt, History, Origin, Outcome};
 pub use read::{ReadError, read_catalog};
 pub use stranded::{NotAsked, Stranded, stranded};

@@ -9,7 +9,9 @@ use crate::catalog::Catalog;
 use crate::catalog::read::{
     READ_COLUMNS, READ_FUNCTIONS, READ_RELATIONS, READ_SEARCH_PATHS, READ_SETTINGS, Row,
 };
+use crate::error::SqlState;
 use crate::map::ConnectionTarget;
+use crate::wire::response::known_state;
 
 /// How long a shard may take to be reached for its schema.
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -23,6 +25,19 @@ pub enum ReadError {
     /// Its own catalog gave rows of another form: a kind of server that is not known.
     #[error("{0}")]
     Rows(#[from] crate::error::SqlError),
+}
+
+impl ReadError {
+    /// Its SQLSTATE: the server's own where that is one of ours too, else 57P03.
+    pub fn code(&self) -> SqlState {
+        let told = match self {
+            Self::Server(ControlError::Server(error)) => error.code(),
+            Self::Server(ControlError::Backend(_)) => None,
+            Self::Rows(error) => return error.code,
+        };
+        let known = told.and_then(|code| known_state(code.code().as_bytes()));
+        known.unwrap_or(SqlState::CANNOT_CONNECT_NOW)
+    }
 }
 
 impl From<tokio_postgres::Error> for ReadError {

@@ -159,6 +159,8 @@ pub(super) struct Query {
     pub(super) fixed: Vec<Fixed>,
     /// Tables without a usable place.
     pub(super) unplaced: Vec<Unplaced>,
+    /// A reference table that it names.
+    pub(super) reference: Option<String>,
     /// A reference table that is written.
     pub(super) reference_written: Option<String>,
     /// A view that is written.
@@ -197,6 +199,7 @@ impl Query {
             inserts: Vec::new(),
             fixed: Vec::new(),
             unplaced: Vec::new(),
+            reference: None,
             reference_written: None,
             view_written: None,
             assignments: Vec::new(),
@@ -297,6 +300,7 @@ impl Query {
         let unplaced = |refusal, always| Unplaced { refusal, always };
         match map.placement(table) {
             Placement::Reference => {
+                self.reference.get_or_insert_with(|| table.name.clone());
                 if command.is_some() {
                     self.reference_written = Some(table.name.clone());
                 }

@@ -67,6 +67,7 @@ fn routed(
 ) -> Explained {
     let (kind, shards) = match &plan.route {
         Route::One(shard) => ("one", vec![map.shard_name(*shard).to_owned()]),
+        Route::Database(database) => ("one", vec![map.shard_name(database.shard).to_owned()]),
         Route::Many(shards) => ("many", names(map, shards)),
         Route::All => ("all", names(map, &map.all_shards())),
         Route::Any => ("any", vec![map.shard_name(map.default_shard()).to_owned()]),
@@ -82,8 +83,18 @@ fn routed(
     };
     let merge = merge_steps(map, &plan.answer);
     let sql = plan.rewritten.as_deref().unwrap_or(inputs.text);
-    let strategy = key.and_then(|k| map.key(k.key)).map(|k| k.strategy.name());
-    let reason = reason(rule);
+    let strategy = key.and_then(|k| map.key(k.key)).map(|k| match map.sole_key() {
+        Some(_) => "database",
+        None => k.strategy.name(),
+    });
+    let own = match &plan.route {
+        Route::Database(database) => Some(database.name.as_str()),
+        _ => map.sole_key().map(|_| map.database()),
+    };
+    let reason = match own {
+        Some(name) => format!("the key has a database of its own: {name}"),
+        None => reason(rule).to_owned(),
+    };
     let mut lines =
         vec![format!("Route: {kind} ({answer})"), format!("  Shards: {}", shards.join(", "))];
     if let Some(report) = key {
@@ -108,9 +119,13 @@ fn routed(
         Answer::Merge(merge) => {
             shards.iter().map(|shard| json!({"shard": shard, "sql": merge.sql})).collect()
         }
-        Answer::Relay | Answer::Stream | Answer::Broadcast | Answer::InTurn => {
-            shards.iter().map(|shard| json!({"shard": shard, "sql": sql})).collect()
-        }
+        Answer::Relay | Answer::Stream | Answer::Broadcast | Answer::InTurn => shards
+            .iter()
+            .map(|shard| match own {
+                Some(database) => json!({"shard": shard, "database": database, "sql": sql}),
+                None => json!({"shard": shard, "sql": sql}),
+            })
+            .collect(),
     };
     if let Answer::Workspace(_) | Answer::Merge(_) = &plan.answer {
         for statement in &statements {
@@ -205,6 +220,7 @@ fn reason(rule: Rule) -> &'static str {
         Rule::Fixed => "its tables live on one shard",
         Rule::Home => "the home shard, so that it means the same to everyone",
         Rule::Database => "the database is on this shard",
+        Rule::KeyDatabase => "the key has a database of its own",
         Rule::Any => "every shard has the same answer",
         Rule::Nowhere => "no row can match",
         Rule::Many => "the answer is the union of the shards' answers",

@@ -72,6 +72,7 @@ pub(super) fn check_rows(
 pub(super) fn check_blind(map: &ShardMap, plan: &Plan, tag: &str) -> Result<(), SqlError> {
     let meets = |shards: &ShardSet| match &plan.route {
         Route::One(shard) => shards.contains(*shard),
+        Route::Database(database) => shards.contains(database.shard),
         Route::Many(all) => all.iter().any(|shard| shards.contains(shard)),
         Route::All | Route::Any | Route::Nowhere => true,
     };

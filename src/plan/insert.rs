@@ -301,7 +301,7 @@ impl InsertPlan {
         regions: &[Region<'p>],
         edits: &mut Edits<'_>,
     ) -> Result<ShardSet, SqlError> {
-        if self.updates && scope.key(self.key).is_some() {
+        if self.updates && scope.key(self.key).is_some() && !scope.whole {
             return Err(Refusal::KeyFilter {
                 what: "ON CONFLICT DO UPDATE".to_owned(),
                 why: "The row that is in the way may have another key.",
@@ -311,10 +311,7 @@ impl InsertPlan {
         match &self.rows {
             Rows::Missing(part) => Err(self.missing(*part)),
             Rows::Query { restrict, follows } => {
-                let mut region = restrict.region(&self.types, stored)?;
-                if let Some(source) = follows.and_then(|at| regions.get(at)) {
-                    region = region.intersect(source.clone());
-                }
+                let region = self.query_region(restrict, *follows, stored, regions)?;
                 self.query_shards(ground, scope, &region)
             }
             Rows::Values { rows, columns_end } => {
@@ -357,6 +354,51 @@ impl InsertPlan {
                 Ok(shards)
             }
         }
+    }
+
+    /// The first parts of the rows' keys; `None` where they aren't all known.
+    ///
+    /// # Errors
+    ///
+    /// 23502 for a missing or NULL key, 0A000 for one that isn't known.
+    pub(super) fn first_keys<'p>(
+        &self,
+        ground: &Ground<'_>,
+        stored: &Constants<'p>,
+        scope: &Resolved<'p>,
+        regions: &[Region<'p>],
+    ) -> Result<Option<Vec<KeyValue<'p>>>, SqlError> {
+        match &self.rows {
+            Rows::Missing(part) => Err(self.missing(*part)),
+            Rows::Query { restrict, follows } => {
+                let region = self.query_region(restrict, *follows, stored, regions)?;
+                Ok(region.values().map(|values| values.into_iter().cloned().collect()))
+            }
+            Rows::Values { rows, columns_end } => {
+                let mut keys = Vec::with_capacity(rows.len());
+                for row in rows {
+                    let (key, _) = self.row_key(ground, row, *columns_end, stored, scope)?;
+                    let Some(first) = key.into_iter().next() else { return Ok(None) };
+                    keys.push(first);
+                }
+                Ok(Some(keys))
+            }
+        }
+    }
+
+    /// The keys that the rows of a query may have.
+    fn query_region<'p>(
+        &self,
+        restrict: &Restrict,
+        follows: Option<usize>,
+        stored: &Constants<'p>,
+        regions: &[Region<'p>],
+    ) -> Result<Region<'p>, SqlError> {
+        let region = restrict.region(&self.types, stored)?;
+        Ok(match follows.and_then(|at| regions.get(at)) {
+            Some(source) => region.intersect(source.clone()),
+            None => region,
+        })
     }
 
     /// A row that every shard has: it is inserted on all of them, or not at all.

@@ -16,6 +16,7 @@
 //! | `workspace` | reads that run on one shard over scratch tables |
 //! | `combine` | what the shards can do for those beforehand |
 //! | `text` | a statement's clauses by its tokens |
+//! | `database` | keys that have a database each |
 //! | `insert` | where new rows go |
 //! | `everywhere` | what runs on every shard because the session says so |
 //! | `copies` | rows that every shard has |
@@ -34,6 +35,7 @@ mod compile;
 mod constant;
 mod construct;
 mod copies;
+mod database;
 mod everywhere;
 mod explain;
 mod facts;
@@ -68,7 +70,7 @@ pub use self::workspace::Workspace;
 use crate::datum::{Decoded, KeyType, KeyValue, Param};
 use crate::error::SqlError;
 use crate::lookup::Lookups;
-use crate::map::{KeyId, ShardId, ShardMap, ShardSet};
+use crate::map::{KeyDatabase, KeyId, ShardId, ShardMap, ShardSet};
 use crate::sql::class::{Class, SetCommand};
 use crate::sql::ir::{Scalar, Statement};
 use crate::sql::lexer::Literal;
@@ -84,6 +86,8 @@ const STACK_RED_ZONE_BYTES: usize = 512 << 10;
 pub enum Route {
     /// To one shard, and only there is the answer right.
     One(ShardId),
+    /// To a key's own database, and only there is the answer right.
+    Database(Arc<KeyDatabase>),
     /// To these shards (two or more).
     Many(ShardSet),
     /// To every shard of the map.
@@ -228,6 +232,8 @@ enum Rule {
     Home,
     /// The shard of the database that it is about.
     Database,
+    /// The database of the key that it names.
+    KeyDatabase,
     /// Any shard has the answer.
     Any,
     /// No row can match.
@@ -254,7 +260,7 @@ struct Ground<'m> {
 
 impl<'m> Ground<'m> {
     fn new(map: &'m ShardMap) -> Self {
-        let solo = (map.shards().len() == 1 || !map.routing()).then(|| map.default_shard());
+        let solo = (map.is_one_server() || !map.routing()).then(|| map.default_shard());
         Self { map, solo }
     }
 
@@ -427,6 +433,7 @@ impl Template {
         }
         let key = scope.hint_key.as_ref().or(scope.session_key.as_ref());
         if let Some((key, value)) = key
+            && !map.has_databases(*key)
             && let Shape::Query(query) = &self.shape
             && query.fixed.is_empty()
             && let Ok(shard) = map.place(*key, value)
@@ -465,7 +472,8 @@ fn describe_query(query: &Query, map: &ShardMap) -> ShardId {
     }
     let keys = query.occurrences.iter().map(|o| o.key).chain(query.inserts.iter().map(|i| i.key));
     let mut having = map.all_shards();
-    for key in keys {
+    // The default shard has the schema of keys' own databases.
+    for key in keys.filter(|key| !map.has_databases(*key)) {
         having.intersect_with(map.key_shards(key));
     }
     if having.contains(home) { home } else { having.iter().next().unwrap_or(home) }
@@ -494,6 +502,7 @@ impl Fast {
             || query.reference_written.is_some()
             || query.view_written.is_some()
             || query.writes && query.occurrences.iter().any(|o| !o.copies.is_empty());
+        let more = more || map.has_databases(first.key);
         if !alike || calls || more || ground.solo.is_some() {
             return None;
         }

@@ -5,7 +5,7 @@
 
 use super::compile::{Occurrence, Query, Role};
 use super::constant::Constants;
-use super::copies;
+use super::{copies, database};
 use super::freeze;
 use super::refusal::Refusal;
 use super::restrict::Region;
@@ -45,7 +45,7 @@ pub(super) fn plan<'p>(
     inputs: &'p Inputs<'p>,
     scope: &Resolved<'p>,
 ) -> Result<(Plan, Rule), SqlError> {
-    let free = scope.shard.is_none() && ground.solo.is_none();
+    let free = scope.shard.is_none() && ground.solo.is_none() && !scope.whole;
     refuse_unplaced(query, free)?;
     refuse_unfiltered(query, scope)?;
     settings::check(query, ground.map, &Constants::new(inputs), free)?;
@@ -54,8 +54,13 @@ pub(super) fn plan<'p>(
     let constants = Constants::new(inputs);
     let regions = regions(query, ground.map, &constants, scope)?;
     add_filters(query, ground.map, inputs, scope, &regions, &mut edits)?;
-    let mut claims = occurrence_claims(query, ground, &constants, scope, &regions)?;
     let stored = Constants::stored(inputs);
+    let database = database::of_statement(query, ground, &stored, scope, &regions)?;
+    let mut claims = match database {
+        // It has no part in what all shards have.
+        Some(_) => Vec::new(),
+        None => occurrence_claims(query, ground, &constants, scope, &regions)?,
+    };
     for insert in &query.inserts {
         let shards = insert.shards(ground, &stored, scope, &regions, &mut edits)?;
         let shards_known =
@@ -67,12 +72,13 @@ pub(super) fn plan<'p>(
     }
     check_assignments(query, &stored, &regions)?;
     check_id_assignments(query, ground, &stored, scope, &regions)?;
-    let (route, rule) = match scope.shard {
-        Some((shard, _)) => {
+    let (route, rule) = match (database, scope.shard) {
+        (Some(database), _) => (Route::Database(database), Rule::KeyDatabase),
+        (None, Some((shard, _))) => {
             in_scope(query, ground, scope, &claims, &regions)?;
             (Route::One(shard), Rule::Scope)
         }
-        None => unscoped(query, ground, scope, &claims)?,
+        (None, None) => unscoped(query, ground, scope, &claims)?,
     };
     let over = || workspace(query, ground, inputs, scope, &claims, &regions).map(Arc::new);
     let (answer, rule) = match (&route, rule) {
@@ -87,7 +93,9 @@ pub(super) fn plan<'p>(
                 None => (Answer::Workspace(over()?), Rule::Workspace),
             },
         },
-        (Route::One(_) | Route::Any | Route::Nowhere, _) => (Answer::Relay, rule),
+        (Route::One(_) | Route::Database(_) | Route::Any | Route::Nowhere, _) => {
+            (Answer::Relay, rule)
+        }
     };
     let rewritten = if edits.is_empty() || rule == Rule::Workspace {
         None
@@ -122,7 +130,7 @@ fn refuse_unplaced(query: &Query, free: bool) -> Result<(), SqlError> {
 
 /// What can't be restricted to the session's key.
 fn refuse_unfiltered(query: &Query, scope: &Resolved<'_>) -> Result<(), SqlError> {
-    if scope.keys.is_empty() {
+    if scope.keys.is_empty() || scope.whole {
         return Ok(());
     }
     let functions = &query.functions;
@@ -203,7 +211,7 @@ fn add_filters(
     regions: &[Region<'_>],
     edits: &mut Edits<'_>,
 ) -> Result<(), SqlError> {
-    if scope.keys.is_empty() {
+    if scope.keys.is_empty() || scope.whole {
         return Ok(());
     }
     let constants = Constants::new(inputs);
@@ -472,6 +480,13 @@ fn unscoped(
             return Err(Refusal::ViewWrite { view: view.clone() }.into());
         }
     }
+    if let Some(view) = query.view_written.as_ref().filter(|_| !scope.keys.is_empty()) {
+        return Err(Refusal::KeyFilter {
+            what: format!("a write to view \"{view}\""),
+            why: "Where a view's rows go can't be seen.",
+        }
+        .into());
+    }
     other_keys_agree(query, map, scope, claims)?;
     let mut agreed: Option<ShardId> = None;
     let mut together = true;
@@ -555,7 +570,7 @@ fn functions(
                 home: map.shard_name(home).to_owned(),
             }
             .into()),
-            Route::One(_) => Ok((route, rule)),
+            Route::One(_) | Route::Database(_) => Ok((route, rule)),
             Route::Any | Route::Nowhere | Route::Many(_) | Route::All => {
                 Ok((Route::One(home), Rule::Home))
             }

@@ -6,6 +6,7 @@
 //! PostgreSQL itself would not read.
 
 pub(super) use super::construct::Construct;
+use super::database::NotInDatabase;
 use crate::error::{SqlError, SqlState};
 use crate::map::NoShard;
 
@@ -70,6 +71,8 @@ pub(super) enum Refusal {
         /// The other.
         other: (String, String),
     },
+    /// Of keys that have a database each.
+    NotInDatabase(NotInDatabase),
     /// `[policy] cross_shard_reads = "refuse"`.
     CrossShardReads {
         /// The shards.
@@ -298,6 +301,7 @@ impl Refusal {
             Self::Frozen { .. } => SqlState::READ_ONLY_SQL_TRANSACTION,
             Self::KeyMissing { .. } | Self::KeyNull { .. } => SqlState::NOT_NULL_VIOLATION,
             Self::SeveralShards { .. }
+            | Self::NotInDatabase(_)
             | Self::DifferentShards { .. }
             | Self::CrossShardReads { .. }
             | Self::Residency { .. }
@@ -349,6 +353,7 @@ impl Refusal {
                 "{} is on {} and {} is on {}: a statement over different shards is not supported",
                 one.0, one.1, other.0, other.1
             ),
+            Self::NotInDatabase(what) => what.message(),
             Self::CrossShardReads { .. } => {
                 "a read over several shards is refused by the shard map".into()
             }
@@ -491,6 +496,7 @@ impl Refusal {
             Self::DifferentShards { .. } => {
                 Some("No shard has all of the rows that the statement joins.".into())
             }
+            Self::NotInDatabase(what) => Some(what.detail().into()),
             Self::CrossShardReads { shards } => Some(format!(
                 "The statement reads {}, and the map's policy says cross_shard_reads = \"refuse\".",
                 shards_text(shards)
@@ -604,6 +610,7 @@ impl Refusal {
             Self::DifferentShards { .. } => {
                 Some("Write one statement for each shard.".into())
             }
+            Self::NotInDatabase(what) => Some(what.hint()),
             Self::Lookup { .. } => Some(SHARD.into()),
             Self::LookupMiss { .. } => {
                 Some("Insert the row that the id belongs to first, and write the id as a constant.".into())

@@ -4,15 +4,17 @@
 //! they don't.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::database::database_of;
 use super::refusal::Refusal;
 use super::{Scope, Temporary};
 use crate::datum::{KeyType, KeyValue};
 use crate::error::SqlError;
 use crate::lookup::Lookups;
-use crate::map::{KeyId, Part, ShardId, ShardMap, ShardSet, did_you_mean};
+use crate::map::{KeyDatabase, KeyId, Part, ShardId, ShardMap, ShardSet, did_you_mean};
 
 /// Where a choice came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub(super) enum Origin {
     Hint,
     /// The session.
     Session,
+    /// The database that the session is in.
+    Database,
 }
 
 impl Origin {
@@ -28,7 +32,7 @@ impl Origin {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Hint => "hint",
-            Self::Session => "session",
+            Self::Session | Self::Database => "session",
         }
     }
 
@@ -36,6 +40,7 @@ impl Origin {
         match self {
             Self::Hint => "the hint's",
             Self::Session => "the session's",
+            Self::Database => "the database's",
         }
     }
 }
@@ -62,6 +67,10 @@ pub(super) struct Resolved<'s> {
     pub(super) everywhere: bool,
     /// What is planned for one shard runs on all of them.
     pub(super) on_each: bool,
+    /// All rows are of the key, where the statement runs: none has to be kept from it.
+    pub(super) whole: bool,
+    /// The key's own database, if hint or session lead there.
+    pub(super) database: Option<Arc<KeyDatabase>>,
     /// The keys: one for each sharding key that has a value.
     pub(super) keys: SmallVec<[ScopeKey<'s>; 1]>,
     /// What is known of ids that lead to keys.
@@ -80,7 +89,7 @@ impl<'s> Resolved<'s> {
     ///
     /// 22023 when two sources disagree, or a key has no shard.
     pub(super) fn new(
-        map: &ShardMap,
+        map: &'s ShardMap,
         scope: &'s Scope<'_>,
         solo: Option<ShardId>,
     ) -> Result<Self, SqlError> {
@@ -92,11 +101,13 @@ impl<'s> Resolved<'s> {
             (None, session) => session.map(|shard| (shard, Origin::Session)),
         };
         let mut keys: SmallVec<[ScopeKey<'s>; 1]> = SmallVec::new();
+        let sole = map.sole_key().map(|(key, value)| (key, value, Origin::Database));
         let named = [(&scope.hint_key, Origin::Hint), (&scope.session_key, Origin::Session)];
-        for (named, origin) in named {
-            let Some((key, value)) = named else { continue };
-            let value: &'s KeyValue<'static> = value;
-            if let Some(same) = keys.iter().find(|k| k.key == *key) {
+        let named = named.into_iter().filter_map(|(named, origin)| {
+            named.as_ref().map(|(key, value)| (*key, &**value, origin))
+        });
+        for (key, value, origin) in sole.into_iter().chain(named) {
+            if let Some(same) = keys.iter().find(|k| k.key == key) {
                 if same.value != value {
                     return Err(disagree_keys(map, same, value, origin));
                 }
@@ -104,9 +115,9 @@ impl<'s> Resolved<'s> {
             }
             let shards = match solo {
                 Some(home) => ShardSet::of(home),
-                None => key_shards(map, *key, value)?,
+                None => key_shards(map, key, value)?,
             };
-            keys.push(ScopeKey { key: *key, value, origin, shards });
+            keys.push(ScopeKey { key, value, origin, shards });
         }
         if let Some((shard, origin)) = shard {
             for key in keys.iter().filter(|_| solo.is_none()) {
@@ -120,10 +131,16 @@ impl<'s> Resolved<'s> {
             }
         }
         let everywhere = scope.everywhere && shard.is_none() && solo.is_none();
+        let mut own = None;
+        for key in keys.iter().filter(|_| solo.is_none()) {
+            own = own.or(database_of(map, key.key, key.value)?);
+        }
         Ok(Self {
             shard,
             everywhere,
             on_each: false,
+            whole: map.sole_key().is_some() || own.is_some(),
+            database: own.map(Arc::new),
             keys,
             lookups: scope.lookups,
             temporary: scope.temporary,

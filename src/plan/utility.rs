@@ -3,10 +3,12 @@
 //! On a map of several shards they go where a hint or the session say, or to the only shard that all of
 //! their tables live on; else they are refused. Nothing is ever guessed or broadcast.
 
-use super::freeze;
+use std::sync::Arc;
+
+use super::database::NotInDatabase;
 use super::refusal::Refusal;
-use super::scope::{Resolved, shard_text};
-use super::{Answer, Ground, Inputs, Plan, Route, Rule};
+use super::scope::{Origin, Resolved, shard_text};
+use super::{Answer, Ground, Inputs, Plan, Route, Rule, freeze, via};
 use crate::catalog::Table;
 use crate::error::SqlError;
 use crate::map::{DatabaseHome, Placement, ShardId, ShardMap, UnlistedTables};
@@ -34,6 +36,8 @@ pub(super) struct UtilityShape {
     database: Option<(String, DatabaseHome)>,
     /// What it may write unseen, and where that may be written.
     unseen: Vec<Unseen>,
+    /// It names a table whose key has a database for each value.
+    in_databases: bool,
 }
 
 /// A table that a statement may write to, with rows that can't be checked.
@@ -75,6 +79,9 @@ fn check_unseen(
     ground: &Ground<'_>,
     scope: &Resolved<'_>,
 ) -> Result<(), SqlError> {
+    if scope.whole {
+        return check_unseen_of_key(unseen, what, ground, scope);
+    }
     let Some((shard, _)) = scope.shard else { return Ok(()) };
     let elsewhere = |unseen: &&Unseen| match ground.solo {
         Some(home) => home != shard,
@@ -89,6 +96,26 @@ fn check_unseen(
         .into()),
         None => Ok(()),
     }
+}
+
+/// In a key's own database no row of another key may be written unseen.
+fn check_unseen_of_key(
+    unseen: &[Unseen],
+    what: &str,
+    ground: &Ground<'_>,
+    scope: &Resolved<'_>,
+) -> Result<(), SqlError> {
+    let Some(unseen) = unseen.iter().find(|unseen| unseen.home.is_none() && !unseen.everywhere)
+    else {
+        return Ok(());
+    };
+    let database = scope.database.as_ref().map(|database| database.name.as_str());
+    Err(NotInDatabase::Unchecked {
+        what: what.to_owned(),
+        table: unseen.table.clone(),
+        database: database.unwrap_or(ground.map.database()).to_owned(),
+    }
+    .into())
 }
 
 impl UtilityShape {
@@ -116,6 +143,7 @@ impl UtilityShape {
                 }
                 _ => Vec::new(),
             },
+            in_databases: utility.tables.iter().any(|table| is_in_databases(table, map)),
         }
     }
 
@@ -142,7 +170,7 @@ impl UtilityShape {
             let plan = Plan { changes_schema: false, ..self.as_plan(Route::One(own.shard)) };
             return Ok((plan, Rule::Fixed));
         }
-        if !scope.keys.is_empty() && self.touches_rows() {
+        if !scope.keys.is_empty() && !scope.whole && self.touches_rows() {
             return Err(Refusal::KeyFilter {
                 what: self.tag.to_owned(),
                 why: "It concerns rows of every key.",
@@ -152,6 +180,9 @@ impl UtilityShape {
         check_unseen(&self.unseen, self.tag, ground, scope)?;
         let (route, rule) = match (scope.shard, ground.solo) {
             _ if self.database.is_some() => (self.at_its_database(ground, scope)?, Rule::Database),
+            _ if scope.database.is_some() => {
+                in_a_session(scope).ok_or(NotInDatabase::Utility { tag: self.tag })?
+            }
             (Some((shard, _)), _) => (Route::One(shard), Rule::Scope),
             (None, Some(home)) => (Route::One(home), ground.solo_rule()),
             // So that whoever listens and whoever notifies meet.
@@ -167,7 +198,10 @@ impl UtilityShape {
                     _ => self.unscoped(scope.everywhere)?,
                 }
             }
-            (None, None) => self.unscoped(scope.everywhere)?,
+            (None, None) => {
+                self.check_databases(ground, scope)?;
+                self.unscoped(scope.everywhere)?
+            }
         };
         let mut plan = self.as_plan(route);
         if self.may_write_rows() && ground.solo.is_none() {
@@ -183,6 +217,19 @@ impl UtilityShape {
             plan.taints &= matches!(self.kind, UtilityKind::Do | UtilityKind::Call);
         }
         Ok((plan, rule))
+    }
+
+    /// What may concern tables of keys' own databases is for one of those.
+    fn check_databases(&self, ground: &Ground<'_>, scope: &Resolved<'_>) -> Result<(), SqlError> {
+        let whole = match self.kind {
+            UtilityKind::Definition => !OF_ROLES.contains(&self.tag) && !scope.everywhere,
+            UtilityKind::Maintenance => self.home.is_none() && !scope.everywhere,
+            _ => false,
+        };
+        if ground.map.has_key_databases() && (whole || self.in_databases) {
+            return Err(NotInDatabase::Utility { tag: self.tag }.into());
+        }
+        Ok(())
     }
 
     /// CREATE DATABASE goes to the shard that will be asked for it.
@@ -358,6 +405,27 @@ impl UtilityShape {
     }
 }
 
+/// A session of a key is in that key's database. (A hint is for one statement whose tables are known.)
+fn in_a_session(scope: &Resolved<'_>) -> Option<(Route, Rule)> {
+    let database = scope.database.as_ref()?;
+    let session = scope.key(database.key).is_some_and(|key| key.origin == Origin::Session);
+    session.then(|| (Route::Database(Arc::clone(database)), Rule::KeyDatabase))
+}
+
+/// The table is one of those that each value of a key has in a database of its own.
+fn is_in_databases(table: &Table, map: &ShardMap) -> bool {
+    match map.placement(table) {
+        Placement::Sharded { key, .. } => map.has_databases(key),
+        Placement::Lookup { name, .. } => {
+            via::home(map, name).is_some_and(|key| map.has_databases(key))
+        }
+        Placement::Reference
+        | Placement::Single(_)
+        | Placement::Unlisted
+        | Placement::Unusable(_) => false,
+    }
+}
+
 /// The shard that all of these tables live on, if there are any, and one.
 fn common_home(tables: &[std::sync::Arc<Table>], map: &ShardMap) -> Option<ShardId> {
     let mut common = None;
@@ -419,7 +487,7 @@ impl OpaqueShape {
         {
             return Ok((self.as_plan(Route::One(own.shard)), Rule::Fixed));
         }
-        if !scope.keys.is_empty() {
+        if !scope.keys.is_empty() && !scope.whole {
             return Err(Refusal::KeyFilter {
                 what: "a statement that can't be read".to_owned(),
                 why: "Its tables can't be given a predicate.",
@@ -429,6 +497,13 @@ impl OpaqueShape {
         check_unseen(&self.unseen, "a statement that can't be read", ground, scope)?;
         let home = ground.map.default_shard();
         let (route, rule) = match (scope.shard, ground.solo, &self.names) {
+            _ if scope.database.is_some() => {
+                let (reason, names) = (self.reason.clone(), self.names.clone());
+                in_a_session(scope).ok_or_else(|| Refusal::Opaque {
+                    reason,
+                    names: names.unwrap_or_else(|| "its hint names a key".to_owned()),
+                })?
+            }
             (Some((shard, _)), ..) => (Route::One(shard), Rule::Scope),
             (None, Some(home), _) => (Route::One(home), ground.solo_rule()),
             (None, None, None) => (Route::One(home), Rule::Home),

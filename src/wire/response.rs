@@ -141,7 +141,8 @@ impl fmt::Display for ServerError {
     }
 }
 
-fn known_state(code: &[u8]) -> Option<SqlState> {
+/// The SQLSTATE, if it is one of those the proxy itself uses.
+pub fn known_state(code: &[u8]) -> Option<SqlState> {
     const KNOWN: [SqlState; 17] = [
         SqlState::FEATURE_NOT_SUPPORTED,
         SqlState::INVALID_PARAMETER_VALUE,

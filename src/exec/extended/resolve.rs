@@ -13,6 +13,7 @@ use crate::exec::effects::{after_reset, foresee, refuse_unsafe_encoding};
 use crate::exec::local::{LocalAnswer, is_local};
 use crate::exec::planner::{Entry, Parsed, Scopes, is_session_level};
 use crate::exec::scatter::{BindBody, ScatterBind};
+use crate::exec::schema::stands_on_schema;
 use crate::exec::several::is_for_all;
 use crate::exec::statements::{ClientStatement, no_statement};
 use crate::exec::{Executor, Gone, worker};
@@ -166,7 +167,8 @@ impl Executor {
             return Err(aborted().into());
         }
         let behind = self.is_behind(class);
-        if (readied.entry.unknown_table || !self.world.catalog_known || behind) && !refreshed {
+        let unread = !self.world.catalog_known && stands_on_schema(class);
+        if (readied.entry.unknown_table || unread || behind) && !refreshed {
             return Err(Obstacle::UnknownTable);
         }
         let local = is_session_level(class) && !matches!(class, Class::Execute(_))
@@ -229,6 +231,7 @@ impl Executor {
             unit.inject(wire::backend::bind_complete);
             return Ok(());
         }
+        self.refuse_barred()?;
         if let Some(after) = &unit.after {
             self.refuse_other_reading(after)?;
         }
@@ -311,7 +314,7 @@ impl Executor {
         let wanted = statement.parameters();
         if matches!(statement.readied.entry.class, Class::Query)
             && view.len() != wanted
-            && self.world.map.shards().len() > 1
+            && !self.world.map.is_one_server()
         {
             // One shard says so itself; here a route would have to be found first.
             return Err(SqlError::new(
@@ -677,7 +680,7 @@ impl Executor {
     }
 
     fn other_pipeline(&self, wanted: crate::map::ShardId, here: crate::map::ShardId) -> SqlError {
-        let name = |shard| self.world.map.shard_name(shard);
+        let name = |shard| self.place_name(shard);
         SqlError::new(
             SqlState::FEATURE_NOT_SUPPORTED,
             format!(

@@ -4,13 +4,13 @@ use smallvec::SmallVec;
 
 use super::Names;
 use super::control::Feed;
-use super::strategies::{self, DirectoryParts, OtherwiseWord, Within};
+use super::strategies::{self, DatabaseParts, DirectoryParts, OtherwiseWord, Within};
 use super::tables::table_name;
 use crate::datum::KeyType;
 use crate::map::directory::{Directory, Otherwise};
 use crate::map::geo::Geo;
 use crate::map::hash::Hash;
-use crate::map::model::{DatabasePerKey, Key, NewKeyPlaces, PlaceNew, Strategy};
+use crate::map::model::{DatabaseHomes, DatabasePerKey, Key, NewKeyPlaces, PlaceNew, Strategy};
 use crate::map::range::Ranges;
 use crate::map::reader::{At, Fields, Node, Reader};
 use crate::map::{KEYS_MAX, ShardSet};
@@ -80,10 +80,35 @@ pub(super) fn keys(
         }
         keys.push(key);
     }
+    distinct_prefixes(r, nodes, &keys);
     if keys.len() > KEYS_MAX {
         r.fault(&(0..0), format!("more than {KEYS_MAX} keys"));
     }
     keys
+}
+
+/// No database may be that of two keys.
+fn distinct_prefixes(r: &mut Reader<'_>, nodes: &[Node<'_>], keys: &[ReadKey]) {
+    let own = |key: &ReadKey| match &key.built.as_ref()?.strategy {
+        Strategy::Database(own) => Some(own.prefix.clone()),
+        _ => None,
+    };
+    let found = nodes.iter().zip(keys).filter_map(|(node, key)| Some((node, own(key)?)));
+    let found: Vec<(&Node<'_>, String)> = found.collect();
+    for (at, (node, prefix)) in found.iter().enumerate() {
+        let earlier = found.get(..at).unwrap_or_default();
+        let clash = |(_, other): &&(&Node<'_>, String)| {
+            prefix.starts_with(other.as_str()) || other.starts_with(prefix.as_str())
+        };
+        if let Some((first, other)) = earlier.iter().find(clash) {
+            r.fault(
+                &node.key_span,
+                format!("its databases' prefix \"{prefix}\" can't be told from \"{other}\""),
+            )
+            .label("of this key")
+            .other(first.key_span.clone(), "and of this one");
+        }
+    }
 }
 
 /// A sub-table of a key.
@@ -113,7 +138,7 @@ struct Parts {
     range: Section<Ranges>,
     geo: Section<(Geo, Option<Within>)>,
     directory: Section<DirectoryParts>,
-    database: Section<DatabasePerKey>,
+    database: Section<DatabaseParts>,
     place: Section<NewKeyPlaces>,
 }
 
@@ -156,7 +181,7 @@ fn key(
         }),
         database: Section::read(section("database"), |node| {
             let fields = node.fields(r)?;
-            Some(strategies::database(r, fields))
+            strategies::database(r, fields, ty)
         }),
         place: Section::read(section("place"), |node| {
             let fields = node.fields(r)?;
@@ -231,6 +256,10 @@ fn warn_unused(r: &mut Reader<'_>, word: Word, parts: &Parts, sections: &[(&str,
         Section::Read(directory) => (Some(directory.otherwise), directory.place_new),
         Section::Absent | Section::Faulty => (None, PlaceNew::Refuse),
     };
+    let listed = match &parts.database {
+        Section::Read(database) => database.by_directory,
+        Section::Absent | Section::Faulty => true,
+    };
     for (section, node) in sections {
         let used = match (word, *section) {
             (Word::Hash, "hash") | (Word::Range, "range") | (Word::Geo, "geo") => true,
@@ -239,7 +268,10 @@ fn warn_unused(r: &mut Reader<'_>, word: Word, parts: &Parts, sections: &[(&str,
             (Word::Directory, "hash") => {
                 otherwise != Some(OtherwiseWord::Refuse) || place_new == PlaceNew::Hash
             }
-            (Word::Database, "database" | "hash" | "directory") => true,
+            (Word::Database, "database") => true,
+            (Word::Database, "directory") => listed,
+            (Word::Database, "hash") => !listed || otherwise != Some(OtherwiseWord::Refuse),
+            (Word::Database, "range") => listed && otherwise == Some(OtherwiseWord::Range),
             _ => false,
         };
         if !used {
@@ -353,10 +385,35 @@ fn assemble(
             (Strategy::Directory(directory), shards)
         }
         Word::Database => {
-            r.warn(place.0, "keys of strategy database are not routed yet")
-                .hint("Their tables are refused but for a session's shard; [[databases]] routes whole databases by name.");
-            let database = present(r, place, "database", parts.database)?;
-            (Strategy::Database(database), ShardSet::all(names.shards.len()))
+            let own = present(r, place, "database", parts.database)?;
+            let (homes, shards) = if own.by_directory {
+                let listed = present(r, place, "directory", parts.directory)?;
+                if listed.place_new != PlaceNew::Refuse {
+                    r.fault(place.0, "place_new is not for strategy database")
+                        .hint("list the key before it is used, or write otherwise = \"hash\"");
+                    return None;
+                }
+                if names.open && matches!(parts.range, Section::Absent) {
+                    parts.range = Section::Read(Ranges::none());
+                }
+                let otherwise = otherwise(r, &listed, place.1, parts.hash, parts.range)?;
+                let directory =
+                    Directory { entries: listed.entries, otherwise, homes: names.homes() };
+                let shards = directory.shards();
+                (DatabaseHomes::Directory(directory), shards)
+            } else {
+                let hash = present(r, place, "hash", parts.hash)?;
+                let shards = hash.shards();
+                (DatabaseHomes::Hash(hash), shards)
+            };
+            let database = DatabasePerKey {
+                prefix: own.prefix.value,
+                homes,
+                auto_create: own.auto_create,
+                template: own.template,
+                reserved: Vec::new(),
+            };
+            (Strategy::Database(database), shards)
         }
     };
     let new_key_places = match parts.place {

@@ -194,12 +194,15 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>, tables: Option<&Tables>) -> Op
 
     let shards: Option<Vec<_>> = shards.into_iter().collect();
     let keys: Option<Vec<Key>> = keys.into_iter().map(|key| key.built).collect();
-    let (shards, keys, default_shard) = (shards?, keys?, default_shard?);
+    let (shards, mut keys, default_shard) = (shards?, keys?, default_shard?);
     let frozen = fed.map(|tables| control::freezes(r, tables, &keys)).unwrap_or_default();
     let database = match database {
         Some(name) => name.value,
         None => shards.get(usize::from(default_shard.0))?.url.dbname.clone(),
     };
+    for key in &mut keys {
+        key.reserve(&database, &shards);
+    }
     let only_key = (keys.len() == 1).then_some(KeyId(0));
     Some(Built::Map(Box::new(ShardMap {
         version: version.map_or(1, i64::unsigned_abs),
@@ -215,6 +218,7 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>, tables: Option<&Tables>) -> Op
         functions,
         databases,
         within: None,
+        sole_key: None,
         session_key: session_key.or(only_key),
         key_setting,
         policy: policy.unwrap_or_default(),

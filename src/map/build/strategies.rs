@@ -12,7 +12,7 @@ use crate::map::ShardId;
 use crate::map::entries::Entries;
 use crate::map::geo::{Geo, Region};
 use crate::map::hash::{Hash, SLOTS, VIRTUAL_NODES_DEFAULT, VIRTUAL_NODES_MAX};
-use crate::map::model::{DatabasePerKey, NewKeyPlaces, PlaceNew};
+use crate::map::model::{NewKeyPlaces, PlaceNew};
 use crate::map::range::{RangeEntry, Ranges};
 use crate::map::reader::{At, Fields, Node, Reader};
 
@@ -485,13 +485,42 @@ pub(super) fn directory(
 }
 
 /// `[keys.x.database]`.
-pub(super) fn database(r: &mut Reader<'_>, mut fields: Fields<'_>) -> DatabasePerKey {
-    let prefix = fields.string(r, "prefix").map(|p| p.value).unwrap_or_default();
+pub(super) struct DatabaseParts {
+    pub(super) prefix: At<String>,
+    pub(super) by_directory: bool,
+    pub(super) auto_create: bool,
+    pub(super) template: String,
+}
+
+/// What databases are made from when the map doesn't say: nobody is connected to it, which a template of
+/// CREATE DATABASE demands.
+const TEMPLATE_DEFAULT: &str = "template1";
+
+/// `[keys.x.database]`.
+pub(super) fn database(
+    r: &mut Reader<'_>,
+    mut fields: Fields<'_>,
+    ty: Option<KeyType>,
+) -> Option<DatabaseParts> {
+    let prefix = fields.string(r, "prefix");
+    let prefix = prefix.unwrap_or(At { value: String::new(), span: fields.span.clone() });
+    let faults = r.faults.len();
+    if prefix.value.is_empty() && matches!(ty, Some(KeyType::Text | KeyType::Varchar)) {
+        r.fault(&prefix.span, "a key that is text needs a prefix for its databases")
+            .label("any database of the servers could be a key's")
+            .hint("write prefix = \"tenant_\", say");
+    }
     let words = [("hash", false), ("directory", true)];
     let by_directory = fields.choice(r, "placement", &words).unwrap_or_default();
     let auto_create = fields.boolean(r, "auto_create").unwrap_or_default();
+    let template = fields.string(r, "template");
+    if let Some(template) = template.as_ref().filter(|_| !auto_create) {
+        r.warn(&template.span, "template is for auto_create = true only");
+    }
     fields.finish(r);
-    DatabasePerKey { prefix, by_directory, auto_create }
+    let template = template.map_or_else(|| TEMPLATE_DEFAULT.to_owned(), |template| template.value);
+    let faultless = r.faults.len() == faults;
+    faultless.then_some(DatabaseParts { prefix, by_directory, auto_create, template })
 }
 
 /// `[keys.x.place]`.

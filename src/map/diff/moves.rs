@@ -9,6 +9,7 @@ use crate::datum::{KeyType, KeyValue};
 use crate::map::directory::{Directory, Otherwise};
 use crate::map::geo::{Geo, Region};
 use crate::map::hash::Hash;
+use crate::map::model::DatabaseHomes;
 use crate::map::range::{RangeEntry, Ranges};
 use crate::map::{Key, ShardId, Strategy};
 
@@ -134,15 +135,26 @@ impl<'m> Parts<'m> {
             Strategy::Range(ranges) => {
                 Some(Self { directory: None, rest: Rest::Ranges(Some(ranges)) })
             }
-            Strategy::Directory(directory) => Some(Self {
-                directory: Some(directory),
-                rest: match &directory.otherwise {
-                    Otherwise::Hash(hash) => Rest::Hash(hash),
-                    Otherwise::Range(ranges) => Rest::Ranges(Some(ranges)),
-                    Otherwise::Refuse => Rest::Ranges(None),
-                },
-            }),
+            Strategy::Directory(directory) => Some(Self::of_directory(directory)),
             Strategy::Geo(_) | Strategy::Database(_) => None,
+        }
+    }
+
+    fn of_homes(homes: &'m DatabaseHomes) -> Self {
+        match homes {
+            DatabaseHomes::Hash(hash) => Self { directory: None, rest: Rest::Hash(hash) },
+            DatabaseHomes::Directory(directory) => Self::of_directory(directory),
+        }
+    }
+
+    fn of_directory(directory: &'m Directory) -> Self {
+        Self {
+            directory: Some(directory),
+            rest: match &directory.otherwise {
+                Otherwise::Hash(hash) => Rest::Hash(hash),
+                Otherwise::Range(ranges) => Rest::Ranges(Some(ranges)),
+                Otherwise::Refuse => Rest::Ranges(None),
+            },
         }
     }
 }
@@ -155,8 +167,9 @@ pub(super) fn compare(pair: &Pair<'_>, old: &Key, new: &Key) -> Found {
             regions(pair, old, was, becomes, &mut found);
         }
         (Strategy::Database(was), Strategy::Database(becomes)) => {
-            found.unknown =
-                was.prefix != becomes.prefix || was.by_directory != becomes.by_directory;
+            found.unknown = was.prefix != becomes.prefix;
+            let (was, becomes) = (Parts::of_homes(&was.homes), Parts::of_homes(&becomes.homes));
+            parts(pair, old, &was, &becomes, &mut found);
         }
         (was, becomes) => match (Parts::of(was), Parts::of(becomes)) {
             (Some(a), Some(b)) => parts(pair, old, &a, &b, &mut found),
