@@ -1,7 +1,10 @@
-//! `[[databases]]`: whole databases, routed by name at connect, and made where they will be looked for.
+//! `[[databases]]`: whole databases, routed by name at connect, and made where they will be looked for. And a
+//! database for each key.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 
+#[path = "databases/keys.rs"]
+mod keys;
 mod support;
 
 use std::process::Command;
@@ -264,7 +267,7 @@ async fn moves(world: &mut World, old: &Client) {
         .output()
         .unwrap();
     let out = String::from_utf8(checked.stdout).unwrap();
-    let line = "error: database bot_b is on shard deu, and [[databases]] places it on usa-east";
+    let line = "error: database bot_b is on shard deu, and the shard map places it on usa-east";
     assert!(checked.status.code() == Some(1) && out.contains(line), "{out}");
     assert!(!out.contains("bot_fixed"), "{out}");
 }

@@ -21,6 +21,7 @@ impl Operator {
     pub(super) async fn freeze(&self, text: &str) -> Result<Answer, SqlError> {
         let map = &self.shared.store.current().map;
         let (key, value) = named(map, text)?;
+        refuse_own_database(map, &key)?;
         let mut client = self.control(map).await?;
         let frozen = freeze::freeze(&mut client, &key, &value).await;
         let (version, before) = frozen.map_err(|error| unfit(&error))?;
@@ -96,6 +97,17 @@ fn known(map: &ShardMap, key: KeyId, value: &KeyValue<'_>) -> Vec<Value> {
     let mut row = vec![name.into(), value.to_string().into()];
     row.resize(Topic::Freezes.columns().len(), Value::Null);
     row
+}
+
+/// Sessions in a key's own database know nothing of freezes.
+fn refuse_own_database(map: &ShardMap, name: &str) -> Result<(), SqlError> {
+    if !map.key_named(name).is_some_and(|key| map.has_databases(key)) {
+        return Ok(());
+    }
+    let message = format!("a {name} with a database of its own cannot be frozen");
+    Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
+        .detail("Sessions that are in the database are not asked before they write.")
+        .hint("ALTER DATABASE … WITH ALLOW_CONNECTIONS false on its shard keeps everybody out."))
 }
 
 /// `42`, or `tenant=42`.

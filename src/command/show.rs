@@ -9,7 +9,9 @@ use crate::backend::{LATENCY_BOUNDS_US, ShardBook};
 use crate::catalog::RelationKind;
 use crate::config::{Config, LogFormat, PoolMode};
 use crate::exec::clients;
-use crate::map::{DatabaseHomes, DatabasePerKey, Host, Key, Placement, ShardId, ShardMap, ShardSet, Strategy};
+use crate::map::{
+    DatabaseHomes, DatabasePerKey, Host, Key, Placement, ShardId, ShardMap, ShardSet, Strategy,
+};
 use crate::mapstore::Outcome;
 
 /// A directory may list millions of keys: so many are shown.

@@ -47,7 +47,8 @@ impl Executor {
         let text = String::from_utf8_lossy(text).into_owned();
         let alone = error.code == SqlState::FEATURE_NOT_SUPPORTED
             && !self.batch.is_open()
-            && self.session.transaction.status() != b'E';
+            && self.session.transaction.status() != b'E'
+            && self.barred().is_none();
         if !alone {
             return Err(error.into());
         }

@@ -144,13 +144,15 @@ impl Executor {
     /// Nothing of the session is on a connection.
     fn may_move(&self, database: &str) -> Result<(), SqlError> {
         let refused = |why: &str, hint: &str| {
-            let message =
-                format!("the session cannot go to database \"{database}\" now, where its key leads");
+            let message = format!(
+                "the session cannot go to database \"{database}\" now, where its key leads"
+            );
             Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
                 .detail(why.to_owned())
                 .hint(hint.to_owned()))
         };
-        let begun = !matches!(self.session.transaction, Transaction::Idle | Transaction::Pending(_));
+        let begun =
+            !matches!(self.session.transaction, Transaction::Idle | Transaction::Pending(_));
         if begun || self.batch.is_open() {
             return refused(
                 "A transaction stays in one database.",
@@ -170,9 +172,19 @@ impl Executor {
 
     /// The session can't be where its key says: nothing may run where it is.
     pub(super) fn refuse_barred(&self) -> Result<(), SqlError> {
-        match self.keyed.as_ref().and_then(|keyed| keyed.barred.as_ref()) {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
+        self.barred().map_or(Ok(()), Err)
+    }
+
+    /// Why the session can't be where its key says.
+    pub(super) fn barred(&self) -> Option<SqlError> {
+        self.keyed.as_ref()?.barred.clone()
+    }
+
+    /// The map that the session has come to, wherever it is now.
+    pub(super) fn whole_map(&self) -> Arc<ShardMap> {
+        match self.keyed.as_ref().filter(|keyed| keyed.home.is_some()) {
+            Some(keyed) => Arc::clone(&keyed.base.shared.store.current().map),
+            None => Arc::clone(&self.world.map),
         }
     }
 
@@ -186,9 +198,10 @@ impl Executor {
         let Some(keyed) = &mut self.keyed else {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "no key has a database"));
         };
-        let known = keyed.visits.iter().position(|visit| {
-            visit.map == version && visit.database.name == database.name
-        });
+        let known = keyed
+            .visits
+            .iter()
+            .position(|visit| visit.map == version && visit.database.name == database.name);
         let at = match known {
             Some(at) => at,
             None => {
@@ -202,7 +215,11 @@ impl Executor {
                 keyed.visits.push(Visit {
                     database: Arc::clone(database),
                     map: version,
-                    label: format!("{}/{}", self.world.map.shard_name(database.shard), database.name),
+                    label: format!(
+                        "{}/{}",
+                        self.world.map.shard_name(database.shard),
+                        database.name
+                    ),
                     worker,
                     world,
                     pools: ClientPools::default(),
@@ -315,7 +332,10 @@ impl Executor {
                 SqlState::INVALID_CATALOG_NAME,
                 format!("database \"{}\" does not exist", database.name),
             )
-            .detail(format!("It is that of {key} {} and belongs to shard \"{shard}\".", database.value))
+            .detail(format!(
+                "It is that of {key} {} and belongs to shard \"{shard}\".",
+                database.value
+            ))
             .hint(if own.auto_create {
                 "It is made by the first INSERT of a row of the key, or by a session of it."
             } else {

@@ -330,14 +330,14 @@ impl Executor {
             if let Some(shard) = &value
                 && shard != "*"
             {
-                scope::resolve_shard(&self.world.map, shard)?;
+                scope::resolve_shard(&self.whole_map(), shard)?;
             }
             self.session.shard = value.or_else(|| self.worker.shared.config.shard.clone());
             return Ok(());
         }
         if name == "pgmeridian.key" || self.world.map.key_setting() == Some(name) {
             if let Some(key) = &value {
-                scope::resolve_key(&self.world.map, key)?;
+                scope::resolve_key(&self.whole_map(), key)?;
             }
             self.session.key = value;
             return Ok(());

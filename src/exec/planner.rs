@@ -74,7 +74,8 @@ pub struct Planned {
     pub plan: Option<Plan>,
     /// Where its hint begins, or it does.
     pub from: u32,
-    /// Why it can't be planned as the session stands. (One that is alone is refused at once.)
+    /// Why it can't be planned as the session stands. (One that is alone is refused at once, unless it may
+    /// change just that.)
     pub refused: Option<Box<SqlError>>,
 }
 
@@ -226,7 +227,9 @@ impl Planner {
                 let scope = scopes.scope(world, hint);
                 match scope.and_then(|scope| template.plan(&world.map, &inputs, &scope)) {
                     Ok(found) => plan = Some(found),
-                    Err(error) if scan.statements.len() > 1 => refused = Some(Box::new(error)),
+                    Err(error) if scan.statements.len() > 1 || settles(&entry.class) => {
+                        refused = Some(Box::new(error));
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -486,6 +489,11 @@ fn is_shape_alone(entry: &Entry) -> bool {
             | Class::Rollback { .. }
             | Class::Empty
     )
+}
+
+/// What may change how the session stands.
+fn settles(class: &Class) -> bool {
+    matches!(class, Class::Set(_) | Class::Reset(_) | Class::Show(_) | Class::DiscardAll)
 }
 
 /// What the session answers or does by itself.

@@ -228,10 +228,8 @@ impl Executor {
 
     /// `shard "a"`, `shards "a", "b"`.
     pub(super) fn shards_text(&self, shards: &[ShardId]) -> String {
-        let names: Vec<String> = shards
-            .iter()
-            .map(|shard| format!("\"{}\"", self.place_name(*shard)))
-            .collect();
+        let names: Vec<String> =
+            shards.iter().map(|shard| format!("\"{}\"", self.place_name(*shard))).collect();
         let word = if names.len() == 1 { "shard" } else { "shards" };
         format!("{word} {}", names.join(", "))
     }

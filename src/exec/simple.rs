@@ -45,7 +45,8 @@ impl Executor {
         let mut planned = std::mem::take(&mut self.planned);
         let result = match self.plan_query(&text, &mut planned).await {
             Ok(()) => self.run_planned(&mut planned, &text).await,
-            Err(error) => match Box::pin(self.instead(&text, error)).await {
+            Err(error) => match Box::pin(self.instead(&text, self.barred().unwrap_or(error))).await
+            {
                 Err(Failure::Error(refusal)) => {
                     Err(Box::pin(self.in_the_servers_words(refusal, &text)).await)
                 }
@@ -318,7 +319,8 @@ impl Executor {
             return Ok(());
         }
         let Some(plan) = &planned.plan else {
-            return Err(SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan").into());
+            let none = || SqlError::new(SqlState::INTERNAL_ERROR, "the statement has no plan");
+            return Err(planned.refused.as_deref().cloned().unwrap_or_else(none).into());
         };
         self.refuse_session_state(&planned.entry)?;
         self.leave_database(&planned.entry)?;

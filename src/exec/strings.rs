@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::control::aborted;
 use super::effects::{after_reset, effects_of, foresee, refuse_unsafe_encoding};
+use super::key_databases::is_visit;
 use super::lend::Names;
 use super::pins::Pins;
 use super::planner::Planned;
@@ -157,6 +158,9 @@ impl Executor {
     ) -> Result<(), Failure> {
         self.refuse_end_within(planned, shard)?;
         self.last_route.note(plan, &self.world);
+        if is_visit(shard) {
+            self.last_route.note_one(self.route_to(shard), &self.world);
+        }
         self.leaving = planned.iter().fold(Pins::NONE, |all, one| all.with(one.entry.leaves));
         let mut repeat = self.repeat_of_string(planned, plan);
         let at = loop {
@@ -396,7 +400,8 @@ impl Executor {
         let mut planned = Vec::new();
         self.after_schema_change();
         self.follow_world();
-        self.plan_query(slice, &mut planned).await?;
+        let outcome = self.plan_query(slice, &mut planned).await;
+        outcome.map_err(|error| self.barred().unwrap_or(error))?;
         match planned.as_mut_slice() {
             [one] if matches!(one.entry.class, Class::DiscardAll) => Err(SqlError::new(
                 SqlState::ACTIVE_SQL_TRANSACTION,

@@ -43,12 +43,12 @@ pub use control::{Connection, OddTenant, ShardRow, Tables};
 pub use databases::DatabaseHome;
 pub use diff::MapDiff;
 pub use entries::{Entries, Moved};
-pub use key_database::KeyDatabase;
 pub use fault::{Fault, Faults, did_you_mean};
+pub use key_database::KeyDatabase;
 pub use model::{
     Control, CrossShardReads, CrossShardSnapshot, CrossShardWrites, DatabaseHomes, DatabasePerKey,
-    DatabaseRule, DatabaseStrategy, Everywhere, FunctionRule, Key, Lookup, LookupSource, NewKeyPlaces, PlaceNew,
-    Policy, Residency, Shard, Strategy, UnlistedTables,
+    DatabaseRule, DatabaseStrategy, Everywhere, FunctionRule, Key, Lookup, LookupSource,
+    NewKeyPlaces, PlaceNew, Policy, Residency, Shard, Strategy, UnlistedTables,
 };
 pub use newcomers::RegionHints;
 pub use place::{NoShard, Part, Why};

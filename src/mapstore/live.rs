@@ -251,11 +251,11 @@ fn check_databases(map: &ShardMap, told: &Told<'_>, findings: &mut Vec<Finding>)
         fault(
             findings,
             format!(
-                "database {name} is on shard {}, and [[databases]] places it on {}: its clients don't find it",
+                "database {name} is on shard {}, and the shard map places it on {}: its clients don't find it",
                 told.shard.name, home.name
             ),
             Some(
-                "list it where it is, under a [[databases]] with strategy = \"directory\" before the others; or move it",
+                "list it where it is, in its key's directory or under a [[databases]] with strategy = \"directory\" before the others; or move it",
             ),
         );
     }

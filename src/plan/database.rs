@@ -95,7 +95,9 @@ impl NotInDatabase {
                 "{what} can't be checked to write to {table} only rows of the key of database \"{database}\""
             ),
             Self::Utility { tag } => {
-                format!("{tag} without a key is not supported where keys have databases of their own")
+                format!(
+                    "{tag} without a key is not supported where keys have databases of their own"
+                )
             }
         }
     }
@@ -238,9 +240,8 @@ fn pinned<'p>(
         [] => Ok(None),
         [(key, value)] => database_of(map, *key, value),
         several => {
-            let text = |(key, value): &(KeyId, KeyValue<'p>)| {
-                format!("{} {value}", key_name(map, *key))
-            };
+            let text =
+                |(key, value): &(KeyId, KeyValue<'p>)| format!("{} {value}", key_name(map, *key));
             let keys = several.iter().take(NAMED_MAX).map(text).collect();
             Err(NotInDatabase::Several { keys }.into())
         }

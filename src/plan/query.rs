@@ -5,7 +5,6 @@
 
 use super::compile::{Occurrence, Query, Role};
 use super::constant::Constants;
-use super::{copies, database};
 use super::freeze;
 use super::refusal::Refusal;
 use super::restrict::Region;
@@ -15,6 +14,7 @@ use super::several::{names, several, workspace};
 use super::splice::{Edits, value_sql};
 use super::via;
 use super::{Answer, Ground, Inputs, Merge, Plan, Route, Rule};
+use super::{copies, database};
 use std::sync::Arc;
 
 use crate::catalog::Table;
