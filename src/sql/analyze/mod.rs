@@ -136,7 +136,7 @@ fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names
         }
         let mut arena = Arena::default();
         let mut lowering =
-            Lowering::new(&mut arena, Text { sql: text, tokens, view: None }, catalog, *names);
+            Lowering::new(&mut arena, Text::new(text, tokens, None), catalog, *names);
         let root = lowering.statement(&statement)?;
         arena.finish(root, text, tokens).map(Some)
     });
@@ -259,6 +259,14 @@ struct Text<'t> {
     /// Within a view: where the statement refers to the outermost one. Positions in a view's definition
     /// mean nothing in the statement, and its literals have no slot.
     view: Option<Span>,
+    /// Which end of a BETWEEN is the lower one is not known.
+    symmetric: bool,
+}
+
+impl<'t> Text<'t> {
+    fn new(sql: &'t str, tokens: &'t [Token], view: Option<Span>) -> Self {
+        Self { sql, tokens, view, symmetric: parse::has_symmetric(sql, tokens) }
+    }
 }
 
 /// A table whose columns are whatever the statement names (see [`Catalog::open`]).
@@ -422,7 +430,7 @@ impl<'t, 'o> Lowering<'t, 'o> {
     /// From `start` to the end of what the token there opens: before the `)` that closes around it, or
     /// the end of the text.
     fn span_from(&self, start: u32) -> Span {
-        let Text { sql: text, tokens, view } = self.text;
+        let Text { sql: text, tokens, view, .. } = self.text;
         if let Some(view) = view {
             return view;
         }
