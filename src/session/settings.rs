@@ -29,10 +29,28 @@ struct Shared {
 /// Who the session is: set in this order, for the first one undoes the second.
 const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 
-/// Most distinct combinations that are remembered by content. Past it new ones still work, but equal
-/// contents no longer find each other's number. A server sees a handful; a client that sets random
-/// names must not grow the table for ever.
-const INTERNED_MAX: usize = 100_000;
+/// From so many distinct combinations on, those that no session has any more are forgotten now and then: a
+/// server sees a handful, and clients that make up names must not grow the table for ever. A connection that
+/// was told of a forgotten one is told again.
+const INTERNED_MANY: usize = 1024;
+
+/// All combinations by content, so that equal ones have the same number.
+struct Table {
+    known: HashMap<Values, Settings>,
+    /// When it is this large, it is looked through.
+    sweep_at: usize,
+}
+
+impl Table {
+    fn add(&mut self, values: Values, settings: Settings) {
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|_, settings| Arc::strong_count(&settings.shared) > 1);
+            self.known.shrink_to(2 * self.known.len());
+            self.sweep_at = INTERNED_MANY.max(2 * self.known.len());
+        }
+        self.known.insert(values, settings);
+    }
+}
 
 impl Default for Settings {
     fn default() -> Self {
@@ -86,21 +104,19 @@ impl Settings {
     }
 
     fn intern(values: Values) -> Self {
-        static TABLE: OnceLock<Mutex<HashMap<Values, Settings>>> = OnceLock::new();
+        static TABLE: OnceLock<Mutex<Table>> = OnceLock::new();
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         if values.is_empty() {
             return Self::default();
         }
-        let mut table =
-            TABLE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = table.get(&values) {
+        let empty = || Mutex::new(Table { known: HashMap::new(), sweep_at: INTERNED_MANY });
+        let mut table = TABLE.get_or_init(empty).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = table.known.get(&values) {
             return known.clone();
         }
         let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let settings = Self { shared: Arc::new(Shared { id, values: values.clone() }) };
-        if table.len() < INTERNED_MAX {
-            table.insert(values, settings.clone());
-        }
+        table.add(values, settings.clone());
         settings
     }
 }
@@ -400,6 +416,22 @@ mod tests {
         assert_eq!(a.id(), b.id());
         assert_ne!(a.id(), a.without("timezone").id());
         assert_eq!(a.without("timezone").without("datestyle").id(), 0);
+    }
+
+    #[test]
+    fn settings_that_no_session_has_any_more_are_forgotten() {
+        let mut table = Table { known: HashMap::new(), sweep_at: INTERNED_MANY };
+        let mut kept = Vec::new();
+        for id in 0..20_000 {
+            let values = Values::from([("application_name".to_owned(), format!("'{id}'"))]);
+            let settings = Settings { shared: Arc::new(Shared { id, values: values.clone() }) };
+            if id % 100 == 0 {
+                kept.push(settings.clone());
+            }
+            table.add(values, settings);
+        }
+        assert!(table.known.len() <= 2 * INTERNED_MANY, "{}", table.known.len());
+        assert!(kept.iter().all(|settings| table.known.contains_key(&settings.shared.values)));
     }
 
     #[test]
