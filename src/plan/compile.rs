@@ -12,6 +12,7 @@ use super::facts::Facts;
 use super::insert::{self, InsertPlan};
 use super::refusal::{Construct, Refusal};
 use super::restrict::Restrict;
+use super::schema;
 use super::scope::Resolved;
 use super::splice::Site;
 use super::via::{self, IdColumn, Via};
@@ -285,6 +286,12 @@ impl Query {
             self.taints |= table.has_triggers;
             if table.has_rules {
                 let refusal = Refusal::RuledWrite { table: table.name.clone() };
+                self.unplaced.push(Unplaced { refusal, always: true });
+            }
+            if command != Some("DELETE")
+                && let Some(refusal) = schema::key_trigger(table, map)
+            {
+                let refusal = Refusal::Schema(refusal);
                 self.unplaced.push(Unplaced { refusal, always: true });
             }
             if table.kind == RelationKind::View {

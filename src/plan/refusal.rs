@@ -6,6 +6,7 @@
 //! PostgreSQL itself would not read.
 
 pub(super) use super::construct::Construct;
+use super::schema::SchemaRefusal;
 use crate::error::{SqlError, SqlState};
 use crate::map::NoShard;
 
@@ -280,6 +281,8 @@ pub(super) enum Refusal {
         /// The command.
         tag: String,
     },
+    /// What would leave rows where the map does not look for them.
+    Schema(SchemaRefusal),
     /// A text key that isn't ASCII under a client encoding other than UTF8.
     ClientEncoding,
 }
@@ -328,6 +331,7 @@ impl Refusal {
             | Self::SessionState { .. }
             | Self::ExplainSeveral
             | Self::Opaque { .. }
+            | Self::Schema(_)
             | Self::ClientEncoding => SqlState::FEATURE_NOT_SUPPORTED,
         }
     }
@@ -378,6 +382,7 @@ impl Refusal {
                     "column \"{column}\" of table \"{table}\" leads to the sharding key and can't be assigned here"
                 )
             }
+            Self::Schema(refusal) => refusal.message(),
             Self::UnlistedTable { table } => {
                 format!("table \"{table}\" has no sharding key and is not listed in the shard map")
             }
@@ -478,6 +483,7 @@ impl Refusal {
     /// Why.
     pub(super) fn detail(&self) -> Option<String> {
         match self {
+            Self::Schema(refusal) => Some(refusal.detail()),
             Self::SourcesDisagree { .. } => {
                 Some("Everything that chooses a shard must agree: hint, session and statement.".into())
             }
@@ -583,6 +589,7 @@ impl Refusal {
     pub(super) fn hint(&self) -> Option<String> {
         const SHARD: &str = "Choose a shard: SET pgmeridian.shard = '…'.";
         match self {
+            Self::Schema(refusal) => Some(refusal.hint()),
             Self::SourcesDisagree { .. } => {
                 Some("Leave one of them out, or RESET pgmeridian.shard and pgmeridian.key.".into())
             }

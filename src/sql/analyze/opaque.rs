@@ -50,7 +50,7 @@ fn reads_only(text: &str, tokens: &[Token]) -> bool {
 
 /// Functions that are not known to be built in and harmless: identifiers before a parenthesis, operators,
 /// and names that were not decoded.
-fn unknown_functions(
+pub(super) fn unknown_functions(
     text: &str,
     tokens: &[Token],
     catalog: &Catalog,
@@ -188,6 +188,7 @@ fn open_tables(text: &str, tokens: &[Token]) -> Vec<Arc<Table>> {
             primary_key: Vec::new(),
             view_definition: None,
             has_triggers: false,
+            before_row: Vec::new(),
             has_rules: false,
             columns_known: false,
             parents: Vec::new(),
