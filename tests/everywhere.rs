@@ -186,6 +186,15 @@ async fn the_session_may_be_for_all_shards(shards: &Shards, proxy: &Proxy) {
     assert_eq!(count(&client, "UPDATE tenants SET name = upper(name)").await, 9);
     assert_eq!(count(&client, "INSERT INTO plans VALUES (1, 'free')").await, 3);
     assert_eq!(each(shards, "SELECT count(*)::text FROM plans").await, ["1"; 3]);
+    // What would not be the same on every shard.
+    for sql in [
+        "INSERT INTO plans VALUES (2, now()::text)",
+        "UPDATE plans SET name = random()::text",
+        "UPDATE plans SET name = (SELECT max(name) FROM tenants)",
+        "INSERT INTO plans SELECT tier + 1, name FROM plans LIMIT 1",
+    ] {
+        refused(&client, sql, "0A000").await;
+    }
     // Where the rows that a query makes belong is not proved yet.
     refused(&client, "INSERT INTO made (tenant_id, n) SELECT id, 1 FROM tenants", "0A000").await;
     // A row has one place, and a read means all rows.

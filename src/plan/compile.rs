@@ -16,7 +16,7 @@ use super::schema;
 use super::scope::Resolved;
 use super::splice::Site;
 use super::via::{self, IdColumn, Via};
-use super::{Ground, many, ordered, workspace};
+use super::{Ground, everywhere, many, ordered, workspace};
 use crate::catalog::{RelationKind, Table};
 use crate::datum::KeyType;
 use crate::map::{FunctionRule, KeyId, Placement, ShardId, ShardMap, UnlistedTables};
@@ -162,6 +162,8 @@ pub(super) struct Query {
     pub(super) unplaced: Vec<Unplaced>,
     /// A reference table that is written.
     pub(super) reference_written: Option<String>,
+    /// What in a statement that writes a reference table is not the same on every shard.
+    pub(super) diverges: Option<String>,
     /// A view that is written.
     pub(super) view_written: Option<String>,
     /// Assignments to keys.
@@ -199,6 +201,7 @@ impl Query {
             fixed: Vec::new(),
             unplaced: Vec::new(),
             reference_written: None,
+            diverges: None,
             view_written: None,
             assignments: Vec::new(),
             id_assignments: Vec::new(),
@@ -224,6 +227,9 @@ impl Query {
             via::note_same(map, facts, &mut query.occurrences);
         }
         query.add_materialized(analysis, map);
+        if query.reference_written.is_some() {
+            query.diverges = everywhere::diverges(analysis, map);
+        }
         for block in &analysis.blocks {
             query.add_assignments(analysis, map, block);
         }

@@ -169,6 +169,13 @@ pub(super) enum Refusal {
         /// The table.
         table: String,
     },
+    /// `SET pgmeridian.shard = '*'; UPDATE plans SET changed = now()`.
+    ReferenceDiverges {
+        /// The table.
+        table: String,
+        /// What is not the same on every shard.
+        what: String,
+    },
     /// `INSERT INTO users (name) VALUES ('x')`.
     KeyMissing {
         /// The table.
@@ -318,6 +325,7 @@ impl Refusal {
             | Self::CrossShardWrite { .. }
             | Self::CrossShardInsert { .. }
             | Self::ReferenceWrite { .. }
+            | Self::ReferenceDiverges { .. }
             | Self::KeyExpression { .. }
             | Self::InsertQuery { .. }
             | Self::KeyAssigned { .. }
@@ -381,6 +389,9 @@ impl Refusal {
                 format!(
                     "column \"{column}\" of table \"{table}\" leads to the sharding key and can't be assigned here"
                 )
+            }
+            Self::ReferenceDiverges { table, what } => {
+                format!("write to reference table \"{table}\" with {what} is not supported")
             }
             Self::Schema(refusal) => refusal.message(),
             Self::UnlistedTable { table } => {
@@ -483,6 +494,9 @@ impl Refusal {
     /// Why.
     pub(super) fn detail(&self) -> Option<String> {
         match self {
+            Self::ReferenceDiverges { .. } => Some(
+                "Each shard would have its own value, and a reference table is the same on all.".into(),
+            ),
             Self::Schema(refusal) => Some(refusal.detail()),
             Self::SourcesDisagree { .. } => {
                 Some("Everything that chooses a shard must agree: hint, session and statement.".into())
@@ -589,6 +603,9 @@ impl Refusal {
     pub(super) fn hint(&self) -> Option<String> {
         const SHARD: &str = "Choose a shard: SET pgmeridian.shard = '…'.";
         match self {
+            Self::ReferenceDiverges { .. } => {
+                Some("Ask for the value first, and write it as a constant or a parameter.".into())
+            }
             Self::Schema(refusal) => Some(refusal.hint()),
             Self::SourcesDisagree { .. } => {
                 Some("Leave one of them out, or RESET pgmeridian.shard and pgmeridian.key.".into())
