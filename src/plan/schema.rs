@@ -19,6 +19,11 @@ pub(super) enum SchemaRefusal {
         /// What it reads: a table, or a function.
         reads: String,
     },
+    /// `SET search_path = pg_temp, public; CREATE TABLE users (…)`.
+    TemporaryByPath {
+        /// The command.
+        tag: &'static str,
+    },
     /// `ALTER TABLE users RENAME tenant_id TO owner`: the map would no longer find the rows.
     Placement {
         /// The command.
@@ -45,6 +50,9 @@ impl SchemaRefusal {
             Self::TemporaryView { reads } => {
                 format!("a temporary view of {reads} is not supported on several shards")
             }
+            Self::TemporaryByPath { tag } => {
+                format!("{tag} in schema pg_temp by search_path is not supported on several shards")
+            }
             Self::Placement { tag, table, .. } => {
                 format!("{tag} that changes where rows of table \"{table}\" live is not supported")
             }
@@ -59,6 +67,9 @@ impl SchemaRefusal {
             Self::TemporaryView { .. } => {
                 "It would be on one shard only, and show and change that shard's rows.".into()
             }
+            Self::TemporaryByPath { .. } => {
+                "It would be temporary, on connections that the session does not keep.".into()
+            }
             Self::Placement { was, becomes, .. } => {
                 format!("It is {was}, and would be {becomes}; its rows would stay where they are.")
             }
@@ -71,6 +82,7 @@ impl SchemaRefusal {
 
     pub(super) fn hint(&self) -> String {
         match self {
+            Self::TemporaryByPath { .. } => "Write CREATE TEMP, or the schema's name.".into(),
             Self::TemporaryView { .. } => "CREATE VIEW makes one on every shard.".into(),
             Self::Placement { .. } => {
                 "Change the shard map and move the rows; SET pgmeridian.shard = '*' then does it on every shard."

@@ -37,6 +37,8 @@ pub(super) struct UtilityShape {
     unseen: Vec<Unseen>,
     /// Rows that it would leave where the map does not look for them.
     strands: Option<SchemaRefusal>,
+    /// It makes a temporary object, and `search_path` alone says so.
+    temporary_by_path: bool,
     /// For a temporary view: what it may read that is not on one shard.
     spread: Option<String>,
 }
@@ -139,6 +141,7 @@ impl UtilityShape {
                 .reshaped
                 .iter()
                 .find_map(|reshaped| schema::stranded(utility.tag, reshaped, map)),
+            temporary_by_path: utility.temporary_by_path,
             spread: spread(utility, map),
         }
     }
@@ -258,6 +261,9 @@ impl UtilityShape {
                 .clone()
                 .map_or_else(|| Refusal::Utility { tag: tag() }, Refusal::Schema)
                 .into()),
+            UtilityKind::Definition if self.temporary_by_path => {
+                Err(Refusal::Schema(SchemaRefusal::TemporaryByPath { tag: self.tag }).into())
+            }
             UtilityKind::Definition if self.alone => Ok(IN_TURN),
             UtilityKind::Definition => Ok(EVERYWHERE),
             UtilityKind::CopyTo if self.reference && !self.of_query => Ok((Route::Any, Rule::Any)),

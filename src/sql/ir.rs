@@ -77,6 +77,8 @@ pub struct Utility {
     pub database: Option<String>,
     /// The tables that it makes others of.
     pub reshaped: Vec<Reshaped>,
+    /// It makes a temporary object without saying so: `search_path` begins with `pg_temp`.
+    pub temporary_by_path: bool,
     /// For a temporary view: functions that are not known to be built in and harmless.
     pub unknown_functions: Vec<String>,
 }

@@ -150,6 +150,7 @@ fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names
             tables: opaque::tables(text, tokens, catalog, names),
             database: None,
             reshaped: Vec::new(),
+            temporary_by_path: false,
             unknown_functions: Vec::new(),
         }),
         Err(reason) => Statement::Opaque(opaque::opaque(reason, text, tokens, catalog, names)),
@@ -261,7 +262,18 @@ pub fn utility(text: &str, class: &Class, catalog: &Catalog, names: &Names<'_>) 
         }
         _ => Vec::new(),
     };
-    Statement::Utility(Utility { tag, kind, alone, tables, database, reshaped, unknown_functions })
+    let temporary_by_path = names.search_path.first().is_some_and(|schema| schema == "pg_temp")
+        && opaque::is_created_unqualified(tag, text, &tokens);
+    Statement::Utility(Utility {
+        tag,
+        kind,
+        alone,
+        tables,
+        database,
+        reshaped,
+        temporary_by_path,
+        unknown_functions,
+    })
 }
 
 /// The text that is lowered: the statement's, or a view's definition.
