@@ -159,7 +159,7 @@ pub enum RelationKind {
 }
 
 /// A relation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table {
     /// Schema name.
     pub schema: String,
@@ -175,6 +175,9 @@ pub struct Table {
     pub view_definition: Option<String>,
     /// It has user triggers or rules: DML on it runs code that the proxy can't see.
     pub has_triggers: bool,
+    /// The functions of its BEFORE ROW triggers of INSERT and UPDATE, and of its partitions': language and
+    /// source. Those in C are left out.
+    pub before_row: Vec<(String, String)>,
     /// It has rules besides a view's own: what is written to it becomes other statements.
     pub has_rules: bool,
     /// False when the columns are not known (see [`Catalog::open`]).

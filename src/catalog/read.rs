@@ -18,7 +18,8 @@ pub const READ_SETTINGS: &str = "SET LOCAL search_path = ''";
 
 /// One row per relation: OID, schema, name, `relkind`, view definition, whether it has user triggers or
 /// rules (a view's own `_RETURN` rule aside), primary key as attribute numbers separated by blanks, OIDs of
-/// the tables that it is a partition or a child of, nearest first, separated by blanks, whether it has rules.
+/// the tables that it is a partition or a child of, nearest first, separated by blanks, whether it has rules, the functions of its BEFORE ROW triggers of
+/// INSERT and UPDATE (language, a blank, source) separated by form feeds.
 pub const READ_RELATIONS: &str = "\
 SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
        CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END,
@@ -31,7 +32,13 @@ SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
           SELECT h.inhparent, up.depth + 1 FROM up
           JOIN pg_catalog.pg_inherits h ON h.inhrelid = up.parent)
         SELECT pg_catalog.string_agg(up.parent::text, ' ' ORDER BY up.depth, up.parent) FROM up),
-       EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')::text
+       EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')::text,
+       (SELECT pg_catalog.string_agg(l.lanname || ' ' || p.prosrc, E'\\f')
+        FROM pg_catalog.pg_trigger t
+        JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+        JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+          AND t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0 AND l.lanname NOT IN ('internal', 'c'))
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
@@ -167,6 +174,7 @@ impl Catalog {
                 key,
                 parents,
                 rules,
+                before_row,
             ] = row.as_slice()
             else {
                 return Err(malformed("relations"));
@@ -184,6 +192,7 @@ impl Catalog {
                 view_definition: definition.clone(),
                 has_triggers: truth(triggers.as_deref()),
                 has_rules: truth(rules.as_deref()),
+                before_row: before_row.as_deref().map(trigger_functions).unwrap_or_default(),
                 columns_known: true,
                 parents: parents.filter_map(key_of).collect(),
                 heirs: Vec::new(),
@@ -191,6 +200,7 @@ impl Catalog {
             catalog.tables.insert((schema.clone(), name.clone()), Arc::new(table));
         }
         catalog.add_heirs();
+        catalog.inherit_triggers();
         for row in functions {
             let [Some(schema), Some(name), Some(volatility), aggregate, returns_set] =
                 row.as_slice()
@@ -233,6 +243,19 @@ impl Catalog {
             }
         }
     }
+
+    /// A row that is written to a table may go to a partition, whose own triggers run.
+    fn inherit_triggers(&mut self) {
+        let mut found = Vec::new();
+        for table in self.tables.values().filter(|table| !table.before_row.is_empty()) {
+            found.extend(table.parents.iter().map(|key| (key.clone(), table.before_row.clone())));
+        }
+        for (key, functions) in found {
+            if let Some(parent) = self.tables.get_mut(&key).and_then(Arc::get_mut) {
+                parent.before_row.extend(functions);
+            }
+        }
+    }
 }
 
 /// Indexes of the primary key's columns, from `indkey`.
@@ -264,6 +287,12 @@ fn volatility_of(provolatile: &str) -> Volatility {
 /// A boolean as text: `true` after a cast to text, `t` from the simple protocol without one.
 fn truth(text: Option<&str>) -> bool {
     matches!(text, Some("t" | "true"))
+}
+
+/// Language and source of each function.
+fn trigger_functions(text: &str) -> Vec<(String, String)> {
+    let functions = text.split('\u{c}').filter_map(|function| function.split_once(' '));
+    functions.map(|(language, source)| (language.to_owned(), source.to_owned())).collect()
 }
 
 fn malformed(query: &str) -> SqlError {
@@ -311,6 +340,7 @@ mod tests {
                 Some("3 1"),
                 None,
                 Some("true"),
+                None,
             ]),
             row(&[
                 Some("2"),
@@ -322,6 +352,7 @@ mod tests {
                 None,
                 Some("1"),
                 Some("false"),
+                None,
             ]),
         ];
         let column = |relation, number, name, oid, not_null| {

@@ -12,10 +12,11 @@ use super::facts::Facts;
 use super::insert::{self, InsertPlan};
 use super::refusal::{Construct, Refusal};
 use super::restrict::Restrict;
+use super::schema;
 use super::scope::Resolved;
 use super::splice::Site;
 use super::via::{self, IdColumn, Via};
-use super::{Ground, many, ordered, workspace};
+use super::{Ground, everywhere, many, ordered, workspace};
 use crate::catalog::{RelationKind, Table};
 use crate::datum::KeyType;
 use crate::map::{FunctionRule, KeyId, Placement, ShardId, ShardMap, UnlistedTables};
@@ -161,6 +162,8 @@ pub(super) struct Query {
     pub(super) unplaced: Vec<Unplaced>,
     /// A reference table that is written.
     pub(super) reference_written: Option<String>,
+    /// What in a statement that writes a reference table is not the same on every shard.
+    pub(super) diverges: Option<String>,
     /// A view that is written.
     pub(super) view_written: Option<String>,
     /// Assignments to keys.
@@ -198,6 +201,7 @@ impl Query {
             fixed: Vec::new(),
             unplaced: Vec::new(),
             reference_written: None,
+            diverges: None,
             view_written: None,
             assignments: Vec::new(),
             id_assignments: Vec::new(),
@@ -223,6 +227,9 @@ impl Query {
             via::note_same(map, facts, &mut query.occurrences);
         }
         query.add_materialized(analysis, map);
+        if query.reference_written.is_some() {
+            query.diverges = everywhere::diverges(analysis, map);
+        }
         for block in &analysis.blocks {
             query.add_assignments(analysis, map, block);
         }
@@ -285,6 +292,12 @@ impl Query {
             self.taints |= table.has_triggers;
             if table.has_rules {
                 let refusal = Refusal::RuledWrite { table: table.name.clone() };
+                self.unplaced.push(Unplaced { refusal, always: true });
+            }
+            if command != Some("DELETE")
+                && let Some(refusal) = schema::key_trigger(table, map)
+            {
+                let refusal = Refusal::Schema(refusal);
                 self.unplaced.push(Unplaced { refusal, always: true });
             }
             if table.kind == RelationKind::View {

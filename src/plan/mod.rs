@@ -44,6 +44,7 @@ pub mod ordered;
 mod query;
 mod refusal;
 mod restrict;
+mod schema;
 pub mod scope;
 mod settings;
 mod several;

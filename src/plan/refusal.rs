@@ -6,6 +6,7 @@
 //! PostgreSQL itself would not read.
 
 pub(super) use super::construct::Construct;
+use super::schema::SchemaRefusal;
 use crate::error::{SqlError, SqlState};
 use crate::map::NoShard;
 
@@ -168,6 +169,13 @@ pub(super) enum Refusal {
         /// The table.
         table: String,
     },
+    /// `SET pgmeridian.shard = '*'; UPDATE plans SET changed = now()`.
+    ReferenceDiverges {
+        /// The table.
+        table: String,
+        /// What is not the same on every shard.
+        what: String,
+    },
     /// `INSERT INTO users (name) VALUES ('x')`.
     KeyMissing {
         /// The table.
@@ -280,6 +288,8 @@ pub(super) enum Refusal {
         /// The command.
         tag: String,
     },
+    /// What would leave rows where the map does not look for them.
+    Schema(SchemaRefusal),
     /// A text key that isn't ASCII under a client encoding other than UTF8.
     ClientEncoding,
 }
@@ -315,6 +325,7 @@ impl Refusal {
             | Self::CrossShardWrite { .. }
             | Self::CrossShardInsert { .. }
             | Self::ReferenceWrite { .. }
+            | Self::ReferenceDiverges { .. }
             | Self::KeyExpression { .. }
             | Self::InsertQuery { .. }
             | Self::KeyAssigned { .. }
@@ -328,6 +339,7 @@ impl Refusal {
             | Self::SessionState { .. }
             | Self::ExplainSeveral
             | Self::Opaque { .. }
+            | Self::Schema(_)
             | Self::ClientEncoding => SqlState::FEATURE_NOT_SUPPORTED,
         }
     }
@@ -378,6 +390,10 @@ impl Refusal {
                     "column \"{column}\" of table \"{table}\" leads to the sharding key and can't be assigned here"
                 )
             }
+            Self::ReferenceDiverges { table, what } => {
+                format!("write to reference table \"{table}\" with {what} is not supported")
+            }
+            Self::Schema(refusal) => refusal.message(),
             Self::UnlistedTable { table } => {
                 format!("table \"{table}\" has no sharding key and is not listed in the shard map")
             }
@@ -478,6 +494,10 @@ impl Refusal {
     /// Why.
     pub(super) fn detail(&self) -> Option<String> {
         match self {
+            Self::ReferenceDiverges { .. } => Some(
+                "Each shard would have its own value, and a reference table is the same on all.".into(),
+            ),
+            Self::Schema(refusal) => Some(refusal.detail()),
             Self::SourcesDisagree { .. } => {
                 Some("Everything that chooses a shard must agree: hint, session and statement.".into())
             }
@@ -583,6 +603,10 @@ impl Refusal {
     pub(super) fn hint(&self) -> Option<String> {
         const SHARD: &str = "Choose a shard: SET pgmeridian.shard = '…'.";
         match self {
+            Self::ReferenceDiverges { .. } => {
+                Some("Ask for the value first, and write it as a constant or a parameter.".into())
+            }
+            Self::Schema(refusal) => Some(refusal.hint()),
             Self::SourcesDisagree { .. } => {
                 Some("Leave one of them out, or RESET pgmeridian.shard and pgmeridian.key.".into())
             }

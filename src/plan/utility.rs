@@ -5,6 +5,7 @@
 
 use super::freeze;
 use super::refusal::Refusal;
+use super::schema::{self, SchemaRefusal};
 use super::scope::{Resolved, shard_text};
 use super::{Answer, Ground, Inputs, Plan, Route, Rule};
 use crate::catalog::Table;
@@ -34,6 +35,12 @@ pub(super) struct UtilityShape {
     database: Option<(String, DatabaseHome)>,
     /// What it may write unseen, and where that may be written.
     unseen: Vec<Unseen>,
+    /// Rows that it would leave where the map does not look for them.
+    strands: Option<SchemaRefusal>,
+    /// It makes a temporary object, and `search_path` alone says so.
+    temporary_by_path: bool,
+    /// For a temporary view: what it may read that is not on one shard.
+    spread: Option<String>,
 }
 
 /// A table that a statement may write to, with rows that can't be checked.
@@ -65,6 +72,20 @@ fn unseen(tables: &[std::sync::Arc<Table>], map: &ShardMap) -> Vec<Unseen> {
         }
     };
     tables.iter().map(place).collect()
+}
+
+/// What a temporary view may read that is not all on one shard: a function, or a table.
+fn spread(utility: &Utility, map: &ShardMap) -> Option<String> {
+    if (utility.kind, utility.tag) != (UtilityKind::Temporary, "CREATE VIEW") {
+        return None;
+    }
+    let undeclared = |name: &&String| map.function(name) != Some(crate::map::FunctionRule::Pure);
+    let function = utility.unknown_functions.iter().find(undeclared);
+    let lives_there = |table: &std::sync::Arc<Table>| common_home(std::slice::from_ref(table), map);
+    let home = common_home(&utility.tables, map);
+    let table = utility.tables.iter().find(|t| home.is_none() || lives_there(t) != home);
+    let table = table.map(|table| format!("table \"{}\"", table.name));
+    function.map(|name| format!("function {name}")).or(table)
 }
 
 /// In a shard's scope nothing may be written unseen that the map may place elsewhere. With routing off it
@@ -116,6 +137,12 @@ impl UtilityShape {
                 }
                 _ => Vec::new(),
             },
+            strands: utility
+                .reshaped
+                .iter()
+                .find_map(|reshaped| schema::stranded(utility.tag, reshaped, map)),
+            temporary_by_path: utility.temporary_by_path,
+            spread: spread(utility, map),
         }
     }
 
@@ -229,6 +256,14 @@ impl UtilityShape {
                 Err(Refusal::Utility { tag: tag() }.into())
             }
             // The schema is the same on every shard, whatever lives there.
+            UtilityKind::Definition if !everywhere && self.strands.is_some() => Err(self
+                .strands
+                .clone()
+                .map_or_else(|| Refusal::Utility { tag: tag() }, Refusal::Schema)
+                .into()),
+            UtilityKind::Definition if self.temporary_by_path => {
+                Err(Refusal::Schema(SchemaRefusal::TemporaryByPath { tag: self.tag }).into())
+            }
             UtilityKind::Definition if self.alone => Ok(IN_TURN),
             UtilityKind::Definition => Ok(EVERYWHERE),
             UtilityKind::CopyTo if self.reference && !self.of_query => Ok((Route::Any, Rule::Any)),
@@ -242,6 +277,16 @@ impl UtilityShape {
             UtilityKind::Maintenance => Ok(IN_TURN),
             UtilityKind::Do | UtilityKind::Call if everywhere => Ok(EVERYWHERE),
             UtilityKind::Do | UtilityKind::Call => Err(Refusal::HiddenCode { tag: tag() }.into()),
+            UtilityKind::Temporary if self.is_view() && !everywhere => {
+                match (&self.spread, self.home) {
+                    (Some(reads), _) => {
+                        let reads = reads.clone();
+                        Err(Refusal::Schema(SchemaRefusal::TemporaryView { reads }).into())
+                    }
+                    (None, Some(home)) => Ok((Route::One(home), Rule::Fixed)),
+                    (None, None) => Ok((Route::Any, Rule::Any)),
+                }
+            }
             // Empty, it is where the transaction, or the connection that the session keeps, is.
             UtilityKind::Temporary if self.is_empty_temporary() && !everywhere => {
                 Ok((Route::Any, Rule::Any))
@@ -262,7 +307,12 @@ impl UtilityShape {
 
     /// A temporary table without rows, which may be on any shard.
     fn is_empty_temporary(&self) -> bool {
-        self.kind == UtilityKind::Temporary && !self.of_query
+        self.kind == UtilityKind::Temporary && !self.of_query && !self.is_view()
+    }
+
+    /// A temporary view, which reads and writes what it is made of.
+    fn is_view(&self) -> bool {
+        self.kind == UtilityKind::Temporary && self.tag == "CREATE VIEW"
     }
 
     /// It may write rows, and which is not known.
@@ -288,7 +338,7 @@ impl UtilityShape {
             | UtilityKind::Discard
             | UtilityKind::Notify
             | UtilityKind::TwoPhase => false,
-            UtilityKind::Temporary => self.of_query,
+            UtilityKind::Temporary => self.of_query || self.is_view() && self.home.is_none(),
             UtilityKind::Lock | UtilityKind::CopyTo | UtilityKind::CopyFrom => {
                 self.of_query || !(self.reference || self.home.is_some())
             }

@@ -78,6 +78,7 @@ fn table(name: &str, columns: &str) -> Table {
         primary_key: Vec::new(),
         view_definition: None,
         has_triggers: false,
+        before_row: Vec::new(),
         has_rules: false,
         columns_known: true,
         parents: Vec::new(),

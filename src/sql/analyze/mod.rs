@@ -33,6 +33,7 @@ use super::ir::{
 };
 use super::lexer::Literal;
 use super::parse;
+use super::reshape;
 use super::tokens::{self, Token, TokenKind};
 pub use crate::catalog::Names;
 use crate::catalog::{Catalog, Column, RelationKind, Table};
@@ -148,6 +149,9 @@ fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names
             alone: false,
             tables: opaque::tables(text, tokens, catalog, names),
             database: None,
+            reshaped: Vec::new(),
+            temporary_by_path: false,
+            unknown_functions: Vec::new(),
         }),
         Err(reason) => Statement::Opaque(opaque::opaque(reason, text, tokens, catalog, names)),
     }
@@ -248,7 +252,28 @@ pub fn utility(text: &str, class: &Class, catalog: &Catalog, names: &Names<'_>) 
         UtilityKind::ClusterWide => opaque::database(text, &tokens),
         _ => None,
     };
-    Statement::Utility(Utility { tag, kind, alone, tables, database })
+    let reshaped = match tag {
+        "ALTER TABLE" | "ALTER SCHEMA" => reshape::reshaped(text, &tokens, catalog, names),
+        _ => Vec::new(),
+    };
+    let unknown_functions = match (kind, tag) {
+        (UtilityKind::Temporary, "CREATE VIEW") => {
+            opaque::unknown_functions(text, &tokens, catalog, names)
+        }
+        _ => Vec::new(),
+    };
+    let temporary_by_path = names.search_path.first().is_some_and(|schema| schema == "pg_temp")
+        && opaque::is_created_unqualified(tag, text, &tokens);
+    Statement::Utility(Utility {
+        tag,
+        kind,
+        alone,
+        tables,
+        database,
+        reshaped,
+        temporary_by_path,
+        unknown_functions,
+    })
 }
 
 /// The text that is lowered: the statement's, or a view's definition.
@@ -338,6 +363,7 @@ fn open_table((schema, name): (String, String), columns: Vec<String>) -> Table {
         primary_key: Vec::new(),
         view_definition: None,
         has_triggers: false,
+        before_row: Vec::new(),
         has_rules: false,
         columns_known: false,
         parents: Vec::new(),
