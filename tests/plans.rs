@@ -173,13 +173,17 @@ fn param(written: &str) -> (u32, Format, Option<Vec<u8>>) {
     (declared, Format::Binary, Some(bytes))
 }
 
-/// `shard=deu key=42`
+/// `shard=deu key=42`; `user=42` is a user's own key.
 fn add_session(map: &ShardMap, written: &str, scope: &mut Scope<'_>) -> Result<(), SqlError> {
     for pair in written.split(' ') {
         match pair.split_once('=').expect("name=value") {
             ("shard", name) => scope.session_shard = Some(scope::resolve_shard(map, name)?),
             ("key", text) => {
                 scope.session_key = Some(scope::scope_key(scope::resolve_key(map, text)?));
+            }
+            ("user", text) => {
+                scope.session_key = Some(scope::scope_key(scope::resolve_key(map, text)?));
+                scope.confined = true;
             }
             (other, _) => panic!("unknown session word {other}"),
         }

@@ -10,12 +10,13 @@ use smallvec::SmallVec;
 use super::copies::{self, Copies};
 use super::facts::Facts;
 use super::insert::{self, InsertPlan};
+use super::numbers::Number;
 use super::refusal::{Construct, Refusal};
 use super::restrict::Restrict;
 use super::scope::Resolved;
 use super::splice::Site;
 use super::via::{self, IdColumn, Via};
-use super::{Ground, many, ordered, workspace};
+use super::{Ground, many, numbers, ordered, workspace};
 use crate::catalog::{RelationKind, Table};
 use crate::datum::KeyType;
 use crate::map::{FunctionRule, KeyId, Placement, ShardId, ShardMap, UnlistedTables};
@@ -56,6 +57,8 @@ pub(super) struct Occurrence {
     pub(super) vias: Vec<Via>,
     /// Occurrences whose rows have the key of this one's, because they have the same id.
     pub(super) same: Vec<usize>,
+    /// Numbers of shards in its rows, or in rows that are on the same shard.
+    pub(super) numbers: Vec<Number>,
     /// Rules about rows of the table that every shard has.
     pub(super) copies: SmallVec<[Copies; 1]>,
     /// What is done with it.
@@ -221,6 +224,7 @@ impl Query {
         }
         if let Some(facts) = &facts {
             via::note_same(map, facts, &mut query.occurrences);
+            numbers::note(map, facts, &mut query.occurrences);
         }
         query.add_materialized(analysis, map);
         for block in &analysis.blocks {
@@ -322,6 +326,7 @@ impl Query {
                         restrict: Restrict::Any,
                         vias: found,
                         same: Vec::new(),
+                        numbers: Vec::new(),
                         copies: copies::of_occurrence(map, facts, id, table, key),
                         role: command.map_or(Role::Read, Role::Write),
                         site: site(analysis, id, source, command),
@@ -356,6 +361,7 @@ impl Query {
                     restrict,
                     vias: via::of_occurrence(map, facts, id, table, key),
                     same: Vec::new(),
+                    numbers: Vec::new(),
                     copies: copies::of_occurrence(map, facts, id, table, key),
                     role: command.map_or(Role::Read, Role::Write),
                     site: site(analysis, id, source, command),

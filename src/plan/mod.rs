@@ -23,6 +23,7 @@
 //! | `utility` | what isn't a query, or could not be read |
 //! | `scope` | hint and session |
 //! | `via` | ids that lead to keys |
+//! | `numbers` | numbers of shards in rows, where the map trusts them |
 //! | `splice` | changes of the text |
 //! | `explain` | the same, for people |
 //!
@@ -40,6 +41,7 @@ mod facts;
 mod freeze;
 mod insert;
 mod many;
+mod numbers;
 pub mod ordered;
 mod query;
 mod refusal;
@@ -179,6 +181,8 @@ pub struct Scope<'a> {
     pub session_shard: Option<ShardId>,
     /// `SET pgmeridian.key`.
     pub session_key: Option<(KeyId, Cow<'a, KeyValue<'static>>)>,
+    /// The session's key is its user's: nobody else's rows are to be touched.
+    pub confined: bool,
     /// What is known of ids that lead to keys. (They choose nothing by themselves: the statement must have
     /// them.)
     pub lookups: Option<&'a dyn Lookups>,
@@ -493,7 +497,8 @@ impl Fast {
             || !query.id_assignments.is_empty()
             || query.reference_written.is_some()
             || query.view_written.is_some()
-            || query.writes && query.occurrences.iter().any(|o| !o.copies.is_empty());
+            || query.writes && query.occurrences.iter().any(|o| !o.copies.is_empty())
+            || query.occurrences.iter().any(|o| !o.numbers.is_empty());
         if !alike || calls || more || ground.solo.is_some() {
             return None;
         }

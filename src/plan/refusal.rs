@@ -240,6 +240,11 @@ pub(super) enum Refusal {
         /// Why not.
         why: &'static str,
     },
+    /// What a user who is confined to a key may not do.
+    Confined {
+        /// What.
+        what: String,
+    },
     /// DDL and other utility statements where the map has several shards.
     Utility {
         /// The command.
@@ -285,6 +290,20 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// The error for a user who may touch one key only, or for one who may choose.
+    pub(super) fn of_user(self, confined: bool) -> SqlError {
+        if !confined {
+            return self.into();
+        }
+        let what = match &self {
+            Self::KeyFilter { what, .. } => {
+                format!("{what} can't be restricted to the user's key")
+            }
+            other => other.message(),
+        };
+        Self::Confined { what }.into()
+    }
+
     /// The SQLSTATE.
     pub(super) fn code(&self) -> SqlState {
         match self {
@@ -296,6 +315,7 @@ impl Refusal {
             | Self::LookupMiss { .. }
             | Self::WriteElsewhere { .. } => SqlState::INVALID_PARAMETER_VALUE,
             Self::Frozen { .. } => SqlState::READ_ONLY_SQL_TRANSACTION,
+            Self::Confined { .. } => SqlState::INSUFFICIENT_PRIVILEGE,
             Self::KeyMissing { .. } | Self::KeyNull { .. } => SqlState::NOT_NULL_VIOLATION,
             Self::SeveralShards { .. }
             | Self::DifferentShards { .. }
@@ -459,6 +479,7 @@ impl Refusal {
             Self::KeyFilter { what, .. } => {
                 format!("{what} can't be restricted to the session's key")
             }
+            Self::Confined { what } => format!("permission denied: {what}"),
             Self::Utility { tag } => format!("{tag} on several shards is not supported"),
             Self::OtherDatabase { tag, database, shard } => {
                 format!("{tag}: database \"{database}\" belongs to shard \"{shard}\"")
@@ -560,6 +581,7 @@ impl Refusal {
                 "Whatever chooses the shard, no row is written where the shard map does not place it.".into(),
             ),
             Self::KeyFilter { why, .. } => Some((*why).to_owned()),
+            Self::Confined { .. } => Some("The user is confined to one key.".into()),
             Self::Utility { .. } => {
                 Some("Done on each shard by itself it would not be the same.".into())
             }
@@ -665,6 +687,9 @@ impl Refusal {
             Self::KeyFilter { .. } => Some(
                 "Name the table in the statement itself, with its key, or RESET pgmeridian.key.".into(),
             ),
+            Self::Confined { .. } => {
+                Some("A user may touch other keys whose entry under [[users]] names none.".into())
+            }
             Self::HiddenCode { .. } | Self::SessionState { .. } => Some(SHARD.into()),
             Self::ExplainSeveral => Some(
                 "EXPLAIN (ROUTE) shows where it goes; for one shard's plan choose it: SET pgmeridian.shard = '…'."

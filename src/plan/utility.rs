@@ -147,7 +147,7 @@ impl UtilityShape {
                 what: self.tag.to_owned(),
                 why: "It concerns rows of every key.",
             }
-            .into());
+            .of_user(scope.confined));
         }
         check_unseen(&self.unseen, self.tag, ground, scope)?;
         let (route, rule) = match (scope.shard, ground.solo) {
@@ -424,7 +424,7 @@ impl OpaqueShape {
                 what: "a statement that can't be read".to_owned(),
                 why: "Its tables can't be given a predicate.",
             }
-            .into());
+            .of_user(scope.confined));
         }
         check_unseen(&self.unseen, "a statement that can't be read", ground, scope)?;
         let home = ground.map.default_shard();
