@@ -48,9 +48,6 @@ impl Piece {
 /// What an implicit transaction that fails takes back.
 struct Undo {
     settings: SessionSettings,
-    shard: Option<String>,
-    key: Option<String>,
-    region: Option<String>,
     trace: bool,
 }
 
@@ -414,21 +411,12 @@ impl Executor {
 
     fn undo(&self) -> Undo {
         let session = &self.session;
-        Undo {
-            settings: session.settings.clone(),
-            shard: session.shard.clone(),
-            key: session.key.clone(),
-            region: session.region.clone(),
-            trace: session.trace,
-        }
+        Undo { settings: session.settings.clone(), trace: session.trace }
     }
 
     fn take_back(&mut self, undo: Undo) {
         let session = &mut self.session;
         session.settings = undo.settings;
-        session.shard = undo.shard;
-        session.key = undo.key;
-        session.region = undo.region;
         session.trace = undo.trace;
         self.follow_settings();
     }
