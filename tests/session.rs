@@ -640,3 +640,48 @@ async fn a_confined_user_is_refused_by_privilege() {
     let error = client.execute(insert, &[&1_i64, &3_i64]).await.unwrap_err();
     assert_eq!(support::said(&error).0, "42501");
 }
+
+/// What a policy of residency keeps apart is read together by who may, and each time is in the log.
+#[tokio::test]
+async fn regions_are_crossed_by_right_and_on_record() {
+    let shards = Shards::databases(3);
+    shards.run_on_all(TABLES).await;
+    let role = "CREATE ROLE auditor LOGIN PASSWORD 'auditor' IN ROLE bot";
+    shards.first().execute("postgres", role).await.unwrap();
+    let config = format!(
+        "{TRUST}[log]\nlevel = \"warn\"\n[[users]]\nname = \"bot\"\npassword = \"bot\"\n\
+         [[users]]\nname = \"auditor\"\npassword = \"auditor\"\nacross_regions = true\n"
+    );
+    let map = shards.map_by_hash("[policy]\nresidency = { DEU = [\"DEU\"] }\n");
+    let proxy = Proxy::start_with(&shards, &map, &config).await;
+    let mut client = log_in(&proxy);
+    for tenant in 3..=5 {
+        run(&mut client, &format!("INSERT INTO notes VALUES ({tenant}, {tenant}, 'x')"));
+    }
+    let (mut auditor, _) = Raw::log_in(proxy.address, &[("user", "auditor"), ("database", "bots")]);
+    let uses = || proxy.log().matches("rows of a fenced region are read together").count();
+    let together =
+        ["SELECT count(*) FROM notes", "SELECT id FROM notes", "SELECT id FROM notes ORDER BY id"];
+    for (n, sql) in together.into_iter().enumerate() {
+        assert_eq!(sqlstate(&client.query(sql)), "0A000", "{sql}");
+        run(&mut auditor, sql);
+        assert_eq!(uses(), n + 1, "{sql}: {}", proxy.log());
+    }
+    let apart = [
+        "SELECT id FROM notes WHERE tenant_id IN (3, 4)",
+        "SELECT id FROM notes WHERE tenant_id = 5",
+    ];
+    for sql in apart {
+        run(&mut client, sql);
+        run(&mut auditor, sql);
+    }
+    let (statement, uses_before) = ("SELECT id FROM notes WHERE tenant_id > $1", uses());
+    let url = proxy.url().replacen("bot:bot", "auditor:auditor", 1);
+    let driver = support::connect(&url).await.unwrap();
+    assert_eq!(driver.query(statement, &[&0_i64]).await.unwrap().len(), 3);
+    assert_eq!(uses(), uses_before + 1);
+    let log = proxy.log();
+    for told in ["auditor", "DEU", "USA", "notes"] {
+        assert!(log.lines().any(|l| l.contains("fenced region") && l.contains(told)), "{log}");
+    }
+}

@@ -85,7 +85,12 @@ impl Scopes for SessionScopes<'_> {
         let session = self.0;
         let own = session.temporary.as_ref();
         let temporary = own.map(|(shard, names)| Temporary { shard: *shard, names });
-        let mut found = Scope { temporary, own_rows: session.reads_own_rows(), ..Scope::default() };
+        let mut found = Scope {
+            temporary,
+            across_regions: session.across_regions,
+            own_rows: session.reads_own_rows(),
+            ..Scope::default()
+        };
         let Some(text) = hint else {
             if session.is_unscoped() {
                 return Ok(found);
@@ -259,6 +264,15 @@ fn unknown_setting(name: &str) -> SqlError {
 }
 
 impl Executor {
+    /// A statement goes on its way.
+    pub(super) fn note_route(&mut self, plan: &Plan) {
+        self.last_route.note(plan, &self.world);
+        if let Some(crossing) = &plan.crossing {
+            let (region, with) = (&crossing.region, &crossing.with);
+            observe::crossed_regions(&self.session.user, region, with, &crossing.tables);
+        }
+    }
+
     /// Does what only the proxy can do; `None` for everything else.
     pub(super) fn answer_locally(
         &mut self,

@@ -139,6 +139,7 @@ impl Executor {
             changes_schema,
             settings: None,
             names_temporary,
+            crossing: None,
         })
     }
 
@@ -152,7 +153,7 @@ impl Executor {
         names: Names,
     ) -> Result<(), Failure> {
         self.refuse_end_within(planned, shard)?;
-        self.last_route.note(plan, &self.world);
+        self.note_route(plan);
         self.leaving = planned.iter().fold(Pins::NONE, |all, one| all.with(one.entry.leaves));
         let mut repeat = self.repeat_of_string(planned, plan);
         let at = loop {

@@ -266,6 +266,7 @@ fn session(worker: &Worker, startup: &Startup) -> Result<Session, SqlError> {
     let mut session = Session {
         hints: account.is_some_and(|account| account.hints),
         user_key: account.and_then(|account| account.key.clone()),
+        across_regions: account.is_some_and(|account| account.across_regions),
         user,
         ..Session::default()
     };

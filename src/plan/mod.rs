@@ -152,6 +152,19 @@ pub struct Plan {
     pub settings: Option<Box<[SetCommand]>>,
     /// It may mean the session's temporary tables: it belongs to their shard.
     pub names_temporary: bool,
+    /// Rows of a fenced region are read together with others, which the user may do.
+    pub crossing: Option<Box<Crossing>>,
+}
+
+/// A use of the right to read rows of a fenced region together with others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    /// The region.
+    pub region: String,
+    /// One that it may not be read with by others.
+    pub with: String,
+    /// The tables that are read.
+    pub tables: Vec<String>,
 }
 
 /// The values of one execution.
@@ -183,6 +196,8 @@ pub struct Scope<'a> {
     pub session_key: Option<(KeyId, Cow<'a, KeyValue<'static>>)>,
     /// The session's key is its user's: nobody else's rows are to be touched.
     pub confined: bool,
+    /// The user may read rows of fenced regions together with others.
+    pub across_regions: bool,
     /// What is known of ids that lead to keys. (They choose nothing by themselves: the statement must have
     /// them.)
     pub lookups: Option<&'a dyn Lookups>,
@@ -458,6 +473,7 @@ fn on_the_only(query: &Query, home: ShardId, inputs: &Inputs<'_>) -> Plan {
         changes_schema: false,
         settings: told,
         names_temporary: false,
+        crossing: None,
     }
 }
 
@@ -534,6 +550,7 @@ impl Fast {
             changes_schema: false,
             settings: None,
             names_temporary: false,
+            crossing: None,
         }))
     }
 }

@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use super::restrict::Region;
 use super::scope::{Origin, Resolved, ScopeKey, key_name, key_text, shard_text};
 use super::settings;
-use super::several::{names, several, workspace};
+use super::several::{crossing, names, several, workspace};
 use super::splice::{Edits, value_sql};
 use super::via;
 use super::{Answer, Ground, Inputs, Merge, Plan, Route, Rule};
@@ -104,6 +104,7 @@ pub(super) fn plan<'p>(
         };
         Some(edits.apply().ok_or_else(unfit)?)
     };
+    let crossing = crossing(query, ground.map, scope, (&route, &answer));
     let plan = Plan {
         route,
         answer,
@@ -113,6 +114,7 @@ pub(super) fn plan<'p>(
         changes_schema: false,
         settings: told,
         names_temporary: false,
+        crossing,
     };
     Ok((plan, rule))
 }
@@ -546,7 +548,7 @@ fn unscoped(
     }
     let by_rows = claims.iter().any(|claim| claim.sharded && !claim.shards.is_empty());
     let (route, rule) = if !together {
-        return several(query, ground, claims);
+        return several(query, ground, scope, claims);
     } else if let Some(shard) = agreed {
         (Route::One(shard), if by_rows { Rule::One } else { Rule::Fixed })
     } else if claims.iter().any(|claim| claim.sharded) {

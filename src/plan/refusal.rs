@@ -620,7 +620,10 @@ impl Refusal {
             Self::SeveralShards { construct: Construct::NotColocated(..), .. } => Some(
                 "Join the tables on the sharding key, or restrict each of them to one key.".into(),
             ),
-            Self::SeveralShards { .. } | Self::CrossShardReads { .. } | Self::Residency { .. } => {
+            Self::Residency { .. } => Some(
+                "Restrict the statement to shards of one region, by the key; or let a user ask who has across_regions = true under [[users]].".into(),
+            ),
+            Self::SeveralShards { .. } | Self::CrossShardReads { .. } => {
                 Some("Restrict the statement to one sharding key, or choose a shard: SET pgmeridian.shard = '…'.".into())
             }
             Self::DifferentShards { .. } => {

@@ -69,6 +69,8 @@ pub(super) struct Resolved<'s> {
     pub(super) keys: SmallVec<[ScopeKey<'s>; 1]>,
     /// The user may touch rows of the session's key only.
     pub(super) confined: bool,
+    /// The user may read rows of fenced regions together with others.
+    pub(super) across_regions: bool,
     /// What is known of ids that lead to keys.
     pub(super) lookups: Option<&'s dyn Lookups>,
     /// The session's temporary tables, if the statement may mean them.
@@ -129,6 +131,7 @@ impl<'s> Resolved<'s> {
             on_each: false,
             keys,
             confined: scope.confined,
+            across_regions: scope.across_regions,
             lookups: scope.lookups,
             temporary: scope.temporary,
             own_rows: scope.own_rows,

@@ -354,6 +354,7 @@ impl UtilityShape {
             ),
             settings: None,
             names_temporary: false,
+            crossing: None,
         }
     }
 }
@@ -455,6 +456,7 @@ impl OpaqueShape {
             changes_schema: false,
             settings: None,
             names_temporary: false,
+            crossing: None,
         }
     }
 }

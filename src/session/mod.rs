@@ -25,6 +25,8 @@ pub struct Session {
     pub hints: bool,
     /// The key this user is confined to.
     pub user_key: Option<String>,
+    /// May read rows of fenced regions together with others.
+    pub across_regions: bool,
     /// PostgreSQL settings.
     pub settings: SessionSettings,
     /// The transaction.
