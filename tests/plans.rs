@@ -177,6 +177,7 @@ fn param(written: &str) -> (u32, Format, Option<Vec<u8>>) {
 fn add_session(map: &ShardMap, written: &str, scope: &mut Scope<'_>) -> Result<(), SqlError> {
     for pair in written.split(' ') {
         match pair.split_once('=').expect("name=value") {
+            ("shard", "*") => scope.everywhere = true,
             ("shard", name) => scope.session_shard = Some(scope::resolve_shard(map, name)?),
             ("key", text) => {
                 scope.session_key = Some(scope::scope_key(scope::resolve_key(map, text)?));

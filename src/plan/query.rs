@@ -273,7 +273,8 @@ fn occurrence_claims<'q>(
         }
         let shards = region_shards(ground, occurrence.key, &occurrence.table, region)?;
         let mut claim = Claim::new(table, shards, true);
-        if !occurrence.numbers.is_empty() && ground.solo.is_none() {
+        // What runs on each shard finds nothing where the number is another one.
+        if !occurrence.numbers.is_empty() && ground.solo.is_none() && !scope.on_each {
             by_numbers(ground.map, occurrence, constants, scope, region, &mut claim)?;
         }
         claims.push(claim);
