@@ -5,12 +5,14 @@
 //! [`read`]) or from a file of CREATE statements (offline `route --schema`; `sql::ddl`), and knows
 //! neither sockets nor the shard map. System catalogs are not in it.
 
+mod check;
 pub mod read;
 
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+pub use self::check::{SHARD_NUMBER, ShardCheck, snowflake_shard};
 use crate::datum::Oid;
 
 /// The schema of the logical database.
@@ -131,8 +133,10 @@ impl Table {
 impl Column {
     /// A column of which only the name is known.
     pub fn named(name: impl Into<String>) -> Self {
+        let name = name.into();
         Self {
-            name: name.into(),
+            shard_check: ShardCheck::presumed(&name),
+            name,
             type_oid: 0,
             type_name: String::new(),
             not_null: false,
@@ -216,6 +220,8 @@ pub struct Column {
     pub has_default: bool,
     /// Its collation compares bytes: C, POSIX, the provider `builtin`.
     pub bytewise: bool,
+    /// What a CHECK says of it and the row's shard.
+    pub shard_check: ShardCheck,
 }
 
 /// What matters of a user-defined function.

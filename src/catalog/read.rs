@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Catalog, Column, DefaultPath, Function, Heir, RelationKind, Table, Volatility};
+use super::{
+    Catalog, Column, DefaultPath, Function, Heir, RelationKind, ShardCheck, Table, Volatility,
+};
 use crate::error::{SqlError, SqlState};
 
 /// To be run before the others, in the same transaction.
@@ -47,7 +49,7 @@ ORDER BY 1";
 /// One row per column: the relation's OID, attribute number, name, type OID, type name, NOT NULL,
 /// deterministic collation, default (or identity, or generated), a collation that compares bytes: C and POSIX of
 /// the C library, and all of the provider `builtin` (`pg_newlocale_from_collation`; before PostgreSQL 15 a
-/// database's provider is the C library).
+/// database's provider is the C library), validated CHECKs that may tie it to the shard, a line each.
 pub const READ_COLUMNS: &str = "\
 SELECT a.attrelid::text, a.attnum::text, a.attname::text, a.atttypid::text,
        pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull::text,
@@ -60,7 +62,12 @@ SELECT a.attrelid::text, a.attnum::text, a.attname::text, a.atttypid::text,
                                WHERE d.datname = pg_catalog.current_database()) b)
           WHEN 'b' THEN true
           WHEN 'c' THEN l.collcollate IN ('C', 'POSIX')
-        END)::text
+        END)::text,
+       (SELECT pg_catalog.string_agg(d.definition, E'\\n' ORDER BY d.definition)
+        FROM pg_catalog.pg_constraint o,
+             LATERAL (SELECT pg_catalog.pg_get_constraintdef(o.oid)) AS d (definition)
+        WHERE o.conrelid = a.attrelid AND a.attnum = ANY (o.conkey) AND o.contype = 'c' AND o.convalidated
+          AND a.atttypid IN (20, 21, 23) AND pg_catalog.strpos(d.definition, '= ') > 0)
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -139,9 +146,11 @@ impl Catalog {
             else {
                 return Err(malformed("columns"));
             };
-            let [not_null, deterministic, has_default, bytewise] = flags else {
+            let [not_null, deterministic, has_default, bytewise, checks] = flags else {
                 return Err(malformed("columns"));
             };
+            let checks = checks.as_deref().unwrap_or_default().lines().map(ShardCheck::of);
+            let shard_check = checks.flatten().find(|(column, _)| column == name);
             let column = Column {
                 name: name.clone(),
                 type_oid: type_oid.parse().map_err(|_| malformed("columns"))?,
@@ -150,6 +159,7 @@ impl Catalog {
                 deterministic: truth(deterministic.as_deref()),
                 has_default: truth(has_default.as_deref()),
                 bytewise: truth(bytewise.as_deref()),
+                shard_check: shard_check.map_or(ShardCheck::None, |(_, check)| check),
             };
             columns_of.entry(relation).or_default().push((number, column));
         }
@@ -366,6 +376,7 @@ mod tests {
                 Some("t"),
                 Some("f"),
                 None,
+                Some("CHECK ((a > b))\nCHECK ((((b >> 12) & (1023)::bigint) = 3))"),
             ])
         };
         let columns = [column("1", "1", "a", "20", "t"), column("1", "3", "b", "25", "f")];
@@ -380,6 +391,8 @@ mod tests {
             (table.primary_key.as_slice(), table.column("b"), table.has_triggers),
             (&[1, 0][..], Some(1), true)
         );
+        let checks: Vec<_> = table.columns.iter().map(|c| c.shard_check).collect();
+        assert_eq!(checks, [ShardCheck::None, ShardCheck::Snowflake(Some(3))]);
         assert_eq!(catalog.resolve(&names, None, "v").unwrap().kind, RelationKind::View);
         assert!(catalog.resolve(&names, Some("public"), "v").is_none());
         assert_eq!(

@@ -150,7 +150,11 @@ impl Executor {
             Class::Reset(None) => self.session.settings.reset_all(),
             Class::Savepoint(name) => self.session.settings.savepoint(name),
             Class::Release(name) => self.session.settings.release(name),
-            Class::RollbackTo(name) => self.session.settings.rollback_to(name),
+            Class::RollbackTo(name) => {
+                self.session.settings.rollback_to(name);
+                // What could not be told is undone with the rest.
+                self.held.iter_mut().for_each(|held| held.untold.clear());
+            }
             Class::Definition { temporary: true, name, .. } => {
                 if let Some(held) = self.held.get(at) {
                     let names = match self.session.temporary.take() {

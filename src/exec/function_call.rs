@@ -73,9 +73,10 @@ impl Executor {
             changes_schema: false,
             settings: None,
             names_temporary: false,
+            crossing: None,
         };
         let shard = self.one_shard(&plan)?;
-        self.last_route.note(&plan, &self.world);
+        self.note_route(&plan);
         self.leaving = Pins::of(Pin::OpaqueCode);
         let at = self.acquire(shard).await?;
         self.may_write(at, plan.writes)?;

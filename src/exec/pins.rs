@@ -157,7 +157,7 @@ const ASKED: [Pin; 6] = [
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Settings that no client's can be: whoever gets the connection says its own again.
-const NOBODYS_SETTINGS: u64 = u64::MAX;
+pub(super) const NOBODYS_SETTINGS: u64 = u64::MAX;
 
 /// What a statement leaves on its connection, as far as its shape tells.
 pub(super) fn left_by(statement: Option<&Statement>, class: &Class, text: &str) -> Pins {
@@ -259,6 +259,7 @@ impl Held {
             beside: false,
             swept: false,
             fresh: true,
+            untold: Vec::new(),
             freezes_version: 0,
         }
     }

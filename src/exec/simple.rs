@@ -314,14 +314,14 @@ impl Executor {
         self.leave_database(&planned.entry)?;
         if plan.answer.is_gathered() {
             self.refuse_lock_alone(class)?;
-            self.last_route.note(plan, &self.world);
+            self.note_route(plan);
             return Box::pin(self.scatter_query(plan, &text)).await;
         }
         let shard = self.one_shard(plan)?;
         if planned.entry.constant && self.answer_constant(planned, query, shard) {
             return Ok(());
         }
-        self.last_route.note(plan, &self.world);
+        self.note_route(plan);
         self.leaving = planned.entry.leaves;
         let mut repeat = self.repeat_of(&planned.entry, plan);
         let at = loop {

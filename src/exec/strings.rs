@@ -48,9 +48,6 @@ impl Piece {
 /// What an implicit transaction that fails takes back.
 struct Undo {
     settings: SessionSettings,
-    shard: Option<String>,
-    key: Option<String>,
-    region: Option<String>,
     trace: bool,
 }
 
@@ -142,6 +139,7 @@ impl Executor {
             changes_schema,
             settings: None,
             names_temporary,
+            crossing: None,
         })
     }
 
@@ -155,7 +153,7 @@ impl Executor {
         names: Names,
     ) -> Result<(), Failure> {
         self.refuse_end_within(planned, shard)?;
-        self.last_route.note(plan, &self.world);
+        self.note_route(plan);
         self.leaving = planned.iter().fold(Pins::NONE, |all, one| all.with(one.entry.leaves));
         let mut repeat = self.repeat_of_string(planned, plan);
         let at = loop {
@@ -414,21 +412,12 @@ impl Executor {
 
     fn undo(&self) -> Undo {
         let session = &self.session;
-        Undo {
-            settings: session.settings.clone(),
-            shard: session.shard.clone(),
-            key: session.key.clone(),
-            region: session.region.clone(),
-            trace: session.trace,
-        }
+        Undo { settings: session.settings.clone(), trace: session.trace }
     }
 
     fn take_back(&mut self, undo: Undo) {
         let session = &mut self.session;
         session.settings = undo.settings;
-        session.shard = undo.shard;
-        session.key = undo.key;
-        session.region = undo.region;
         session.trace = undo.trace;
         self.follow_settings();
     }

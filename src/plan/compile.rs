@@ -10,13 +10,14 @@ use smallvec::SmallVec;
 use super::copies::{self, Copies};
 use super::facts::Facts;
 use super::insert::{self, InsertPlan};
+use super::numbers::Number;
 use super::refusal::{Construct, Refusal};
 use super::restrict::Restrict;
 use super::schema;
 use super::scope::Resolved;
 use super::splice::Site;
 use super::via::{self, IdColumn, Via};
-use super::{Ground, everywhere, many, ordered, workspace};
+use super::{Ground, everywhere, many, numbers, ordered, workspace};
 use crate::catalog::{RelationKind, Table};
 use crate::datum::KeyType;
 use crate::map::{FunctionRule, KeyId, Placement, ShardId, ShardMap, UnlistedTables};
@@ -57,6 +58,8 @@ pub(super) struct Occurrence {
     pub(super) vias: Vec<Via>,
     /// Occurrences whose rows have the key of this one's, because they have the same id.
     pub(super) same: Vec<usize>,
+    /// Numbers of shards in its rows, or in rows that are on the same shard.
+    pub(super) numbers: Vec<Number>,
     /// Rules about rows of the table that every shard has.
     pub(super) copies: SmallVec<[Copies; 1]>,
     /// What is done with it.
@@ -225,6 +228,7 @@ impl Query {
         }
         if let Some(facts) = &facts {
             via::note_same(map, facts, &mut query.occurrences);
+            numbers::note(map, facts, &mut query.occurrences);
         }
         query.add_materialized(analysis, map);
         if query.reference_written.is_some() {
@@ -335,6 +339,7 @@ impl Query {
                         restrict: Restrict::Any,
                         vias: found,
                         same: Vec::new(),
+                        numbers: Vec::new(),
                         copies: copies::of_occurrence(map, facts, id, table, key),
                         role: command.map_or(Role::Read, Role::Write),
                         site: site(analysis, id, source, command),
@@ -369,6 +374,7 @@ impl Query {
                     restrict,
                     vias: via::of_occurrence(map, facts, id, table, key),
                     same: Vec::new(),
+                    numbers: Vec::new(),
                     copies: copies::of_occurrence(map, facts, id, table, key),
                     role: command.map_or(Role::Read, Role::Write),
                     site: site(analysis, id, source, command),

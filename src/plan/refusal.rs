@@ -248,6 +248,11 @@ pub(super) enum Refusal {
         /// Why not.
         why: &'static str,
     },
+    /// What a user who is confined to a key may not do.
+    Confined {
+        /// What.
+        what: String,
+    },
     /// DDL and other utility statements where the map has several shards.
     Utility {
         /// The command.
@@ -295,6 +300,20 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// The error for a user who may touch one key only, or for one who may choose.
+    pub(super) fn of_user(self, confined: bool) -> SqlError {
+        if !confined {
+            return self.into();
+        }
+        let what = match &self {
+            Self::KeyFilter { what, .. } => {
+                format!("{what} can't be restricted to the user's key")
+            }
+            other => other.message(),
+        };
+        Self::Confined { what }.into()
+    }
+
     /// The SQLSTATE.
     pub(super) fn code(&self) -> SqlState {
         match self {
@@ -306,6 +325,7 @@ impl Refusal {
             | Self::LookupMiss { .. }
             | Self::WriteElsewhere { .. } => SqlState::INVALID_PARAMETER_VALUE,
             Self::Frozen { .. } => SqlState::READ_ONLY_SQL_TRANSACTION,
+            Self::Confined { .. } => SqlState::INSUFFICIENT_PRIVILEGE,
             Self::KeyMissing { .. } | Self::KeyNull { .. } => SqlState::NOT_NULL_VIOLATION,
             Self::SeveralShards { .. }
             | Self::DifferentShards { .. }
@@ -475,6 +495,7 @@ impl Refusal {
             Self::KeyFilter { what, .. } => {
                 format!("{what} can't be restricted to the session's key")
             }
+            Self::Confined { what } => format!("permission denied: {what}"),
             Self::Utility { tag } => format!("{tag} on several shards is not supported"),
             Self::OtherDatabase { tag, database, shard } => {
                 format!("{tag}: database \"{database}\" belongs to shard \"{shard}\"")
@@ -580,6 +601,7 @@ impl Refusal {
                 "Whatever chooses the shard, no row is written where the shard map does not place it.".into(),
             ),
             Self::KeyFilter { why, .. } => Some((*why).to_owned()),
+            Self::Confined { .. } => Some("The user is confined to one key.".into()),
             Self::Utility { .. } => {
                 Some("Done on each shard by itself it would not be the same.".into())
             }
@@ -622,7 +644,10 @@ impl Refusal {
             Self::SeveralShards { construct: Construct::NotColocated(..), .. } => Some(
                 "Join the tables on the sharding key, or restrict each of them to one key.".into(),
             ),
-            Self::SeveralShards { .. } | Self::CrossShardReads { .. } | Self::Residency { .. } => {
+            Self::Residency { .. } => Some(
+                "Restrict the statement to shards of one region, by the key; or let a user ask who has across_regions = true under [[users]].".into(),
+            ),
+            Self::SeveralShards { .. } | Self::CrossShardReads { .. } => {
                 Some("Restrict the statement to one sharding key, or choose a shard: SET pgmeridian.shard = '…'.".into())
             }
             Self::DifferentShards { .. } => {
@@ -689,6 +714,9 @@ impl Refusal {
             Self::KeyFilter { .. } => Some(
                 "Name the table in the statement itself, with its key, or RESET pgmeridian.key.".into(),
             ),
+            Self::Confined { .. } => {
+                Some("A user may touch other keys whose entry under [[users]] names none.".into())
+            }
             Self::HiddenCode { .. } | Self::SessionState { .. } => Some(SHARD.into()),
             Self::ExplainSeveral => Some(
                 "EXPLAIN (ROUTE) shows where it goes; for one shard's plan choose it: SET pgmeridian.shard = '…'."

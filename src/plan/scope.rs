@@ -21,6 +21,8 @@ pub(super) enum Origin {
     Hint,
     /// The session.
     Session,
+    /// Who the session's user is.
+    User,
 }
 
 impl Origin {
@@ -28,7 +30,7 @@ impl Origin {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Hint => "hint",
-            Self::Session => "session",
+            Self::Session | Self::User => "session",
         }
     }
 
@@ -36,6 +38,7 @@ impl Origin {
         match self {
             Self::Hint => "the hint's",
             Self::Session => "the session's",
+            Self::User => "the user's",
         }
     }
 }
@@ -64,6 +67,10 @@ pub(super) struct Resolved<'s> {
     pub(super) on_each: bool,
     /// The keys: one for each sharding key that has a value.
     pub(super) keys: SmallVec<[ScopeKey<'s>; 1]>,
+    /// The user may touch rows of the session's key only.
+    pub(super) confined: bool,
+    /// The user may read rows of fenced regions together with others.
+    pub(super) across_regions: bool,
     /// What is known of ids that lead to keys.
     pub(super) lookups: Option<&'s dyn Lookups>,
     /// The session's temporary tables, if the statement may mean them.
@@ -92,7 +99,8 @@ impl<'s> Resolved<'s> {
             (None, session) => session.map(|shard| (shard, Origin::Session)),
         };
         let mut keys: SmallVec<[ScopeKey<'s>; 1]> = SmallVec::new();
-        let named = [(&scope.hint_key, Origin::Hint), (&scope.session_key, Origin::Session)];
+        let own = if scope.confined { Origin::User } else { Origin::Session };
+        let named = [(&scope.session_key, own), (&scope.hint_key, Origin::Hint)];
         for (named, origin) in named {
             let Some((key, value)) = named else { continue };
             let value: &'s KeyValue<'static> = value;
@@ -111,11 +119,8 @@ impl<'s> Resolved<'s> {
         if let Some((shard, origin)) = shard {
             for key in keys.iter().filter(|_| solo.is_none()) {
                 if !key.shards.contains(shard) {
-                    return Err(Refusal::SourcesDisagree {
-                        one: key_text(map, key),
-                        other: shard_text(map, shard, origin),
-                    }
-                    .into());
+                    let (one, other) = (key_text(map, key), shard_text(map, shard, origin));
+                    return Err(Refusal::SourcesDisagree { one, other }.of_user(scope.confined));
                 }
             }
         }
@@ -125,6 +130,8 @@ impl<'s> Resolved<'s> {
             everywhere,
             on_each: false,
             keys,
+            confined: scope.confined,
+            across_regions: scope.across_regions,
             lookups: scope.lookups,
             temporary: scope.temporary,
             own_rows: scope.own_rows,
@@ -156,10 +163,10 @@ fn disagree_keys(
 ) -> SqlError {
     let name = key_name(map, a.key);
     Refusal::SourcesDisagree {
-        one: format!("{} key is {name} = {}", a.origin.possessive(), a.value),
-        other: format!("{} key is {name} = {value}", origin.possessive()),
+        one: format!("{} key is {name} = {value}", origin.possessive()),
+        other: format!("{} key is {name} = {}", a.origin.possessive(), a.value),
     }
-    .into()
+    .of_user(a.origin == Origin::User)
 }
 
 /// `the session's shard is deu`

@@ -174,7 +174,7 @@ impl UtilityShape {
                 what: self.tag.to_owned(),
                 why: "It concerns rows of every key.",
             }
-            .into());
+            .of_user(scope.confined));
         }
         check_unseen(&self.unseen, self.tag, ground, scope)?;
         let (route, rule) = match (scope.shard, ground.solo) {
@@ -404,6 +404,7 @@ impl UtilityShape {
             ),
             settings: None,
             names_temporary: false,
+            crossing: None,
         }
     }
 }
@@ -474,7 +475,7 @@ impl OpaqueShape {
                 what: "a statement that can't be read".to_owned(),
                 why: "Its tables can't be given a predicate.",
             }
-            .into());
+            .of_user(scope.confined));
         }
         check_unseen(&self.unseen, "a statement that can't be read", ground, scope)?;
         let home = ground.map.default_shard();
@@ -505,6 +506,7 @@ impl OpaqueShape {
             changes_schema: false,
             settings: None,
             names_temporary: false,
+            crossing: None,
         }
     }
 }

@@ -407,12 +407,18 @@ impl Shape {
     /// do with), else the first one that does and has all tables.
     fn host(&self, values: &Values<'_, '_>, all: &ShardSet) -> ShardId {
         let home = values.map.default_shard();
-        let sharded = |relation: &Relation| matches!(relation.place, Place::Sharded(_));
-        if all.contains(home) || !self.relations.iter().all(sharded) {
+        if all.contains(home) {
             return home;
         }
         let keys = || values.query.occurrences.iter().map(|o| values.map.key_shards(o.key));
-        all.iter().find(|shard| keys().all(|having| having.contains(*shard))).unwrap_or(home)
+        let has_all = |shard: &ShardId| {
+            keys().all(|having| having.contains(*shard))
+                && self.relations.iter().all(|relation| match relation.place {
+                    Place::Fixed(only) => only == *shard,
+                    Place::Sharded(_) | Place::Reference => true,
+                })
+        };
+        all.iter().find(has_all).unwrap_or(home)
     }
 }
 

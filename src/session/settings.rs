@@ -5,6 +5,9 @@
 //! connection it was given. Only on a difference is the connection brought up to date, with
 //! [`Settings::replay`]. Changes follow the transaction as in PostgreSQL: `SET` is undone by ROLLBACK,
 //! `SET LOCAL` by the end of the transaction, both by ROLLBACK TO an earlier savepoint.
+//!
+//! The proxy's own settings (`pgmeridian.key` and the like) go the same ways, but no connection is told of
+//! them, and they make no difference between two.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,10 +17,15 @@ use super::transaction::quote_identifier;
 /// Names and the SQL text of their values, as it stands after `SET name TO`.
 type Values = BTreeMap<String, String>;
 
-/// An immutable set of settings; equal ones have equal ids.
+/// What the proxy's own settings begin with.
+const OWN: &str = "pgmeridian.";
+
+/// An immutable set of settings; what connections are told is equal where the ids are.
 #[derive(Clone, Debug)]
 pub struct Settings {
     shared: Arc<Shared>,
+    /// The proxy's own, if there are any: names, and values as they are.
+    own: Option<Arc<Values>>,
 }
 
 #[derive(Debug)]
@@ -54,38 +62,57 @@ impl Table {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { shared: Arc::new(Shared { id: 0, values: Values::new() }) }
+        Self { shared: Arc::new(Shared { id: 0, values: Values::new() }), own: None }
     }
 }
 
 impl Settings {
-    /// The number shared by all settings with this content; 0 for none.
+    /// The number shared by all settings that connections are told the same of; 0 for none.
     pub fn id(&self) -> u64 {
         self.shared.id
     }
 
     /// The value text of a setting.
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.shared.values.get(name).map(String::as_str)
+        let values = if name.starts_with(OWN) { self.own.as_deref()? } else { &self.shared.values };
+        values.get(name).map(String::as_str)
     }
 
-    /// With one more (or another) value; `value` is SQL text as it stands after `SET name TO`.
+    /// None of the proxy's own settings is set.
+    pub fn is_servers_alone(&self) -> bool {
+        self.own.is_none()
+    }
+
+    /// With one more (or another) value; `value` is SQL text as it stands after `SET name TO`, for one of the
+    /// proxy's own the value itself.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {
-        let mut values = self.shared.values.clone();
-        values.insert(name.to_owned(), value.to_owned());
-        Self::intern(values)
+        self.changed(name, |values| {
+            values.insert(name.to_owned(), value.to_owned());
+        })
     }
 
     /// Without a setting.
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
-        let mut values = self.shared.values.clone();
-        values.remove(name);
-        Self::intern(values)
+        self.changed(name, |values| {
+            values.remove(name);
+        })
     }
 
-    /// Names and values, in order.
+    fn changed(&self, name: &str, change: impl FnOnce(&mut Values)) -> Self {
+        if name.starts_with(OWN) {
+            let mut own = self.own.as_deref().cloned().unwrap_or_default();
+            change(&mut own);
+            let own = (!own.is_empty()).then(|| Arc::new(own));
+            return Self { shared: Arc::clone(&self.shared), own };
+        }
+        let mut values = self.shared.values.clone();
+        change(&mut values);
+        Self { own: self.own.clone(), ..Self::intern(values) }
+    }
+
+    /// Names and values of what connections are told, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.shared.values.iter().map(|(n, v)| (n.as_str(), v.as_str()))
     }
@@ -115,13 +142,14 @@ impl Settings {
             return known.clone();
         }
         let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let settings = Self { shared: Arc::new(Shared { id, values: values.clone() }) };
+        let settings = Self { shared: Arc::new(Shared { id, values: values.clone() }), own: None };
         table.add(values, settings.clone());
         settings
     }
 }
 
-fn set_sql(name: &str, value: &str, local: bool) -> String {
+/// The statement that sets a setting.
+pub fn set_sql(name: &str, value: &str, local: bool) -> String {
     let mut sql = String::from(if local { "SET LOCAL " } else { "SET " });
     push_name(&mut sql, name);
     sql.push_str(" TO ");
@@ -147,6 +175,16 @@ fn push_name(sql: &mut String, name: &str) {
             sql.push('"');
         }
     }
+}
+
+/// A name that PostgreSQL lets anybody set: parts like identifiers, with dots between them
+/// (`valid_custom_variable_name`).
+pub fn is_custom(name: &str) -> bool {
+    let is_part = |part: &str| {
+        let first = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+        part.starts_with(first) && part.chars().all(|c| first(c) || c.is_ascii_digit() || c == '$')
+    };
+    name.contains('.') && name.split('.').all(is_part)
 }
 
 /// A string as an SQL literal that reads the same whatever `standard_conforming_strings` is.
@@ -424,7 +462,8 @@ mod tests {
         let mut kept = Vec::new();
         for id in 0..20_000 {
             let values = Values::from([("application_name".to_owned(), format!("'{id}'"))]);
-            let settings = Settings { shared: Arc::new(Shared { id, values: values.clone() }) };
+            let settings =
+                Settings { shared: Arc::new(Shared { id, values: values.clone() }), own: None };
             if id % 100 == 0 {
                 kept.push(settings.clone());
             }
@@ -521,6 +560,37 @@ mod tests {
         assert_eq!(s.after_reset(Some("timezone"), false), ["SET timezone TO 'UTC'"]);
         assert_eq!(s.after_reset(None, false), ["SET timezone TO 'UTC'"]);
         assert!(s.after_reset(Some("work_mem"), false).is_empty());
+    }
+
+    #[test]
+    fn the_proxys_own_settings_follow_the_transaction_and_are_told_to_nobody() {
+        const KEY: &str = "pgmeridian.key";
+        let mut s = SessionSettings::new(Settings::default().with(KEY, "1"));
+        assert!(s.current().id() == 0 && !s.current().is_servers_alone());
+        let key = |s: &SessionSettings| s.current().value(KEY).map(str::to_owned);
+        s.begin();
+        s.set(KEY, Some("2"), false);
+        s.savepoint("a");
+        s.set(KEY, Some("3"), true);
+        s.set("timezone", Some("'UTC'"), false);
+        assert_eq!(key(&s).as_deref(), Some("3"));
+        assert_eq!(s.late_script(), ["SAVEPOINT \"a\"", "SET timezone TO 'UTC'"]);
+        s.rollback_to("a");
+        assert_eq!(key(&s).as_deref(), Some("2"));
+        s.end(false);
+        assert_eq!(key(&s).as_deref(), Some("1"));
+        // RESET goes back to where the session began.
+        for reset in [
+            |s: &mut SessionSettings| s.set(KEY, None, false),
+            SessionSettings::reset_all,
+            SessionSettings::discard,
+        ] {
+            s.set(KEY, Some("2"), false);
+            s.set("role", Some("'r'"), false);
+            reset(&mut s);
+            assert_eq!(key(&s).as_deref(), Some("1"));
+        }
+        assert!(Settings::default().with(KEY, "1").without(KEY).is_servers_alone());
     }
 
     #[test]

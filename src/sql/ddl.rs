@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::reshape;
 use super::tokens::{Token, TokenKind, closing, depth_step, tokenize};
-use crate::catalog::{Catalog, Column, Function, RelationKind, Table, Volatility};
+use crate::catalog::{Catalog, Column, Function, RelationKind, ShardCheck, Table, Volatility};
 use crate::datum::{Oid, oid};
 use crate::error::{SqlError, SqlState};
 
@@ -307,6 +307,12 @@ impl<'t> Reader<'t> {
             }
             return;
         }
+        if let Some((column, check)) = self.check() {
+            if let Some(column) = table.columns.iter_mut().find(|own| own.name == column) {
+                column.shard_check = check;
+            }
+            return;
+        }
         let constraint = ["unique", "check", "foreign", "exclude"];
         if self.peek().is_none_or(|t| constraint.iter().any(|w| t.is_word(self.sql, w))) {
             return;
@@ -317,6 +323,7 @@ impl<'t> Reader<'t> {
         }
         let (type_name, type_oid, serial) = self.column_type();
         let mut column = Column {
+            shard_check: ShardCheck::presumed(&name),
             name,
             type_oid,
             type_name,
@@ -342,11 +349,25 @@ impl<'t> Reader<'t> {
         } else if self.words(&["collate"]) {
             let name = self.name();
             column.bytewise = matches!(name.as_deref(), Some("C" | "POSIX" | "ucs_basic"));
+        } else if let Some((_, check)) = self.check().filter(|(name, _)| *name == column.name) {
+            column.shard_check = check;
         } else if self.peek().is_some_and(|t| t.is(self.sql, "(")) {
             self.at = closing(self.tokens, self.sql, self.at) + 1;
         } else {
             self.at += 1;
         }
+    }
+
+    /// What a CHECK that comes next says of a column and the shard, whichever shard's schema it is. It is
+    /// passed if it says something.
+    fn check(&mut self) -> Option<(String, ShardCheck)> {
+        let word = self.peek().filter(|token| token.is_word(self.sql, "check"))?;
+        self.tokens.get(self.at + 1).filter(|token| token.is(self.sql, "("))?;
+        let close = closing(self.tokens, self.sql, self.at + 1);
+        let text = self.sql.get(word.start as usize..self.tokens.get(close)?.end as usize)?;
+        let (column, check) = ShardCheck::of(text)?;
+        self.at = close + 1;
+        Some((column, check.of_any_shard()))
     }
 
     /// The type as `format_type` writes it, its OID, and whether it is one of the serial types.

@@ -242,7 +242,7 @@ impl Executor {
             self.portals.insert(view.portal, portal);
             return Ok(());
         }
-        self.last_route.note(&plan, &self.world);
+        self.note_route(&plan);
         if plan.answer.is_gathered() {
             self.refuse_lock_alone(&entry.class)?;
             let (portal, statement) = (view.portal, view.statement);

@@ -1,7 +1,7 @@
 //! What a map says of tables.
 
 use super::*;
-use crate::catalog::{Column, Heir, RelationKind, Table};
+use crate::catalog::{Column, Heir, RelationKind, ShardCheck, Table};
 use crate::datum::oid;
 
 const MAP: &str = "
@@ -68,6 +68,7 @@ fn table(name: &str, columns: &str) -> Table {
             deterministic: ty != "nondeterministic",
             has_default: false,
             bytewise: false,
+            shard_check: ShardCheck::None,
         }
     };
     Table {
