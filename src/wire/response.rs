@@ -361,7 +361,9 @@ mod tests {
         let mut out = Vec::new();
         error.error_into(&mut out);
         assert_eq!(frame::next(&out, 1000).unwrap().unwrap().body, body);
-        assert_eq!(error.to_sql_error(SqlState::CONNECTION_FAILURE).code, SqlState("08006"));
+        assert_eq!(error.to_sql_error(SqlState::CONNECTION_FAILURE).code, SqlState("23505"));
+        let strange = ServerError::parse(b"SERROR\0C0ZZZZ\0Mno\0\0").unwrap();
+        assert_eq!(strange.to_sql_error(SqlState::CONNECTION_FAILURE).code, SqlState("08006"));
         let error = ServerError::parse(b"SFATAL\0C28P01\0Mno\0P12\0\0").unwrap();
         assert!(error.is_fatal());
         let sql = error.to_sql_error(SqlState::CONNECTION_FAILURE);
