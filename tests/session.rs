@@ -342,10 +342,29 @@ async fn a_listener_is_told_how_its_connection_ended() {
     assert_eq!(field(error, b'M'), "terminating connection due to administrator command");
 }
 
+/// Tables that code of users' runs for without a trigger of their own.
+const HIDDEN_CODE: &str = "
+    CREATE FUNCTION marks(n int) RETURNS int LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM set_config('app.x', 'marked', false); RETURN n; END $$;
+    CREATE FUNCTION marks() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM marks(1); RETURN NULL; END $$;
+    CREATE TABLE by_default (a int, b int DEFAULT marks(1));
+    CREATE TABLE by_check (a int CHECK (marks(a) > 0));
+    CREATE DOMAIN marked AS int CHECK (marks(VALUE) > 0);
+    CREATE TABLE by_domain (a marked);
+    CREATE TABLE by_partition (a int) PARTITION BY LIST (a);
+    CREATE TABLE by_partition_1 PARTITION OF by_partition FOR VALUES IN (1);
+    CREATE TRIGGER t AFTER INSERT ON by_partition_1 FOR EACH ROW EXECUTE FUNCTION marks();
+    CREATE TABLE by_cascade (a int PRIMARY KEY);
+    CREATE TABLE child (a int REFERENCES by_cascade ON DELETE CASCADE);
+    CREATE TRIGGER t AFTER DELETE ON child FOR EACH ROW EXECUTE FUNCTION marks();
+    INSERT INTO by_cascade VALUES (1);
+    INSERT INTO child VALUES (1);";
+
 #[tokio::test]
 async fn a_connection_goes_back_when_it_is_no_longer_needed() {
     let (shards, proxy) = serve(1, ONE).await;
-    shards.run_on_all("CREATE SEQUENCE s").await;
+    shards.run_on_all(&format!("CREATE SEQUENCE s; {HIDDEN_CODE}")).await;
     let mut a = log_in(&proxy);
     // Each ends what it has begun: the other client gets the only connection.
     let stories: [&[&str]; 8] = [
@@ -400,6 +419,20 @@ async fn a_connection_goes_back_when_it_is_no_longer_needed() {
         assert_eq!(backend(&mut a, "usa-east"), pid, "{sql}");
         run(&mut a, "DISCARD ALL");
         assert_eq!(sqlstate(&b.until_ready()), "", "{sql}");
+    }
+    // So does what runs code that no statement names.
+    for sql in [
+        "INSERT INTO by_default (a) VALUES (1)",
+        "INSERT INTO by_check VALUES (1)",
+        "INSERT INTO by_domain VALUES (1)",
+        "INSERT INTO by_partition VALUES (1)",
+        "DELETE FROM by_cascade",
+    ] {
+        run(&mut a, sql);
+        b.send(&query("SELECT coalesce(current_setting('app.x', true), '')"));
+        assert!(b.receive_within(Duration::from_millis(50)).is_err(), "{sql}");
+        run(&mut a, "DISCARD ALL");
+        assert_eq!(value(&b.until_ready()), "", "{sql}");
     }
     // Who leaves takes everything along, and leaves the connection.
     let mut before = String::new();

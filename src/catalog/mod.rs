@@ -177,7 +177,8 @@ pub struct Table {
     pub primary_key: Vec<u16>,
     /// A view's query, as `pg_get_viewdef` writes it under an empty `search_path`.
     pub view_definition: Option<String>,
-    /// It has user triggers or rules: DML on it runs code that the proxy can't see.
+    /// It has user triggers or rules, or functions of users' in defaults and checks, or writing to it leads to
+    /// a table that has: DML on it runs code that the proxy can't see.
     pub has_triggers: bool,
     /// The functions of its BEFORE ROW triggers of INSERT and UPDATE, and of its partitions': language and
     /// source. Those in C are left out.

@@ -18,15 +18,42 @@ use crate::error::{SqlError, SqlState};
 /// To be run before the others, in the same transaction.
 pub const READ_SETTINGS: &str = "SET LOCAL search_path = ''";
 
-/// One row per relation: OID, schema, name, `relkind`, view definition, whether it has user triggers or
-/// rules (a view's own `_RETURN` rule aside), primary key as attribute numbers separated by blanks, OIDs of
-/// the tables that it is a partition or a child of, nearest first, separated by blanks, whether it has rules, the functions of its BEFORE ROW triggers of
+/// One row per relation: OID, schema, name, `relkind`, view definition, whether writing to it runs code of
+/// users', primary key as attribute numbers separated by blanks, OIDs of the tables that it is a partition or a
+/// child of, nearest first, separated by blanks, whether it has rules, the functions of its BEFORE ROW triggers of
 /// INSERT and UPDATE (language, a blank, source) separated by form feeds.
+///
+/// Code runs for triggers and rules (a view's own `_RETURN` rule aside), and for functions in defaults and in
+/// checks, those of domains too; written to is also a table whose partition or child has such, and one whose
+/// foreign keys carry a change on to such. What is immutable or written in C is taken at its word: neither
+/// leaves anything on a connection.
 pub const READ_RELATIONS: &str = "\
+WITH RECURSIVE code (oid) AS MATERIALIZED (
+   SELECT p.oid FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+   WHERE p.provolatile <> 'i' AND l.lanname NOT IN ('internal', 'c')
+     AND p.pronamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)),
+calls (classid, objid) AS MATERIALIZED (
+   SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN code ON code.oid = d.refobjid
+   WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass),
+checks (relation, domain) AS (
+   SELECT k.conrelid, k.contypid FROM calls JOIN pg_catalog.pg_constraint k ON k.oid = calls.objid
+   WHERE calls.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.contype = 'c'),
+runs (oid) AS (
+   (SELECT t.tgrelid FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal
+    UNION SELECT r.ev_class FROM pg_catalog.pg_rewrite r WHERE r.rulename <> '_RETURN'
+    UNION SELECT a.adrelid FROM calls JOIN pg_catalog.pg_attrdef a ON a.oid = calls.objid
+          WHERE calls.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+    UNION SELECT checks.relation FROM checks WHERE checks.relation <> 0
+    UNION SELECT a.attrelid FROM checks JOIN pg_catalog.pg_attribute a ON a.atttypid = checks.domain)
+   UNION
+   SELECT above.oid FROM runs CROSS JOIN LATERAL (
+      SELECT h.inhparent FROM pg_catalog.pg_inherits h WHERE h.inhrelid = runs.oid
+      UNION ALL
+      SELECT k.confrelid FROM pg_catalog.pg_constraint k WHERE k.conrelid = runs.oid AND k.contype = 'f'
+        AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))) AS above (oid))
 SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
        CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END,
-       (EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
-        OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'))::text,
+       (c.oid IN (SELECT runs.oid FROM runs))::text,
        (SELECT i.indkey::text FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
        (WITH RECURSIVE up (parent, depth) AS (
           SELECT h.inhparent, 1 FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid

@@ -265,6 +265,15 @@ pub(super) fn after_reset(settings: &SessionSettings, class: &Class, block: bool
     }
 }
 
+/// The command tag of a setting (`CreateCommandTag`).
+pub(super) fn setting_tag(class: &Class) -> &'static str {
+    match class {
+        Class::Reset(_) => "RESET",
+        Class::SetConstraints(_) => "SET CONSTRAINTS",
+        _ => "SET",
+    }
+}
+
 /// Settings that decide what a statement's text means.
 pub(super) const READING_SETTINGS: [&str; 5] = [
     "search_path",

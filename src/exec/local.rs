@@ -434,7 +434,12 @@ impl Executor {
         session.user_key.as_deref().or(session.key()).unwrap_or_default().to_owned()
     }
 
-    /// DISCARD ALL: a new session on the same connection.
+    /// Before DISCARD ALL: the client has connections of its own that it concerns.
+    pub(super) fn has_to_discard(&self) -> bool {
+        !self.held.is_empty() && !self.session.transaction.is_open() && !self.batch.is_open()
+    }
+
+    /// DISCARD ALL: a new session, once its own connections were reset.
     fn discard_all(&mut self) -> Result<(), SqlError> {
         if self.session.transaction.is_open() {
             return Err(SqlError::new(

@@ -273,8 +273,8 @@ impl Executor {
         !self.session.transaction.is_open() && !self.batch.is_open()
     }
 
-    /// Refuses the first `length` bytes of the client's buffer.
-    fn refuse(&mut self, length: usize, error: &SqlError) {
+    /// Refuses the first `length` bytes of the client's buffer, a message that `ReadyForQuery` ends.
+    pub fn refuse(&mut self, length: usize, error: &SqlError) {
         self.io.consume(length);
         if self.batch.is_skipping() {
             return;

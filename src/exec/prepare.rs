@@ -424,7 +424,7 @@ impl Executor {
         if !self.attempt(at, repeat).await? {
             return Ok(false);
         }
-        self.note_parsed(at, &parsed);
+        self.note_parsed(at, &parsed, false);
         self.shown_aside(at).map(|()| true)
     }
 

@@ -1,7 +1,7 @@
 //! The simple query protocol: one Query message, one or several statements.
 
 use super::control::{Control, aborted, is_control};
-use super::effects::{READING_SETTINGS, after_reset, refuse_unsafe_encoding};
+use super::effects::{READING_SETTINGS, after_reset, refuse_unsafe_encoding, setting_tag};
 use super::io::IDLE_BUFFER_BYTES;
 use super::pins::{Pin, Pins};
 use super::planner::{Entry, Planned};
@@ -68,6 +68,9 @@ impl Executor {
                 self.ready();
             }
             Err(Failure::Shown) => self.ready(),
+        }
+        if !self.session.transaction.is_open() {
+            self.portals.clear();
         }
         self.after_schema_change();
         Ok(())
@@ -232,6 +235,9 @@ impl Executor {
             .hint("Send a Sync before it.")
             .into());
         }
+        if matches!(class, Class::DiscardAll) && self.has_to_discard() {
+            Box::pin(self.discard_held()).await;
+        }
         if let Some(mut answer) = self.answer_locally(class, &text)? {
             let wanted = std::mem::take(&mut self.wanted);
             if !wanted.is_empty() {
@@ -303,7 +309,7 @@ impl Executor {
             return Ok(());
         }
         if self.defer_setting(class, &text) {
-            self.complete(if matches!(class, Class::Reset(_)) { "RESET" } else { "SET" });
+            self.complete(setting_tag(class));
             self.ready();
             return Ok(());
         }

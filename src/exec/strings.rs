@@ -28,6 +28,7 @@ use crate::session::settings::SessionSettings;
 use crate::session::transaction::Transaction;
 use crate::sql::class::Class;
 use crate::wire;
+use crate::wire::response::ServerError;
 
 /// A savepoint that nobody has.
 const NOWHERE: &str = "ROLLBACK TO SAVEPOINT \"pgmeridian: nowhere\"; ";
@@ -407,6 +408,14 @@ impl Executor {
                 let shard = self.one_shard(&plan)?;
                 self.run_whole(many, slice, shard, &plan, names).await
             }
+        }
+    }
+
+    /// A shard's error over a piece of a string: its position is the string's.
+    pub(super) fn in_its_string<'e>(&self, error: &'e ServerError) -> Cow<'e, ServerError> {
+        match &self.piece {
+            None => Cow::Borrowed(error),
+            Some(piece) => Cow::Owned(error.behind(piece.characters_before())),
         }
     }
 

@@ -24,6 +24,7 @@ pub mod walk;
 
 mod out;
 mod reader;
+mod sqlstates;
 
 use std::borrow::Cow;
 use std::fmt;

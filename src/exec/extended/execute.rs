@@ -59,7 +59,7 @@ impl Executor {
         let portal = if self.statements.contains(name) {
             let inner = self.statement(name)?;
             let entry = Arc::clone(&inner.readied.entry);
-            inner.local.then(|| Portal::Local { entry, text: inner.text().to_owned() })
+            inner.local.then(|| Portal::local(entry, inner.text().to_owned()))
         } else {
             // PostgreSQL looks when it is executed.
             Some(Portal::Missing(name.to_vec()))
