@@ -209,6 +209,7 @@ mod tests {
             columns_known: true,
             parents: Vec::new(),
             heirs: Vec::new(),
+            before_row: Vec::new(),
         };
         let check = |checks: [ShardCheck; 2], not_null: bool, expect: &[(u16, Holds)]| {
             assert_eq!(trusted(&map, &table(checks, not_null)), expect, "{checks:?}");

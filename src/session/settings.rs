@@ -230,6 +230,13 @@ fn style_and_order(text: &str) -> (Option<&'static str>, Option<&'static str>) {
     (style, order.or(implied))
 }
 
+/// A session's settings of the proxy's own, as they once were.
+#[derive(Clone, Debug)]
+pub struct OwnSettings {
+    current: Option<Arc<Values>>,
+    session: Option<Arc<Values>>,
+}
+
 /// A session's settings through transactions and savepoints.
 #[derive(Clone, Debug, Default)]
 pub struct SessionSettings {
@@ -274,6 +281,17 @@ impl SessionSettings {
     /// What a connection has that no transaction was begun on.
     pub fn outside(&self) -> &Settings {
         self.at_begin.as_ref().unwrap_or(&self.session)
+    }
+
+    /// The proxy's own settings, to go back to.
+    pub fn own(&self) -> OwnSettings {
+        OwnSettings { current: self.current.own.clone(), session: self.session.own.clone() }
+    }
+
+    /// What was done to the proxy's own settings since is undone.
+    pub fn restore_own(&mut self, before: OwnSettings) {
+        self.current.own = before.current;
+        self.session.own = before.session;
     }
 
     /// A statement about the open transaction that is no setting with a value.

@@ -7,6 +7,7 @@
 use super::Unit;
 use crate::exec::Executor;
 use crate::exec::statements::{ClientStatement, Statements};
+use crate::session::settings::OwnSettings;
 use crate::sql::class::Class;
 
 /// One such deed, with how it was before.
@@ -21,9 +22,7 @@ pub(super) enum Done {
 
 /// The settings that no shard knows.
 pub(super) struct Setting {
-    shard: Option<String>,
-    key: Option<String>,
-    region: Option<String>,
+    own: OwnSettings,
     trace: bool,
 }
 
@@ -68,9 +67,7 @@ impl Executor {
             Class::Set(_) | Class::Reset(_) => {
                 let session = &self.session;
                 unit.note(Done::Setting(Box::new(Setting {
-                    shard: session.shard.clone(),
-                    key: session.key.clone(),
-                    region: session.region.clone(),
+                    own: session.settings.own(),
                     trace: session.trace,
                 })));
             }
@@ -100,11 +97,8 @@ impl Executor {
                 Done::Statement(name, Some(before)) => self.statements.insert(&name, before),
                 Done::Statements(before) => self.statements.restore_named(*before),
                 Done::Setting(before) => {
-                    let session = &mut self.session;
-                    session.shard = before.shard;
-                    session.key = before.key;
-                    session.region = before.region;
-                    session.trace = before.trace;
+                    self.session.settings.restore_own(before.own);
+                    self.session.trace = before.trace;
                 }
             }
         }
