@@ -6,7 +6,8 @@ mod support;
 
 use std::process::{Command, Output};
 
-use support::Shards;
+use support::{Proxy, Shards, said};
+use tokio_postgres::SimpleQueryMessage;
 
 fn check_live(shards: &Shards, map: &str) -> (i32, String, String) {
     let path = shards.first().directory().join("live.toml");
@@ -123,4 +124,76 @@ async fn what_cannot_be_reached_or_trusted_is_a_fault() {
     assert!(!out.contains("bot:bot") && !err.contains("bot:bot"));
     let (code, _, _) = check_live(&shards, "nonsense");
     assert_eq!(code, 1);
+}
+
+/// Numbers of shards narrow routes where the map trusts them and the schema has the CHECKs; `check --live`
+/// finds the shard that lacks one.
+#[tokio::test]
+async fn numbers_of_shards_are_proved_by_checks() {
+    let shards = Shards::databases(3);
+    let numbered = [("usa-east", 1), ("usa-west", 2), ("deu", 3)];
+    for (name, n) in numbered {
+        let sql = format!(
+            "CREATE TABLE notes (id bigint CHECK ((id >> 12) & 1023 = {n}), tenant_id bigint NOT NULL,
+                 shard_id smallint NOT NULL CHECK (shard_id = {n}));
+             CREATE TABLE lines (id bigint, tenant_id bigint NOT NULL, shard_id int NOT NULL CHECK (shard_id = {n}),
+                 CHECK ((id >> 12) & 1023 = shard_id));
+             CREATE TABLE other (id bigint, tenant_id bigint NOT NULL, shard_id smallint NOT NULL CHECK (shard_id < 9))"
+        );
+        shards.direct(name).await.batch_execute(&sql).await.unwrap();
+    }
+    let map = shards.map_by_hash("[policy]\ntrust_shard_id = true\n");
+    let (code, out, _) = check_live(&shards, &map);
+    assert_eq!(code, 1, "{out}");
+    for n in 1..=3 {
+        let told = format!("has no CHECK (shard_id = {n}), and trust_shard_id = true");
+        assert!(out.lines().any(|l| l.contains("table other") && l.contains(&told)), "{out}");
+    }
+    let faults = out.lines().filter(|line| line.starts_with("error:")).count();
+    assert_eq!(faults, 3, "CHECKs that are meant to differ: {out}");
+
+    // 4 is on usa-west, 5 on deu, 3 on usa-east (modulo).
+    let proxy = Proxy::start(&shards, &map).await;
+    let client = proxy.connect().await;
+    for (tenant, n) in [(3, 1), (4, 2), (5, 3)] {
+        let id = 1000_i64 << 22 | n << 12 | 7;
+        for table in ["notes", "lines", "other"] {
+            let sql = format!("INSERT INTO {table} VALUES ({id}, {tenant}, {n})");
+            client.batch_execute(&sql).await.unwrap();
+        }
+    }
+    let route = async |sql: &str| {
+        let rows = client.simple_query(&format!("EXPLAIN (ROUTE) {sql}")).await.unwrap();
+        let lines = rows.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap().to_owned()),
+            _ => None,
+        });
+        lines.take(3).collect::<Vec<_>>().join("|")
+    };
+    let one = |shard: &str, key: &str| {
+        format!("Route: one (relay)|  Shards: {shard}|  Key: {key} (from the statement)")
+    };
+    let id = 1000_i64 << 22 | 3 << 12 | 7;
+    for table in ["notes", "lines"] {
+        let by_number = format!("SELECT tenant_id FROM {table} WHERE shard_id = 2");
+        assert_eq!(route(&by_number).await, one("usa-west", "shard_id = 2"), "{table}");
+        let by_id = format!("SELECT tenant_id FROM {table} WHERE id = {id}");
+        assert_eq!(route(&by_id).await, one("deu", &format!("id = {id}")), "{table}");
+        let row = client.query_one(&by_id, &[]).await.unwrap();
+        assert_eq!(row.get::<_, i64>(0), 5);
+        let by_parameter = format!("SELECT tenant_id FROM {table} WHERE shard_id = $1");
+        let statement = client.prepare(&by_parameter).await.unwrap();
+        let found = match table {
+            "notes" => client.query(&statement, &[&1_i16]).await.unwrap(),
+            _ => client.query(&statement, &[&1_i32]).await.unwrap(),
+        };
+        assert_eq!(found.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [3]);
+    }
+    assert!(route("SELECT * FROM other WHERE shard_id = 2").await.starts_with("Route: all"));
+    let error = client.batch_execute("INSERT INTO notes VALUES (1, 4, 3)").await.unwrap_err();
+    assert_eq!(said(&error).0, "22023");
+    // Without its CHECK a number is a number.
+    let drop = "ALTER TABLE notes DROP CONSTRAINT notes_shard_id_check";
+    client.batch_execute(drop).await.unwrap();
+    assert!(route("SELECT * FROM notes WHERE shard_id = 2").await.starts_with("Route: all"));
 }

@@ -101,6 +101,16 @@ async fn an_id_finds_its_shard() {
         assert_eq!(client.query(&sql, &[]).await.unwrap().len(), 1, "{sql}");
     }
     assert_eq!(client.query("SELECT * FROM session_notes", &[]).await.unwrap().len(), 9);
+    // Groups, windows and joins across shards read it like any other.
+    for (sql, rows) in [
+        ("SELECT note, count(*) FROM session_notes GROUP BY note HAVING count(*) = 9", 1),
+        ("SELECT DISTINCT note FROM session_notes", 1),
+        ("SELECT count(*) OVER () FROM session_notes", 9),
+        ("SELECT FROM session_notes a JOIN session_notes b ON a.note = b.note", 81),
+        ("SELECT FROM bots b LEFT JOIN session_notes n ON n.note = b.name", 9),
+    ] {
+        assert_eq!(client.query(sql, &[]).await.unwrap().len(), rows, "{sql}");
+    }
     let sql =
         format!("EXPLAIN (ROUTE) DELETE FROM message_history WHERE session_id = '{}'", session(5));
     let rows = client.simple_query(&sql).await.unwrap();

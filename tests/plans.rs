@@ -173,13 +173,19 @@ fn param(written: &str) -> (u32, Format, Option<Vec<u8>>) {
     (declared, Format::Binary, Some(bytes))
 }
 
-/// `shard=deu key=42`
+/// `shard=deu key=42`; `user=42` is a user's own key, `across=regions` a user's right.
 fn add_session(map: &ShardMap, written: &str, scope: &mut Scope<'_>) -> Result<(), SqlError> {
     for pair in written.split(' ') {
         match pair.split_once('=').expect("name=value") {
+            ("shard", "*") => scope.everywhere = true,
             ("shard", name) => scope.session_shard = Some(scope::resolve_shard(map, name)?),
             ("key", text) => {
                 scope.session_key = Some(scope::scope_key(scope::resolve_key(map, text)?));
+            }
+            ("across", "regions") => scope.across_regions = true,
+            ("user", text) => {
+                scope.session_key = Some(scope::scope_key(scope::resolve_key(map, text)?));
+                scope.confined = true;
             }
             (other, _) => panic!("unknown session word {other}"),
         }

@@ -342,10 +342,29 @@ async fn a_listener_is_told_how_its_connection_ended() {
     assert_eq!(field(error, b'M'), "terminating connection due to administrator command");
 }
 
+/// Tables that code of users' runs for without a trigger of their own.
+const HIDDEN_CODE: &str = "
+    CREATE FUNCTION marks(n int) RETURNS int LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM set_config('app.x', 'marked', false); RETURN n; END $$;
+    CREATE FUNCTION marks() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM marks(1); RETURN NULL; END $$;
+    CREATE TABLE by_default (a int, b int DEFAULT marks(1));
+    CREATE TABLE by_check (a int CHECK (marks(a) > 0));
+    CREATE DOMAIN marked AS int CHECK (marks(VALUE) > 0);
+    CREATE TABLE by_domain (a marked);
+    CREATE TABLE by_partition (a int) PARTITION BY LIST (a);
+    CREATE TABLE by_partition_1 PARTITION OF by_partition FOR VALUES IN (1);
+    CREATE TRIGGER t AFTER INSERT ON by_partition_1 FOR EACH ROW EXECUTE FUNCTION marks();
+    CREATE TABLE by_cascade (a int PRIMARY KEY);
+    CREATE TABLE child (a int REFERENCES by_cascade ON DELETE CASCADE);
+    CREATE TRIGGER t AFTER DELETE ON child FOR EACH ROW EXECUTE FUNCTION marks();
+    INSERT INTO by_cascade VALUES (1);
+    INSERT INTO child VALUES (1);";
+
 #[tokio::test]
 async fn a_connection_goes_back_when_it_is_no_longer_needed() {
     let (shards, proxy) = serve(1, ONE).await;
-    shards.run_on_all("CREATE SEQUENCE s").await;
+    shards.run_on_all(&format!("CREATE SEQUENCE s; {HIDDEN_CODE}")).await;
     let mut a = log_in(&proxy);
     // Each ends what it has begun: the other client gets the only connection.
     let stories: [&[&str]; 8] = [
@@ -400,6 +419,20 @@ async fn a_connection_goes_back_when_it_is_no_longer_needed() {
         assert_eq!(backend(&mut a, "usa-east"), pid, "{sql}");
         run(&mut a, "DISCARD ALL");
         assert_eq!(sqlstate(&b.until_ready()), "", "{sql}");
+    }
+    // So does what runs code that no statement names.
+    for sql in [
+        "INSERT INTO by_default (a) VALUES (1)",
+        "INSERT INTO by_check VALUES (1)",
+        "INSERT INTO by_domain VALUES (1)",
+        "INSERT INTO by_partition VALUES (1)",
+        "DELETE FROM by_cascade",
+    ] {
+        run(&mut a, sql);
+        b.send(&query("SELECT coalesce(current_setting('app.x', true), '')"));
+        assert!(b.receive_within(Duration::from_millis(50)).is_err(), "{sql}");
+        run(&mut a, "DISCARD ALL");
+        assert_eq!(value(&b.until_ready()), "", "{sql}");
     }
     // Who leaves takes everything along, and leaves the connection.
     let mut before = String::new();
@@ -476,4 +509,212 @@ async fn pooling_by_session_and_by_statement() {
         assert_eq!(answer.last().unwrap().body, b"I");
     }
     run(&mut a, "INSERT INTO tenants VALUES (1, 'x')");
+}
+
+const SESSIONS: &str = "[sessions]\nkey = \"tenant\"\nkey_setting = \"app.tenant_id\"\n";
+
+/// A map with a session's key, users who are confined to one, and a row for each of the tenants 1 to 4.
+async fn serve_keys() -> (Shards, Proxy) {
+    let shards = Shards::databases(2);
+    shards.run_on_all(TABLES).await;
+    let grants = "CREATE ROLE two LOGIN PASSWORD 'two' IN ROLE bot";
+    shards.first().execute("postgres", grants).await.unwrap();
+    let config = format!(
+        "{TRUST}[[users]]\nname = \"bot\"\npassword = \"bot\"\nhints = true\n\
+         [[users]]\nname = \"two\"\npassword = \"two\"\nkey = \"2\"\nhints = true\n"
+    );
+    let proxy = Proxy::start_with(&shards, &shards.map_by_hash(SESSIONS), &config).await;
+    let mut client = log_in(&proxy);
+    for tenant in 1..=4 {
+        run(&mut client, &format!("INSERT INTO notes VALUES (1, {tenant}, 'of {tenant}')"));
+    }
+    (shards, proxy)
+}
+
+/// The tenants that a session sees, what it takes for its key, and what its server does.
+fn sees(client: &mut Raw) -> (String, String, String) {
+    let found = rows(&run(client, "SELECT tenant_id FROM notes ORDER BY 1"));
+    let tenants: Vec<String> = found.into_iter().flatten().flatten().collect();
+    let key = value(&run(client, "SHOW app.tenant_id"));
+    let told = run(client, "SELECT coalesce(current_setting('app.tenant_id', true), '')");
+    (tenants.join(" "), key, value(&told))
+}
+
+fn all_of(key: &str) -> (String, String, String) {
+    let tenants = if key.is_empty() { "1 2 3 4" } else { key };
+    (tenants.to_owned(), key.to_owned(), key.to_owned())
+}
+
+/// A session's key is a setting like any other: ROLLBACK takes it back, RESET goes back to where the session
+/// began, and the servers know of it.
+#[tokio::test]
+async fn a_sessions_key_is_a_setting_like_any_other() {
+    let (_shards, proxy) = serve_keys().await;
+    let mut client = log_in(&proxy);
+    assert_eq!(sees(&mut client), all_of(""));
+    run(&mut client, "SET app.tenant_id = '3'");
+    assert_eq!(sees(&mut client), all_of("3"));
+    // In a transaction, before and behind its first statement.
+    run(&mut client, "BEGIN; SET LOCAL app.tenant_id = '4'");
+    assert_eq!(sees(&mut client), all_of("4"));
+    run(&mut client, "COMMIT");
+    assert_eq!(sees(&mut client), all_of("3"));
+    run(&mut client, "BEGIN");
+    assert_eq!(sees(&mut client), all_of("3"));
+    run(&mut client, "SAVEPOINT a");
+    run(&mut client, "SET app.tenant_id = '1'");
+    assert_eq!(sees(&mut client), all_of("1"));
+    run(&mut client, "ROLLBACK TO a");
+    assert_eq!(sees(&mut client), all_of("3"));
+    run(&mut client, "SET app.tenant_id = '1'");
+    assert_eq!(sees(&mut client), all_of("1"));
+    run(&mut client, "ROLLBACK");
+    assert_eq!(sees(&mut client), all_of("3"));
+    // Set at last, told to nobody: the connection goes back without it.
+    run(&mut client, "BEGIN");
+    assert_eq!(sees(&mut client), all_of("3"));
+    run(&mut client, "SET app.tenant_id = '1'");
+    run(&mut client, "COMMIT");
+    let mut other = log_in(&proxy);
+    assert_eq!(sees(&mut other), all_of(""));
+    assert_eq!(sees(&mut client), all_of("1"));
+    // A connection of its own is told as well.
+    run(&mut client, "LISTEN x");
+    run(&mut client, "SET app.tenant_id = '3'");
+    assert_eq!(sees(&mut client), all_of("3"));
+    run(&mut client, "UNLISTEN x");
+    for reset in ["RESET app.tenant_id", "SET app.tenant_id = '1'; RESET ALL", "DISCARD ALL"] {
+        run(&mut client, reset);
+        assert_eq!(sees(&mut client), all_of(""), "{reset}");
+        run(&mut client, "SET pgmeridian.shard = 'usa-west'");
+        run(&mut client, "SET app.tenant_id = '3'");
+        assert_eq!(sees(&mut client), all_of("3"));
+        run(&mut client, "RESET pgmeridian.shard");
+    }
+    let refused = |client: &mut Raw, sql: &str| sqlstate(&client.query(sql));
+    assert_eq!(refused(&mut client, "SET LOCAL app.tenant_id = '3'"), "25P01");
+    assert_eq!(refused(&mut client, "SET app.tenant_id = 'x'"), "22023");
+    assert_eq!(refused(&mut client, "SET app.tenant_id = 1, 2"), "22023");
+    assert_eq!(sees(&mut client), all_of("3"));
+
+    // What the session began with is what it goes back to.
+    let (mut client, _) = Raw::log_in(
+        proxy.address,
+        &[BOT[0], BOT[1], ("options", "-c app.tenant_id=2 -c pgmeridian.region=USA")],
+    );
+    for reset in ["RESET app.tenant_id", "RESET ALL", "DISCARD ALL", "SET app.tenant_id TO DEFAULT"]
+    {
+        assert_eq!(sees(&mut client), all_of("2"));
+        run(&mut client, "SET app.tenant_id = '3'");
+        assert_eq!(sees(&mut client), all_of("3"));
+        run(&mut client, reset);
+    }
+    assert_eq!(sees(&mut client), all_of("2"));
+    for options in ["-c app.tenant_id=x", "-c pgmeridian.shard=nowhere"] {
+        let (_, told) = Raw::log_in(proxy.address, &[BOT[0], BOT[1], ("options", options)]);
+        assert_eq!(sqlstate(&told), "22023", "{options}");
+    }
+}
+
+/// A user of one key meets nobody else's rows, however it asks.
+#[tokio::test]
+async fn a_confined_user_is_refused_by_privilege() {
+    let (_shards, proxy) = serve_keys().await;
+    let two = [("user", "two"), ("database", "bots")];
+    let (mut client, told) = Raw::log_in(proxy.address, &two);
+    assert_eq!(sqlstate(&told), "", "{told:?}");
+    assert_eq!(sees(&mut client), all_of("2"));
+    let refused = [
+        "SELECT * FROM notes WHERE tenant_id = 3",
+        "INSERT INTO notes VALUES (2, 3, 'x')",
+        "COPY notes FROM STDIN",
+        "COPY notes TO STDOUT",
+        "SELECT slow()",
+        "SELECT (SELECT body FROM notes WHERE tenant_id = 3)",
+        "DECLARE c CURSOR FOR SELECT * FROM notes WHERE tenant_id = 3",
+        "PREPARE p AS SELECT * FROM notes WHERE tenant_id = 3; EXECUTE p",
+        "/* pgmeridian: key=3 */ SELECT * FROM notes",
+        "/* pgmeridian: shard=usa-west */ SELECT * FROM notes",
+        "SET pgmeridian.key = '3'",
+        "SET app.tenant_id = '3'",
+        "SET pgmeridian.shard = 'usa-east'",
+        "SET pgmeridian.shard = '*'",
+        "TRUNCATE notes",
+        "DROP TABLE notes",
+    ];
+    for sql in refused {
+        assert_eq!(sqlstate(&client.query(sql)), "42501", "{sql}");
+    }
+    // Its own key it may name.
+    run(&mut client, "SET app.tenant_id = '2'");
+    run(&mut client, "PREPARE q AS SELECT body FROM notes WHERE tenant_id = $1");
+    assert_eq!(value(&run(&mut client, "EXECUTE q (2)")), "of 2");
+    assert_eq!(sqlstate(&client.query("EXECUTE q (3)")), "42501");
+    run(&mut client, "RESET app.tenant_id");
+    run(&mut client, "DISCARD ALL");
+    assert_eq!(sees(&mut client), all_of("2"));
+    for (options, code) in [("-c app.tenant_id=3", "42501"), ("-c app.tenant_id=2", "")] {
+        let (_, told) = Raw::log_in(proxy.address, &[two[0], two[1], ("options", options)]);
+        assert_eq!(sqlstate(&told), code, "{options}");
+    }
+    // With binary parameters, and a key that is filled in.
+    let url = proxy.url().replacen("bot:bot", "two:two", 1);
+    let client = support::connect(&url).await.unwrap();
+    let error =
+        client.query("SELECT body FROM notes WHERE tenant_id = $1", &[&3_i64]).await.unwrap_err();
+    assert_eq!(support::said(&error).0, "42501");
+    let insert = "INSERT INTO notes (id, body) VALUES ($1, $2) RETURNING tenant_id";
+    let statement = client.prepare(insert).await.unwrap();
+    for id in [10_i64, 11] {
+        let row = client.query_one(&statement, &[&id, &"filled"]).await.unwrap();
+        assert_eq!(row.get::<_, i64>(0), 2);
+    }
+    let insert = "INSERT INTO notes (id, tenant_id) VALUES ($1, $2)";
+    let error = client.execute(insert, &[&1_i64, &3_i64]).await.unwrap_err();
+    assert_eq!(support::said(&error).0, "42501");
+}
+
+/// What a policy of residency keeps apart is read together by who may, and each time is in the log.
+#[tokio::test]
+async fn regions_are_crossed_by_right_and_on_record() {
+    let shards = Shards::databases(3);
+    shards.run_on_all(TABLES).await;
+    let role = "CREATE ROLE auditor LOGIN PASSWORD 'auditor' IN ROLE bot";
+    shards.first().execute("postgres", role).await.unwrap();
+    let config = format!(
+        "{TRUST}[log]\nlevel = \"warn\"\n[[users]]\nname = \"bot\"\npassword = \"bot\"\n\
+         [[users]]\nname = \"auditor\"\npassword = \"auditor\"\nacross_regions = true\n"
+    );
+    let map = shards.map_by_hash("[policy]\nresidency = { DEU = [\"DEU\"] }\n");
+    let proxy = Proxy::start_with(&shards, &map, &config).await;
+    let mut client = log_in(&proxy);
+    for tenant in 3..=5 {
+        run(&mut client, &format!("INSERT INTO notes VALUES ({tenant}, {tenant}, 'x')"));
+    }
+    let (mut auditor, _) = Raw::log_in(proxy.address, &[("user", "auditor"), ("database", "bots")]);
+    let uses = || proxy.log().matches("rows of a fenced region are read together").count();
+    let together =
+        ["SELECT count(*) FROM notes", "SELECT id FROM notes", "SELECT id FROM notes ORDER BY id"];
+    for (n, sql) in together.into_iter().enumerate() {
+        assert_eq!(sqlstate(&client.query(sql)), "0A000", "{sql}");
+        run(&mut auditor, sql);
+        assert_eq!(uses(), n + 1, "{sql}: {}", proxy.log());
+    }
+    let apart = [
+        "SELECT id FROM notes WHERE tenant_id IN (3, 4)",
+        "SELECT id FROM notes WHERE tenant_id = 5",
+    ];
+    for sql in apart {
+        run(&mut client, sql);
+        run(&mut auditor, sql);
+    }
+    let (statement, uses_before) = ("SELECT id FROM notes WHERE tenant_id > $1", uses());
+    let url = proxy.url().replacen("bot:bot", "auditor:auditor", 1);
+    let driver = support::connect(&url).await.unwrap();
+    assert_eq!(driver.query(statement, &[&0_i64]).await.unwrap().len(), 3);
+    assert_eq!(uses(), uses_before + 1);
+    let log = proxy.log();
+    for told in ["auditor", "DEU", "USA", "notes"] {
+        assert!(log.lines().any(|l| l.contains("fenced region") && l.contains(told)), "{log}");
+    }
 }

@@ -5,12 +5,14 @@
 //! [`read`]) or from a file of CREATE statements (offline `route --schema`; `sql::ddl`), and knows
 //! neither sockets nor the shard map. System catalogs are not in it.
 
+mod check;
 pub mod read;
 
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+pub use self::check::{SHARD_NUMBER, ShardCheck, snowflake_shard};
 use crate::datum::Oid;
 
 /// The schema of the logical database.
@@ -131,8 +133,10 @@ impl Table {
 impl Column {
     /// A column of which only the name is known.
     pub fn named(name: impl Into<String>) -> Self {
+        let name = name.into();
         Self {
-            name: name.into(),
+            shard_check: ShardCheck::presumed(&name),
+            name,
             type_oid: 0,
             type_name: String::new(),
             not_null: false,
@@ -159,7 +163,7 @@ pub enum RelationKind {
 }
 
 /// A relation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table {
     /// Schema name.
     pub schema: String,
@@ -173,8 +177,12 @@ pub struct Table {
     pub primary_key: Vec<u16>,
     /// A view's query, as `pg_get_viewdef` writes it under an empty `search_path`.
     pub view_definition: Option<String>,
-    /// It has user triggers or rules: DML on it runs code that the proxy can't see.
+    /// It has user triggers or rules, or functions of users' in defaults and checks, or writing to it leads to
+    /// a table that has: DML on it runs code that the proxy can't see.
     pub has_triggers: bool,
+    /// The functions of its BEFORE ROW triggers of INSERT and UPDATE, and of its partitions': language and
+    /// source. Those in C are left out.
+    pub before_row: Vec<(String, String)>,
     /// It has rules besides a view's own: what is written to it becomes other statements.
     pub has_rules: bool,
     /// False when the columns are not known (see [`Catalog::open`]).
@@ -213,6 +221,8 @@ pub struct Column {
     pub has_default: bool,
     /// Its collation compares bytes: C, POSIX, the provider `builtin`.
     pub bytewise: bool,
+    /// What a CHECK says of it and the row's shard.
+    pub shard_check: ShardCheck,
 }
 
 /// What matters of a user-defined function.

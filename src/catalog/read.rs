@@ -10,20 +10,50 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Catalog, Column, DefaultPath, Function, Heir, RelationKind, Table, Volatility};
+use super::{
+    Catalog, Column, DefaultPath, Function, Heir, RelationKind, ShardCheck, Table, Volatility,
+};
 use crate::error::{SqlError, SqlState};
 
 /// To be run before the others, in the same transaction.
 pub const READ_SETTINGS: &str = "SET LOCAL search_path = ''";
 
-/// One row per relation: OID, schema, name, `relkind`, view definition, whether it has user triggers or
-/// rules (a view's own `_RETURN` rule aside), primary key as attribute numbers separated by blanks, OIDs of
-/// the tables that it is a partition or a child of, nearest first, separated by blanks, whether it has rules.
+/// One row per relation: OID, schema, name, `relkind`, view definition, whether writing to it runs code of
+/// users', primary key as attribute numbers separated by blanks, OIDs of the tables that it is a partition or a
+/// child of, nearest first, separated by blanks, whether it has rules, the functions of its BEFORE ROW triggers of
+/// INSERT and UPDATE (language, a blank, source) separated by form feeds.
+///
+/// Code runs for triggers and rules (a view's own `_RETURN` rule aside), and for functions in defaults and in
+/// checks, those of domains too; written to is also a table whose partition or child has such, and one whose
+/// foreign keys carry a change on to such. What is immutable or written in C is taken at its word: neither
+/// leaves anything on a connection.
 pub const READ_RELATIONS: &str = "\
+WITH RECURSIVE code (oid) AS MATERIALIZED (
+   SELECT p.oid FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+   WHERE p.provolatile <> 'i' AND l.lanname NOT IN ('internal', 'c')
+     AND p.pronamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)),
+calls (classid, objid) AS MATERIALIZED (
+   SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN code ON code.oid = d.refobjid
+   WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass),
+checks (relation, domain) AS (
+   SELECT k.conrelid, k.contypid FROM calls JOIN pg_catalog.pg_constraint k ON k.oid = calls.objid
+   WHERE calls.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.contype = 'c'),
+runs (oid) AS (
+   (SELECT t.tgrelid FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal
+    UNION SELECT r.ev_class FROM pg_catalog.pg_rewrite r WHERE r.rulename <> '_RETURN'
+    UNION SELECT a.adrelid FROM calls JOIN pg_catalog.pg_attrdef a ON a.oid = calls.objid
+          WHERE calls.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+    UNION SELECT checks.relation FROM checks WHERE checks.relation <> 0
+    UNION SELECT a.attrelid FROM checks JOIN pg_catalog.pg_attribute a ON a.atttypid = checks.domain)
+   UNION
+   SELECT above.oid FROM runs CROSS JOIN LATERAL (
+      SELECT h.inhparent FROM pg_catalog.pg_inherits h WHERE h.inhrelid = runs.oid
+      UNION ALL
+      SELECT k.confrelid FROM pg_catalog.pg_constraint k WHERE k.conrelid = runs.oid AND k.contype = 'f'
+        AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))) AS above (oid))
 SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
        CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END,
-       (EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
-        OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'))::text,
+       (c.oid IN (SELECT runs.oid FROM runs))::text,
        (SELECT i.indkey::text FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
        (WITH RECURSIVE up (parent, depth) AS (
           SELECT h.inhparent, 1 FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid
@@ -31,7 +61,13 @@ SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
           SELECT h.inhparent, up.depth + 1 FROM up
           JOIN pg_catalog.pg_inherits h ON h.inhrelid = up.parent)
         SELECT pg_catalog.string_agg(up.parent::text, ' ' ORDER BY up.depth, up.parent) FROM up),
-       EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')::text
+       EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')::text,
+       (SELECT pg_catalog.string_agg(l.lanname || ' ' || p.prosrc, E'\\f')
+        FROM pg_catalog.pg_trigger t
+        JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+        JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+          AND t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0 AND l.lanname NOT IN ('internal', 'c'))
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
@@ -40,7 +76,7 @@ ORDER BY 1";
 /// One row per column: the relation's OID, attribute number, name, type OID, type name, NOT NULL,
 /// deterministic collation, default (or identity, or generated), a collation that compares bytes: C and POSIX of
 /// the C library, and all of the provider `builtin` (`pg_newlocale_from_collation`; before PostgreSQL 15 a
-/// database's provider is the C library).
+/// database's provider is the C library), validated CHECKs that may tie it to the shard, a line each.
 pub const READ_COLUMNS: &str = "\
 SELECT a.attrelid::text, a.attnum::text, a.attname::text, a.atttypid::text,
        pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull::text,
@@ -53,7 +89,12 @@ SELECT a.attrelid::text, a.attnum::text, a.attname::text, a.atttypid::text,
                                WHERE d.datname = pg_catalog.current_database()) b)
           WHEN 'b' THEN true
           WHEN 'c' THEN l.collcollate IN ('C', 'POSIX')
-        END)::text
+        END)::text,
+       (SELECT pg_catalog.string_agg(d.definition, E'\\n' ORDER BY d.definition)
+        FROM pg_catalog.pg_constraint o,
+             LATERAL (SELECT pg_catalog.pg_get_constraintdef(o.oid)) AS d (definition)
+        WHERE o.conrelid = a.attrelid AND a.attnum = ANY (o.conkey) AND o.contype = 'c' AND o.convalidated
+          AND a.atttypid IN (20, 21, 23) AND pg_catalog.strpos(d.definition, '= ') > 0)
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -132,9 +173,11 @@ impl Catalog {
             else {
                 return Err(malformed("columns"));
             };
-            let [not_null, deterministic, has_default, bytewise] = flags else {
+            let [not_null, deterministic, has_default, bytewise, checks] = flags else {
                 return Err(malformed("columns"));
             };
+            let checks = checks.as_deref().unwrap_or_default().lines().map(ShardCheck::of);
+            let shard_check = checks.flatten().find(|(column, _)| column == name);
             let column = Column {
                 name: name.clone(),
                 type_oid: type_oid.parse().map_err(|_| malformed("columns"))?,
@@ -143,6 +186,7 @@ impl Catalog {
                 deterministic: truth(deterministic.as_deref()),
                 has_default: truth(has_default.as_deref()),
                 bytewise: truth(bytewise.as_deref()),
+                shard_check: shard_check.map_or(ShardCheck::None, |(_, check)| check),
             };
             columns_of.entry(relation).or_default().push((number, column));
         }
@@ -167,6 +211,7 @@ impl Catalog {
                 key,
                 parents,
                 rules,
+                before_row,
             ] = row.as_slice()
             else {
                 return Err(malformed("relations"));
@@ -184,6 +229,7 @@ impl Catalog {
                 view_definition: definition.clone(),
                 has_triggers: truth(triggers.as_deref()),
                 has_rules: truth(rules.as_deref()),
+                before_row: before_row.as_deref().map(trigger_functions).unwrap_or_default(),
                 columns_known: true,
                 parents: parents.filter_map(key_of).collect(),
                 heirs: Vec::new(),
@@ -191,6 +237,7 @@ impl Catalog {
             catalog.tables.insert((schema.clone(), name.clone()), Arc::new(table));
         }
         catalog.add_heirs();
+        catalog.inherit_triggers();
         for row in functions {
             let [Some(schema), Some(name), Some(volatility), aggregate, returns_set] =
                 row.as_slice()
@@ -233,6 +280,19 @@ impl Catalog {
             }
         }
     }
+
+    /// A row that is written to a table may go to a partition, whose own triggers run.
+    fn inherit_triggers(&mut self) {
+        let mut found = Vec::new();
+        for table in self.tables.values().filter(|table| !table.before_row.is_empty()) {
+            found.extend(table.parents.iter().map(|key| (key.clone(), table.before_row.clone())));
+        }
+        for (key, functions) in found {
+            if let Some(parent) = self.tables.get_mut(&key).and_then(Arc::get_mut) {
+                parent.before_row.extend(functions);
+            }
+        }
+    }
 }
 
 /// Indexes of the primary key's columns, from `indkey`.
@@ -264,6 +324,12 @@ fn volatility_of(provolatile: &str) -> Volatility {
 /// A boolean as text: `true` after a cast to text, `t` from the simple protocol without one.
 fn truth(text: Option<&str>) -> bool {
     matches!(text, Some("t" | "true"))
+}
+
+/// Language and source of each function.
+fn trigger_functions(text: &str) -> Vec<(String, String)> {
+    let functions = text.split('\u{c}').filter_map(|function| function.split_once(' '));
+    functions.map(|(language, source)| (language.to_owned(), source.to_owned())).collect()
 }
 
 fn malformed(query: &str) -> SqlError {
@@ -311,6 +377,7 @@ mod tests {
                 Some("3 1"),
                 None,
                 Some("true"),
+                None,
             ]),
             row(&[
                 Some("2"),
@@ -322,6 +389,7 @@ mod tests {
                 None,
                 Some("1"),
                 Some("false"),
+                None,
             ]),
         ];
         let column = |relation, number, name, oid, not_null| {
@@ -335,6 +403,7 @@ mod tests {
                 Some("t"),
                 Some("f"),
                 None,
+                Some("CHECK ((a > b))\nCHECK ((((b >> 12) & (1023)::bigint) = 3))"),
             ])
         };
         let columns = [column("1", "1", "a", "20", "t"), column("1", "3", "b", "25", "f")];
@@ -349,6 +418,8 @@ mod tests {
             (table.primary_key.as_slice(), table.column("b"), table.has_triggers),
             (&[1, 0][..], Some(1), true)
         );
+        let checks: Vec<_> = table.columns.iter().map(|c| c.shard_check).collect();
+        assert_eq!(checks, [ShardCheck::None, ShardCheck::Snowflake(Some(3))]);
         assert_eq!(catalog.resolve(&names, None, "v").unwrap().kind, RelationKind::View);
         assert!(catalog.resolve(&names, Some("public"), "v").is_none());
         assert_eq!(

@@ -119,6 +119,8 @@ pub struct User {
     pub hints: bool,
     /// The only key this user may touch.
     pub key: Option<String>,
+    /// May read rows of regions that `[policy] residency` fences together with others; each time is logged.
+    pub across_regions: bool,
 }
 
 /// What is known of a user's password.
@@ -323,6 +325,7 @@ pub fn users_of<'a>(shards: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> 
             admin: first,
             hints: first,
             key: None,
+            across_regions: false,
         });
     }
     users

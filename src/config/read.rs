@@ -224,15 +224,17 @@ fn read_user(mut section: Section<'_, '_, '_>, span: &Range<usize>) -> Option<Us
     section.number("clients_max", 1, 1_000_000, &mut clients_max);
     let clients_max = Some(clients_max).filter(|most: &usize| *most > 0);
     let shard_password = section.string("shard_password").map(Secret::new);
-    let (mut admin, mut hints) = (false, false);
+    let (mut admin, mut hints, mut across_regions) = (false, false, false);
     section.boolean("admin", &mut admin);
+    section.boolean("across_regions", &mut across_regions);
     section.boolean("hints", &mut hints);
     let key = section.string("key");
     if name.is_none() {
         section.reading.fault(span.clone(), "a user without a name", None);
     }
     section.end();
-    Some(User { name: name?, clients_max, password, shard_password, admin, hints, key })
+    let name = name?;
+    Some(User { name, clients_max, password, shard_password, admin, hints, key, across_regions })
 }
 
 /// PostgreSQL's own rule for what is a hash and what a password (`get_password_type`).

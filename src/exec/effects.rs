@@ -150,7 +150,11 @@ impl Executor {
             Class::Reset(None) => self.session.settings.reset_all(),
             Class::Savepoint(name) => self.session.settings.savepoint(name),
             Class::Release(name) => self.session.settings.release(name),
-            Class::RollbackTo(name) => self.session.settings.rollback_to(name),
+            Class::RollbackTo(name) => {
+                self.session.settings.rollback_to(name);
+                // What could not be told is undone with the rest.
+                self.held.iter_mut().for_each(|held| held.untold.clear());
+            }
             Class::Definition { temporary: true, name, .. } => {
                 if let Some(held) = self.held.get(at) {
                     let names = match self.session.temporary.take() {
@@ -261,6 +265,15 @@ pub(super) fn after_reset(settings: &SessionSettings, class: &Class, block: bool
     }
 }
 
+/// The command tag of a setting (`CreateCommandTag`).
+pub(super) fn setting_tag(class: &Class) -> &'static str {
+    match class {
+        Class::Reset(_) => "RESET",
+        Class::SetConstraints(_) => "SET CONSTRAINTS",
+        _ => "SET",
+    }
+}
+
 /// Settings that decide what a statement's text means.
 pub(super) const READING_SETTINGS: [&str; 5] = [
     "search_path",
@@ -269,6 +282,9 @@ pub(super) const READING_SETTINGS: [&str; 5] = [
     "standard_conforming_strings",
     "client_encoding",
 ];
+
+/// Settings that decide which rows a statement is about.
+pub(super) const SCOPE_SETTINGS: [&str; 2] = ["pgmeridian.key", "pgmeridian.shard"];
 
 /// What a statement will have made of the settings, if it succeeds.
 pub(super) fn foresee(settings: &mut SessionSettings, class: &Class) {

@@ -56,7 +56,7 @@ impl Executor {
             return Err(several_at_once().into());
         }
         self.refuse_beside_temporary(plan)?;
-        self.last_route.note(plan, &self.world);
+        self.note_route(plan);
         if self.session.transaction.is_open() {
             let replies = self.within(plan, request).await?;
             Self::same_columns(&replies)?;

@@ -7,6 +7,8 @@
 //! needs it.
 
 pub(super) mod assemble;
+mod describe;
+mod done;
 mod execute;
 mod portals;
 mod resolve;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use self::assemble::ParsedList;
+use self::done::Done;
 pub(super) use self::portals::Portals;
 use super::again::Repeat;
 use super::foregone::Constant;
@@ -46,7 +49,7 @@ pub(super) enum Portal {
         shard: Option<ShardId>,
     },
     /// Ours.
-    Local { entry: Arc<Entry>, text: String },
+    Local { entry: Arc<Entry>, text: String, has_run: bool },
     /// EXECUTE of a statement that there is not: its Execute says so.
     Missing(Vec<u8>),
     /// Over several shards, to be run by its Execute.
@@ -58,6 +61,11 @@ pub(super) enum Portal {
 }
 
 impl Portal {
+    /// Of a statement that the session carries out itself, or sees carried out.
+    fn local(entry: Arc<Entry>, text: String) -> Self {
+        Self::Local { entry, text, has_run: false }
+    }
+
     /// The transaction goes on on other shards: a portal stays where it is.
     pub(super) fn bound_on(&mut self, first: ShardId) {
         if let Self::Shard { shard, .. } = self {
@@ -191,6 +199,11 @@ pub(super) struct Unit {
     /// To be said to all shards of the transaction; nothing for a shard comes before it.
     tell: Option<Box<(Class, String)>>,
     pub(super) unnamed_parsed: bool,
+    /// What was done to the session already behind something that a shard has to answer, with the number of
+    /// ops before it.
+    done: Vec<(usize, Done)>,
+    /// How many steps precede each of the ops, where something of that may have to be undone.
+    steps: Vec<u32>,
     /// The client's names of the statements that are described, in order.
     described: Vec<Vec<u8>>,
     pub(super) error: Option<SqlError>,
@@ -268,6 +281,9 @@ impl Executor {
             self.run_locally(&mut unit, sync);
             Ok(())
         };
+        if result.is_err() {
+            self.undo_behind(&mut unit);
+        }
         worker::put_back(unit);
         match result {
             Ok(()) => Ok(()),
@@ -401,8 +417,8 @@ impl Executor {
         // Parsing and describing is no part of a transaction: the shard gets a Sync in any case, and what
         // follows may go elsewhere.
         let aside = !unit.executes && !self.batch.is_open();
-        let pending = matches!(self.session.transaction, Transaction::Pending(_));
-        let hold = self.session.trace || ours || !sync || (aside && pending);
+        let hold =
+            self.session.trace || ours || !sync || (aside && self.transaction_is_elsewhere());
         let mut course =
             Course { sync, aside, ours, hold, again: false, last: false, described: false };
         let mut parsed = None;
@@ -413,7 +429,10 @@ impl Executor {
         }
         if let (Ok(Some(at)), true) = (&result, self.responses.outdated()) {
             self.forget_unanswered(*at, parsed.as_deref().unwrap_or_default());
+            let before = unit.ops.len();
             unit.ops = self.renew(*at, std::mem::take(&mut unit.ops));
+            let told = before - unit.ops.len();
+            unit.done.iter_mut().for_each(|(place, _)| *place = place.saturating_sub(told));
             course.again = true;
             course.described = !self.responses.descriptions().is_empty();
             result = Box::pin(self.send_unit(unit, bytes, &course, &mut parsed)).await;
@@ -423,13 +442,20 @@ impl Executor {
                 Err(SqlError::new(SqlState::INTERNAL_ERROR, "a unit was not sent again").into())
             }
             Ok(Some(at)) => {
-                self.note_parsed(at, parsed.as_deref().unwrap_or_default());
+                let noted = !unit.done.is_empty();
+                if self.responses.failed() {
+                    self.undo_skipped(unit, Some(self.responses.completed()));
+                    self.portals.retain(|portal| !matches!(portal, Portal::Local { .. }));
+                }
+                self.note_parsed(at, parsed.as_deref().unwrap_or_default(), noted);
                 self.note_types(&unit.described);
                 self.finish_unit(at, unit, &course);
                 Ok(())
             }
             Err(failure) => {
-                self.forget_parsed(unit, parsed.as_deref());
+                let noted = !unit.done.is_empty();
+                self.undo_skipped(unit, parsed.is_some().then(|| self.responses.completed()));
+                self.forget_parsed(unit, parsed.as_deref(), noted);
                 Err(failure)
             }
         }
@@ -439,7 +465,7 @@ impl Executor {
     /// and it can be sent again.
     async fn send_unit(
         &mut self,
-        unit: &Unit,
+        unit: &mut Unit,
         bytes: &[u8],
         course: &Course,
         parsed: &mut Option<ParsedList>,
@@ -451,7 +477,7 @@ impl Executor {
         if !course.aside {
             self.open_transaction(at).await?;
         }
-        *parsed = Some(self.assemble(at, &unit.ops, bytes));
+        *parsed = Some(self.assemble(at, unit, bytes));
         if course.described {
             self.responses.is_described();
         }
@@ -516,6 +542,12 @@ impl Executor {
         }
     }
 
+    /// What is only parsed and described is told nothing of the client's transaction: it has reached no shard,
+    /// or failed by an error of ours, which its shard does not know of.
+    fn transaction_is_elsewhere(&self) -> bool {
+        matches!(self.session.transaction, Transaction::Pending(_) | Transaction::Failed { .. })
+    }
+
     /// What the answers mean for the session.
     fn finish_unit(&mut self, at: usize, unit: &mut Unit, course: &Course) {
         let failed = self.responses.failed();
@@ -542,7 +574,7 @@ impl Executor {
         }
         let batch = std::mem::take(&mut self.batch);
         let failed = failed || course.ours || batch.skipping;
-        if course.aside && pending {
+        if course.aside && self.transaction_is_elsewhere() {
             self.settle(at);
             if failed {
                 self.session.transaction.fail();

@@ -194,7 +194,7 @@ impl Executor {
         let home = self.world.map.default_shard();
         if version < REPORTS_BEHIND
             || !convertible
-            || self.session.shard.is_some()
+            || self.session.shard().is_some()
             || !self.is_foregone(home)
         {
             return None;

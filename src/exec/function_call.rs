@@ -73,10 +73,11 @@ impl Executor {
             changes_schema: false,
             settings: None,
             names_temporary: false,
+            crossing: None,
         };
         self.refuse_barred()?;
         let shard = self.one_shard(&plan)?;
-        self.last_route.note(&plan, &self.world);
+        self.note_route(&plan);
         self.leaving = Pins::of(Pin::OpaqueCode);
         let at = self.acquire(shard).await?;
         self.may_write(at, plan.writes)?;

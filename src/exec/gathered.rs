@@ -72,7 +72,7 @@ impl Executor {
             return Err(error.into());
         }
         self.refuse_beside_temporary(plan)?;
-        self.last_route.note(plan, &self.world);
+        self.note_route(plan);
         if about.copies {
             self.copy_out(plan, &about, error).await?;
         } else {

@@ -20,6 +20,7 @@ use crate::error::{SqlError, SqlState};
 use crate::map::{KeyDatabase, SHARDS_MAX, ShardId, ShardMap};
 use crate::mapstore::{World, create_database};
 use crate::plan::{Route, scope};
+use crate::session::Session;
 use crate::session::transaction::Transaction;
 
 /// The first number that no shard of a map has.
@@ -94,18 +95,16 @@ impl Executor {
     pub(super) fn follow_key(&mut self) {
         let idle = self.held.is_empty() && !self.session.transaction.is_open();
         let idle = idle && !self.batch.is_open();
-        let own = self.session.user_key.as_ref().or(self.session.key.as_ref());
-        // A shard that is chosen is a scope of its own.
-        let own = own.filter(|_| self.session.shard.is_none());
+        let own = own_key(&self.session);
         let Some(keyed) = &mut self.keyed else { return };
         if idle && keyed.visits.len() > REMEMBERED_MAX {
             keyed.visits.clear();
         }
         let word = keyed.base.shared.store.word();
-        if keyed.seen == word && keyed.key.as_ref() == own && keyed.barred.is_none() {
+        if keyed.seen == word && keyed.key.as_deref() == own && keyed.barred.is_none() {
             return;
         }
-        let own = own.cloned();
+        let own = own.map(str::to_owned);
         let barred = match residence(&keyed.base, own.as_deref()) {
             Err(error) => Some(error),
             Ok((worker, home)) => self.go_to(worker, home).err(),
@@ -177,7 +176,20 @@ impl Executor {
 
     /// Why the session can't be where its key says.
     pub(super) fn barred(&self) -> Option<SqlError> {
-        self.keyed.as_ref()?.barred.clone()
+        let keyed = self.keyed.as_ref()?;
+        let own = own_key(&self.session);
+        // It was set or reset in the same pipeline, and the session moves between two.
+        let behind = || keyed.home.is_some() && own != keyed.key.as_deref();
+        keyed.barred.clone().or_else(|| {
+            behind().then(|| {
+                SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "a change of the session's key and a statement after it can't be sent together",
+                )
+                .detail("The session goes to its key's database between two pipelines.")
+                .hint("Send the change by itself, and wait for its answer.")
+            })
+        })
     }
 
     /// The map that the session has come to, wherever it is now.
@@ -202,31 +214,26 @@ impl Executor {
             .visits
             .iter()
             .position(|visit| visit.map == version && visit.database.name == database.name);
-        let at = match known {
-            Some(at) => at,
-            None => {
-                let own = self.world.map.of_database(&database.name);
-                let worker = keyed.base.of_database(&database.name);
-                let (Some(own), Some(worker)) = (own, worker) else { return Err(moved(database)) };
-                let world = worker.shared.store.current();
-                if !world.map.is_same_database(&own) {
-                    return Err(moved(database));
-                }
-                keyed.visits.push(Visit {
-                    database: Arc::clone(database),
-                    map: version,
-                    label: format!(
-                        "{}/{}",
-                        self.world.map.shard_name(database.shard),
-                        database.name
-                    ),
-                    worker,
-                    world,
-                    pools: ClientPools::default(),
-                    makes: false,
-                });
-                keyed.visits.len() - 1
+        let at = if let Some(at) = known {
+            at
+        } else {
+            let own = self.world.map.of_database(&database.name);
+            let worker = keyed.base.of_database(&database.name);
+            let (Some(own), Some(worker)) = (own, worker) else { return Err(moved(database)) };
+            let world = worker.shared.store.current();
+            if !world.map.is_same_database(&own) {
+                return Err(moved(database));
             }
+            keyed.visits.push(Visit {
+                database: Arc::clone(database),
+                map: version,
+                label: format!("{}/{}", self.world.map.shard_name(database.shard), database.name),
+                worker,
+                world,
+                pools: ClientPools::default(),
+                makes: false,
+            });
+            keyed.visits.len() - 1
         };
         let place = u16::try_from(at).ok().and_then(|at| at.checked_add(FIRST)).map(ShardId);
         let (Some(visit), Some(place)) = (keyed.visits.get_mut(at), place) else {
@@ -303,7 +310,7 @@ impl Executor {
             return Ok(false);
         };
         let map = Arc::clone(&keyed.base.shared.store.current().map);
-        let own = self.session.user_key.as_ref().or(self.session.key.as_ref());
+        let own = self.session.user_key.as_deref().or(self.session.key());
         let Some(database) = own.map(|own| database_of(&map, own)).transpose()?.flatten() else {
             return Ok(false);
         };
@@ -352,6 +359,13 @@ impl Executor {
             Err(impatience) => Err(self.impatient(impatience)),
         }
     }
+}
+
+/// The key in whose database the session belongs.
+fn own_key(session: &Session) -> Option<&str> {
+    let own = session.user_key.as_deref().or(session.key());
+    // A shard that is chosen is a scope of its own.
+    own.filter(|_| session.shard().is_none())
 }
 
 /// Who serves a session with this key, and on which shard of the base's map, if not the base.

@@ -16,6 +16,7 @@ use crate::observe::{self, RouteKind};
 use crate::plan::{Explained, Inputs, Plan, Route, Scope, Temporary, scope};
 use crate::session::Session;
 use crate::session::responses::OUR_NAMES;
+use crate::session::settings::{is_custom, quote_literal, set_sql};
 use crate::session::transaction::Transaction;
 use crate::sql::class::{Class, SetCommand, SetValue};
 use crate::sql::hint;
@@ -84,9 +85,14 @@ impl Scopes for SessionScopes<'_> {
         let session = self.0;
         let own = session.temporary.as_ref();
         let temporary = own.map(|(shard, names)| Temporary { shard: *shard, names });
-        let mut found = Scope { temporary, own_rows: session.reads_own_rows(), ..Scope::default() };
+        let mut found = Scope {
+            temporary,
+            across_regions: session.across_regions,
+            own_rows: session.reads_own_rows(),
+            ..Scope::default()
+        };
         let Some(text) = hint else {
-            if session.shard.is_none() && session.key.is_none() && session.user_key.is_none() {
+            if session.is_unscoped() {
                 return Ok(found);
             }
             return self.with_session(world, found);
@@ -113,14 +119,15 @@ impl Scopes for SessionScopes<'_> {
 impl SessionScopes<'_> {
     fn with_session<'a>(&self, world: &World, mut scope: Scope<'a>) -> Result<Scope<'a>, SqlError> {
         let session = self.0;
-        if session.shard.as_deref() == Some("*") {
+        if session.shard() == Some("*") {
             scope.everywhere = true;
-        } else if let Some(name) = &session.shard {
+        } else if let Some(name) = session.shard() {
             scope.session_shard = Some(scope::resolve_shard(&world.map, name)?);
         }
-        if let Some(key) = session.user_key.as_ref().or(session.key.as_ref()) {
+        if let Some(key) = session.user_key.as_deref().or(session.key()) {
             let (id, value) = scope::resolve_key(&world.map, key)?;
             scope.session_key = Some((id, Cow::Owned(value)));
+            scope.confined = session.user_key.is_some();
         }
         Ok(scope)
     }
@@ -265,6 +272,15 @@ fn unknown_setting(name: &str) -> SqlError {
 }
 
 impl Executor {
+    /// A statement goes on its way.
+    pub(super) fn note_route(&mut self, plan: &Plan) {
+        self.last_route.note(plan, &self.world);
+        if let Some(crossing) = &plan.crossing {
+            let (region, with) = (&crossing.region, &crossing.with);
+            observe::crossed_regions(&self.session.user, region, with, &crossing.tables);
+        }
+    }
+
     /// Does what only the proxy can do; `None` for everything else.
     pub(super) fn answer_locally(
         &mut self,
@@ -301,16 +317,32 @@ impl Executor {
 
     fn set_ours(&mut self, set: &SetCommand) -> Result<(), SqlError> {
         let name = set.name.as_str();
-        let value = worker::plain(&set.value).map(str::to_owned);
-        if set.local {
+        let value = match &set.value {
+            SetValue::Default => None,
+            SetValue::One(value) => Some(value.as_str()),
+            SetValue::Raw(_) => {
+                return Err(SqlError::new(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    format!("SET {name} takes only one argument"),
+                ));
+            }
+        };
+        // PostgreSQL warns, and does nothing. What was to be a filter must not be missed so easily.
+        if set.local && !self.session.settings.in_block() {
             return Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                format!("SET LOCAL {name} is not supported"),
-            )
-            .hint("Use SET, and RESET when done."));
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                format!("SET LOCAL {name} can only be used in transaction blocks"),
+            ));
         }
         if name == "pgmeridian.trace" {
-            self.session.trace = match value.as_deref() {
+            if set.local {
+                return Err(SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "SET LOCAL pgmeridian.trace is not supported",
+                )
+                .hint("Use SET, and RESET when done."));
+            }
+            self.session.trace = match value {
                 None => false,
                 Some(word) => parse_bool(word).ok_or_else(|| {
                     SqlError::new(
@@ -321,28 +353,65 @@ impl Executor {
             };
             return Ok(());
         }
-        if name == "pgmeridian.region" {
-            self.session.region = value;
-            return Ok(());
-        }
-        self.may_choose(name)?;
-        if name == "pgmeridian.shard" {
-            if let Some(shard) = &value
-                && shard != "*"
-            {
-                scope::resolve_shard(&self.whole_map(), shard)?;
+        // A key or shard that is chosen is one of the map's that the session came to.
+        let is_key = name == "pgmeridian.key" || self.world.map.key_setting() == Some(name);
+        match (name, value) {
+            ("pgmeridian.region", _) => {}
+            ("pgmeridian.shard", value) => {
+                self.may_choose(name)?;
+                if let Some(shard) = value.filter(|shard| *shard != "*") {
+                    scope::resolve_shard(&self.whole_map(), shard)?;
+                }
             }
-            self.session.shard = value.or_else(|| self.worker.shared.config.shard.clone());
-            return Ok(());
-        }
-        if name == "pgmeridian.key" || self.world.map.key_setting() == Some(name) {
-            if let Some(key) = &value {
-                scope::resolve_key(&self.whole_map(), key)?;
+            (_, Some(key)) if is_key => {
+                let map = self.whole_map();
+                let chosen = scope::resolve_key(&map, key)?;
+                let own = self.session.user_key.as_deref();
+                if own.is_some_and(|own| scope::resolve_key(&map, own) != Ok(chosen)) {
+                    self.may_choose(name)?;
+                }
             }
-            self.session.key = value;
-            return Ok(());
+            (_, None) if is_key => {}
+            (name, _) => return Err(unknown_setting(name)),
         }
-        Err(unknown_setting(name))
+        let own = if is_key { "pgmeridian.key" } else { name };
+        self.session.settings.set(own, value, set.local);
+        if own != name {
+            self.set_key_setting(name, set);
+        }
+        self.follow_settings();
+        Ok(())
+    }
+
+    /// The map's `key_setting` is a setting of PostgreSQL's too: the shards are told of it, whose policies,
+    /// defaults and functions may read it.
+    fn set_key_setting(&mut self, name: &str, set: &SetCommand) {
+        if !is_custom(name) {
+            return;
+        }
+        let before = self.session.settings.outside().id();
+        let value = worker::plain(&set.value).map(quote_literal);
+        self.session.settings.set(name, value.as_deref(), set.local);
+        let after = self.session.settings.outside().id();
+        // What a session began with, its connections have no default for.
+        let mut told = vec![set_sql(name, value.as_deref().unwrap_or("DEFAULT"), set.local)];
+        if value.is_none() {
+            told.extend(self.session.settings.after_reset(Some(name), set.local));
+        }
+        if let Transaction::Pending(pending) = &mut self.session.transaction {
+            for sql in &told {
+                pending.push(sql);
+            }
+            return;
+        }
+        for held in self.held.iter_mut().filter(|held| !held.beside) {
+            if held.lease.tx_status() != b'I' {
+                held.untold.extend(told.iter().cloned());
+            } else if held.lease.settings_id == before {
+                held.untold.extend(told.iter().cloned());
+                held.lease.settings_id = after;
+            }
+        }
     }
 
     fn may_choose(&self, setting: &str) -> Result<(), SqlError> {
@@ -360,8 +429,8 @@ impl Executor {
         let none = String::new;
         let value = match name {
             "pgmeridian.trace" => if self.session.trace { "on" } else { "off" }.to_owned(),
-            "pgmeridian.shard" => self.session.shard.clone().unwrap_or_else(none),
-            "pgmeridian.region" => self.session.region.clone().unwrap_or_else(none),
+            "pgmeridian.shard" => self.session.shard().map_or_else(none, str::to_owned),
+            "pgmeridian.region" => self.session.region().map_or_else(none, str::to_owned),
             "pgmeridian.last_route" => self.last_route.text(&self.world, &self.session.transaction),
             "pgmeridian.key" => self.shown_key(),
             name if self.world.map.key_setting() == Some(name) => self.shown_key(),
@@ -371,10 +440,16 @@ impl Executor {
     }
 
     fn shown_key(&self) -> String {
-        self.session.user_key.clone().or_else(|| self.session.key.clone()).unwrap_or_default()
+        let session = &self.session;
+        session.user_key.as_deref().or(session.key()).unwrap_or_default().to_owned()
     }
 
-    /// DISCARD ALL: a new session on the same connection.
+    /// Before DISCARD ALL: the client has connections of its own that it concerns.
+    pub(super) fn has_to_discard(&self) -> bool {
+        !self.held.is_empty() && !self.session.transaction.is_open() && !self.batch.is_open()
+    }
+
+    /// DISCARD ALL: a new session, once its own connections were reset.
     fn discard_all(&mut self) -> Result<(), SqlError> {
         if self.session.transaction.is_open() {
             return Err(SqlError::new(
@@ -388,9 +463,6 @@ impl Executor {
         self.statements.clear();
         self.portals.clear();
         self.session.settings.discard();
-        self.session.shard.clone_from(&self.worker.shared.config.shard);
-        self.session.key = None;
-        self.session.region = None;
         self.session.trace = false;
         self.tell_again = true;
         self.follow_settings();

@@ -125,6 +125,8 @@ struct Held {
     swept: bool,
     /// It was leased for the statement that runs, which has had no answer on it yet.
     fresh: bool,
+    /// What it is to be told of settings before the next statement.
+    untold: Vec<String>,
     /// [`Store::freezes_version`](crate::mapstore::Store::freezes_version) when it was leased.
     freezes_version: u64,
 }
@@ -277,8 +279,8 @@ impl Executor {
         !self.session.transaction.is_open() && !self.batch.is_open()
     }
 
-    /// Refuses the first `length` bytes of the client's buffer.
-    fn refuse(&mut self, length: usize, error: &SqlError) {
+    /// Refuses the first `length` bytes of the client's buffer, a message that `ReadyForQuery` ends.
+    pub fn refuse(&mut self, length: usize, error: &SqlError) {
         self.io.consume(length);
         if self.batch.is_skipping() {
             return;
@@ -708,7 +710,10 @@ impl Executor {
         if held.lease.tx_status() != b'I' || self.batch.is_open() {
             return;
         }
-        if !held.beside {
+        if !held.untold.is_empty() {
+            held.lease.settings_id = pins::NOBODYS_SETTINGS;
+            held.untold.clear();
+        } else if !held.beside {
             held.lease.settings_id = self.session.settings.committed().id();
         }
         if held.pinned {
@@ -762,6 +767,9 @@ impl Executor {
     /// Puts BEGIN (with its prelude) in front of the request. A lone BEGIN is pipelined; anything more
     /// may fail, so that it takes a round trip of its own before the statement is sent.
     async fn open_transaction(&mut self, at: usize) -> Result<(), Failure> {
+        if self.held.get(at).is_some_and(|held| !held.untold.is_empty()) {
+            Box::pin(self.tell_settings(at)).await?;
+        }
         if self.is_late(at) {
             return Box::pin(self.enlist(at)).await;
         }
@@ -773,6 +781,24 @@ impl Executor {
             return Ok(());
         }
         Box::pin(self.open_alone(at)).await
+    }
+
+    /// Tells a connection of what was set since its last statement.
+    async fn tell_settings(&mut self, at: usize) -> Result<(), Failure> {
+        let Some(held) = self.held.get_mut(at) else { return Ok(()) };
+        if self.batch.is_open() || held.lease.tx_status() == b'E' {
+            return Ok(());
+        }
+        let shard = held.shard;
+        let sql = std::mem::take(&mut held.untold).join("; ");
+        match held.lease.simple_query(&sql).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error = self.shard_error(shard, &error);
+                self.lose(at);
+                Err(error.into())
+            }
+        }
     }
 
     /// Sends BEGIN and its prelude in a round trip of its own.

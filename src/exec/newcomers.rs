@@ -33,7 +33,7 @@ impl Executor {
             }
             let hints = RegionHints {
                 row: newcomer.region.as_deref(),
-                session: self.session.region.as_deref(),
+                session: self.session.region(),
                 address: Some(self.client.address.ip()),
             };
             let home = map.new_home(newcomer.key, &newcomer.value, &hints);

@@ -157,7 +157,7 @@ const ASKED: [Pin; 6] = [
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Settings that no client's can be: whoever gets the connection says its own again.
-const NOBODYS_SETTINGS: u64 = u64::MAX;
+pub(super) const NOBODYS_SETTINGS: u64 = u64::MAX;
 
 /// What a statement leaves on its connection, as far as its shape tells.
 pub(super) fn left_by(statement: Option<&Statement>, class: &Class, text: &str) -> Pins {
@@ -259,6 +259,7 @@ impl Held {
             beside: false,
             swept: false,
             fresh: true,
+            untold: Vec::new(),
             freezes_version: 0,
         }
     }
@@ -402,25 +403,39 @@ impl Executor {
             }
         }
     }
+
+    /// Before DISCARD ALL is answered: what the client kept is gone by then (others wait for its locks), and
+    /// its connections go back. To be asked between transactions.
+    pub(super) async fn discard_held(&mut self) {
+        let quiet = self.cancel.rest();
+        for held in std::mem::take(&mut self.held) {
+            let mut said = reset(held.lease, quiet.clone()).await;
+            self.io.outbox.append(&mut said);
+        }
+        self.show_pins();
+    }
 }
 
-/// Makes a connection as it was when it was new, and gives it back.
-async fn reset(mut lease: Lease, quiet: Option<Quiet>) {
+/// Makes a connection as it was when it was new, and gives it back; one that does not answer is closed.
+/// What it has said unasked on the way (notifications) is returned.
+async fn reset(mut lease: Lease, quiet: Option<Quiet>) -> Vec<u8> {
     // A cancel request that is under way must hit neither this nor the next client.
     if let Some(quiet) = quiet
         && !quiet.wait().await
     {
-        return;
+        return Vec::new();
     }
     if lease.tx_status() != b'I' && !says(&mut lease, "ROLLBACK").await {
-        return;
+        return Vec::new();
     }
-    if says(&mut lease, "DISCARD ALL").await {
-        lease.take_notices();
-        lease.prepared.clear();
-        lease.settings_id = NOBODYS_SETTINGS;
-        lease.release();
+    if !says(&mut lease, "DISCARD ALL").await {
+        return Vec::new();
     }
+    let said = lease.take_notices();
+    lease.prepared.clear();
+    lease.settings_id = NOBODYS_SETTINGS;
+    lease.release();
+    said
 }
 
 /// Whether a statement works, within a time that is not too long.

@@ -211,12 +211,12 @@ impl Planner {
     ) -> Result<(), SqlError> {
         for scanned in &scan.statements {
             let (start, end) = (scanned.span.start, scanned.span.end);
-            let statement = utf8(text, start, end)?;
+            let statement = utf8(reading, text, start, end)?;
             let entry = self.entry(world, reading, statement, scan, scanned);
             self.unknown |= entry.unknown_table;
             let (mut plan, mut refused) = (None, None);
             if let Some(template) = &entry.template {
-                let hint = hint_text(text, scanned)?;
+                let hint = hint_text(reading, text, scanned)?;
                 let inputs = Inputs {
                     text: statement,
                     literals: literals(scan, scanned),
@@ -298,7 +298,7 @@ impl Planner {
             ));
         };
         let (start, end) = (scanned.span.start, scanned.span.end);
-        let statement = utf8(text, start, end)?;
+        let statement = utf8(reading, text, start, end)?;
         let entry = self.entry(world, reading, statement, scan, scanned);
         Ok(Readied {
             start,
@@ -307,7 +307,7 @@ impl Planner {
             literals: literals(scan, scanned).into(),
             params: scanned.params,
             repeated: if scanned.params == 0 { 0 } else { repeated_params(statement) },
-            hint: hint_text(text, scanned)?.map(Into::into),
+            hint: hint_text(reading, text, scanned)?.map(Into::into),
         })
     }
 
@@ -536,15 +536,42 @@ fn repeated_params(statement: &str) -> u64 {
     repeated
 }
 
-fn utf8(text: &[u8], start: u32, end: u32) -> Result<&str, SqlError> {
-    std::str::from_utf8(text.get(start as usize..end as usize).unwrap_or_default()).map_err(|_| {
-        SqlError::new(
+/// A statement that is not what the client's encoding says it is, is refused as PostgreSQL refuses it; in
+/// other encodings nothing else than ASCII can be read.
+fn utf8<'a>(reading: &Reading, text: &'a [u8], start: u32, end: u32) -> Result<&'a str, SqlError> {
+    let statement = text.get(start as usize..end as usize).unwrap_or_default();
+    std::str::from_utf8(statement).map_err(|_| match check_utf8(text) {
+        Err(error) if reading.utf8 => error,
+        _ => SqlError::new(
             SqlState::FEATURE_NOT_SUPPORTED,
             "a statement whose text is not UTF-8 cannot be routed",
         )
         .detail("The statement is read as UTF-8 to find its tables and keys.")
-        .hint("Set client_encoding to UTF8, or pass the text as a parameter.")
+        .hint("Set client_encoding to UTF8, or pass the text as a parameter."),
     })
+}
+
+/// What a client says in UTF8.
+///
+/// # Errors
+///
+/// 22021 as PostgreSQL says it (`report_invalid_encoding`).
+pub(super) fn check_utf8(text: &[u8]) -> Result<(), SqlError> {
+    let Err(error) = std::str::from_utf8(text) else { return Ok(()) };
+    let wrong = text.get(error.valid_up_to()..).unwrap_or_default();
+    // As many bytes as the first one announces (`pg_utf_mblen`).
+    let length = match wrong.first() {
+        Some(0xc0..=0xdf) => 2,
+        Some(0xe0..=0xef) => 3,
+        Some(0xf0..=0xf7) => 4,
+        _ => 1,
+    };
+    let shown: Vec<String> =
+        wrong.iter().take(length).map(|byte| format!("0x{byte:02x}")).collect();
+    Err(SqlError::new(
+        SqlState("22021"),
+        format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" ")),
+    ))
 }
 
 /// Where the comment begins that holds a hint.
@@ -553,9 +580,13 @@ fn comment_start(text: &[u8], hint: u32) -> u32 {
     before.windows(2).rposition(|marks| marks == b"/*").unwrap_or(0) as u32
 }
 
-fn hint_text<'a>(text: &'a [u8], scanned: &Scanned) -> Result<Option<&'a str>, SqlError> {
+fn hint_text<'a>(
+    reading: &Reading,
+    text: &'a [u8],
+    scanned: &Scanned,
+) -> Result<Option<&'a str>, SqlError> {
     match scanned.hint {
-        Some(span) => utf8(text, span.start, span.end).map(Some),
+        Some(span) => utf8(reading, text, span.start, span.end).map(Some),
         None => Ok(None),
     }
 }

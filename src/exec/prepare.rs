@@ -129,7 +129,7 @@ impl Executor {
         let hint = self.hint_of(planned, query)?;
         let plan = self.plan_execution_asking(execution, &text, hint.as_deref()).await?;
         self.refuse_session_state(&entry)?;
-        self.last_route.note(&plan, &self.world);
+        self.note_route(&plan);
         if plan.answer.is_gathered() {
             return self.scatter_execution(execution, &plan, &text).await;
         }
@@ -424,7 +424,7 @@ impl Executor {
         if !self.attempt(at, repeat).await? {
             return Ok(false);
         }
-        self.note_parsed(at, &parsed);
+        self.note_parsed(at, &parsed, false);
         self.shown_aside(at).map(|()| true)
     }
 

@@ -15,7 +15,7 @@ use crate::backend::Connection;
 use crate::config::Limits;
 use crate::error::{SqlError, SqlState};
 use crate::observe;
-use crate::session::responses::{Responses, Segment};
+use crate::session::responses::{Responses, Segment, StepKind};
 use crate::wire::backend::Severity;
 use crate::wire::{self, frontend::tag};
 
@@ -97,7 +97,7 @@ impl Executor {
     pub(super) async fn send_and_relay(&mut self, at: usize) -> Result<(), Broken> {
         let Some(held) = self.held.get_mut(at) else { return Err(Broken::Shard("not connected")) };
         let connection = &mut *held.lease;
-        let boundaries = self.responses.boundaries();
+        let mut boundaries = self.responses.boundaries();
         if boundaries == 0 {
             connection.leave_open();
         } else {
@@ -122,9 +122,7 @@ impl Executor {
             .await;
             match stop.map_err(|broken| sending.blame(broken))? {
                 Stop::Done => break,
-                Stop::CopyIn => {
-                    copy_in(connection, &mut client).await?;
-                }
+                Stop::CopyIn => boundaries += copy_in(connection, &mut client).await?,
             }
         }
         // After an early error the shard still has to read what it skips.
@@ -350,16 +348,27 @@ fn has_taken_leave(mut unread: &[u8]) -> bool {
 }
 
 /// COPY … FROM STDIN: the client's data goes to the shard until it says that it is done, or the shard
-/// says that it is enough.
-async fn copy_in(connection: &mut Connection, client: &mut Client<'_>) -> Result<(), Broken> {
+/// says that it is enough. How many more `ReadyForQuery` are to come.
+async fn copy_in(connection: &mut Connection, client: &mut Client<'_>) -> Result<u32, Broken> {
     let extended = client.responses.in_execute();
     client.io.flush().await.map_err(|_| Broken::Client)?;
     let mut chunk = Vec::new();
     loop {
-        let ended = take_copy_frames(client.io, &mut chunk).map_err(|()| Broken::Client)?;
-        if ended && extended {
-            // Nothing else makes the shard say that it is done: it ignored the Sync that came before.
-            wire::frontend::flush_into(&mut chunk);
+        let taken = take_copy_frames(client.io, &mut chunk).map_err(|()| Broken::Client)?;
+        let mut boundaries = 0;
+        if extended {
+            match taken {
+                Taken::Data => {}
+                // Nothing else makes the shard say that it is done: it ignored the Sync that came before.
+                Taken::Last => wire::frontend::flush_into(&mut chunk),
+                // It ends the connection, unless the COPY has failed by then: then it skips to Sync.
+                Taken::Stranger => {
+                    wire::frontend::sync_into(&mut chunk);
+                    client.responses.expect(StepKind::Sync, true);
+                    connection.expect_ready(1);
+                    boundaries = 1;
+                }
+            }
         }
         let mut sending = Sending::new(&chunk);
         poll_fn(|cx| {
@@ -376,8 +385,8 @@ async fn copy_in(connection: &mut Connection, client: &mut Client<'_>) -> Result
         })
         .await?;
         chunk.clear();
-        if ended {
-            return Ok(());
+        if !matches!(taken, Taken::Data) {
+            return Ok(boundaries);
         }
         let shard_spoke = poll_fn(|cx| {
             if let Poll::Ready(Err(_)) = client.io.poll_flush(cx) {
@@ -395,17 +404,27 @@ async fn copy_in(connection: &mut Connection, client: &mut Client<'_>) -> Result
         .await?;
         // An error ends the COPY on the shard's side; what the client still sends of it is skipped.
         if shard_spoke && client.responses.failed() {
-            return Ok(());
+            return Ok(0);
         }
     }
 }
 
-/// Moves whole COPY frames to `chunk`; true when the last one was among them, or one that does not belong
-/// there: the shard will say so.
-fn take_copy_frames(client: &mut ClientIo, chunk: &mut Vec<u8>) -> Result<bool, ()> {
+/// What came of a COPY.
+#[derive(Clone, Copy)]
+enum Taken {
+    /// Data, and more is to come.
+    Data,
+    /// The client says that it was all, or gives up.
+    Last,
+    /// A message that does not belong there: the shard will say so.
+    Stranger,
+}
+
+/// Moves whole COPY frames to `chunk`.
+fn take_copy_frames(client: &mut ClientIo, chunk: &mut Vec<u8>) -> Result<Taken, ()> {
     loop {
         let frame = wire::frame::next(client.unread(), wire::frame::STATEMENT_BYTES_MAX);
-        let Some(frame) = frame.map_err(|_| ())? else { return Ok(false) };
+        let Some(frame) = frame.map_err(|_| ())? else { return Ok(Taken::Data) };
         let (length, kind) = (frame.raw.len(), frame.tag);
         match kind {
             // Flush and Sync have no meaning in copy-in mode (manual, "COPY Operations").
@@ -413,8 +432,10 @@ fn take_copy_frames(client: &mut ClientIo, chunk: &mut Vec<u8>) -> Result<bool, 
             _ => chunk.extend_from_slice(frame.raw),
         }
         client.consume(length);
-        if !matches!(kind, tag::COPY_DATA | tag::FLUSH | tag::SYNC) {
-            return Ok(true);
+        match kind {
+            tag::COPY_DATA | tag::FLUSH | tag::SYNC => {}
+            tag::COPY_DONE | tag::COPY_FAIL => return Ok(Taken::Last),
+            _ => return Ok(Taken::Stranger),
         }
     }
 }

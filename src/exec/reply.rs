@@ -109,10 +109,10 @@ impl Executor {
     pub(super) fn failure_message(&self, shard: ShardId, reply: &Reply, first: bool) -> Vec<u8> {
         let mut out = Vec::new();
         match &reply.error {
-            Some(error) if first => error.error_into(&mut out),
+            Some(error) if first => self.in_its_string(error).error_into(&mut out),
             Some(error) => {
                 let context = format!("shard \"{}\"", self.place_name(shard));
-                error.with_context(&context).error_into(&mut out);
+                self.in_its_string(error).with_context(&context).error_into(&mut out);
             }
             None => {
                 let error = self.lost_while_asked(shard);

@@ -448,10 +448,15 @@ impl Executor {
                 timeouts::query_timeout(&self.worker.shared.config.limits).into()
             }
             Trouble::Server(body) => {
-                let out = &mut self.io.outbox;
-                out.push(b'E');
-                out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-                out.extend_from_slice(&body);
+                match ServerError::parse(&body) {
+                    Ok(error) => {
+                        let error = self.in_its_string(&error).into_owned();
+                        error.error_into(&mut self.io.outbox);
+                    }
+                    Err(_) => {
+                        super::reply::frame_into(&mut self.io.outbox, wire::backend::tag::ERROR, &body);
+                    },
+                }
                 Failure::Shown
             }
             Trouble::Ours(error) => error.into(),

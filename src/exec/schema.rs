@@ -33,8 +33,13 @@ fn needs_schema(class: &Class) -> bool {
 }
 
 /// What the schema says of its names decides how it is planned. Definitions go to every shard, whatever there
-/// is; others say nothing that the schema could answer.
+/// is, but for those that may change where rows are looked for; others say nothing that the schema could answer.
 pub(super) fn stands_on_schema(class: &Class) -> bool {
+    if let Class::Definition { tag, .. } = class
+        && ["ALTER TABLE", "ALTER SCHEMA"].contains(tag)
+    {
+        return true;
+    }
     !matches!(
         class,
         Class::Empty

@@ -1,7 +1,9 @@
 //! The simple query protocol: one Query message, one or several statements.
 
 use super::control::{Control, aborted, is_control};
-use super::effects::{READING_SETTINGS, after_reset, refuse_unsafe_encoding};
+use super::effects::{
+    READING_SETTINGS, SCOPE_SETTINGS, after_reset, refuse_unsafe_encoding, setting_tag,
+};
 use super::io::IDLE_BUFFER_BYTES;
 use super::pins::{Pin, Pins};
 use super::planner::{Entry, Planned};
@@ -69,6 +71,9 @@ impl Executor {
                 self.ready();
             }
             Err(Failure::Shown) => self.ready(),
+        }
+        if !self.session.transaction.is_open() {
+            self.portals.clear();
         }
         self.after_schema_change();
         Ok(())
@@ -240,6 +245,9 @@ impl Executor {
             .hint("Send a Sync before it.")
             .into());
         }
+        if matches!(class, Class::DiscardAll) && self.has_to_discard() {
+            Box::pin(self.discard_held()).await;
+        }
         if let Some(mut answer) = self.answer_locally(class, &text)? {
             let wanted = std::mem::take(&mut self.wanted);
             if !wanted.is_empty() {
@@ -314,7 +322,7 @@ impl Executor {
             return Ok(());
         }
         if self.defer_setting(class, &text) {
-            self.complete(if matches!(class, Class::Reset(_)) { "RESET" } else { "SET" });
+            self.complete(setting_tag(class));
             self.ready();
             return Ok(());
         }
@@ -326,14 +334,14 @@ impl Executor {
         self.leave_database(&planned.entry)?;
         if plan.answer.is_gathered() {
             self.refuse_lock_alone(class)?;
-            self.last_route.note(plan, &self.world);
+            self.note_route(plan);
             return Box::pin(self.scatter_query(plan, &text)).await;
         }
         let shard = self.one_shard(plan)?;
         if planned.entry.constant && self.answer_constant(planned, query, shard) {
             return Ok(());
         }
-        self.last_route.note(plan, &self.world);
+        self.note_route(plan);
         self.leaving = planned.entry.leaves;
         let mut repeat = self.repeat_of(&planned.entry, plan);
         let at = loop {
@@ -469,16 +477,15 @@ impl Executor {
         .hint("Send COMMIT, ROLLBACK, SAVEPOINT and SET by themselves."))
     }
 
-    /// Statements are read as the settings say that hold when the first of them is sent; `after` are those
-    /// that hold by then.
+    /// Statements are read, and routed, as the settings say that hold when the first of them is sent; `after` are
+    /// those that hold by then.
     pub(super) fn refuse_other_reading(&self, after: &SessionSettings) -> Result<(), SqlError> {
-        if self.world.map.is_one_server() && self.world.map.sole_key().is_none() {
-            return Ok(());
-        }
         let changed = |name: &&&str| {
             after.current().value(name) != self.session.settings.current().value(name)
         };
-        match READING_SETTINGS.iter().find(changed) {
+        let only = self.world.map.is_one_server() && self.world.map.sole_key().is_none();
+        let reading = READING_SETTINGS.iter().filter(|_| !only).find(changed);
+        match reading.or_else(|| SCOPE_SETTINGS.iter().find(changed)) {
             None => Ok(()),
             Some(name) => Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,

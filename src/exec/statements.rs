@@ -72,6 +72,7 @@ impl Known {
 }
 
 /// A client's prepared statement.
+#[derive(Clone)]
 pub(super) struct ClientStatement {
     pub(super) sql: Arc<[u8]>,
     pub(super) oids: Vec<Oid>,
@@ -133,7 +134,7 @@ fn reads_otherwise(text: &[u8]) -> bool {
 }
 
 /// A client's prepared statements, by its own names.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Statements {
     /// Boxed, for most clients have none; the box stays when the statement goes.
     unnamed: Option<Box<Option<ClientStatement>>>,
@@ -213,12 +214,17 @@ impl Statements {
 
     /// Whether there was one.
     pub(super) fn remove(&mut self, name: &[u8]) -> bool {
+        self.take(name).is_some()
+    }
+
+    /// Removes one.
+    pub(super) fn take(&mut self, name: &[u8]) -> Option<ClientStatement> {
         if name.is_empty() {
-            return self.unnamed.as_deref_mut().and_then(Option::take).is_some();
+            return self.unnamed.as_deref_mut().and_then(Option::take);
         }
-        let Some(statement) = self.named.remove(name) else { return false };
+        let statement = self.named.remove(name)?;
         self.bytes = self.bytes.saturating_sub(statement.bytes(name));
-        true
+        Some(statement)
     }
 
     pub(super) fn clear(&mut self) {
@@ -229,6 +235,12 @@ impl Statements {
     pub(super) fn clear_named(&mut self) {
         self.named = FxHashMap::default();
         self.bytes = 0;
+    }
+
+    /// The named ones are these again.
+    pub(super) fn restore_named(&mut self, before: Self) {
+        self.named = before.named;
+        self.bytes = before.bytes;
     }
 }
 

@@ -29,6 +29,7 @@ use crate::session::settings::SessionSettings;
 use crate::session::transaction::Transaction;
 use crate::sql::class::Class;
 use crate::wire;
+use crate::wire::response::ServerError;
 
 /// A savepoint that nobody has.
 const NOWHERE: &str = "ROLLBACK TO SAVEPOINT \"pgmeridian: nowhere\"; ";
@@ -49,9 +50,6 @@ impl Piece {
 /// What an implicit transaction that fails takes back.
 struct Undo {
     settings: SessionSettings,
-    shard: Option<String>,
-    key: Option<String>,
-    region: Option<String>,
     trace: bool,
 }
 
@@ -144,6 +142,7 @@ impl Executor {
             changes_schema,
             settings: None,
             names_temporary,
+            crossing: None,
         })
     }
 
@@ -157,7 +156,7 @@ impl Executor {
         names: Names,
     ) -> Result<(), Failure> {
         self.refuse_end_within(planned, shard)?;
-        self.last_route.note(plan, &self.world);
+        self.note_route(plan);
         if is_visit(shard) {
             self.last_route.note_one(self.route_to(shard), &self.world);
         }
@@ -435,23 +434,22 @@ impl Executor {
         }
     }
 
+    /// A shard's error over a piece of a string: its position is the string's.
+    pub(super) fn in_its_string<'e>(&self, error: &'e ServerError) -> Cow<'e, ServerError> {
+        match &self.piece {
+            None => Cow::Borrowed(error),
+            Some(piece) => Cow::Owned(error.behind(piece.characters_before())),
+        }
+    }
+
     fn undo(&self) -> Undo {
         let session = &self.session;
-        Undo {
-            settings: session.settings.clone(),
-            shard: session.shard.clone(),
-            key: session.key.clone(),
-            region: session.region.clone(),
-            trace: session.trace,
-        }
+        Undo { settings: session.settings.clone(), trace: session.trace }
     }
 
     fn take_back(&mut self, undo: Undo) {
         let session = &mut self.session;
         session.settings = undo.settings;
-        session.shard = undo.shard;
-        session.key = undo.key;
-        session.region = undo.region;
         session.trace = undo.trace;
         self.follow_settings();
     }

@@ -29,6 +29,8 @@ enum Next {
     Terminate,
     /// A function call of this many bytes behind the unit.
     Call(usize),
+    /// A query of this many bytes behind the unit that is none: it is refused, and the client goes on.
+    Faulty { length: usize, error: Box<ProtocolError> },
 }
 
 /// Serves a client until it is gone.
@@ -120,6 +122,10 @@ async fn serve(executor: &mut Executor) {
                     gone => gone,
                 }
             }
+            Next::Faulty { length, error } => {
+                let before = std::mem::take(&mut unit);
+                Box::pin(refuse(executor, before, length, error)).await
+            }
         };
         match result {
             Ok(()) => {
@@ -138,6 +144,20 @@ async fn serve(executor: &mut Executor) {
             }
         }
     }
+}
+
+/// Refuses a message of `length` bytes behind a unit of `before` bytes.
+async fn refuse(
+    executor: &mut Executor,
+    before: usize,
+    length: usize,
+    error: Box<ProtocolError>,
+) -> Result<(), Gone> {
+    if before > 0 {
+        executor.unit(before, false).await?;
+    }
+    executor.refuse(length, &(*error).into());
+    Ok(())
 }
 
 /// What is to be done next; what belongs to the unit is added to its length on the way.
@@ -161,10 +181,12 @@ fn next(unread: &[u8], length: &mut usize, body_max: u32) -> Result<Next, Protoc
     let unit = *length;
     let length = frame.raw.len();
     Ok(match frame.tag {
-        tag::QUERY => {
-            let text = wire::frontend::query(frame.body)?;
-            Next::Query { offset: unit + wire::frame::HEADER_BYTES, length: text.len() }
-        }
+        tag::QUERY => match wire::frontend::query(frame.body) {
+            Ok(text) => {
+                Next::Query { offset: unit + wire::frame::HEADER_BYTES, length: text.len() }
+            }
+            Err(error) => Next::Faulty { length, error: Box::new(error) },
+        },
         tag::SYNC => Next::Unit { length: unit + length, sync: true },
         tag::FLUSH => Next::Unit { length: unit + length, sync: false },
         tag::TERMINATE => Next::Terminate,

@@ -85,7 +85,7 @@ impl Door {
             match (door.first_packet().await, tls) {
                 (Ok(FirstPacket::Ssl), Some(tls)) if !ssl_done => {
                     if !door.inbox.is_empty() {
-                        return Some((door, Err(injected().into())));
+                        return Some((door, Err(injected("SSL").into())));
                     }
                     door.out.push(b'S');
                     door.flush().await.ok()?;
@@ -95,10 +95,16 @@ impl Door {
                 (Ok(FirstPacket::Ssl), None) if !ssl_done => {
                     ssl_done = true;
                     door.out.push(b'N');
+                    if !door.inbox.is_empty() {
+                        return Some((door, Err(injected("SSL").into())));
+                    }
                 }
                 (Ok(FirstPacket::GssEnc), _) if !gss_done => {
                     gss_done = true;
                     door.out.push(b'N');
+                    if !door.inbox.is_empty() {
+                        return Some((door, Err(injected("GSSAPI encryption").into())));
+                    }
                 }
                 (Ok(FirstPacket::Ssl), _) => return Some((door, Err(asked_again(5679).into()))),
                 (Ok(FirstPacket::GssEnc), _) => return Some((door, Err(asked_again(5680).into()))),
@@ -219,9 +225,10 @@ impl Door {
     }
 }
 
-/// Bytes behind an `SSLRequest` can only come from somebody who has not waited for the answer.
-fn injected() -> ProtocolError {
-    ProtocolError::violation("received unencrypted data after SSL request").detail(
+/// Bytes behind such a request can only come from somebody who has not waited for the answer.
+fn injected(request: &str) -> ProtocolError {
+    let message = format!("received unencrypted data after {request} request");
+    ProtocolError::violation(message).detail(
         "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.",
     )
 }

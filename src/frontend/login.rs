@@ -24,8 +24,9 @@ use crate::exec::{
 };
 use crate::map::ShardMap;
 use crate::observe::METRICS;
+use crate::plan::scope;
 use crate::session::Session;
-use crate::session::settings::{SessionSettings, Settings};
+use crate::session::settings::{SessionSettings, Settings, is_custom, quote_literal};
 use crate::wire;
 use crate::wire::backend::Severity;
 use crate::wire::startup::{FirstPacket, Startup};
@@ -265,6 +266,7 @@ fn session(worker: &Worker, startup: &Startup) -> Result<Session, SqlError> {
     let mut session = Session {
         hints: account.is_some_and(|account| account.hints),
         user_key: account.and_then(|account| account.key.clone()),
+        across_regions: account.is_some_and(|account| account.across_regions),
         user,
         ..Session::default()
     };
@@ -278,13 +280,13 @@ fn session(worker: &Worker, startup: &Startup) -> Result<Session, SqlError> {
         }
     }
     let mut settings = Settings::default();
+    let mut key = None;
     for (name, value) in wanted {
         let name = name.to_ascii_lowercase();
         match name.as_str() {
-            "pgmeridian.shard" => session.shard = Some(value),
-            "pgmeridian.key" => session.key = Some(value),
-            "pgmeridian.region" => session.region = Some(value),
-            name if map.key_setting() == Some(name) => session.key = Some(value),
+            "pgmeridian.shard" | "pgmeridian.region" => settings = settings.with(&name, &value),
+            "pgmeridian.key" => key = Some(value),
+            name if map.key_setting() == Some(name) => key = Some(value),
             name if name.starts_with("pgmeridian.") => {
                 return Err(SqlError::new(
                     SqlState::UNDEFINED_OBJECT,
@@ -299,18 +301,41 @@ fn session(worker: &Worker, startup: &Startup) -> Result<Session, SqlError> {
             }
         }
     }
-    if session.user_key.is_some() && (session.key.is_some() || session.shard.is_some()) {
+    check_choices(&session, key.as_deref(), settings.value("pgmeridian.shard"), &map)?;
+    if let Some(key) = session.user_key.clone().or(key) {
+        settings = settings.with("pgmeridian.key", &key);
+        if let Some(name) = map.key_setting().filter(|name| is_custom(name)) {
+            settings = settings.with(name, &quote_literal(&key));
+        }
+    }
+    if let (None, Some(own)) = (settings.value("pgmeridian.shard"), &worker.shared.config.shard) {
+        settings = settings.with("pgmeridian.shard", own);
+    }
+    session.settings = SessionSettings::new(settings);
+    Ok(session)
+}
+
+/// What the session starts with must be a key and a shard of the map, and its user's to choose.
+fn check_choices(
+    session: &Session,
+    key: Option<&str>,
+    shard: Option<&str>,
+    map: &ShardMap,
+) -> Result<(), SqlError> {
+    let chosen = key.map(|key| scope::resolve_key(map, key)).transpose()?;
+    if let Some(shard) = shard.filter(|shard| *shard != "*") {
+        scope::resolve_shard(map, shard)?;
+    }
+    let Some(own) = &session.user_key else { return Ok(()) };
+    let own = scope::resolve_key(map, own)?;
+    if shard.is_some() || chosen.is_some_and(|chosen| chosen != own) {
         return Err(SqlError::new(
             SqlState::INSUFFICIENT_PRIVILEGE,
             format!("user \"{}\" may not choose a key or a shard", session.user),
         )
         .detail("The user is confined to one key."));
     }
-    if session.shard.is_none() {
-        session.shard.clone_from(&worker.shared.config.shard);
-    }
-    session.settings = SessionSettings::new(settings);
-    Ok(session)
+    Ok(())
 }
 
 fn is_utf8(encoding: &str) -> bool {

@@ -259,6 +259,12 @@ impl ShardMap {
         ShardSet::all(self.shards.len())
     }
 
+    /// The shards of which something is true.
+    pub fn shards_where(&self, is_so: impl Fn(&Shard) -> bool) -> ShardSet {
+        let found = (0..).zip(&self.shards).filter(|(_, shard)| is_so(shard));
+        found.map(|(at, _)| ShardId(at)).collect()
+    }
+
     /// The keys; a [`KeyId`] is an index into them.
     pub fn keys(&self) -> &[Key] {
         &self.keys

@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use smallvec::SmallVec;
+
 use super::read::{self, ReadError, connect, rows};
 use crate::catalog::read::Row;
-use crate::catalog::{Catalog, RelationKind, Table};
+use crate::catalog::{Catalog, RelationKind, SHARD_NUMBER, ShardCheck, Table};
 use crate::map::{CrossShardWrites, DatabaseHome, Placement, Shard, ShardId, ShardMap};
 
 /// Reference tables of more rows are compared by their number of rows only.
@@ -61,16 +63,9 @@ WHERE d.datname = pg_catalog.current_database()
 UNION ALL SELECT 'collation version', pg_catalog.to_jsonb(d) ->> 'datcollversion' FROM pg_catalog.pg_database d
 WHERE d.datname = pg_catalog.current_database()
 UNION ALL SELECT 'database ' || d.datname, '' FROM pg_catalog.pg_database d
-WHERE d.datallowconn AND NOT d.datistemplate
-UNION ALL SELECT 'check ' || n.nspname || '.' || c.relname,
-  pg_catalog.substring(pg_catalog.pg_get_constraintdef(o.oid), '^CHECK \\(\\(shard_id = \\(?''?(-?[0-9]+)')
-FROM pg_catalog.pg_constraint o JOIN pg_catalog.pg_class c ON c.oid = o.conrelid
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE o.contype = 'c' AND o.convalidated
-  AND pg_catalog.pg_get_constraintdef(o.oid) ~ '^CHECK \\(\\(shard_id = '";
+WHERE d.datallowconn AND NOT d.datistemplate";
 
-/// Under an empty `search_path`, so that names are qualified. A CHECK on `shard_id` is another one on each
-/// shard, and is meant so.
+/// Under an empty `search_path`, so that names are qualified.
 const OBJECTS: &str = "\
 WITH relation AS (
   SELECT c.*, n.nspname || '.' || c.relname AS fq
@@ -93,7 +88,7 @@ LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attn
 UNION ALL
 SELECT 'constraint', r.fq, o.conname, pg_catalog.pg_get_constraintdef(o.oid)
 FROM relation r JOIN pg_catalog.pg_constraint o ON o.conrelid = r.oid
-WHERE o.contype <> 'n' AND pg_catalog.pg_get_constraintdef(o.oid) !~ '^CHECK \\(\\(shard_id = '
+WHERE o.contype <> 'n'
 UNION ALL
 SELECT 'index', r.fq, x.relname, pg_catalog.pg_get_indexdef(i.indexrelid)
 FROM relation r JOIN pg_catalog.pg_index i ON i.indrelid = r.oid JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
@@ -208,6 +203,12 @@ async fn ask(at: ShardId, shard: &Shard) -> Result<Told<'_>, ReadError> {
     };
     let objects =
         rows(&client, OBJECTS).await?.into_iter().filter_map(|row| match row.as_slice() {
+            // A CHECK of the shard's number is another one on each shard, and is meant so.
+            [Some(kind), _, _, Some(definition)]
+                if kind == "constraint" && ShardCheck::differs_by_shard(definition) =>
+            {
+                None
+            }
             [Some(kind), Some(table), Some(name), definition] => {
                 let key = (kind.clone(), table.clone(), name.clone());
                 Some((key, definition.clone().unwrap_or_default()))
@@ -396,6 +397,7 @@ fn check_keys(map: &ShardMap, home: &Told<'_>, told: &[Told<'_>], findings: &mut
         let name = bare(&format!("{}.{}", table.schema, table.name)).to_owned();
         let columns = match map.placement(table) {
             Placement::Sharded { columns, .. } => columns,
+            Placement::Lookup { .. } => SmallVec::new(),
             Placement::Unusable(why) => {
                 fault(findings, format!("table {name} can't be placed: {why}"), None);
                 continue;
@@ -422,27 +424,48 @@ fn check_keys(map: &ShardMap, home: &Told<'_>, told: &[Told<'_>], findings: &mut
                 );
             }
         }
-        if map.policy().trust_shard_id && table.column("shard_id").is_some() {
-            check_shard_id(&format!("{}.{}", table.schema, table.name), told, findings);
+        if map.policy().trust_shard_id {
+            check_numbers(table, told, findings);
         }
     }
 }
 
-/// `trust_shard_id` wants CHECK (`shard_id` = n) on every shard.
-fn check_shard_id(fq: &str, told: &[Told<'_>], findings: &mut Vec<Finding>) {
+/// `trust_shard_id` wants CHECK (`shard_id` = n) on every shard, and Snowflake ids of the default shard are
+/// taken for such on every shard.
+fn check_numbers(table: &Table, told: &[Told<'_>], findings: &mut Vec<Finding>) {
+    let fq = format!("{}.{}", table.schema, table.name);
     for shard in told {
         let (id, name) = (shard.shard.id, &shard.shard.name);
-        let checks = &shard.server;
-        let wanted = format!("check {fq}");
-        if checks.get(&wanted).is_none_or(|found| *found != id.to_string()) {
-            fault(
-                findings,
-                format!(
-                    "table {} on shard {name} has no CHECK (shard_id = {id}), and trust_shard_id = true",
-                    bare(fq)
+        let found = |column: &str| {
+            let there = shard.table(&fq).and_then(|table| {
+                table.columns.get(usize::from(table.column(column)?)).map(|own| own.shard_check)
+            });
+            there.unwrap_or_default()
+        };
+        for column in &table.columns {
+            let (missing, hint) = match column.shard_check {
+                _ if column.name == SHARD_NUMBER => (
+                    (found(SHARD_NUMBER) != ShardCheck::Number(Some(id)))
+                        .then(|| format!("{SHARD_NUMBER} = {id}")),
+                    "ALTER TABLE … ADD CHECK (shard_id = n), or trust_shard_id = false",
                 ),
-                Some("ALTER TABLE … ADD CHECK (shard_id = n), or trust_shard_id = false"),
-            );
+                ShardCheck::Snowflake(_) | ShardCheck::SnowflakeOfRow => {
+                    let there = [ShardCheck::Snowflake(Some(id)), ShardCheck::SnowflakeOfRow];
+                    let quoted = format!("({} >> 12) & 1023 = {id}", column.name);
+                    (
+                        (!there.contains(&found(&column.name))).then_some(quoted),
+                        "ALTER TABLE … ADD CHECK ((id >> 12) & 1023 = n), or trust_shard_id = false",
+                    )
+                }
+                ShardCheck::None | ShardCheck::Number(_) => continue,
+            };
+            if let Some(check) = missing {
+                let text = format!(
+                    "table {} on shard {name} has no CHECK ({check}), and trust_shard_id = true",
+                    bare(&fq)
+                );
+                fault(findings, text, Some(hint));
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::catalog::read::{
 };
 use crate::error::SqlState;
 use crate::map::ConnectionTarget;
-use crate::wire::response::known_state;
+use crate::wire::sqlstates;
 
 /// How long a shard may take to be reached for its schema.
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -28,14 +28,14 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Its SQLSTATE: the server's own where that is one of ours too, else 57P03.
+    /// Its SQLSTATE: the server's own, else 57P03.
     pub fn code(&self) -> SqlState {
         let told = match self {
             Self::Server(ControlError::Server(error)) => error.code(),
             Self::Server(ControlError::Backend(_)) => None,
             Self::Rows(error) => return error.code,
         };
-        let known = told.and_then(|code| known_state(code.code().as_bytes()));
+        let known = told.and_then(|code| sqlstates::known(code.code().as_bytes()));
         known.unwrap_or(SqlState::CANNOT_CONNECT_NOW)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! No row is passed on before every shard has described its columns and all descriptions agree (names,
 //! types, modifiers, formats; table OIDs may differ): a user type can have another OID on each shard.
-//! While a row is only half there, only its shard is read ([`Concat::stuck`]).
+//! A row that is only half there is kept back, if it is not too large; else it goes on in parts, and meanwhile
+//! only its shard is read ([`Concat::stuck`]).
 //!
 //! Message formats: PostgreSQL manual, "Message Formats".
 
@@ -33,6 +34,10 @@ pub enum Fault {
 /// Largest message other than a row.
 const CONTROL_BYTES_MAX: usize = 1 << 20;
 
+/// A row that came in parts is kept back until it is whole, up to this size (that of a read): a shard that is
+/// lost in the midst of one costs the client an error, and not its connection.
+pub(super) const HELD_BYTES_MAX: usize = 64 * 1024;
+
 /// The state of all streams.
 #[derive(Debug)]
 pub struct Concat {
@@ -49,6 +54,8 @@ struct Stream {
     header_len: usize,
     tag: u8,
     left: usize,
+    /// The row that is being read goes on when it is whole.
+    held: bool,
     body: Vec<u8>,
     description: Option<Vec<u8>>,
     done: bool,
@@ -103,7 +110,8 @@ impl Concat {
 
     /// The shard of which a row is half passed on.
     pub fn stuck(&self) -> Option<usize> {
-        self.streams.iter().position(|stream| stream.tag == b'D' && stream.left > 0)
+        let half = |stream: &Stream| stream.tag == b'D' && stream.left > 0 && !stream.held;
+        self.streams.iter().position(half)
     }
 
     /// Reads what a shard sent; how much of it was taken. The rest (rows that came before all shards had
@@ -135,15 +143,17 @@ impl Concat {
                     return Ok(at);
                 }
                 if stream.tag == b'D' {
-                    if whole {
-                        push(out, start..at);
+                    let cut = stream.left > input.len() - at;
+                    stream.held = cut && stream.left <= HELD_BYTES_MAX;
+                    if stream.held || !whole {
+                        stream.held_header(out);
                     } else {
-                        out.push(Piece::Bytes(stream.header.to_vec()));
+                        push(out, start..at);
                     }
                 }
             }
             let end = input.len().min(at + stream.left);
-            if stream.tag == b'D' {
+            if stream.tag == b'D' && !stream.held {
                 push(out, at..end);
             } else {
                 let part = input.get(at..end).unwrap_or_default();
@@ -166,6 +176,7 @@ impl Concat {
         let tag = std::mem::take(&mut stream.tag);
         let body = std::mem::take(&mut stream.body);
         match tag {
+            b'D' if std::mem::take(&mut stream.held) => out.push(Piece::Bytes(body)),
             b'D' | b'1' | b'2' | b'3' | b'S' | b'I' => {}
             b'T' => {
                 stream.description = Some(body);
@@ -213,6 +224,15 @@ impl Concat {
 }
 
 impl Stream {
+    /// The header that was just taken: to where the row's bytes go.
+    fn held_header(&mut self, out: &mut Vec<Piece>) {
+        if self.held {
+            self.body.extend_from_slice(&self.header);
+        } else {
+            out.push(Piece::Bytes(self.header.to_vec()));
+        }
+    }
+
     /// Takes a header, or as much of it as there is; `tag` is 0 until it is whole.
     fn take_header(&mut self, input: &[u8]) -> Result<usize, Fault> {
         let take = (5 - self.header_len).min(input.len());
@@ -371,6 +391,28 @@ mod tests {
             }
         }
         panic!("no progress with chunks of {size}");
+    }
+
+    #[test]
+    fn a_row_is_passed_on_when_it_is_whole_unless_it_is_large() {
+        for (length, passes) in [(100, false), (HELD_BYTES_MAX, false), (HELD_BYTES_MAX + 1, true)]
+        {
+            let row = vec![b'x'; length];
+            let bytes = stream(1, &[&row]);
+            let mut concat = Concat::new(1);
+            let mut out = Vec::new();
+            // All but the last byte of the row.
+            let end = description(1, 20).len() + 5 + length - 1;
+            concat.feed(0, &bytes[..end], &mut out).unwrap();
+            assert_eq!(!out.is_empty(), passes, "{length} bytes");
+            assert_eq!(concat.stuck().is_some(), passes, "{length} bytes");
+            concat.feed(0, &bytes[end..], &mut out).unwrap();
+            assert!(concat.all_done() && concat.stuck().is_none());
+        }
+        let large = vec![b'y'; HELD_BYTES_MAX + 1];
+        let streams = [stream(1, &[b"a", &large, b"b"]), stream(2, &[&large])];
+        let (client, rows) = join(&streams, 30_000).unwrap();
+        assert_eq!((client.len(), rows), (4 * 5 + 2 + 2 * large.len(), 4));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::concat::{Fault, columns, differing_types};
+use super::concat::{Fault, HELD_BYTES_MAX, columns, differing_types};
 use crate::datum::Oid;
 use crate::datum::order::{Key, Order};
 
@@ -232,6 +232,9 @@ impl Ordered {
             if tag == b'D' && self.over {
                 stream.unwanted = total;
                 continue;
+            }
+            if tag == b'D' && unread.len() < total && total <= HELD_BYTES_MAX {
+                return Ok(());
             }
             if tag == b'D' {
                 stream.head = Head::read(unread, total, self.hidden)?;

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -19,4 +20,11 @@ pub fn init_log(level: &str, json: bool) {
     } else {
         log_to.with_ansi(std::io::stderr().is_terminal()).try_init()
     };
+}
+
+/// A user has used the right to read rows of a fenced region together with others. It is a warning, so that
+/// it is not lost where a log has nothing else.
+pub fn crossed_regions(user: &str, region: &str, with: &str, tables: &[String]) {
+    let tables = tables.join(", ");
+    warn!(user, region, with, tables, "rows of a fenced region are read together with others");
 }

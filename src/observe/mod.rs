@@ -8,7 +8,7 @@
 mod log;
 mod metrics;
 
-pub use self::log::init_log;
+pub use self::log::{crossed_regions, init_log};
 pub use self::metrics::{
     Family, Labels, METRICS, Metrics, RouteKind, add, failed, pinned, refused, render, routed,
 };

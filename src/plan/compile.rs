@@ -10,12 +10,14 @@ use smallvec::SmallVec;
 use super::copies::{self, Copies};
 use super::facts::Facts;
 use super::insert::{self, InsertPlan};
+use super::numbers::Number;
 use super::refusal::{Construct, Refusal};
 use super::restrict::Restrict;
+use super::schema;
 use super::scope::Resolved;
 use super::splice::Site;
 use super::via::{self, IdColumn, Via};
-use super::{Ground, many, ordered, workspace};
+use super::{Ground, everywhere, many, numbers, ordered, workspace};
 use crate::catalog::{RelationKind, Table};
 use crate::datum::KeyType;
 use crate::map::{FunctionRule, KeyId, Placement, ShardId, ShardMap, UnlistedTables};
@@ -56,6 +58,8 @@ pub(super) struct Occurrence {
     pub(super) vias: Vec<Via>,
     /// Occurrences whose rows have the key of this one's, because they have the same id.
     pub(super) same: Vec<usize>,
+    /// Numbers of shards in its rows, or in rows that are on the same shard.
+    pub(super) numbers: Vec<Number>,
     /// Rules about rows of the table that every shard has.
     pub(super) copies: SmallVec<[Copies; 1]>,
     /// What is done with it.
@@ -163,6 +167,8 @@ pub(super) struct Query {
     pub(super) reference: Option<String>,
     /// A reference table that is written.
     pub(super) reference_written: Option<String>,
+    /// What in a statement that writes a reference table is not the same on every shard.
+    pub(super) diverges: Option<String>,
     /// A view that is written.
     pub(super) view_written: Option<String>,
     /// Assignments to keys.
@@ -201,6 +207,7 @@ impl Query {
             unplaced: Vec::new(),
             reference: None,
             reference_written: None,
+            diverges: None,
             view_written: None,
             assignments: Vec::new(),
             id_assignments: Vec::new(),
@@ -224,8 +231,12 @@ impl Query {
         }
         if let Some(facts) = &facts {
             via::note_same(map, facts, &mut query.occurrences);
+            numbers::note(map, facts, &mut query.occurrences);
         }
         query.add_materialized(analysis, map);
+        if query.reference_written.is_some() {
+            query.diverges = everywhere::diverges(analysis, map);
+        }
         for block in &analysis.blocks {
             query.add_assignments(analysis, map, block);
         }
@@ -290,6 +301,12 @@ impl Query {
                 let refusal = Refusal::RuledWrite { table: table.name.clone() };
                 self.unplaced.push(Unplaced { refusal, always: true });
             }
+            if command != Some("DELETE")
+                && let Some(refusal) = schema::key_trigger(table, map)
+            {
+                let refusal = Refusal::Schema(refusal);
+                self.unplaced.push(Unplaced { refusal, always: true });
+            }
             if table.kind == RelationKind::View {
                 self.view_written = Some(table.name.clone());
                 return;
@@ -326,6 +343,7 @@ impl Query {
                         restrict: Restrict::Any,
                         vias: found,
                         same: Vec::new(),
+                        numbers: Vec::new(),
                         copies: copies::of_occurrence(map, facts, id, table, key),
                         role: command.map_or(Role::Read, Role::Write),
                         site: site(analysis, id, source, command),
@@ -360,6 +378,7 @@ impl Query {
                     restrict,
                     vias: via::of_occurrence(map, facts, id, table, key),
                     same: Vec::new(),
+                    numbers: Vec::new(),
                     copies: copies::of_occurrence(map, facts, id, table, key),
                     role: command.map_or(Role::Read, Role::Write),
                     site: site(analysis, id, source, command),

@@ -12,7 +12,7 @@ use super::compile::Query;
 use super::constant::Constants;
 use super::refusal::Refusal;
 use super::restrict::Region;
-use super::scope::{Origin, Resolved, key_name};
+use super::scope::{Resolved, key_name};
 use crate::datum::KeyValue;
 use crate::error::SqlError;
 use crate::map::{KeyDatabase, KeyId, ShardMap};
@@ -175,7 +175,7 @@ pub(super) fn of_statement<'p>(
         None => pinned(query, ground, stored, scope, regions)?,
     };
     let Some(mut database) = database else { return Ok(None) };
-    let all_of_it = scope.key(database.key).is_some_and(|key| key.origin == Origin::Session);
+    let all_of_it = scope.is_session_of(database.key);
     // What only reads makes no database, whatever keys it tries.
     database.auto_create &= all_of_it || !query.inserts.is_empty();
     if let Some(table) = elsewhere(query, &database).filter(|_| !all_of_it) {
@@ -220,7 +220,9 @@ fn pinned<'p>(
         named = Some(occurrence.table.name.as_str());
         let values = region.values();
         let values = values.ok_or_else(|| open(occurrence.key, &occurrence.table.name))?;
-        values.into_iter().for_each(|value| add(occurrence.key, value));
+        for value in values {
+            add(occurrence.key, value);
+        }
     }
     for insert in &query.inserts {
         if !map.has_databases(insert.key) {
@@ -229,7 +231,9 @@ fn pinned<'p>(
         named = Some(insert.table.name.as_str());
         let values = insert.first_keys(ground, stored, scope, regions)?;
         let values = values.ok_or_else(|| open(insert.key, &insert.table.name))?;
-        values.iter().for_each(|value| add(insert.key, value));
+        for value in &values {
+            add(insert.key, value);
+        }
     }
     let Some(table) = named else { return Ok(None) };
     if let Some((shard, _)) = scope.shard {

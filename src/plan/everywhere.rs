@@ -7,10 +7,12 @@
 
 use super::compile::Query;
 use super::query;
+use super::refusal::Refusal;
 use super::scope::{Origin, Resolved};
 use super::{Answer, Ground, Inputs, Plan, Route, Rule};
 use crate::error::SqlError;
-use crate::map::ShardId;
+use crate::map::{FunctionRule, Placement, ShardId, ShardMap};
+use crate::sql::ir::{Analysis, BlockKind, CallKind, SourceKind};
 
 /// Plans one execution.
 ///
@@ -27,6 +29,10 @@ pub(super) fn plan<'p>(
         Ok(planned) => return Ok(planned),
         Err(refused) => refused,
     };
+    if let (Some(table), Some(what)) = (&query.reference_written, &query.diverges) {
+        let (table, what) = (table.clone(), what.clone());
+        return Err(Refusal::ReferenceDiverges { table, what }.into());
+    }
     let functions = &query.functions;
     let hidden = functions.undeclared.is_some() || functions.all.is_some();
     if !(query.writes || hidden) || !query.fixed.is_empty() || !scope.keys.is_empty() {
@@ -54,4 +60,43 @@ pub(super) fn plan<'p>(
         }
         None => Err(refused),
     }
+}
+
+/// What in a statement is not the same on every shard, so that a reference table that it writes would not stay
+/// the same either.
+pub(super) fn diverges(analysis: &Analysis, map: &ShardMap) -> Option<String> {
+    let call = analysis.calls.iter().find(|call| match call.kind {
+        CallKind::Pure | CallKind::Stable => false,
+        CallKind::User(_) => map.function(&call.name) != Some(FunctionRule::Pure),
+        CallKind::Time
+        | CallKind::Volatile
+        | CallKind::Sequence
+        | CallKind::AdvisoryLock { .. }
+        | CallKind::Setting
+        | CallKind::Measures
+        | CallKind::ReadsTables => true,
+    });
+    if let Some(call) = call {
+        return Some(format!("function {}", call.name));
+    }
+    for source in &analysis.sources {
+        match &source.kind {
+            SourceKind::Table(table) if map.placement(table) != Placement::Reference => {
+                return Some(format!("table \"{}\"", table.name));
+            }
+            SourceKind::Unknown(name) => return Some(format!("table \"{name}\"")),
+            SourceKind::SystemCatalog => return Some(format!("catalog \"{}\"", source.name)),
+            SourceKind::Table(_)
+            | SourceKind::Derived(_)
+            | SourceKind::Function
+            | SourceKind::RecursiveSelf => {}
+        }
+    }
+    // Rows that are picked in no order, or in one that leaves ties.
+    let picks = analysis.blocks.iter().any(|block| match &block.kind {
+        BlockKind::Select(select) => select.limit || select.distinct_on || select.windows,
+        BlockKind::SetOperation(set) => set.limit,
+        _ => false,
+    });
+    picks.then(|| "a sub-select with LIMIT, DISTINCT ON or a window function".to_owned())
 }

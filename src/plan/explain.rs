@@ -24,7 +24,9 @@ pub struct Explained {
 
 /// Which key decided.
 struct KeyReport {
-    key: KeyId,
+    /// None: a number of a shard did.
+    key: Option<KeyId>,
+    name: String,
     values: Vec<String>,
     source: &'static str,
 }
@@ -83,7 +85,7 @@ fn routed(
     };
     let merge = merge_steps(map, &plan.answer);
     let sql = plan.rewritten.as_deref().unwrap_or(inputs.text);
-    let strategy = key.and_then(|k| map.key(k.key)).map(|k| match map.sole_key() {
+    let strategy = key.and_then(|k| map.key(k.key?)).map(|k| match map.sole_key() {
         Some(_) => "database",
         None => k.strategy.name(),
     });
@@ -98,12 +100,12 @@ fn routed(
     let mut lines =
         vec![format!("Route: {kind} ({answer})"), format!("  Shards: {}", shards.join(", "))];
     if let Some(report) = key {
+        let by = strategy.map_or_else(String::new, |name| format!(", strategy {name}"));
         lines.push(format!(
-            "  Key: {} = {} (from the {}, strategy {})",
-            key_name(map, report.key),
+            "  Key: {} = {} (from the {}{by})",
+            report.name,
             report.values.join(", "),
             report.source,
-            strategy.unwrap_or("?")
         ));
     }
     lines.push(format!("  Rule: {reason}"));
@@ -135,7 +137,7 @@ fn routed(
     }
     let key = key.map(|report| {
         json!({
-            "name": key_name(map, report.key),
+            "name": report.name,
             "values": report.values,
             "source": report.source,
         })
@@ -242,18 +244,22 @@ fn key_report(
     let scope = Resolved::new(map, scope, ground.solo).ok()?;
     let Shape::Query(query) = &template.shape else { return None };
     let constants = Constants::new(inputs);
+    let report = |key: KeyId, values, source| {
+        let name = key_name(map, key).to_owned();
+        Some(KeyReport { key: Some(key), name, values, source })
+    };
     for occurrence in &query.occurrences {
         let own = occurrence.restrict.region(&occurrence.types, &constants).ok()?;
         let values = own.named_values();
         if !values.is_empty() {
-            return Some(KeyReport { key: occurrence.key, values, source: "statement" });
+            return report(occurrence.key, values, "statement");
         }
     }
     let stored = Constants::stored(inputs);
     for insert in &query.inserts {
         let values = insert.named_keys(&stored);
         if !values.is_empty() {
-            return Some(KeyReport { key: insert.key, values, source: "statement" });
+            return report(insert.key, values, "statement");
         }
     }
     let regions = regions(query, map, &constants, &scope).ok()?;
@@ -262,14 +268,19 @@ fn key_report(
     });
     if let Some((occurrence, region)) = led {
         let values = region.named_values();
-        return Some(KeyReport { key: occurrence.key, values, source: "lookup" });
+        return report(occurrence.key, values, "lookup");
     }
     let filtered = query.occurrences.iter().zip(&regions).map(|(o, _)| o.key);
     let inserted = query.inserts.iter().map(|insert| insert.key);
-    let found = filtered.chain(inserted).find_map(|key| scope.key(key));
-    found.map(|key| KeyReport {
-        key: key.key,
-        values: vec![key.value.to_string()],
-        source: key.origin.name(),
+    if let Some(key) = filtered.chain(inserted).find_map(|key| scope.key(key)) {
+        return report(key.key, vec![key.value.to_string()], key.origin.name());
+    }
+    let mut numbers = query.occurrences.iter().flat_map(|occurrence| &occurrence.numbers);
+    let (name, values) = numbers.find_map(|number| number.named(&constants))?;
+    (ground.solo.is_none()).then(|| KeyReport {
+        key: None,
+        name: name.to_owned(),
+        values,
+        source: "statement",
     })
 }

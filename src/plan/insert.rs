@@ -14,13 +14,14 @@ use super::constant::Constants;
 use super::copies::{self, Copies};
 use super::facts::Facts;
 use super::freeze;
+use super::numbers;
 use super::refusal::Refusal;
 use super::restrict::{Region, Restrict};
 use super::scope::{Resolved, key_name};
 use super::splice::{Edits, value_sql};
 use super::via::{self, IdCells, IdColumn};
 use super::{Ground, query};
-use crate::catalog::Table;
+use crate::catalog::{SHARD_NUMBER, Table};
 use crate::datum::{Decoded, KeyType, KeyValue};
 use crate::error::SqlError;
 use crate::map::{KeyId, Placement, ShardId, ShardMap, ShardSet};
@@ -28,9 +29,6 @@ use crate::sql::ir::{
     Analysis, Block, BlockId, BlockKind, ColumnRef, Expr, InsertRows, MergeAction, OnConflict,
     Scalar, SourceKind,
 };
-
-/// The column that holds the number of a row's shard.
-const SHARD_NUMBER: &str = "shard_id";
 
 /// Rows for a sharded table.
 #[derive(Clone, Debug)]
@@ -77,6 +75,8 @@ struct Row {
     copies: IdCells,
     /// What it says of its region, where that can choose a new key's shard.
     region: Option<Scalar>,
+    /// What it says of its shard's number, where the map trusts that.
+    number: Option<Scalar>,
     /// Where a value can be added.
     end: u32,
 }
@@ -126,6 +126,7 @@ pub(super) fn compile(
         && !table.has_rules;
     let region = map.key(key).and_then(|key| key.new_key_places.as_ref()?.column.as_deref());
     let region = region.and_then(|name| table.columns.iter().position(|c| c.name == name));
+    let number = numbers::checked(map, table).map(usize::from);
     let numbers = match &block.kind {
         BlockKind::Insert(insert) => is_numbered(table, &columns, &insert.columns),
         _ => false,
@@ -163,6 +164,7 @@ pub(super) fn compile(
                             ids: via::cells(row, &insert.columns, &ids),
                             copies: copies::cells(row, &insert.columns, &copies),
                             region: region.and_then(|at| cell(row, &insert.columns, at)),
+                            number: number.and_then(|at| cell(row, &insert.columns, at)),
                             end: *end,
                         })
                         .collect(),
@@ -265,8 +267,14 @@ fn merge_row(
             None | Some(Expr::Scalar(_) | Expr::Default | Expr::Other | Expr::Excluded(_))
         )
     }) {
-        let row =
-            Row { cells: cells(values, at), ids, copies: IdCells::new(), region: None, end: 0 };
+        let row = Row {
+            cells: cells(values, at),
+            ids,
+            copies: IdCells::new(),
+            region: None,
+            number: None,
+            end: 0,
+        };
         return Rows::Values { rows: vec![row], columns_end: None };
     }
     let context = facts.context_of_block(merge);
@@ -306,7 +314,7 @@ impl InsertPlan {
                 what: "ON CONFLICT DO UPDATE".to_owned(),
                 why: "The row that is in the way may have another key.",
             }
-            .into());
+            .of_user(scope.confined));
         }
         match &self.rows {
             Rows::Missing(part) => Err(self.missing(*part)),
@@ -334,6 +342,7 @@ impl InsertPlan {
                         lookups.comes(self.key, first, region.map(Cow::into_owned));
                     }
                     let shard = placed?;
+                    self.check_number(ground, row, stored, &key, shard)?;
                     if let (true, Some(first)) = (self.teaches, key.first()) {
                         via::teach(&self.ids, &row.ids, stored, scope.lookups, first)?;
                     }
@@ -401,6 +410,32 @@ impl InsertPlan {
         })
     }
 
+    /// 22023: the row says that it is on another shard than its key does.
+    fn check_number(
+        &self,
+        ground: &Ground<'_>,
+        row: &Row,
+        stored: &Constants<'_>,
+        key: &[KeyValue<'_>],
+        shard: ShardId,
+    ) -> Result<(), SqlError> {
+        let (Some(number), None) = (&row.number, ground.solo) else { return Ok(()) };
+        let Decoded::Key(said) = stored.stored_key(KeyType::BigInt, number)? else {
+            return Ok(());
+        };
+        let Some(home) = ground.map.shard(shard) else { return Ok(()) };
+        if said == KeyValue::Int(i64::from(home.id)) {
+            return Ok(());
+        }
+        let own: Vec<String> = key.iter().map(ToString::to_string).collect();
+        let (name, own) = (key_name(ground.map, self.key), own.join(", "));
+        Err(Refusal::SourcesDisagree {
+            one: format!("the row's {SHARD_NUMBER} is {said} in table \"{}\"", self.table.name),
+            other: format!("{name} = {own} is on shard {} ({SHARD_NUMBER} {})", home.name, home.id),
+        }
+        .into())
+    }
+
     /// A row that every shard has: it is inserted on all of them, or not at all.
     fn copied(
         &self,
@@ -434,7 +469,8 @@ impl InsertPlan {
         if let Some(key) = scope.key(self.key)
             && !region.is_pinned_to(key.value)
         {
-            return Err(unknown().into());
+            let named = region.named_values().join(", ");
+            return Err(query::key_disagrees(ground.map, key, &self.table, &named));
         }
         freeze::check_rows(ground.map, self.key, self.types.len(), region)?;
         query::region_shards(ground, self.key, &self.table, region)

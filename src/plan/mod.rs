@@ -24,6 +24,7 @@
 //! | `utility` | what isn't a query, or could not be read |
 //! | `scope` | hint and session |
 //! | `via` | ids that lead to keys |
+//! | `numbers` | numbers of shards in rows, where the map trusts them |
 //! | `splice` | changes of the text |
 //! | `explain` | the same, for people |
 //!
@@ -42,10 +43,12 @@ mod facts;
 mod freeze;
 mod insert;
 mod many;
+mod numbers;
 pub mod ordered;
 mod query;
 mod refusal;
 mod restrict;
+mod schema;
 pub mod scope;
 mod settings;
 mod several;
@@ -154,6 +157,19 @@ pub struct Plan {
     pub settings: Option<Box<[SetCommand]>>,
     /// It may mean the session's temporary tables: it belongs to their shard.
     pub names_temporary: bool,
+    /// Rows of a fenced region are read together with others, which the user may do.
+    pub crossing: Option<Box<Crossing>>,
+}
+
+/// A use of the right to read rows of a fenced region together with others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    /// The region.
+    pub region: String,
+    /// One that it may not be read with by others.
+    pub with: String,
+    /// The tables that are read.
+    pub tables: Vec<String>,
 }
 
 /// The values of one execution.
@@ -183,6 +199,10 @@ pub struct Scope<'a> {
     pub session_shard: Option<ShardId>,
     /// `SET pgmeridian.key`.
     pub session_key: Option<(KeyId, Cow<'a, KeyValue<'static>>)>,
+    /// The session's key is its user's: nobody else's rows are to be touched.
+    pub confined: bool,
+    /// The user may read rows of fenced regions together with others.
+    pub across_regions: bool,
     /// What is known of ids that lead to keys. (They choose nothing by themselves: the statement must have
     /// them.)
     pub lookups: Option<&'a dyn Lookups>,
@@ -461,6 +481,7 @@ fn on_the_only(query: &Query, home: ShardId, inputs: &Inputs<'_>) -> Plan {
         changes_schema: false,
         settings: told,
         names_temporary: false,
+        crossing: None,
     }
 }
 
@@ -501,8 +522,9 @@ impl Fast {
             || !query.id_assignments.is_empty()
             || query.reference_written.is_some()
             || query.view_written.is_some()
-            || query.writes && query.occurrences.iter().any(|o| !o.copies.is_empty());
-        let more = more || map.has_databases(first.key);
+            || query.writes && query.occurrences.iter().any(|o| !o.copies.is_empty())
+            || query.occurrences.iter().any(|o| !o.numbers.is_empty())
+            || map.has_databases(first.key);
         if !alike || calls || more || ground.solo.is_some() {
             return None;
         }
@@ -538,6 +560,7 @@ impl Fast {
             changes_schema: false,
             settings: None,
             names_temporary: false,
+            crossing: None,
         }))
     }
 }

@@ -8,9 +8,9 @@ use super::constant::Constants;
 use super::freeze;
 use super::refusal::Refusal;
 use super::restrict::Region;
-use super::scope::{Resolved, ScopeKey, key_name, key_text, shard_text};
+use super::scope::{Origin, Resolved, ScopeKey, key_name, key_text, shard_text};
 use super::settings;
-use super::several::{names, several, workspace};
+use super::several::{crossing, names, several, workspace};
 use super::splice::{Edits, value_sql};
 use super::via;
 use super::{Answer, Ground, Inputs, Merge, Plan, Route, Rule};
@@ -32,6 +32,14 @@ pub(super) struct Claim<'q> {
     pub(super) sharded: bool,
     /// It is about rows that every shard has.
     pub(super) copies: bool,
+    /// The number of a shard that had a say in it: `shard_id is 3 in table "users"`.
+    pub(super) number: Option<String>,
+}
+
+impl<'q> Claim<'q> {
+    fn new(table: &'q str, shards: ShardSet, sharded: bool) -> Self {
+        Self { table, shards, sharded, copies: false, number: None }
+    }
 }
 
 /// Plans one execution.
@@ -63,9 +71,7 @@ pub(super) fn plan<'p>(
     };
     for insert in &query.inserts {
         let shards = insert.shards(ground, &stored, scope, &regions, &mut edits)?;
-        let shards_known =
-            Claim { table: &insert.table.name, shards, sharded: true, copies: false };
-        claims.push(shards_known);
+        claims.push(Claim::new(&insert.table.name, shards, true));
     }
     if ground.solo.is_none() {
         freeze::check(query, ground.map, &regions)?;
@@ -106,6 +112,7 @@ pub(super) fn plan<'p>(
         };
         Some(edits.apply().ok_or_else(unfit)?)
     };
+    let crossing = crossing(query, ground.map, scope, (&route, &answer));
     let plan = Plan {
         route,
         answer,
@@ -115,6 +122,7 @@ pub(super) fn plan<'p>(
         changes_schema: false,
         settings: told,
         names_temporary: false,
+        crossing,
     };
     Ok((plan, rule))
 }
@@ -140,7 +148,15 @@ fn refuse_unfiltered(query: &Query, scope: &Resolved<'_>) -> Result<(), SqlError
             what: format!("function {name}"),
             why: "It may read rows of any key.",
         }
-        .into());
+        .of_user(scope.confined));
+    }
+    if scope.confined {
+        let read = query.occurrences.iter().map(|o| (o.key, &o.table));
+        let mut all = read.chain(query.inserts.iter().map(|insert| (insert.key, &insert.table)));
+        if let Some((_, table)) = all.find(|(key, _)| scope.key(*key).is_none()) {
+            let what = format!("table \"{}\" has another sharding key than the user", table.name);
+            return Err(Refusal::Confined { what }.into());
+        }
     }
     if let Some(unplaced) = query.unplaced.first() {
         return Err(unplaced.refusal.clone().into());
@@ -199,7 +215,7 @@ pub(super) fn key_disagrees(
         ),
         other: key_text(map, key),
     }
-    .into()
+    .of_user(key.origin == Origin::User)
 }
 
 /// Adds the session's key to each occurrence that the statement itself doesn't pin to it.
@@ -233,10 +249,8 @@ fn add_filters(
             return Err(Refusal::ClientEncoding.into());
         }
         let refuse = |why: &'static str| {
-            SqlError::from(Refusal::KeyFilter {
-                what: format!("table \"{}\"", occurrence.table.name),
-                why,
-            })
+            Refusal::KeyFilter { what: format!("table \"{}\"", occurrence.table.name), why }
+                .of_user(scope.confined)
         };
         let column = occurrence
             .columns
@@ -262,18 +276,67 @@ fn occurrence_claims<'q>(
     for (occurrence, region) in query.occurrences.iter().zip(regions) {
         let table = &occurrence.table.name;
         if about_copies(occurrence, ground, constants, scope, region)? {
-            let shards = ShardSet::default();
-            claims.push(Claim { table, shards, sharded: false, copies: true });
+            claims.push(Claim { copies: true, ..Claim::new(table, ShardSet::default(), false) });
             continue;
         }
         let shards = region_shards(ground, occurrence.key, &occurrence.table, region)?;
-        claims.push(Claim { table, shards, sharded: true, copies: false });
+        let mut claim = Claim::new(table, shards, true);
+        // What runs on each shard finds nothing where the number is another one.
+        if !occurrence.numbers.is_empty() && ground.solo.is_none() && !scope.on_each {
+            by_numbers(ground.map, occurrence, constants, scope, region, &mut claim)?;
+        }
+        claims.push(claim);
     }
     for fixed in &query.fixed {
-        let shards = ShardSet::of(fixed.shard(ground, scope));
-        claims.push(Claim { table: &fixed.table, shards, sharded: false, copies: false });
+        claims.push(Claim::new(&fixed.table, ShardSet::of(fixed.shard(ground, scope)), false));
     }
     Ok(claims)
+}
+
+/// Narrows a claim by the numbers of shards that the statement names.
+///
+/// # Errors
+///
+/// 22023 when a number and the key, or two numbers, lead to different shards.
+fn by_numbers(
+    map: &ShardMap,
+    occurrence: &Occurrence,
+    constants: &Constants<'_>,
+    scope: &Resolved<'_>,
+    region: &Region<'_>,
+    claim: &mut Claim<'_>,
+) -> Result<(), SqlError> {
+    for number in &occurrence.numbers {
+        let Some(said) = number.said(map, constants)? else { continue };
+        let mut both = claim.shards.clone();
+        both.intersect_with(&said.shards);
+        let chosen = claim.number.is_some() || !region.is_open();
+        if let (true, Some(text)) =
+            (chosen && both.is_empty() && !claim.shards.is_empty(), &said.text)
+        {
+            let by_key = || match scope.key(occurrence.key) {
+                Some(key) => key_text(map, key),
+                None => statement_text(map, occurrence, region, &claim.shards),
+            };
+            let by_number = claim.number.as_ref().map(|own| number_text(map, own, &claim.shards));
+            return Err(Refusal::SourcesDisagree {
+                one: by_number.unwrap_or_else(by_key),
+                other: number_text(map, text, &said.shards),
+            }
+            .into());
+        }
+        claim.number = said.text.or_else(|| claim.number.take());
+        claim.shards = both;
+    }
+    Ok(())
+}
+
+/// `the statement's shard_id is 3 in table "users" (shard deu)`
+fn number_text(map: &ShardMap, number: &str, shards: &ShardSet) -> String {
+    match names(map, shards).join(", ") {
+        none if none.is_empty() => format!("the statement's {number} (no shard)"),
+        shards => format!("the statement's {number} (shard {shards})"),
+    }
 }
 
 /// Whether an occurrence is about rows that every shard has, so that each will do; a write must leave them
@@ -412,11 +475,13 @@ fn in_scope(
             continue;
         }
         let whole = !region.is_named() || region.is_empty();
-        let open = region.is_open() && occurrence.role == Role::Read;
+        let open = region.is_open() && claim.number.is_none() && occurrence.role == Role::Read;
         let meets = open || claim.shards.is_empty() || claim.shards.contains(shard);
         let inside = claim.shards.is_subset(&only);
         if !(inside || whole && meets) {
-            return Err(disagree(statement_text(map, occurrence, region, &claim.shards)));
+            let by_number = claim.number.as_ref().map(|own| number_text(map, own, &claim.shards));
+            let by_key = || statement_text(map, occurrence, region, &claim.shards);
+            return Err(disagree(by_number.unwrap_or_else(by_key)));
         }
     }
     // Rows that are inserted follow the occurrences and the fixed tables.
@@ -499,7 +564,7 @@ fn unscoped(
     }
     let by_rows = claims.iter().any(|claim| claim.sharded && !claim.shards.is_empty());
     let (route, rule) = if !together {
-        return several(query, ground, claims);
+        return several(query, ground, scope, claims);
     } else if let Some(shard) = agreed {
         (Route::One(shard), if by_rows { Rule::One } else { Rule::Fixed })
     } else if claims.iter().any(|claim| claim.sharded) {
@@ -530,7 +595,7 @@ fn other_keys_agree(
                 ),
                 other: key_text(map, key),
             }
-            .into());
+            .of_user(key.origin == Origin::User));
         }
     }
     Ok(())

@@ -7,6 +7,7 @@
 
 pub(super) use super::construct::Construct;
 use super::database::NotInDatabase;
+use super::schema::SchemaRefusal;
 use crate::error::{SqlError, SqlState};
 use crate::map::NoShard;
 
@@ -171,6 +172,13 @@ pub(super) enum Refusal {
         /// The table.
         table: String,
     },
+    /// `SET pgmeridian.shard = '*'; UPDATE plans SET changed = now()`.
+    ReferenceDiverges {
+        /// The table.
+        table: String,
+        /// What is not the same on every shard.
+        what: String,
+    },
     /// `INSERT INTO users (name) VALUES ('x')`.
     KeyMissing {
         /// The table.
@@ -243,6 +251,11 @@ pub(super) enum Refusal {
         /// Why not.
         why: &'static str,
     },
+    /// What a user who is confined to a key may not do.
+    Confined {
+        /// What.
+        what: String,
+    },
     /// DDL and other utility statements where the map has several shards.
     Utility {
         /// The command.
@@ -283,11 +296,27 @@ pub(super) enum Refusal {
         /// The command.
         tag: String,
     },
+    /// What would leave rows where the map does not look for them.
+    Schema(SchemaRefusal),
     /// A text key that isn't ASCII under a client encoding other than UTF8.
     ClientEncoding,
 }
 
 impl Refusal {
+    /// The error for a user who may touch one key only, or for one who may choose.
+    pub(super) fn of_user(self, confined: bool) -> SqlError {
+        if !confined {
+            return self.into();
+        }
+        let what = match &self {
+            Self::KeyFilter { what, .. } => {
+                format!("{what} can't be restricted to the user's key")
+            }
+            other => other.message(),
+        };
+        Self::Confined { what }.into()
+    }
+
     /// The SQLSTATE.
     pub(super) fn code(&self) -> SqlState {
         match self {
@@ -299,6 +328,7 @@ impl Refusal {
             | Self::LookupMiss { .. }
             | Self::WriteElsewhere { .. } => SqlState::INVALID_PARAMETER_VALUE,
             Self::Frozen { .. } => SqlState::READ_ONLY_SQL_TRANSACTION,
+            Self::Confined { .. } => SqlState::INSUFFICIENT_PRIVILEGE,
             Self::KeyMissing { .. } | Self::KeyNull { .. } => SqlState::NOT_NULL_VIOLATION,
             Self::SeveralShards { .. }
             | Self::NotInDatabase(_)
@@ -319,6 +349,7 @@ impl Refusal {
             | Self::CrossShardWrite { .. }
             | Self::CrossShardInsert { .. }
             | Self::ReferenceWrite { .. }
+            | Self::ReferenceDiverges { .. }
             | Self::KeyExpression { .. }
             | Self::InsertQuery { .. }
             | Self::KeyAssigned { .. }
@@ -332,6 +363,7 @@ impl Refusal {
             | Self::SessionState { .. }
             | Self::ExplainSeveral
             | Self::Opaque { .. }
+            | Self::Schema(_)
             | Self::ClientEncoding => SqlState::FEATURE_NOT_SUPPORTED,
         }
     }
@@ -383,6 +415,10 @@ impl Refusal {
                     "column \"{column}\" of table \"{table}\" leads to the sharding key and can't be assigned here"
                 )
             }
+            Self::ReferenceDiverges { table, what } => {
+                format!("write to reference table \"{table}\" with {what} is not supported")
+            }
+            Self::Schema(refusal) => refusal.message(),
             Self::UnlistedTable { table } => {
                 format!("table \"{table}\" has no sharding key and is not listed in the shard map")
             }
@@ -464,6 +500,7 @@ impl Refusal {
             Self::KeyFilter { what, .. } => {
                 format!("{what} can't be restricted to the session's key")
             }
+            Self::Confined { what } => format!("permission denied: {what}"),
             Self::Utility { tag } => format!("{tag} on several shards is not supported"),
             Self::OtherDatabase { tag, database, shard } => {
                 format!("{tag}: database \"{database}\" belongs to shard \"{shard}\"")
@@ -483,6 +520,10 @@ impl Refusal {
     /// Why.
     pub(super) fn detail(&self) -> Option<String> {
         match self {
+            Self::ReferenceDiverges { .. } => Some(
+                "Each shard would have its own value, and a reference table is the same on all.".into(),
+            ),
+            Self::Schema(refusal) => Some(refusal.detail()),
             Self::SourcesDisagree { .. } => {
                 Some("Everything that chooses a shard must agree: hint, session and statement.".into())
             }
@@ -566,6 +607,7 @@ impl Refusal {
                 "Whatever chooses the shard, no row is written where the shard map does not place it.".into(),
             ),
             Self::KeyFilter { why, .. } => Some((*why).to_owned()),
+            Self::Confined { .. } => Some("The user is confined to one key.".into()),
             Self::Utility { .. } => {
                 Some("Done on each shard by itself it would not be the same.".into())
             }
@@ -589,6 +631,10 @@ impl Refusal {
     pub(super) fn hint(&self) -> Option<String> {
         const SHARD: &str = "Choose a shard: SET pgmeridian.shard = '…'.";
         match self {
+            Self::ReferenceDiverges { .. } => {
+                Some("Ask for the value first, and write it as a constant or a parameter.".into())
+            }
+            Self::Schema(refusal) => Some(refusal.hint()),
             Self::SourcesDisagree { .. } => {
                 Some("Leave one of them out, or RESET pgmeridian.shard and pgmeridian.key.".into())
             }
@@ -604,7 +650,10 @@ impl Refusal {
             Self::SeveralShards { construct: Construct::NotColocated(..), .. } => Some(
                 "Join the tables on the sharding key, or restrict each of them to one key.".into(),
             ),
-            Self::SeveralShards { .. } | Self::CrossShardReads { .. } | Self::Residency { .. } => {
+            Self::Residency { .. } => Some(
+                "Restrict the statement to shards of one region, by the key; or let a user ask who has across_regions = true under [[users]].".into(),
+            ),
+            Self::SeveralShards { .. } | Self::CrossShardReads { .. } => {
                 Some("Restrict the statement to one sharding key, or choose a shard: SET pgmeridian.shard = '…'.".into())
             }
             Self::DifferentShards { .. } => {
@@ -672,6 +721,9 @@ impl Refusal {
             Self::KeyFilter { .. } => Some(
                 "Name the table in the statement itself, with its key, or RESET pgmeridian.key.".into(),
             ),
+            Self::Confined { .. } => {
+                Some("A user may touch other keys whose entry under [[users]] names none.".into())
+            }
             Self::HiddenCode { .. } | Self::SessionState { .. } => Some(SHARD.into()),
             Self::ExplainSeveral => Some(
                 "EXPLAIN (ROUTE) shows where it goes; for one shard's plan choose it: SET pgmeridian.shard = '…'."

@@ -218,6 +218,14 @@ impl<'a> Domain<'a> {
         matches!(self, Self::Values(values) if values.is_empty())
     }
 
+    fn holds(&self, value: &KeyValue<'_>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Values(values) => values.iter().any(|own| same(own, value)),
+            Self::Range(lower, upper) => within(value, lower, upper),
+        }
+    }
+
     fn intersect(&self, other: &Self) -> Self {
         match (self, other) {
             (Self::Any, one) | (one, Self::Any) => one.clone(),
@@ -417,6 +425,11 @@ impl<'a> Region<'a> {
     /// Whether every part of every key is named by value: nothing is open.
     pub(super) fn is_named(&self) -> bool {
         self.boxes.iter().flatten().all(|domain| matches!(domain, Domain::Values(_)))
+    }
+
+    /// Whether the key of one part is in it.
+    pub(super) fn holds(&self, value: &KeyValue<'_>) -> bool {
+        self.boxes.iter().any(|one| one.first().is_some_and(|domain| domain.holds(value)))
     }
 
     /// Whether nothing is said of the key.

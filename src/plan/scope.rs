@@ -25,6 +25,8 @@ pub(super) enum Origin {
     Session,
     /// The database that the session is in.
     Database,
+    /// Who the session's user is.
+    User,
 }
 
 impl Origin {
@@ -32,7 +34,7 @@ impl Origin {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Hint => "hint",
-            Self::Session | Self::Database => "session",
+            Self::Session | Self::User | Self::Database => "session",
         }
     }
 
@@ -41,6 +43,7 @@ impl Origin {
             Self::Hint => "the hint's",
             Self::Session => "the session's",
             Self::Database => "the database's",
+            Self::User => "the user's",
         }
     }
 }
@@ -73,6 +76,10 @@ pub(super) struct Resolved<'s> {
     pub(super) database: Option<Arc<KeyDatabase>>,
     /// The keys: one for each sharding key that has a value.
     pub(super) keys: SmallVec<[ScopeKey<'s>; 1]>,
+    /// The user may touch rows of the session's key only.
+    pub(super) confined: bool,
+    /// The user may read rows of fenced regions together with others.
+    pub(super) across_regions: bool,
     /// What is known of ids that lead to keys.
     pub(super) lookups: Option<&'s dyn Lookups>,
     /// The session's temporary tables, if the statement may mean them.
@@ -102,14 +109,15 @@ impl<'s> Resolved<'s> {
         };
         let mut keys: SmallVec<[ScopeKey<'s>; 1]> = SmallVec::new();
         let sole = map.sole_key().map(|(key, value)| (key, value, Origin::Database));
-        let named = [(&scope.hint_key, Origin::Hint), (&scope.session_key, Origin::Session)];
+        let own = if scope.confined { Origin::User } else { Origin::Session };
+        let named = [(&scope.session_key, own), (&scope.hint_key, Origin::Hint)];
         let named = named.into_iter().filter_map(|(named, origin)| {
             named.as_ref().map(|(key, value)| (*key, &**value, origin))
         });
         for (key, value, origin) in sole.into_iter().chain(named) {
             if let Some(same) = keys.iter().find(|k| k.key == key) {
                 if same.value != value {
-                    return Err(disagree_keys(map, same, value, origin));
+                    return Err(disagree_keys(map, same, (value, origin), scope.confined));
                 }
                 continue;
             }
@@ -122,11 +130,8 @@ impl<'s> Resolved<'s> {
         if let Some((shard, origin)) = shard {
             for key in keys.iter().filter(|_| solo.is_none()) {
                 if !key.shards.contains(shard) {
-                    return Err(Refusal::SourcesDisagree {
-                        one: key_text(map, key),
-                        other: shard_text(map, shard, origin),
-                    }
-                    .into());
+                    let (one, other) = (key_text(map, key), shard_text(map, shard, origin));
+                    return Err(Refusal::SourcesDisagree { one, other }.of_user(scope.confined));
                 }
             }
         }
@@ -139,13 +144,21 @@ impl<'s> Resolved<'s> {
             shard,
             everywhere,
             on_each: false,
-            whole: map.sole_key().is_some() || own.is_some(),
+            // Another key that is in scope is a filter still.
+            whole: map.sole_key().is_some() || own.is_some() && keys.len() == 1,
             database: own.map(Arc::new),
             keys,
+            confined: scope.confined,
+            across_regions: scope.across_regions,
             lookups: scope.lookups,
             temporary: scope.temporary,
             own_rows: scope.own_rows,
         })
+    }
+
+    /// The session as a whole is one of this key.
+    pub(super) fn is_session_of(&self, key: KeyId) -> bool {
+        self.key(key).is_some_and(|key| matches!(key.origin, Origin::Session | Origin::User))
     }
 
     /// The value that rows of this key are restricted to.
@@ -168,15 +181,15 @@ fn disagree_shards(map: &ShardMap, a: (ShardId, Origin), b: (ShardId, Origin)) -
 fn disagree_keys(
     map: &ShardMap,
     a: &ScopeKey<'_>,
-    value: &KeyValue<'_>,
-    origin: Origin,
+    (value, origin): (&KeyValue<'_>, Origin),
+    confined: bool,
 ) -> SqlError {
     let name = key_name(map, a.key);
     Refusal::SourcesDisagree {
-        one: format!("{} key is {name} = {}", a.origin.possessive(), a.value),
-        other: format!("{} key is {name} = {value}", origin.possessive()),
+        one: format!("{} key is {name} = {value}", origin.possessive()),
+        other: format!("{} key is {name} = {}", a.origin.possessive(), a.value),
     }
-    .into()
+    .of_user(confined)
 }
 
 /// `the session's shard is deu`

@@ -8,7 +8,7 @@ use super::restrict::Region;
 use super::scope::Resolved;
 use super::splice::Edits;
 use super::workspace::{Values, Workspace};
-use super::{Ground, Inputs, Route, Rule};
+use super::{Answer, Crossing, Ground, Inputs, Route, Rule};
 use crate::error::SqlError;
 use crate::map::{CrossShardReads, ShardId, ShardMap, ShardSet};
 
@@ -16,6 +16,7 @@ use crate::map::{CrossShardReads, ShardId, ShardMap, ShardSet};
 pub(super) fn several(
     query: &Query,
     ground: &Ground<'_>,
+    scope: &Resolved<'_>,
     claims: &[Claim<'_>],
 ) -> Result<(Route, Rule), SqlError> {
     let map = ground.map;
@@ -34,7 +35,7 @@ pub(super) fn several(
         if let Some(shard) = driven.single() {
             return Ok((Route::One(shard), Rule::One));
         }
-        allowed(map, &driven)?;
+        allowed(map, scope, &driven)?;
         let route = if driven == map.all_shards() { Route::All } else { Route::Many(driven) };
         return Ok((route, Rule::Many));
     }
@@ -42,7 +43,7 @@ pub(super) fn several(
         let (construct, shards) = (construct.clone(), names(map, &all));
         return Err(Refusal::SeveralShards { construct, shards }.into());
     }
-    allowed(map, &all)?;
+    allowed(map, scope, &all)?;
     let route = if all == map.all_shards() { Route::All } else { Route::Many(all) };
     Ok((route, Rule::Workspace))
 }
@@ -90,9 +91,12 @@ pub(super) fn workspace<'p>(
         shards: claims.iter().map(|c| if c.copies { &home } else { &c.shards }).collect(),
     };
     let edits = Edits::new(&query.tokens, inputs.text, inputs.literals);
-    shape
+    let planned = shape
         .plan(&values, &all, edits, construct.name())
-        .ok_or_else(|| unfit("Its text could not be changed at the places that analysis found"))
+        .ok_or_else(|| unfit("Its text could not be changed at the places that analysis found"))?;
+    all.insert(planned.host);
+    fenced(ground.map, scope, &all)?;
+    Ok(planned)
 }
 
 /// Two claims on one shard each, and these are different.
@@ -145,29 +149,61 @@ fn several_written(
 }
 
 /// What the map's policy says of a read over these shards.
-fn allowed(map: &ShardMap, shards: &ShardSet) -> Result<(), SqlError> {
-    let policy = map.policy();
-    if policy.cross_shard_reads == CrossShardReads::Refuse {
+fn allowed(map: &ShardMap, scope: &Resolved<'_>, shards: &ShardSet) -> Result<(), SqlError> {
+    if map.policy().cross_shard_reads == CrossShardReads::Refuse {
         return Err(Refusal::CrossShardReads { shards: names(map, shards) }.into());
     }
+    fenced(map, scope, shards)
+}
+
+/// Rows of regions that are kept apart may not meet, not even on the shard that works with them.
+fn fenced(map: &ShardMap, scope: &Resolved<'_>, shards: &ShardSet) -> Result<(), SqlError> {
+    match strangers(map, shards) {
+        Some((region, with)) if !scope.across_regions => {
+            Err(Refusal::Residency { region: region.to_owned(), with: with.to_owned() }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A fenced region among these shards', and another one that it may not be read together with.
+fn strangers<'m>(map: &'m ShardMap, shards: &ShardSet) -> Option<(&'m str, &'m str)> {
     let region = |shard: ShardId| map.shard(shard).and_then(|s| s.region.as_deref());
-    for rule in &policy.residency {
+    map.policy().residency.iter().find_map(|rule| {
         if !shards.iter().any(|shard| region(shard) == Some(rule.region.as_str())) {
-            continue;
+            return None;
         }
         let stranger = shards.iter().map(region).find(|region| {
             *region != Some(rule.region.as_str())
                 && !region.is_some_and(|r| rule.together.iter().any(|allowed| allowed == r))
         });
-        if let Some(with) = stranger {
-            return Err(Refusal::Residency {
-                region: rule.region.clone(),
-                with: with.unwrap_or("(none)").to_owned(),
-            }
-            .into());
-        }
+        stranger.map(|with| (rule.region.as_str(), with.unwrap_or("(none)")))
+    })
+}
+
+/// The use of a user's right to cross regions, if this is one.
+pub(super) fn crossing(
+    query: &Query,
+    map: &ShardMap,
+    scope: &Resolved<'_>,
+    plan: (&Route, &Answer),
+) -> Option<Box<Crossing>> {
+    if !scope.across_regions || map.policy().residency.is_empty() {
+        return None;
     }
-    Ok(())
+    let mut shards = match plan.0 {
+        Route::Many(shards) => shards.clone(),
+        Route::All => map.all_shards(),
+        Route::One(_) | Route::Database(_) | Route::Any | Route::Nowhere => return None,
+    };
+    if let Answer::Workspace(workspace) = plan.1 {
+        shards.insert(workspace.host);
+    }
+    let (region, with) = strangers(map, &shards)?;
+    let mut tables: Vec<String> =
+        query.occurrences.iter().map(|occurrence| occurrence.table.name.clone()).collect();
+    tables.dedup();
+    Some(Box::new(Crossing { region: region.to_owned(), with: with.to_owned(), tables }))
 }
 
 /// The shards' names.

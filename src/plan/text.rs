@@ -66,12 +66,15 @@ impl Bounds {
             parts.push(format!("OFFSET {}", zeros.join(" + ")));
         }
         if let Some(limit) = self.limit {
-            let rows = limit.checked_add(self.offset).and_then(|rows| i64::try_from(rows).ok())?;
-            parts.push(if self.ties {
-                format!("FETCH FIRST {rows} ROWS WITH TIES")
-            } else {
-                format!("LIMIT {rows}")
-            });
+            for bound in [limit, self.offset] {
+                i64::try_from(bound).ok()?;
+            }
+            // Where the sum can't be written, it is more rows than any shard has.
+            match i64::try_from(limit.saturating_add(self.offset)) {
+                Ok(rows) if self.ties => parts.push(format!("FETCH FIRST {rows} ROWS WITH TIES")),
+                Ok(rows) => parts.push(format!("LIMIT {rows}")),
+                Err(_) => {}
+            }
         }
         Some(parts.join(" "))
     }
@@ -229,7 +232,8 @@ impl<'t> Text<'t> {
     /// How many rows LIMIT and OFFSET together need; `None` if that can't be told.
     pub(super) fn row_count(&self, range: Range<usize>) -> Option<u64> {
         let bounds = self.bounds(range).filter(|bounds| !bounds.ties)?;
-        bounds.limit?.checked_add(bounds.offset)
+        let rows = bounds.limit?.checked_add(bounds.offset)?;
+        i64::try_from(rows).is_ok().then_some(rows)
     }
 
     /// LIMIT, OFFSET, FETCH; `None` if they are not constants that PostgreSQL takes.

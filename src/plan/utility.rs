@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::database::NotInDatabase;
 use super::refusal::Refusal;
-use super::scope::{Origin, Resolved, shard_text};
+use super::schema::{self, SchemaRefusal};
+use super::scope::{Resolved, shard_text};
 use super::{Answer, Ground, Inputs, Plan, Route, Rule, freeze, via};
 use crate::catalog::Table;
 use crate::error::SqlError;
@@ -38,6 +39,12 @@ pub(super) struct UtilityShape {
     unseen: Vec<Unseen>,
     /// It names a table whose key has a database for each value.
     in_databases: bool,
+    /// Rows that it would leave where the map does not look for them.
+    strands: Option<SchemaRefusal>,
+    /// It makes a temporary object, and `search_path` alone says so.
+    temporary_by_path: bool,
+    /// For a temporary view: what it may read that is not on one shard.
+    spread: Option<String>,
 }
 
 /// A table that a statement may write to, with rows that can't be checked.
@@ -71,6 +78,20 @@ fn unseen(tables: &[std::sync::Arc<Table>], map: &ShardMap) -> Vec<Unseen> {
     tables.iter().map(place).collect()
 }
 
+/// What a temporary view may read that is not all on one shard: a function, or a table.
+fn spread(utility: &Utility, map: &ShardMap) -> Option<String> {
+    if (utility.kind, utility.tag) != (UtilityKind::Temporary, "CREATE VIEW") {
+        return None;
+    }
+    let undeclared = |name: &&String| map.function(name) != Some(crate::map::FunctionRule::Pure);
+    let function = utility.unknown_functions.iter().find(undeclared);
+    let lives_there = |table: &std::sync::Arc<Table>| common_home(std::slice::from_ref(table), map);
+    let home = common_home(&utility.tables, map);
+    let table = utility.tables.iter().find(|t| home.is_none() || lives_there(t) != home);
+    let table = table.map(|table| format!("table \"{}\"", table.name));
+    function.map(|name| format!("function {name}")).or(table)
+}
+
 /// In a shard's scope nothing may be written unseen that the map may place elsewhere. With routing off it
 /// places everything on the default shard.
 fn check_unseen(
@@ -79,7 +100,7 @@ fn check_unseen(
     ground: &Ground<'_>,
     scope: &Resolved<'_>,
 ) -> Result<(), SqlError> {
-    if scope.whole {
+    if scope.whole || scope.database.is_some() {
         return check_unseen_of_key(unseen, what, ground, scope);
     }
     let Some((shard, _)) = scope.shard else { return Ok(()) };
@@ -144,6 +165,12 @@ impl UtilityShape {
                 _ => Vec::new(),
             },
             in_databases: utility.tables.iter().any(|table| is_in_databases(table, map)),
+            strands: utility
+                .reshaped
+                .iter()
+                .find_map(|reshaped| schema::stranded(utility.tag, reshaped, map)),
+            temporary_by_path: utility.temporary_by_path,
+            spread: spread(utility, map),
         }
     }
 
@@ -175,7 +202,7 @@ impl UtilityShape {
                 what: self.tag.to_owned(),
                 why: "It concerns rows of every key.",
             }
-            .into());
+            .of_user(scope.confined));
         }
         check_unseen(&self.unseen, self.tag, ground, scope)?;
         let (route, rule) = match (scope.shard, ground.solo) {
@@ -276,6 +303,14 @@ impl UtilityShape {
                 Err(Refusal::Utility { tag: tag() }.into())
             }
             // The schema is the same on every shard, whatever lives there.
+            UtilityKind::Definition if !everywhere && self.strands.is_some() => Err(self
+                .strands
+                .clone()
+                .map_or_else(|| Refusal::Utility { tag: tag() }, Refusal::Schema)
+                .into()),
+            UtilityKind::Definition if self.temporary_by_path => {
+                Err(Refusal::Schema(SchemaRefusal::TemporaryByPath { tag: self.tag }).into())
+            }
             UtilityKind::Definition if self.alone => Ok(IN_TURN),
             UtilityKind::Definition => Ok(EVERYWHERE),
             UtilityKind::CopyTo if self.reference && !self.of_query => Ok((Route::Any, Rule::Any)),
@@ -289,6 +324,16 @@ impl UtilityShape {
             UtilityKind::Maintenance => Ok(IN_TURN),
             UtilityKind::Do | UtilityKind::Call if everywhere => Ok(EVERYWHERE),
             UtilityKind::Do | UtilityKind::Call => Err(Refusal::HiddenCode { tag: tag() }.into()),
+            UtilityKind::Temporary if self.is_view() && !everywhere => {
+                match (&self.spread, self.home) {
+                    (Some(reads), _) => {
+                        let reads = reads.clone();
+                        Err(Refusal::Schema(SchemaRefusal::TemporaryView { reads }).into())
+                    }
+                    (None, Some(home)) => Ok((Route::One(home), Rule::Fixed)),
+                    (None, None) => Ok((Route::Any, Rule::Any)),
+                }
+            }
             // Empty, it is where the transaction, or the connection that the session keeps, is.
             UtilityKind::Temporary if self.is_empty_temporary() && !everywhere => {
                 Ok((Route::Any, Rule::Any))
@@ -309,7 +354,12 @@ impl UtilityShape {
 
     /// A temporary table without rows, which may be on any shard.
     fn is_empty_temporary(&self) -> bool {
-        self.kind == UtilityKind::Temporary && !self.of_query
+        self.kind == UtilityKind::Temporary && !self.of_query && !self.is_view()
+    }
+
+    /// A temporary view, which reads and writes what it is made of.
+    fn is_view(&self) -> bool {
+        self.kind == UtilityKind::Temporary && self.tag == "CREATE VIEW"
     }
 
     /// It may write rows, and which is not known.
@@ -335,7 +385,7 @@ impl UtilityShape {
             | UtilityKind::Discard
             | UtilityKind::Notify
             | UtilityKind::TwoPhase => false,
-            UtilityKind::Temporary => self.of_query,
+            UtilityKind::Temporary => self.of_query || self.is_view() && self.home.is_none(),
             UtilityKind::Lock | UtilityKind::CopyTo | UtilityKind::CopyFrom => {
                 self.of_query || !(self.reference || self.home.is_some())
             }
@@ -401,6 +451,7 @@ impl UtilityShape {
             ),
             settings: None,
             names_temporary: false,
+            crossing: None,
         }
     }
 }
@@ -408,7 +459,7 @@ impl UtilityShape {
 /// A session of a key is in that key's database. (A hint is for one statement whose tables are known.)
 fn in_a_session(scope: &Resolved<'_>) -> Option<(Route, Rule)> {
     let database = scope.database.as_ref()?;
-    let session = scope.key(database.key).is_some_and(|key| key.origin == Origin::Session);
+    let session = scope.is_session_of(database.key);
     session.then(|| (Route::Database(Arc::clone(database)), Rule::KeyDatabase))
 }
 
@@ -492,7 +543,7 @@ impl OpaqueShape {
                 what: "a statement that can't be read".to_owned(),
                 why: "Its tables can't be given a predicate.",
             }
-            .into());
+            .of_user(scope.confined));
         }
         check_unseen(&self.unseen, "a statement that can't be read", ground, scope)?;
         let home = ground.map.default_shard();
@@ -530,6 +581,7 @@ impl OpaqueShape {
             changes_schema: false,
             settings: None,
             names_temporary: false,
+            crossing: None,
         }
     }
 }

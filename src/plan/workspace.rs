@@ -21,6 +21,7 @@ use super::refusal::Construct;
 use super::restrict::Region;
 use super::scope::Resolved;
 use super::splice::{Edits, quoted, value_sql};
+use super::via;
 use crate::catalog::Table;
 use crate::datum::KeyType;
 use crate::map::{FunctionRule, Placement, ShardId, ShardMap, ShardSet};
@@ -175,6 +176,9 @@ impl Shape {
             Placement::Reference => Place::Reference,
             Placement::Single(shard) => Place::Fixed(shard),
             Placement::Unlisted => Place::Fixed(map.default_shard()),
+            Placement::Lookup { name, .. } if via::home(map, name).is_some() => {
+                Place::Sharded(Vec::new())
+            }
             // Refused before: they have no usable place.
             Placement::Lookup { .. } | Placement::Unusable(_) => {
                 return Err(Construct::SingleTable(table.name.clone()));
@@ -403,12 +407,18 @@ impl Shape {
     /// do with), else the first one that does and has all tables.
     fn host(&self, values: &Values<'_, '_>, all: &ShardSet) -> ShardId {
         let home = values.map.default_shard();
-        let sharded = |relation: &Relation| matches!(relation.place, Place::Sharded(_));
-        if all.contains(home) || !self.relations.iter().all(sharded) {
+        if all.contains(home) {
             return home;
         }
         let keys = || values.query.occurrences.iter().map(|o| values.map.key_shards(o.key));
-        all.iter().find(|shard| keys().all(|having| having.contains(*shard))).unwrap_or(home)
+        let has_all = |shard: &ShardId| {
+            keys().all(|having| having.contains(*shard))
+                && self.relations.iter().all(|relation| match relation.place {
+                    Place::Fixed(only) => only == *shard,
+                    Place::Sharded(_) | Place::Reference => true,
+                })
+        };
+        all.iter().find(has_all).unwrap_or(home)
     }
 }
 
@@ -490,6 +500,11 @@ fn key_condition(values: &Values<'_, '_>, occurrences: &[usize]) -> Vec<String> 
             continue;
         };
         let names = occurrence.column_names();
+        if names.is_empty() {
+            // Placed by an id: its rows have no key to compare.
+            alternatives = None;
+            continue;
+        }
         match (region.sql(&names, &occurrence.types), &mut alternatives) {
             (Some(sql), Some(known)) if !known.contains(&sql) => known.push(sql),
             (Some(_), _) => {}

@@ -25,21 +25,17 @@ pub struct Session {
     pub hints: bool,
     /// The key this user is confined to.
     pub user_key: Option<String>,
+    /// May read rows of fenced regions together with others.
+    pub across_regions: bool,
     /// PostgreSQL settings.
     pub settings: SessionSettings,
     /// The transaction.
     pub transaction: Transaction,
     /// The modes of its BEGIN; `None` when nobody saw it begin.
     pub modes: Option<TransactionModes>,
-    /// `SET pgmeridian.shard`.
-    pub shard: Option<String>,
-    /// `SET pgmeridian.key`, or the map's `key_setting`.
-    pub key: Option<String>,
-    /// `SET pgmeridian.region`.
-    pub region: Option<String>,
     /// Its temporary tables: where they are, and what they are called.
     pub temporary: Option<(ShardId, TemporaryNames)>,
-    /// `SET pgmeridian.trace`.
+    /// `SET pgmeridian.trace`. It is on or off at once, whatever becomes of the transaction.
     pub trace: bool,
     /// A statement within the open transaction changed the schema.
     pub schema_changed: bool,
@@ -48,6 +44,26 @@ pub struct Session {
 }
 
 impl Session {
+    /// `SET pgmeridian.shard`.
+    pub fn shard(&self) -> Option<&str> {
+        self.settings.current().value("pgmeridian.shard")
+    }
+
+    /// `SET pgmeridian.key`, or the map's `key_setting`.
+    pub fn key(&self) -> Option<&str> {
+        self.settings.current().value("pgmeridian.key")
+    }
+
+    /// `SET pgmeridian.region`.
+    pub fn region(&self) -> Option<&str> {
+        self.settings.current().value("pgmeridian.region")
+    }
+
+    /// Nothing but its statements says where they go.
+    pub fn is_unscoped(&self) -> bool {
+        self.user_key.is_none() && self.settings.current().is_servers_alone()
+    }
+
     /// The open transaction sees rows that another connection would not: its own, or those of a snapshot that it
     /// keeps.
     pub fn reads_own_rows(&self) -> bool {

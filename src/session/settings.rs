@@ -5,6 +5,9 @@
 //! connection it was given. Only on a difference is the connection brought up to date, with
 //! [`Settings::replay`]. Changes follow the transaction as in PostgreSQL: `SET` is undone by ROLLBACK,
 //! `SET LOCAL` by the end of the transaction, both by ROLLBACK TO an earlier savepoint.
+//!
+//! The proxy's own settings (`pgmeridian.key` and the like) go the same ways, but no connection is told of
+//! them, and they make no difference between two.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,10 +17,15 @@ use super::transaction::quote_identifier;
 /// Names and the SQL text of their values, as it stands after `SET name TO`.
 type Values = BTreeMap<String, String>;
 
-/// An immutable set of settings; equal ones have equal ids.
+/// What the proxy's own settings begin with.
+const OWN: &str = "pgmeridian.";
+
+/// An immutable set of settings; what connections are told is equal where the ids are.
 #[derive(Clone, Debug)]
 pub struct Settings {
     shared: Arc<Shared>,
+    /// The proxy's own, if there are any: names, and values as they are.
+    own: Option<Arc<Values>>,
 }
 
 #[derive(Debug)]
@@ -29,45 +37,82 @@ struct Shared {
 /// Who the session is: set in this order, for the first one undoes the second.
 const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 
-/// Most distinct combinations that are remembered by content. Past it new ones still work, but equal
-/// contents no longer find each other's number. A server sees a handful; a client that sets random
-/// names must not grow the table for ever.
-const INTERNED_MAX: usize = 100_000;
+/// From so many distinct combinations on, those that no session has any more are forgotten now and then: a
+/// server sees a handful, and clients that make up names must not grow the table for ever. A connection that
+/// was told of a forgotten one is told again.
+const INTERNED_MANY: usize = 1024;
+
+/// All combinations by content, so that equal ones have the same number.
+struct Table {
+    known: HashMap<Values, Settings>,
+    /// When it is this large, it is looked through.
+    sweep_at: usize,
+}
+
+impl Table {
+    fn add(&mut self, values: Values, settings: Settings) {
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|_, settings| Arc::strong_count(&settings.shared) > 1);
+            self.known.shrink_to(2 * self.known.len());
+            self.sweep_at = INTERNED_MANY.max(2 * self.known.len());
+        }
+        self.known.insert(values, settings);
+    }
+}
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { shared: Arc::new(Shared { id: 0, values: Values::new() }) }
+        Self { shared: Arc::new(Shared { id: 0, values: Values::new() }), own: None }
     }
 }
 
 impl Settings {
-    /// The number shared by all settings with this content; 0 for none.
+    /// The number shared by all settings that connections are told the same of; 0 for none.
     pub fn id(&self) -> u64 {
         self.shared.id
     }
 
     /// The value text of a setting.
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.shared.values.get(name).map(String::as_str)
+        let values = if name.starts_with(OWN) { self.own.as_deref()? } else { &self.shared.values };
+        values.get(name).map(String::as_str)
     }
 
-    /// With one more (or another) value; `value` is SQL text as it stands after `SET name TO`.
+    /// None of the proxy's own settings is set.
+    pub fn is_servers_alone(&self) -> bool {
+        self.own.is_none()
+    }
+
+    /// With one more (or another) value; `value` is SQL text as it stands after `SET name TO`, for one of the
+    /// proxy's own the value itself.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {
-        let mut values = self.shared.values.clone();
-        values.insert(name.to_owned(), value.to_owned());
-        Self::intern(values)
+        self.changed(name, |values| {
+            values.insert(name.to_owned(), value.to_owned());
+        })
     }
 
     /// Without a setting.
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
-        let mut values = self.shared.values.clone();
-        values.remove(name);
-        Self::intern(values)
+        self.changed(name, |values| {
+            values.remove(name);
+        })
     }
 
-    /// Names and values, in order.
+    fn changed(&self, name: &str, change: impl FnOnce(&mut Values)) -> Self {
+        if name.starts_with(OWN) {
+            let mut own = self.own.as_deref().cloned().unwrap_or_default();
+            change(&mut own);
+            let own = (!own.is_empty()).then(|| Arc::new(own));
+            return Self { shared: Arc::clone(&self.shared), own };
+        }
+        let mut values = self.shared.values.clone();
+        change(&mut values);
+        Self { own: self.own.clone(), ..Self::intern(values) }
+    }
+
+    /// Names and values of what connections are told, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.shared.values.iter().map(|(n, v)| (n.as_str(), v.as_str()))
     }
@@ -86,26 +131,25 @@ impl Settings {
     }
 
     fn intern(values: Values) -> Self {
-        static TABLE: OnceLock<Mutex<HashMap<Values, Settings>>> = OnceLock::new();
+        static TABLE: OnceLock<Mutex<Table>> = OnceLock::new();
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         if values.is_empty() {
             return Self::default();
         }
-        let mut table =
-            TABLE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = table.get(&values) {
+        let empty = || Mutex::new(Table { known: HashMap::new(), sweep_at: INTERNED_MANY });
+        let mut table = TABLE.get_or_init(empty).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = table.known.get(&values) {
             return known.clone();
         }
         let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let settings = Self { shared: Arc::new(Shared { id, values: values.clone() }) };
-        if table.len() < INTERNED_MAX {
-            table.insert(values, settings.clone());
-        }
+        let settings = Self { shared: Arc::new(Shared { id, values: values.clone() }), own: None };
+        table.add(values, settings.clone());
         settings
     }
 }
 
-fn set_sql(name: &str, value: &str, local: bool) -> String {
+/// The statement that sets a setting.
+pub fn set_sql(name: &str, value: &str, local: bool) -> String {
     let mut sql = String::from(if local { "SET LOCAL " } else { "SET " });
     push_name(&mut sql, name);
     sql.push_str(" TO ");
@@ -131,6 +175,16 @@ fn push_name(sql: &mut String, name: &str) {
             sql.push('"');
         }
     }
+}
+
+/// A name that PostgreSQL lets anybody set: parts like identifiers, with dots between them
+/// (`valid_custom_variable_name`).
+pub fn is_custom(name: &str) -> bool {
+    let is_part = |part: &str| {
+        let first = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+        part.starts_with(first) && part.chars().all(|c| first(c) || c.is_ascii_digit() || c == '$')
+    };
+    name.contains('.') && name.split('.').all(is_part)
 }
 
 /// A string as an SQL literal that reads the same whatever `standard_conforming_strings` is.
@@ -174,6 +228,13 @@ fn style_and_order(text: &str) -> (Option<&'static str>, Option<&'static str>) {
         }
     }
     (style, order.or(implied))
+}
+
+/// A session's settings of the proxy's own, as they once were.
+#[derive(Clone, Debug)]
+pub struct OwnSettings {
+    current: Option<Arc<Values>>,
+    session: Option<Arc<Values>>,
 }
 
 /// A session's settings through transactions and savepoints.
@@ -220,6 +281,17 @@ impl SessionSettings {
     /// What a connection has that no transaction was begun on.
     pub fn outside(&self) -> &Settings {
         self.at_begin.as_ref().unwrap_or(&self.session)
+    }
+
+    /// The proxy's own settings, to go back to.
+    pub fn own(&self) -> OwnSettings {
+        OwnSettings { current: self.current.own.clone(), session: self.session.own.clone() }
+    }
+
+    /// What was done to the proxy's own settings since is undone.
+    pub fn restore_own(&mut self, before: OwnSettings) {
+        self.current.own = before.current;
+        self.session.own = before.session;
     }
 
     /// A statement about the open transaction that is no setting with a value.
@@ -403,6 +475,23 @@ mod tests {
     }
 
     #[test]
+    fn settings_that_no_session_has_any_more_are_forgotten() {
+        let mut table = Table { known: HashMap::new(), sweep_at: INTERNED_MANY };
+        let mut kept = Vec::new();
+        for id in 0..20_000 {
+            let values = Values::from([("application_name".to_owned(), format!("'{id}'"))]);
+            let settings =
+                Settings { shared: Arc::new(Shared { id, values: values.clone() }), own: None };
+            if id % 100 == 0 {
+                kept.push(settings.clone());
+            }
+            table.add(values, settings);
+        }
+        assert!(table.known.len() <= 2 * INTERNED_MANY, "{}", table.known.len());
+        assert!(kept.iter().all(|settings| table.known.contains_key(&settings.shared.values)));
+    }
+
+    #[test]
     fn replay_quotes_what_needs_it() {
         let s = Settings::default().with("My.odd name", quote_literal("it's \\ here").as_str());
         assert_eq!(
@@ -489,6 +578,37 @@ mod tests {
         assert_eq!(s.after_reset(Some("timezone"), false), ["SET timezone TO 'UTC'"]);
         assert_eq!(s.after_reset(None, false), ["SET timezone TO 'UTC'"]);
         assert!(s.after_reset(Some("work_mem"), false).is_empty());
+    }
+
+    #[test]
+    fn the_proxys_own_settings_follow_the_transaction_and_are_told_to_nobody() {
+        const KEY: &str = "pgmeridian.key";
+        let mut s = SessionSettings::new(Settings::default().with(KEY, "1"));
+        assert!(s.current().id() == 0 && !s.current().is_servers_alone());
+        let key = |s: &SessionSettings| s.current().value(KEY).map(str::to_owned);
+        s.begin();
+        s.set(KEY, Some("2"), false);
+        s.savepoint("a");
+        s.set(KEY, Some("3"), true);
+        s.set("timezone", Some("'UTC'"), false);
+        assert_eq!(key(&s).as_deref(), Some("3"));
+        assert_eq!(s.late_script(), ["SAVEPOINT \"a\"", "SET timezone TO 'UTC'"]);
+        s.rollback_to("a");
+        assert_eq!(key(&s).as_deref(), Some("2"));
+        s.end(false);
+        assert_eq!(key(&s).as_deref(), Some("1"));
+        // RESET goes back to where the session began.
+        for reset in [
+            |s: &mut SessionSettings| s.set(KEY, None, false),
+            SessionSettings::reset_all,
+            SessionSettings::discard,
+        ] {
+            s.set(KEY, Some("2"), false);
+            s.set("role", Some("'r'"), false);
+            reset(&mut s);
+            assert_eq!(key(&s).as_deref(), Some("1"));
+        }
+        assert!(Settings::default().with(KEY, "1").without(KEY).is_servers_alone());
     }
 
     #[test]

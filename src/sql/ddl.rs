@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use super::reshape;
 use super::tokens::{Token, TokenKind, closing, depth_step, tokenize};
-use crate::catalog::{Catalog, Column, Function, RelationKind, Table, Volatility};
+use crate::catalog::{Catalog, Column, Function, RelationKind, ShardCheck, Table, Volatility};
 use crate::datum::{Oid, oid};
 use crate::error::{SqlError, SqlState};
 
@@ -84,6 +85,7 @@ fn table(schema: String, name: String, kind: RelationKind, columns: Vec<Column>)
         primary_key: Vec::new(),
         view_definition: None,
         has_triggers: false,
+        before_row: Vec::new(),
         has_rules: false,
         columns_known: true,
         parents: Vec::new(),
@@ -113,57 +115,34 @@ fn create_table(catalog: &mut Catalog, reader: &mut Reader<'_>) {
     for mut item in reader.items() {
         item.table_item(catalog, &mut made, &mut key_names);
     }
-    set_primary_key(&mut made, &key_names);
+    made.set_primary_key(&key_names);
     insert(catalog, made);
-}
-
-fn set_primary_key(table: &mut Table, names: &[String]) {
-    table.primary_key = names.iter().filter_map(|n| table.column(n)).collect();
-    for &index in &table.primary_key {
-        if let Some(column) = table.columns.get_mut(usize::from(index)) {
-            column.not_null = true;
-        }
-    }
 }
 
 fn alter_table(catalog: &mut Catalog, reader: &mut Reader<'_>) {
     let Some(key) = reader.qualified() else { return };
     let Some(known) = catalog.tables.get(&key) else { return };
-    let mut altered = Table {
-        schema: known.schema.clone(),
-        name: known.name.clone(),
-        kind: known.kind,
-        columns: known.columns.clone(),
-        primary_key: known.primary_key.clone(),
-        view_definition: known.view_definition.clone(),
-        has_triggers: known.has_triggers,
-        has_rules: known.has_rules,
-        columns_known: known.columns_known,
-        parents: known.parents.clone(),
-        heirs: known.heirs.clone(),
-    };
+    let (mut altered, mut rewritten) = (Table::clone(known), Vec::new());
     for mut action in reader.rest().items() {
-        if action.words(&["drop"]) {
-            action.skip_words(&["column", "if", "exists"]);
-            if let Some(name) = action.name() {
-                let keys: Vec<_> = altered.primary_key_names();
-                altered.columns.retain(|c| c.name != name);
-                set_primary_key(&mut altered, &keys);
-            }
-        } else if action.words(&["add"]) {
-            action.skip_words(&["column", "if", "not", "exists"]);
-            let mut keys = altered.primary_key_names();
-            action.table_item(catalog, &mut altered, &mut keys);
-            set_primary_key(&mut altered, &keys);
-        }
+        reshape::apply(&mut action, catalog, &mut altered, &mut rewritten);
     }
+    catalog.tables.remove(&key);
     insert(catalog, altered);
 }
 
 impl Table {
-    fn primary_key_names(&self) -> Vec<String> {
+    pub(super) fn primary_key_names(&self) -> Vec<String> {
         let columns = self.primary_key.iter().filter_map(|&i| self.columns.get(usize::from(i)));
         columns.map(|c| c.name.clone()).collect()
+    }
+
+    pub(super) fn set_primary_key(&mut self, names: &[String]) {
+        self.primary_key = names.iter().filter_map(|n| self.column(n)).collect();
+        for &index in &self.primary_key {
+            if let Some(column) = self.columns.get_mut(usize::from(index)) {
+                column.not_null = true;
+            }
+        }
     }
 }
 
@@ -219,19 +198,29 @@ fn create_trigger(catalog: &mut Catalog, reader: &mut Reader<'_>) {
 }
 
 /// A cursor over one statement's tokens.
-struct Reader<'t> {
+pub(super) struct Reader<'t> {
     sql: &'t str,
     tokens: &'t [Token],
     at: usize,
 }
 
 impl<'t> Reader<'t> {
+    pub(super) fn new(sql: &'t str, tokens: &'t [Token]) -> Self {
+        Self { sql, tokens, at: 0 }
+    }
+
+    /// Whether this word comes anywhere in what is left.
+    pub(super) fn has_word(&self, word: &str) -> bool {
+        let rest = self.tokens.get(self.at..).unwrap_or_default();
+        rest.iter().any(|token| token.is_word(self.sql, word))
+    }
+
     fn peek(&self) -> Option<Token> {
         self.tokens.get(self.at).copied()
     }
 
     /// Takes these words if all of them come next.
-    fn words(&mut self, words: &[&str]) -> bool {
+    pub(super) fn words(&mut self, words: &[&str]) -> bool {
         let next = self.tokens.get(self.at..).unwrap_or_default();
         let found = words.len() <= next.len()
             && words.iter().zip(next).all(|(w, t)| t.is_word(self.sql, w));
@@ -240,19 +229,19 @@ impl<'t> Reader<'t> {
     }
 
     /// Takes any of these words as long as they come.
-    fn skip_words(&mut self, words: &[&str]) {
+    pub(super) fn skip_words(&mut self, words: &[&str]) {
         while self.peek().is_some_and(|t| words.iter().any(|w| t.is_word(self.sql, w))) {
             self.at += 1;
         }
     }
 
-    fn symbol(&mut self, symbol: &str) -> bool {
+    pub(super) fn symbol(&mut self, symbol: &str) -> bool {
         let found = self.peek().is_some_and(|t| t.is(self.sql, symbol));
         self.at += usize::from(found);
         found
     }
 
-    fn name(&mut self) -> Option<String> {
+    pub(super) fn name(&mut self) -> Option<String> {
         let name = self.peek()?.name(self.sql)?;
         self.at += 1;
         Some(name)
@@ -267,12 +256,12 @@ impl<'t> Reader<'t> {
         self.name().map(|second| (first, second))
     }
 
-    fn rest(&self) -> Reader<'t> {
+    pub(super) fn rest(&self) -> Reader<'t> {
         Reader { sql: self.sql, tokens: self.tokens.get(self.at..).unwrap_or_default(), at: 0 }
     }
 
     /// The comma-separated items up to the bracket that closes the one before, which is passed.
-    fn items(&mut self) -> Vec<Reader<'t>> {
+    pub(super) fn items(&mut self) -> Vec<Reader<'t>> {
         let mut items = Vec::new();
         let mut depth = 0;
         let mut start = self.at;
@@ -297,7 +286,12 @@ impl<'t> Reader<'t> {
     }
 
     /// A column definition or a table constraint.
-    fn table_item(&mut self, catalog: &Catalog, table: &mut Table, key: &mut Vec<String>) {
+    pub(super) fn table_item(
+        &mut self,
+        catalog: &Catalog,
+        table: &mut Table,
+        key: &mut Vec<String>,
+    ) {
         if self.words(&["constraint"]) {
             self.at += 1;
         }
@@ -313,6 +307,12 @@ impl<'t> Reader<'t> {
             }
             return;
         }
+        if let Some((column, check)) = self.check() {
+            if let Some(column) = table.columns.iter_mut().find(|own| own.name == column) {
+                column.shard_check = check;
+            }
+            return;
+        }
         let constraint = ["unique", "check", "foreign", "exclude"];
         if self.peek().is_none_or(|t| constraint.iter().any(|w| t.is_word(self.sql, w))) {
             return;
@@ -323,6 +323,7 @@ impl<'t> Reader<'t> {
         }
         let (type_name, type_oid, serial) = self.column_type();
         let mut column = Column {
+            shard_check: ShardCheck::presumed(&name),
             name,
             type_oid,
             type_name,
@@ -348,11 +349,25 @@ impl<'t> Reader<'t> {
         } else if self.words(&["collate"]) {
             let name = self.name();
             column.bytewise = matches!(name.as_deref(), Some("C" | "POSIX" | "ucs_basic"));
+        } else if let Some((_, check)) = self.check().filter(|(name, _)| *name == column.name) {
+            column.shard_check = check;
         } else if self.peek().is_some_and(|t| t.is(self.sql, "(")) {
             self.at = closing(self.tokens, self.sql, self.at) + 1;
         } else {
             self.at += 1;
         }
+    }
+
+    /// What a CHECK that comes next says of a column and the shard, whichever shard's schema it is. It is
+    /// passed if it says something.
+    fn check(&mut self) -> Option<(String, ShardCheck)> {
+        let word = self.peek().filter(|token| token.is_word(self.sql, "check"))?;
+        self.tokens.get(self.at + 1).filter(|token| token.is(self.sql, "("))?;
+        let close = closing(self.tokens, self.sql, self.at + 1);
+        let text = self.sql.get(word.start as usize..self.tokens.get(close)?.end as usize)?;
+        let (column, check) = ShardCheck::of(text)?;
+        self.at = close + 1;
+        Some((column, check.of_any_shard()))
     }
 
     /// The type as `format_type` writes it, its OID, and whether it is one of the serial types.

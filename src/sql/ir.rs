@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use crate::catalog::{Table, Volatility};
 use crate::datum::Oid;
 use crate::sql::lexer::Literal;
+use crate::sql::reshape::Reshaped;
 
 /// Index of a block in [`Analysis::blocks`].
 pub type BlockId = u32;
@@ -74,6 +75,12 @@ pub struct Utility {
     pub tables: Vec<Arc<Table>>,
     /// The database that it is about: CREATE, ALTER, DROP DATABASE, GRANT … ON DATABASE of one.
     pub database: Option<String>,
+    /// The tables that it makes others of.
+    pub reshaped: Vec<Reshaped>,
+    /// It makes a temporary object without saying so: `search_path` begins with `pg_temp`.
+    pub temporary_by_path: bool,
+    /// For a temporary view: functions that are not known to be built in and harmless.
+    pub unknown_functions: Vec<String>,
 }
 
 /// What sort of utility statement.

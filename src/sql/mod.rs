@@ -21,6 +21,8 @@ mod keywords;
 pub mod lexer;
 pub mod literal;
 mod parse;
+pub mod reshape;
 pub mod temporary;
 pub mod token;
 pub(crate) mod tokens;
+pub mod triggers;

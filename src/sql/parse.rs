@@ -17,7 +17,7 @@ use sqlparser::tokenizer::{
 };
 
 use super::ir::Span;
-use super::keywords::is_keyword;
+use super::keywords::{is_keyword, is_reserved};
 use super::tokens::{Token, TokenKind, closing, fold};
 
 /// Most tokens of a statement that is parsed: bounds the time and the memory of one cache miss.
@@ -53,6 +53,13 @@ pub(crate) fn parse(text: &str, tokens: &[Token]) -> Result<Statement, String> {
     }
 }
 
+/// There is a `BETWEEN SYMMETRIC`, which the parser gets as a plain BETWEEN: which end is the lower one is
+/// not known.
+pub(crate) fn has_symmetric(text: &str, tokens: &[Token]) -> bool {
+    let word = |i: usize, word| tokens.get(i).is_some_and(|t| t.is_word(text, word));
+    (1..tokens.len()).any(|i| word(i, "symmetric") && word(i - 1, "between"))
+}
+
 /// Where a parser's span stands in the text; `None` for an empty one.
 pub(crate) fn span(of: ParserSpan) -> Option<Span> {
     let start = u32::try_from(of.start.column.checked_sub(1)?).ok()?;
@@ -63,6 +70,11 @@ pub(crate) fn span(of: ParserSpan) -> Option<Span> {
 /// An identifier's name: folded to lower case unless quoted.
 pub(crate) fn name(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { fold(&ident.value) }
+}
+
+/// An identifier that PostgreSQL would not take for a name: the parser, which does, has misread something.
+pub(crate) fn is_misread(ident: &Ident) -> bool {
+    ident.quote_style.is_none() && is_reserved(&fold(&ident.value))
 }
 
 /// The parser's complaint with a position that means something.
@@ -173,7 +185,8 @@ impl Translator<'_> {
             "variadic" if i > 0 && (self.symbol_at(i - 1, "(") || self.symbol_at(i - 1, ",")) => {
                 Some(i + 1)
             }
-            "asymmetric" if i > 0 && self.word_at(i - 1, "between") => Some(i + 1),
+            // See [`has_symmetric`].
+            "asymmetric" | "symmetric" if i > 0 && self.word_at(i - 1, "between") => Some(i + 1),
             // With USER VALUE the server replaces what is written, which can't be seen here.
             "overriding" if self.word_at(i + 1, "system") && self.word_at(i + 2, "value") => {
                 Some(i + 3)
@@ -290,7 +303,7 @@ impl Translator<'_> {
             TokenKind::Punctuation => !matches!(before.text(self.text), ")" | "]"),
             TokenKind::Word => {
                 let word = fold(before.text(self.text));
-                super::keywords::is_reserved(&word) && !OPERAND_WORDS.contains(&word.as_str())
+                is_reserved(&word) && !OPERAND_WORDS.contains(&word.as_str())
             }
             TokenKind::Quoted
             | TokenKind::UnicodeQuoted

@@ -19,6 +19,7 @@ pub mod frame;
 pub mod frontend;
 pub mod response;
 pub mod scram;
+pub mod sqlstates;
 pub mod startup;
 pub mod walk;
 

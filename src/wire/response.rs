@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::ProtocolError;
 use super::out::{Out, cstring, message};
 use super::reader::Reader;
+use super::{ProtocolError, sqlstates};
 use crate::datum::{Format, Oid};
 use crate::error::{SqlError, SqlState};
 
@@ -99,6 +99,20 @@ impl ServerError {
         Self { fields }
     }
 
+    /// The same behind so many characters of a longer text: its position (field `P`) counts them too.
+    #[must_use]
+    pub fn behind(&self, characters: i64) -> Self {
+        let mut fields = self.fields.clone();
+        let position = fields.iter_mut().find(|(own, _)| *own == b'P').map(|(_, value)| value);
+        if let Some(value) = position
+            && let Some(own) =
+                std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok())
+        {
+            *value = own.saturating_add(characters).to_string().into_bytes().into();
+        }
+        Self { fields }
+    }
+
     /// Appends it as an `ErrorResponse`, field by field as it came.
     pub fn error_into(&self, out: &mut impl Out) {
         self.encode(out, super::backend::tag::ERROR);
@@ -119,10 +133,10 @@ impl ServerError {
         });
     }
 
-    /// The same as an error of our own making, with `fallback` for a SQLSTATE that isn't one of those
-    /// the proxy itself uses. To pass an error on unchanged use [`ServerError::error_into`].
+    /// The same as an error of our own making, with `fallback` for a SQLSTATE that isn't one of PostgreSQL's.
+    /// To pass an error on unchanged use [`ServerError::error_into`].
     pub fn to_sql_error(&self, fallback: SqlState) -> SqlError {
-        let code = self.field(b'C').and_then(known_state).unwrap_or(fallback);
+        let code = self.field(b'C').and_then(sqlstates::known).unwrap_or(fallback);
         let mut error = SqlError::new(code, self.message());
         error.detail = self.detail().map(Cow::into_owned);
         error.hint = self.hint().map(Cow::into_owned);
@@ -139,30 +153,6 @@ impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (SQLSTATE {})", self.message(), self.code())
     }
-}
-
-/// The SQLSTATE, if it is one of those the proxy itself uses.
-pub fn known_state(code: &[u8]) -> Option<SqlState> {
-    const KNOWN: [SqlState; 17] = [
-        SqlState::FEATURE_NOT_SUPPORTED,
-        SqlState::INVALID_PARAMETER_VALUE,
-        SqlState::INVALID_PASSWORD,
-        SqlState::INVALID_AUTHORIZATION,
-        SqlState::INVALID_CATALOG_NAME,
-        SqlState::SERIALIZATION_FAILURE,
-        SqlState::SYNTAX_ERROR,
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        SqlState::UNDEFINED_OBJECT,
-        SqlState::TOO_MANY_CONNECTIONS,
-        SqlState::QUERY_CANCELED,
-        SqlState::ADMIN_SHUTDOWN,
-        SqlState::CANNOT_CONNECT_NOW,
-        SqlState::PROTOCOL_VIOLATION,
-        SqlState::INTERNAL_ERROR,
-        SqlState::IN_FAILED_SQL_TRANSACTION,
-        SqlState::NO_ACTIVE_SQL_TRANSACTION,
-    ];
-    KNOWN.into_iter().find(|state| state.0.as_bytes() == code)
 }
 
 /// A column of a `RowDescription`.
@@ -371,7 +361,9 @@ mod tests {
         let mut out = Vec::new();
         error.error_into(&mut out);
         assert_eq!(frame::next(&out, 1000).unwrap().unwrap().body, body);
-        assert_eq!(error.to_sql_error(SqlState::CONNECTION_FAILURE).code, SqlState("08006"));
+        assert_eq!(error.to_sql_error(SqlState::CONNECTION_FAILURE).code, SqlState("23505"));
+        let strange = ServerError::parse(b"SERROR\0C0ZZZZ\0Mno\0\0").unwrap();
+        assert_eq!(strange.to_sql_error(SqlState::CONNECTION_FAILURE).code, SqlState("08006"));
         let error = ServerError::parse(b"SFATAL\0C28P01\0Mno\0P12\0\0").unwrap();
         assert!(error.is_fatal());
         let sql = error.to_sql_error(SqlState::CONNECTION_FAILURE);

@@ -170,6 +170,7 @@ pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> V
         Route::Nowhere => ("none", vec![home]),
         Route::Many(set) => ("many", set.iter().map(|s| usize::from(s.0)).collect()),
         Route::All => ("all", (0..world::SHARDS).collect()),
+        Route::Database(_) => unreachable!("no key of this map has databases"),
     };
     if let Mode::SessionShard(shard) = mode {
         return in_scope(world, statement, &bound, plan, shard, &explain, &planned).await;

@@ -40,6 +40,7 @@ shard_password = "other"
 admin = true
 hints = true
 key = "42"
+across_regions = true
 [[users]]
 name = "app"
 password = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
@@ -87,6 +88,7 @@ fn the_whole_file() {
         bot.clients_max == Some(3) && bot.admin && bot.hints && bot.key.as_deref() == Some("42")
     );
     assert!(matches!(&app.password, Some(Password::Verifier(_))) && !app.admin);
+    assert!(bot.across_regions && !app.across_regions);
     assert_eq!((config.pool.mode, config.pool.size), (PoolMode::Session, 7));
     assert_eq!(config.pool.wait_timeout, Duration::from_millis(300));
     assert_eq!(config.limits.statement_bytes_max, 1 << 20);

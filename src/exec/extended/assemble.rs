@@ -19,11 +19,20 @@ pub(in crate::exec) struct Parsed {
     client: Option<Vec<u8>>,
     /// It is the Close of another one, which made room.
     evicted: Option<Box<[u8]>>,
+    /// It was PREPARE that made it.
+    by_sql: bool,
 }
 
 impl Parsed {
     fn of(step: u32, client: Option<Vec<u8>>) -> Self {
-        Self { step, prepared: None, client, evicted: None }
+        Self { step, prepared: None, client, evicted: None, by_sql: false }
+    }
+
+    /// Whether the client has no such statement now. Of those that were skipped it is known otherwise what
+    /// there was before, if that was noted.
+    fn is_gone(&self, completed: u32, noted: bool) -> bool {
+        let skipped_or_failed = self.step >= completed;
+        skipped_or_failed && (self.step == completed || self.by_sql || !noted)
     }
 }
 
@@ -31,8 +40,11 @@ impl Parsed {
 pub(in crate::exec) type ParsedList = SmallVec<[Parsed; 2]>;
 
 impl Executor {
-    /// Appends the ops to the request and the expected answers.
-    pub(super) fn assemble(&mut self, at: usize, ops: &[Op], bytes: &[u8]) -> ParsedList {
+    /// Appends the unit's ops to the request and the expected answers.
+    pub(super) fn assemble(&mut self, at: usize, unit: &mut Unit, bytes: &[u8]) -> ParsedList {
+        let Unit { ops, done, steps, .. } = unit;
+        let ops = ops.as_slice();
+        steps.clear();
         let mut parsed = ParsedList::new();
         // A pipelined BEGIN is a step of its own.
         let mut step = u32::from(!self.request.is_empty());
@@ -42,6 +54,9 @@ impl Executor {
             self.step(StepKind::Close, true, &mut step);
         }
         for op in ops {
+            if !done.is_empty() {
+                steps.push(step);
+            }
             match op {
                 Op::Inject(own) => self.responses.inject(own),
                 Op::ParseUnnamed(raw) => {
@@ -84,7 +99,7 @@ impl Executor {
                 Op::Learn(name) => {
                     frontend::describe_statement_into(&mut self.request, name);
                     self.step(StepKind::DescribeStatement, true, &mut step);
-                    parsed.push(Parsed::of(step, Some(name.clone())));
+                    parsed.push(Parsed { by_sql: true, ..Parsed::of(step, Some(name.clone())) });
                     frontend::close_statement_into(&mut self.request, name);
                     self.step(StepKind::Close, true, &mut step);
                 }
@@ -102,6 +117,9 @@ impl Executor {
                     self.step(StepKind::Execute, hidden, &mut step);
                 }
             }
+        }
+        if !done.is_empty() {
+            steps.push(step);
         }
         parsed
     }
@@ -230,14 +248,19 @@ impl Executor {
         ops
     }
 
-    /// After the exchange: a Parse that was not answered left no statement.
-    pub(in crate::exec) fn note_parsed(&mut self, at: usize, parsed: &[Parsed]) {
+    /// After the exchange: a Parse that was not answered left no statement. `noted`: what was skipped has been
+    /// undone.
+    pub(in crate::exec) fn note_parsed(&mut self, at: usize, parsed: &[Parsed], noted: bool) {
         if !self.responses.failed() {
             return;
         }
         self.forget_unanswered(at, parsed);
+        self.forget_gone(parsed, noted);
+    }
+
+    fn forget_gone(&mut self, parsed: &[Parsed], noted: bool) {
         let completed = self.responses.completed();
-        for one in parsed.iter().filter(|one| one.step >= completed) {
+        for one in parsed.iter().filter(|one| one.is_gone(completed, noted)) {
             if let Some(name) = &one.client {
                 self.statements.remove(name);
             }
@@ -259,15 +282,9 @@ impl Executor {
     }
 
     /// The exchange has failed (`parsed` if it had begun): what was not answered left no statement.
-    pub(super) fn forget_parsed(&mut self, unit: &Unit, parsed: Option<&[Parsed]>) {
+    pub(super) fn forget_parsed(&mut self, unit: &Unit, parsed: Option<&[Parsed]>, noted: bool) {
         if let Some(parsed) = parsed {
-            let completed = self.responses.completed();
-            for one in parsed.iter().filter(|one| one.step >= completed) {
-                if let Some(name) = &one.client {
-                    self.statements.remove(name);
-                }
-            }
-            return;
+            return self.forget_gone(parsed, noted);
         }
         for op in &unit.ops {
             match op {

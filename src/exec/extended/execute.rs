@@ -59,7 +59,7 @@ impl Executor {
         let portal = if self.statements.contains(name) {
             let inner = self.statement(name)?;
             let entry = Arc::clone(&inner.readied.entry);
-            inner.local.then(|| Portal::Local { entry, text: inner.text().to_owned() })
+            inner.local.then(|| Portal::local(entry, inner.text().to_owned()))
         } else {
             // PostgreSQL looks when it is executed.
             Some(Portal::Missing(name.to_vec()))
@@ -78,7 +78,7 @@ impl Executor {
         let plan = plan?;
         self.bound = if view.portal.is_empty() { noted.made } else { Vec::new() };
         if plan.answer.is_gathered() {
-            self.last_route.note(&plan, &self.world);
+            self.note_route(&plan);
             let found = read_arguments(execution, &text, self.reading.standard_strings);
             let values = self.constants(execution, &found)?;
             let mut bind = Vec::new();
@@ -86,7 +86,7 @@ impl Executor {
             let body = BindBody::Own(bind.split_off(wire::frame::HEADER_BYTES));
             return self.bind_scatter(view.portal, name, body, unit, plan);
         }
-        self.last_route.note(&plan, &self.world);
+        self.note_route(&plan);
         let entry = Arc::clone(&self.statement(name)?.readied.entry);
         self.refuse_session_state(&entry)?;
         self.place(&plan, &entry, unit)?;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{Op, Portal, Unit, Which};
-use crate::datum::{Format, KeyValue, Param};
+use crate::datum::{KeyValue, Param};
 use crate::error::{SqlError, SqlState};
 use crate::exec::control::{Control, aborted, is_control};
-use crate::exec::effects::{after_reset, foresee, refuse_unsafe_encoding};
-use crate::exec::local::{LocalAnswer, is_local};
-use crate::exec::planner::{Entry, Parsed, Scopes, is_session_level};
+use crate::exec::effects::{after_reset, foresee, refuse_unsafe_encoding, setting_tag};
+use crate::exec::local::is_local;
+use crate::exec::planner::{Entry, Parsed, Scopes, check_utf8, is_session_level};
 use crate::exec::scatter::{BindBody, ScatterBind};
 use crate::exec::schema::stands_on_schema;
 use crate::exec::several::is_for_all;
@@ -20,6 +20,7 @@ use crate::exec::{Executor, Gone, worker};
 use crate::lookup::{Id, Newcomer, Noted, View};
 use crate::plan::{Plan, Route};
 use crate::session::responses::StepKind;
+use crate::session::transaction::Transaction;
 use crate::sql::class::Class;
 use crate::wire::frame::Frame;
 use crate::wire::frontend::{BindView, ExecuteView, ParseView, Target, tag};
@@ -33,6 +34,8 @@ pub(super) enum Obstacle {
     Protocol(ProtocolError),
     /// These ids must be asked for first.
     Wanted(Vec<Id>),
+    /// The client's own connections must be reset first.
+    Held,
     /// These keys must be given homes first.
     Homeless(Vec<Newcomer>, SqlError),
 }
@@ -75,6 +78,7 @@ impl Executor {
                         return Ok(());
                     }
                 }
+                Err(Obstacle::Held) => Box::pin(self.discard_held()).await,
                 Err(Obstacle::Homeless(keys, error)) => {
                     let outcome = if settled || !self.may_ask() || unit.executes {
                         Err(error)
@@ -129,7 +133,7 @@ impl Executor {
             tag::CLOSE => {
                 match Target::close(body)? {
                     Target::Statement(name) => {
-                        self.statements.remove(name);
+                        self.close_statement(name, unit);
                         unit.inject(wire::backend::close_complete);
                     }
                     Target::Portal(name) => match self.portals.remove(name) {
@@ -156,10 +160,13 @@ impl Executor {
         unit: &mut Unit,
         refreshed: bool,
     ) -> Result<(), Obstacle> {
-        if view.name.is_empty() {
-            self.statements.remove(view.name);
+        if self.reading.utf8 {
+            check_utf8(view.name)?;
         }
         self.statements.admit(view.name, view.sql)?;
+        if view.name.is_empty() || unit.may_fail_before() {
+            self.close_statement(view.name, unit);
+        }
         let Parsed { sql, readied } =
             worker::with_planner(|p| p.parse(&self.world, &self.reading, view.sql))?;
         let class = &readied.entry.class;
@@ -213,7 +220,7 @@ impl Executor {
     ) -> Result<(), Obstacle> {
         let entry = Arc::clone(&self.statement(view.statement)?.readied.entry);
         let class = &entry.class;
-        if unit.failed && !self.ends_failure(class) && !matches!(class, Class::Empty) {
+        if unit.failed && !(self.ends_failure(class) && view.is_empty()) {
             return Err(aborted().into());
         }
         let copies = matches!(class, Class::Copy { from: true, client: true, .. });
@@ -221,13 +228,19 @@ impl Executor {
         self.leave_database(&entry)?;
         self.refuse_taken(view.portal)?;
         let statement = self.statement(view.statement)?;
+        let is_execute = matches!(entry.class, Class::Execute(_));
+        // A command has the parameters that its Parse has declared, and no use for them.
+        let wanted = statement.oids.len();
+        if (statement.local || is_execute) && view.len() != wanted {
+            return Err(wrong_number(view, wanted).into());
+        }
         if let Class::Execute(execution) = &entry.class {
+            self.refuse_barred()?;
             return self.bind_execute(execution, view, raw, unit);
         }
         if statement.local {
             let text = statement.text().to_owned();
-            let portal = Portal::Local { entry, text };
-            self.portals.insert(view.portal, portal);
+            self.portals.insert(view.portal, Portal::local(entry, text));
             unit.inject(wire::backend::bind_complete);
             return Ok(());
         }
@@ -245,7 +258,7 @@ impl Executor {
             self.portals.insert(view.portal, portal);
             return Ok(());
         }
-        self.last_route.note(&plan, &self.world);
+        self.note_route(&plan);
         if plan.answer.is_gathered() {
             self.refuse_lock_alone(&entry.class)?;
             let (portal, statement) = (view.portal, view.statement);
@@ -317,15 +330,7 @@ impl Executor {
             && !self.world.map.is_one_server()
         {
             // One shard says so itself; here a route would have to be found first.
-            return Err(SqlError::new(
-                SqlState::PROTOCOL_VIOLATION,
-                format!(
-                    "bind message supplies {} parameters, but prepared statement \"{}\" requires {wanted}",
-                    view.len(),
-                    String::from_utf8_lossy(view.statement)
-                ),
-            )
-            .into());
+            return Err(wrong_number(view, wanted).into());
         }
         let params: SmallVec<[Param<'_>; 8]> = view
             .parameters()
@@ -371,7 +376,7 @@ impl Executor {
     }
 
     /// How the connection will know the statement.
-    fn which(
+    pub(super) fn which(
         &mut self,
         name: &[u8],
         rewritten: Option<&str>,
@@ -417,81 +422,9 @@ impl Executor {
         Ok(())
     }
 
-    fn describe_statement(&mut self, name: &[u8], unit: &mut Unit) -> Result<(), Obstacle> {
-        if unit.scatter.is_some() {
-            return Err(not_alone().into());
-        }
-        let statement = self.statement(name)?;
-        if statement.local {
-            let column = local_column(&statement.readied.entry.class);
-            unit.inject(|out| {
-                wire::backend::parameter_description(out, &[]);
-                column.describe(out, Format::Text);
-            });
-            return Ok(());
-        }
-        if let Class::Execute(execution) = &statement.readied.entry.class {
-            let execution = execution.clone();
-            return self.describe_execute(&execution, name, unit);
-        }
-        if unit.describe_shard.is_none() {
-            let readied = statement.readied.clone();
-            unit.describe_shard = self.describe_shard(&readied)?;
-        }
-        let which = self.which(name, None, unit)?;
-        unit.described.push(name.to_vec());
-        unit.ops.push(Op::DescribeStatement(which));
-        Ok(())
-    }
-
-    fn describe_portal(
-        &mut self,
-        name: &[u8],
-        raw: Range<usize>,
-        unit: &mut Unit,
-    ) -> Result<(), Obstacle> {
-        match self.portals.get(name) {
-            None if self.has_cursors(unit) => {
-                unit.ops.push(Op::Raw(raw, StepKind::DescribePortal));
-                Ok(())
-            }
-            None => Err(no_portal(name).into()),
-            Some(Portal::Shard { shard, .. }) => {
-                let shard = *shard;
-                self.stay(shard, unit)?;
-                unit.ops.push(Op::Raw(raw, StepKind::DescribePortal));
-                Ok(())
-            }
-            Some(Portal::Local { entry, .. }) => {
-                let column = local_column(&entry.class);
-                unit.inject(|out| column.describe(out, Format::Text));
-                Ok(())
-            }
-            Some(Portal::Missing(_)) => {
-                unit.inject(wire::backend::no_data);
-                Ok(())
-            }
-            Some(Portal::Spooled(spool)) => {
-                unit.inject(|out| spool.describe(out));
-                Ok(())
-            }
-            Some(Portal::Constant(constant)) => {
-                unit.inject(|out| constant.describe(out));
-                Ok(())
-            }
-            Some(Portal::Scatter) => match unit.scatter.as_mut() {
-                Some(scatter) => {
-                    scatter.describe();
-                    Ok(())
-                }
-                None => Err(not_alone().into()),
-            },
-        }
-    }
-
     /// A portal that is not known here may be one that DECLARE has made: where there may be such, the shard
     /// is asked.
-    fn has_cursors(&self, unit: &mut Unit) -> bool {
+    pub(super) fn has_cursors(&self, unit: &mut Unit) -> bool {
         if self.batch.open_on.is_some() || unit.shard.is_some() {
             return true;
         }
@@ -506,13 +439,16 @@ impl Executor {
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
         if !self.portals.contains(view.portal) && self.has_cursors(unit) {
+            self.refuse_in_failed(unit)?;
             unit.executes = true;
             unit.executions += 1;
             unit.ops.push(Op::Raw(raw, StepKind::Execute));
             return Ok(());
         }
+        let failed_here = self.has_failed_here(unit);
         match self.portals.get_mut(view.portal) {
             None => Err(no_portal(view.portal).into()),
+            Some(Portal::Shard { .. }) if failed_here => Err(aborted().into()),
             Some(Portal::Shard { copies, shard }) => {
                 let shard = *shard;
                 unit.executes = true;
@@ -543,9 +479,17 @@ impl Executor {
                 unit.inject(|out| constant.execute(view.max_rows, out));
                 Ok(())
             }
-            Some(Portal::Local { entry, text }) => {
-                let (entry, text) = (Arc::clone(entry), text.clone());
-                self.execute_local(&entry.class, &text, unit)
+            Some(Portal::Local { entry, text, has_run }) => {
+                let (entry, text, again) = (Arc::clone(entry), text.clone(), *has_run);
+                if again && (!unit.failed || self.ends_failure(&entry.class)) {
+                    return Err(cannot_be_run(view.portal).into());
+                }
+                self.execute_local(&entry.class, &text, unit)?;
+                if let Some(Portal::Local { has_run, .. }) = self.portals.get_mut(view.portal) {
+                    // Nothing can be done again and again.
+                    *has_run = !matches!(entry.class, Class::Empty);
+                }
+                Ok(())
             }
         }
     }
@@ -570,10 +514,14 @@ impl Executor {
         if busy && is_local(class, &self.world) && matches!(class, Class::DiscardAll) {
             return Err(SqlError::new(
                 SqlState::ACTIVE_SQL_TRANSACTION,
-                "DISCARD ALL cannot run inside a pipeline",
+                "DISCARD ALL cannot be executed within a pipeline",
             )
             .into());
         }
+        if matches!(class, Class::DiscardAll) && self.has_to_discard() {
+            return Err(Obstacle::Held);
+        }
+        self.note_local(class, unit);
         if let Some(answer) = self.answer_locally(class, text)? {
             unit.inject(|out| answer.execute(out));
             return Ok(());
@@ -591,6 +539,10 @@ impl Executor {
             });
             return Ok(());
         }
+        // What was parsed before may have failed, or have taken a snapshot so that it is too late for another
+        // isolation level: the shard says so.
+        let parsed = unit.needs_shard() && !self.session.transaction.is_several();
+        let busy = busy || is_control(class) && parsed;
         let concerns_all = is_control(class) || is_for_all(class);
         if concerns_all && (busy || unit.shard.is_some()) && self.goes_elsewhere(unit) {
             return Err(not_alone_in_transaction().into());
@@ -602,7 +554,11 @@ impl Executor {
         }
         // Behind statements that a shard has yet to be sent, their order matters: it goes there too.
         if is_control(class) && !busy {
-            match self.control(class, text)? {
+            let control = self.control(class, text)?;
+            if matches!(class, Class::Commit { .. } | Class::Rollback { .. }) {
+                self.portals.retain(|portal| !matches!(portal, Portal::Local { .. }));
+            }
+            match control {
                 Control::Warned(warning, tag) => unit.inject(|out| {
                     let severity = wire::backend::Severity::Warning;
                     wire::backend::notice(out, &warning, severity);
@@ -630,8 +586,7 @@ impl Executor {
             return Ok(());
         }
         if !busy && self.defer_setting(class, text) {
-            let tag = if matches!(class, Class::Reset(_)) { "RESET" } else { "SET" };
-            unit.inject(|out| wire::backend::command_complete(out, tag));
+            unit.inject(|out| wire::backend::command_complete(out, setting_tag(class)));
             return Ok(());
         }
         unit.taints |= matches!(class, Class::SetTransaction { session: true, .. });
@@ -645,6 +600,8 @@ impl Executor {
             Class::Commit { chain } | Class::Rollback { chain } => {
                 unit.block &= *chain;
                 unit.failed = false;
+                // Those of the shard it drops itself.
+                self.portals.retain(|portal| !matches!(portal, Portal::Local { .. }));
             }
             Class::RollbackTo(_) => unit.failed = false,
             _ => {}
@@ -661,8 +618,21 @@ impl Executor {
         unit.ops.extend(behind.into_iter().map(Op::RunBehind));
     }
 
+    /// The transaction has failed by an error of ours: its shard would go on.
+    fn has_failed_here(&self, unit: &Unit) -> bool {
+        unit.failed && matches!(self.session.transaction, Transaction::Failed { .. })
+    }
+
+    pub(super) fn refuse_in_failed(&self, unit: &Unit) -> Result<(), SqlError> {
+        if self.has_failed_here(unit) { Err(aborted()) } else { Ok(()) }
+    }
+
     /// A portal is on a shard: so is what concerns it.
-    fn stay(&self, shard: Option<crate::map::ShardId>, unit: &mut Unit) -> Result<(), SqlError> {
+    pub(super) fn stay(
+        &self,
+        shard: Option<crate::map::ShardId>,
+        unit: &mut Unit,
+    ) -> Result<(), SqlError> {
         let Some(shard) = shard else { return Ok(()) };
         if let Some(other) = self.batch.open_on.or(unit.shard).filter(|other| *other != shard) {
             return Err(self.other_pipeline(shard, other));
@@ -694,7 +664,7 @@ impl Executor {
     }
 }
 
-fn not_alone() -> SqlError {
+pub(super) fn not_alone() -> SqlError {
     SqlError::new(
         SqlState::FEATURE_NOT_SUPPORTED,
         "a statement over several shards must stand alone",
@@ -712,7 +682,25 @@ fn not_alone_in_transaction() -> SqlError {
     .hint("Send a Sync before it.")
 }
 
-fn no_portal(name: &[u8]) -> SqlError {
+/// PostgreSQL's own words (`exec_bind_message`).
+fn wrong_number(view: &BindView<'_>, wanted: usize) -> SqlError {
+    SqlError::new(
+        SqlState::PROTOCOL_VIOLATION,
+        format!(
+            "bind message supplies {} parameters, but prepared statement \"{}\" requires {wanted}",
+            view.len(),
+            String::from_utf8_lossy(view.statement)
+        ),
+    )
+}
+
+/// A portal of what is no query runs once (`MarkPortalActive`).
+fn cannot_be_run(portal: &[u8]) -> SqlError {
+    let name = String::from_utf8_lossy(portal);
+    SqlError::new(SqlState("55000"), format!("portal \"{name}\" cannot be run"))
+}
+
+pub(super) fn no_portal(name: &[u8]) -> SqlError {
     SqlError::new(
         SqlState::INVALID_CURSOR_NAME,
         format!("portal \"{}\" does not exist", String::from_utf8_lossy(name)),
@@ -729,17 +717,4 @@ fn is_fetched_at_once(mut rest: &[u8]) -> bool {
         }
     }
     false
-}
-
-/// The column that a local statement answers with.
-fn local_column(class: &Class) -> LocalAnswer {
-    let column = match class {
-        Class::ExplainRoute { json, .. } => {
-            let oid = if *json { crate::datum::oid::JSON } else { crate::datum::oid::TEXT };
-            Some(("QUERY PLAN".to_owned(), oid))
-        }
-        Class::Show(name) => Some((name.clone(), crate::datum::oid::TEXT)),
-        _ => None,
-    };
-    LocalAnswer { column, rows: Vec::new(), tag: "" }
 }

@@ -114,13 +114,7 @@ pub(super) fn policy(r: &mut Reader<'_>, root: &mut Fields<'_>) -> Option<Policy
         policy.unlisted_tables = unlisted;
     }
     policy.fill_keys = fields.boolean(r, "fill_keys").unwrap_or(policy.fill_keys);
-    if let Some(node) = fields.take("trust_shard_id") {
-        policy.trust_shard_id = node.boolean(r).unwrap_or(policy.trust_shard_id);
-        if policy.trust_shard_id {
-            r.warn(&node.span(), "trust_shard_id narrows no routes yet")
-                .hint("Restrict statements to the key; a lookup can lead from an id to it.");
-        }
-    }
+    policy.trust_shard_id = fields.boolean(r, "trust_shard_id").unwrap_or(policy.trust_shard_id);
     for node in fields.entries_of(r, "residency") {
         region_label(r, &At { value: node.name.clone(), span: node.key_span.clone() });
         if let Some(together) = node.strings(r) {

@@ -1,7 +1,7 @@
 //! What a map says of tables.
 
 use super::*;
-use crate::catalog::{Column, Heir, RelationKind, Table};
+use crate::catalog::{Column, Heir, RelationKind, ShardCheck, Table};
 use crate::datum::oid;
 
 const MAP: &str = "
@@ -71,6 +71,7 @@ fn table(name: &str, columns: &str) -> Table {
             deterministic: ty != "nondeterministic",
             has_default: false,
             bytewise: false,
+            shard_check: ShardCheck::None,
         }
     };
     Table {
@@ -81,6 +82,7 @@ fn table(name: &str, columns: &str) -> Table {
         primary_key: Vec::new(),
         view_definition: None,
         has_triggers: false,
+        before_row: Vec::new(),
         has_rules: false,
         columns_known: true,
         parents: Vec::new(),

@@ -211,7 +211,7 @@ impl<'t> Lowering<'t, '_> {
 
     /// The position of the `)` that closes the `(` after `offset`.
     fn closing_after(&self, offset: u32) -> Option<u32> {
-        let Text { sql: text, tokens, view: _ } = self.text;
+        let Text { sql: text, tokens, .. } = self.text;
         let open = tokens::index_at(tokens, offset);
         tokens.get(open).filter(|t| t.is(text, "("))?;
         tokens.get(tokens::closing(tokens, text, open)).map(|t| t.start)
@@ -420,7 +420,7 @@ impl<'t> Lowering<'t, '_> {
 
     /// Where the statement's WHERE expression stands, and where a new WHERE would be put.
     fn where_positions(&self, statement: Span) -> (Option<Span>, u32) {
-        let Text { sql: text, tokens, view: _ } = self.text;
+        let Text { sql: text, tokens, .. } = self.text;
         let mut depth = 0;
         let mut condition = None;
         let mut end = statement.start;

@@ -44,9 +44,9 @@ impl<'t> Lowering<'t, '_> {
                 if self.value_word(ident) {
                     return Ok(IrExpr::Other);
                 }
-                Ok(kept(self.column(std::slice::from_ref(ident))))
+                Ok(kept(self.column(std::slice::from_ref(ident))?))
             }
-            Expr::CompoundIdentifier(parts) => Ok(kept(self.column(parts))),
+            Expr::CompoundIdentifier(parts) => Ok(kept(self.column(parts)?)),
             other => {
                 self.walk(other)?;
                 Ok(IrExpr::Other)
@@ -140,14 +140,11 @@ impl<'t> Lowering<'t, '_> {
         match expr {
             Expr::Identifier(ident) => {
                 if !self.value_word(ident) && !is_default(ident) {
-                    self.column(std::slice::from_ref(ident));
+                    self.column(std::slice::from_ref(ident))?;
                 }
                 Ok(())
             }
-            Expr::CompoundIdentifier(parts) => {
-                self.column(parts);
-                Ok(())
-            }
+            Expr::CompoundIdentifier(parts) => self.column(parts).map(drop),
             Expr::Value(value) => known_value(&value.value),
             Expr::BinaryOp { .. } => self.walk_chain(expr),
             Expr::Function(function) => self.function(function),

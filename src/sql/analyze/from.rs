@@ -465,7 +465,7 @@ impl<'t> Lowering<'t, '_> {
 
     /// Where an alias with its column list ends.
     pub(super) fn alias_end(&self, alias: &TableAlias) -> u32 {
-        let Text { sql: text, tokens, view } = self.text;
+        let Text { sql: text, tokens, view, .. } = self.text;
         let name = self.span(alias.name.span);
         if let Some(view) = view {
             return view.end;
@@ -479,7 +479,7 @@ impl<'t> Lowering<'t, '_> {
 
     /// ONLY, or TABLE in the place of SELECT, if it stands before the name at `start`.
     fn word_before(&self, start: u32) -> Option<&'static str> {
-        let Text { sql: text, tokens, view } = self.text;
+        let Text { sql: text, tokens, view, .. } = self.text;
         let mut before = tokens::index_at(tokens, start);
         if view.is_some() {
             return None;
@@ -598,7 +598,7 @@ impl<'t> Lowering<'t, '_> {
             let ast::Statement::Query(query) = &statement else {
                 return Err("it is not a query".to_owned());
             };
-            let text = Text { sql: text, tokens: &tokens, view: Some(written) };
+            let text = Text::new(text, &tokens, Some(written));
             let mut lowering = Lowering::new(&mut *self.arena, text, self.catalog, names);
             lowering.query(query, Outside { block: Some(parent), ..Outside::top() })
         });
@@ -763,6 +763,10 @@ fn single_name(name: &ast::ObjectName) -> Option<String> {
 
 /// Schema and name of a relation; a database's name before them is dropped, as it can only be this one.
 pub(super) fn relation_name(name: &ast::ObjectName) -> Lowered<(Option<String>, String)> {
+    let first = name.0.first().and_then(ast::ObjectNamePart::as_ident);
+    if first.is_some_and(parse::is_misread) {
+        return unsupported("this form of a table's name");
+    }
     let parts: Option<Vec<_>> = name.0.iter().map(|p| p.as_ident().map(parse::name)).collect();
     match parts.as_deref() {
         Some([table]) => Ok((None, table.clone())),

@@ -33,6 +33,7 @@ use super::ir::{
 };
 use super::lexer::Literal;
 use super::parse;
+use super::reshape;
 use super::tokens::{self, Token, TokenKind};
 pub use crate::catalog::Names;
 use crate::catalog::{Catalog, Column, RelationKind, Table};
@@ -136,7 +137,7 @@ fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names
         }
         let mut arena = Arena::default();
         let mut lowering =
-            Lowering::new(&mut arena, Text { sql: text, tokens, view: None }, catalog, *names);
+            Lowering::new(&mut arena, Text::new(text, tokens, None), catalog, *names);
         let root = lowering.statement(&statement)?;
         arena.finish(root, text, tokens).map(Some)
     });
@@ -148,6 +149,9 @@ fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names
             alone: false,
             tables: opaque::tables(text, tokens, catalog, names),
             database: None,
+            reshaped: Vec::new(),
+            temporary_by_path: false,
+            unknown_functions: Vec::new(),
         }),
         Err(reason) => Statement::Opaque(opaque::opaque(reason, text, tokens, catalog, names)),
     }
@@ -248,7 +252,28 @@ pub fn utility(text: &str, class: &Class, catalog: &Catalog, names: &Names<'_>) 
         UtilityKind::ClusterWide => opaque::database(text, &tokens),
         _ => None,
     };
-    Statement::Utility(Utility { tag, kind, alone, tables, database })
+    let reshaped = match tag {
+        "ALTER TABLE" | "ALTER SCHEMA" => reshape::reshaped(text, &tokens, catalog, names),
+        _ => Vec::new(),
+    };
+    let unknown_functions = match (kind, tag) {
+        (UtilityKind::Temporary, "CREATE VIEW") => {
+            opaque::unknown_functions(text, &tokens, catalog, names)
+        }
+        _ => Vec::new(),
+    };
+    let temporary_by_path = names.search_path.first().is_some_and(|schema| schema == "pg_temp")
+        && opaque::is_created_unqualified(tag, text, &tokens);
+    Statement::Utility(Utility {
+        tag,
+        kind,
+        alone,
+        tables,
+        database,
+        reshaped,
+        temporary_by_path,
+        unknown_functions,
+    })
 }
 
 /// The text that is lowered: the statement's, or a view's definition.
@@ -259,6 +284,14 @@ struct Text<'t> {
     /// Within a view: where the statement refers to the outermost one. Positions in a view's definition
     /// mean nothing in the statement, and its literals have no slot.
     view: Option<Span>,
+    /// Which end of a BETWEEN is the lower one is not known.
+    symmetric: bool,
+}
+
+impl<'t> Text<'t> {
+    fn new(sql: &'t str, tokens: &'t [Token], view: Option<Span>) -> Self {
+        Self { sql, tokens, view, symmetric: parse::has_symmetric(sql, tokens) }
+    }
 }
 
 /// A table whose columns are whatever the statement names (see [`Catalog::open`]).
@@ -330,6 +363,7 @@ fn open_table((schema, name): (String, String), columns: Vec<String>) -> Table {
         primary_key: Vec::new(),
         view_definition: None,
         has_triggers: false,
+        before_row: Vec::new(),
         has_rules: false,
         columns_known: false,
         parents: Vec::new(),
@@ -422,7 +456,7 @@ impl<'t, 'o> Lowering<'t, 'o> {
     /// From `start` to the end of what the token there opens: before the `)` that closes around it, or
     /// the end of the text.
     fn span_from(&self, start: u32) -> Span {
-        let Text { sql: text, tokens, view } = self.text;
+        let Text { sql: text, tokens, view, .. } = self.text;
         if let Some(view) = view {
             return view;
         }

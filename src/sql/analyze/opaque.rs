@@ -50,7 +50,7 @@ fn reads_only(text: &str, tokens: &[Token]) -> bool {
 
 /// Functions that are not known to be built in and harmless: identifiers before a parenthesis, operators,
 /// and names that were not decoded.
-fn unknown_functions(
+pub(super) fn unknown_functions(
     text: &str,
     tokens: &[Token],
     catalog: &Catalog,
@@ -188,6 +188,7 @@ fn open_tables(text: &str, tokens: &[Token]) -> Vec<Arc<Table>> {
             primary_key: Vec::new(),
             view_definition: None,
             has_triggers: false,
+            before_row: Vec::new(),
             has_rules: false,
             columns_known: false,
             parents: Vec::new(),
@@ -195,6 +196,22 @@ fn open_tables(text: &str, tokens: &[Token]) -> Vec<Arc<Table>> {
         })
     };
     names.iter().map(table).collect()
+}
+
+/// CREATE of an object in the first schema of `search_path`.
+pub(super) fn is_created_unqualified(tag: &str, text: &str, tokens: &[Token]) -> bool {
+    const KINDS: [&str; 3] = ["table", "view", "sequence"];
+    if !tag.starts_with("CREATE ") {
+        return false;
+    }
+    let kind = tokens.iter().position(|token| KINDS.iter().any(|kind| token.is_word(text, kind)));
+    let Some(kind) = kind else { return true };
+    let mut rest = tokens.get(kind + 1..).unwrap_or_default();
+    if rest.first().is_some_and(|token| token.is_word(text, "if")) {
+        // IF NOT EXISTS.
+        rest = rest.get(3..).unwrap_or_default();
+    }
+    !rest.get(1).is_some_and(|token| token.is(text, "."))
 }
 
 fn may_write(text: &str, tokens: &[Token]) -> bool {

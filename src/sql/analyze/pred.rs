@@ -241,7 +241,9 @@ impl<'t> Lowering<'t, '_> {
             IrExpr::Scalar(value) => Some((value, true)),
             IrExpr::Column(_) | IrExpr::Excluded(_) | IrExpr::Default | IrExpr::Other => None,
         };
-        let (IrExpr::Column(column), false) = (tested, outside) else { return Ok(Pred::Unknown) };
+        let (IrExpr::Column(column), false) = (tested, outside || self.text.symmetric) else {
+            return Ok(Pred::Unknown);
+        };
         Ok(match (scalar(low), scalar(high)) {
             (None, None) => Pred::Unknown,
             (lower, upper) => Pred::Range { column, lower, upper },

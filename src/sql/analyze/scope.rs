@@ -11,7 +11,7 @@ use sqlparser::ast;
 use super::super::functions;
 use super::super::ir::{BlockId, Call, ColumnRef, Scalar, SourceId, Span};
 use super::super::parse;
-use super::Lowering;
+use super::{Lowered, Lowering, unsupported};
 
 /// Index of a scope in its lowering.
 pub(super) type ScopeId = usize;
@@ -329,8 +329,11 @@ impl<'t> Lowering<'t, '_> {
     }
 
     /// A column by an expression that is nothing but its name.
-    pub(super) fn column(&mut self, parts: &[ast::Ident]) -> Resolved {
-        match parts {
+    pub(super) fn column(&mut self, parts: &[ast::Ident]) -> Lowered<Resolved> {
+        if let Some(word) = parts.first().filter(|ident| parse::is_misread(ident)) {
+            return unsupported(&format!("{} here", word.value));
+        }
+        Ok(match parts {
             [column] => self.resolve(&parse::name(column)),
             [table, column] => {
                 self.resolve_qualified(None, &parse::name(table), &parse::name(column))
@@ -341,7 +344,7 @@ impl<'t> Lowering<'t, '_> {
                 &parse::name(column),
             ),
             _ => Resolved::Unclear,
-        }
+        })
     }
 
     /// Finds a CTE by name: its scope and index.
