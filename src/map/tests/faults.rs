@@ -191,6 +191,47 @@ fn faults_of_syntax_are_faults() {
     assert!(!faults("url = \"postgresql://bot:s3cret@h\n\u{0}").is_empty());
 }
 
+/// Strategy `database`: no database may be that of two keys, or one of the servers' own.
+#[test]
+fn databases_of_keys_can_be_told_apart() {
+    let key = |name: &str, ty: &str, database: &str| {
+        format!(
+            "[keys.{name}]\ncolumns = [\"{name}\"]\ntype = \"{ty}\"\nstrategy = \"database\"\n\
+             database = {{ {database} }}\nhash = {{ algorithm = \"md5\", shards = [\"deu\"] }}\n"
+        )
+    };
+    let check = |rest: &str, expect: &[&str]| {
+        let found = faults(&with_shards(rest));
+        let message = |fault: &str| fault.split_once(": ").map(|(_, told)| told.to_owned());
+        let found: Vec<_> = found.iter().filter_map(|fault| message(fault)).collect();
+        assert_eq!(found, expect, "{rest}");
+    };
+    let needs = "a key that is text needs a prefix for its databases";
+    check(&key("owner", "text", "placement = \"hash\""), &[needs]);
+    check(&key("owner", "varchar", "prefix = \"\""), &[needs]);
+    check(&key("box", "bigint", "placement = \"hash\""), &[]);
+    let two = |one: &str, other: &str| {
+        let prefix = |prefix| format!("prefix = \"{prefix}\"");
+        key("one", "bigint", &prefix(one)) + &key("other", "bigint", &prefix(other))
+    };
+    check(&two("a_", "b_"), &[]);
+    for (one, other) in [("a_", "a_"), ("a_", "a_1"), ("a_1", "a_"), ("", "a_")] {
+        let told = format!("its databases' prefix \"{other}\" can't be told from \"{one}\"");
+        check(&two(one, other), &[&told]);
+    }
+    let listed = |place_new: &str| {
+        key("tenant", "bigint", "prefix = \"t_\", placement = \"directory\"")
+            + &format!(
+                "[keys.tenant.directory]\nentries = {{ 4 = \"deu\" }}\notherwise = \"hash\"\n\
+                 place_new = \"{place_new}\"\n"
+            )
+    };
+    check(&listed("refuse"), &[]);
+    let faults = faults(&with_shards(&listed("hash")));
+    let told = faults.iter().any(|fault| fault.contains("place_new is not for strategy database"));
+    assert!(told || faults.iter().any(|fault| fault.contains("place_new")), "{faults:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 

@@ -64,7 +64,7 @@ fn every_section_of_the_contract_is_read() {
     for expected in ["shard \"usa-west\" is not active", "geoip files are not read yet"] {
         assert!(warned.contains(&expected), "{expected}: {warned:?}");
     }
-    assert_eq!(warned.len(), 4);
+    assert_eq!(warned.len(), 3);
     let shard = &map.shards()[0];
     assert_eq!((shard.id, shard.ring_name.as_str()), (1, "old-east"));
     assert_eq!(shard.url.password.as_ref().map(Password::reveal), Some("s3cret"));
