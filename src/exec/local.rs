@@ -379,6 +379,7 @@ impl Executor {
         self.session.temporary = None;
         self.statements.clear();
         self.portals.clear();
+        self.cursors.clear();
         self.session.settings.discard();
         self.session.shard.clone_from(&self.worker.shared.config.shard);
         self.session.key = None;

@@ -15,6 +15,7 @@ mod cancel;
 pub mod clients;
 mod control;
 mod copy_out;
+mod cursors;
 mod databases;
 mod effects;
 mod enlist;
@@ -41,6 +42,7 @@ mod schema;
 mod several;
 mod simple;
 mod spool;
+mod staged;
 mod statements;
 mod strings;
 mod temporary;
@@ -153,6 +155,7 @@ pub struct Executor {
     last_route: LastRoute,
     statements: statements::Statements,
     portals: extended::Portals,
+    cursors: cursors::Cursors,
     batch: extended::Batch,
     /// Parameters as the client was last told, and as it was told when it logged in.
     told: Arc<Vec<(String, String)>>,
@@ -179,6 +182,8 @@ pub struct Executor {
     wanted: Vec<Id>,
     /// When the statement began; only known while trace is on.
     started: Option<std::time::Instant>,
+    /// Scratch tables that it has made in the client's own transactions, for their names.
+    scratch_tables: u64,
     /// With trace on: when each shard of a statement over several was done, since it began.
     shard_times: Vec<(ShardId, std::time::Duration)>,
 }
@@ -213,6 +218,7 @@ impl Executor {
             last_route: LastRoute::default(),
             statements: statements::Statements::default(),
             portals: extended::Portals::default(),
+            cursors: cursors::Cursors::default(),
             batch: extended::Batch::default(),
             told: Arc::default(),
             greeted: Arc::default(),
@@ -227,6 +233,7 @@ impl Executor {
             bound: Vec::new(),
             wanted: Vec::new(),
             started: None,
+            scratch_tables: 0,
             shard_times: Vec::new(),
         }
     }
@@ -348,6 +355,7 @@ impl Executor {
                 held.shard = at;
             }
         }
+        self.cursors.renumber(now);
         let temporary = self.session.temporary.take();
         self.session.temporary =
             temporary.and_then(|(shard, names)| now(shard).map(|shard| (shard, names)));

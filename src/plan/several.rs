@@ -34,17 +34,19 @@ pub(super) fn several(
         if let Some(shard) = driven.single() {
             return Ok((Route::One(shard), Rule::One));
         }
-        allowed(map, &driven)?;
-        let route = if driven == map.all_shards() { Route::All } else { Route::Many(driven) };
-        return Ok((route, Rule::Many));
+        return Ok((over_all(map, driven)?, Rule::Many));
     }
     if let Err(construct) = &query.workspace {
         let (construct, shards) = (construct.clone(), names(map, &all));
         return Err(Refusal::SeveralShards { construct, shards }.into());
     }
-    allowed(map, &all)?;
-    let route = if all == map.all_shards() { Route::All } else { Route::Many(all) };
-    Ok((route, Rule::Workspace))
+    Ok((over_all(map, all)?, Rule::Workspace))
+}
+
+/// These shards together, if the map's policy allows that.
+pub(super) fn over_all(map: &ShardMap, shards: ShardSet) -> Result<Route, SqlError> {
+    allowed(map, &shards)?;
+    Ok(if shards == map.all_shards() { Route::All } else { Route::Many(shards) })
 }
 
 /// Rule *workspace*: what is fetched, and what runs over it.

@@ -6,6 +6,7 @@
 use super::freeze;
 use super::refusal::Refusal;
 use super::scope::{Resolved, shard_text};
+use super::staged;
 use super::{Answer, Ground, Inputs, Plan, Route, Rule};
 use crate::catalog::Table;
 use crate::error::SqlError;
@@ -117,6 +118,11 @@ impl UtilityShape {
                 _ => Vec::new(),
             },
         }
+    }
+
+    /// A query's rows become a table.
+    pub(super) fn makes_table(&self) -> bool {
+        self.kind == UtilityKind::TableFromQuery && self.tag != "CREATE MATERIALIZED VIEW"
     }
 
     /// Where it can be parsed.
@@ -418,6 +424,9 @@ impl OpaqueShape {
             && own.names.is_target("INSERT", inputs.text)
         {
             return Ok((self.as_plan(Route::One(own.shard)), Rule::Fixed));
+        }
+        if let (None, Some(plan)) = (ground.solo, staged::into_temporary(inputs, scope)) {
+            return Ok((Plan { taints: true, ..plan }, Rule::Staged));
         }
         if !scope.keys.is_empty() {
             return Err(Refusal::KeyFilter {

@@ -10,6 +10,7 @@
 //! -- ties              ORDER BY does not determine the order: rows are compared as a bag
 //! -- float             sums whose last digits depend on the order of addition
 //! -- text              text results only (binary ones hold OIDs of user-defined types)
+//! -- once             in the simple protocol only; `once, in binary`: in the extended one only
 //! -- refused: message  the proxy refuses it (0A000) in these words
 //! ```
 //!
@@ -44,6 +45,7 @@ fn check(world: &mut World, statement: &Statement) -> Outcome {
     for mode in Mode::ALL {
         if mode == Mode::Simple && !statement.params.is_empty()
             || mode == Mode::Binary && statement.text_only
+            || statement.only.is_some_and(|only| only != mode)
         {
             continue;
         }

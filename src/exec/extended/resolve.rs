@@ -136,7 +136,7 @@ impl Executor {
                             self.stay(shard, unit)?;
                             unit.ops.push(Op::Raw(raw, StepKind::Close));
                         }
-                        None if self.has_cursors(unit) => {
+                        None if self.has_cursors(name, unit) => {
                             unit.ops.push(Op::Raw(raw, StepKind::Close));
                         }
                         _ => unit.inject(wire::backend::close_complete),
@@ -273,6 +273,7 @@ impl Executor {
         entry: &Entry,
         unit: &mut Unit,
     ) -> Result<(), SqlError> {
+        let plan = &*self.at_its_cursor(&entry.class, plan);
         let anywhere = matches!(plan.route, Route::Any | Route::Nowhere);
         if !anywhere
             || plan.names_temporary
@@ -448,7 +449,7 @@ impl Executor {
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
         match self.portals.get(name) {
-            None if self.has_cursors(unit) => {
+            None if self.has_cursors(name, unit) => {
                 unit.ops.push(Op::Raw(raw, StepKind::DescribePortal));
                 Ok(())
             }
@@ -488,11 +489,12 @@ impl Executor {
 
     /// A portal that is not known here may be one that DECLARE has made: where there may be such, the shard
     /// is asked.
-    fn has_cursors(&self, unit: &mut Unit) -> bool {
+    fn has_cursors(&self, name: &[u8], unit: &mut Unit) -> bool {
         if self.batch.open_on.is_some() || unit.shard.is_some() {
             return true;
         }
-        unit.shard = self.session.transaction.shard().or_else(|| self.keeper());
+        let open = || self.session.transaction.shard().or_else(|| self.keeper());
+        unit.shard = self.cursor_named(name).or_else(open);
         unit.shard.is_some()
     }
 
@@ -502,7 +504,7 @@ impl Executor {
         raw: Range<usize>,
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
-        if !self.portals.contains(view.portal) && self.has_cursors(unit) {
+        if !self.portals.contains(view.portal) && self.has_cursors(view.portal, unit) {
             unit.executes = true;
             unit.executions += 1;
             unit.ops.push(Op::Raw(raw, StepKind::Execute));
