@@ -13,26 +13,40 @@ use crate::sql::class::Class;
 /// Cursors that are remembered. What is declared beyond them is found as long as the transaction is on one shard.
 const CURSORS_MAX: usize = 1_000;
 
-/// Cursors by name.
+/// Cursors by name. Few sessions have any, and those are to be no larger for it.
 #[derive(Debug, Default)]
-pub(super) struct Cursors(Vec<(Box<str>, ShardId)>);
+#[expect(clippy::box_collection, reason = "a pointer is smaller than a list")]
+pub(super) struct Cursors(Option<Box<Vec<(Box<str>, ShardId)>>>);
 
 impl Cursors {
     fn shard(&self, name: &str) -> Option<ShardId> {
-        self.0.iter().find(|(own, _)| **own == *name).map(|(_, shard)| *shard)
+        let mut all = self.0.iter().flat_map(|all| all.iter());
+        all.find(|(own, _)| **own == *name).map(|(_, shard)| *shard)
     }
 
     fn remove(&mut self, name: &str) {
-        self.0.retain(|(own, _)| **own != *name);
+        if let Some(all) = &mut self.0 {
+            all.retain(|(own, _)| **own != *name);
+        }
+    }
+
+    fn insert(&mut self, name: &str, shard: ShardId) {
+        self.remove(name);
+        let all = self.0.get_or_insert_default();
+        if all.len() < CURSORS_MAX {
+            all.push((name.into(), shard));
+        }
     }
 
     /// The shards have other numbers now; those of some are gone.
     pub(super) fn renumber(&mut self, now: impl Fn(ShardId) -> Option<ShardId>) {
-        self.0.retain_mut(|(_, shard)| now(*shard).map(|new| *shard = new).is_some());
+        if let Some(all) = &mut self.0 {
+            all.retain_mut(|(_, shard)| now(*shard).map(|new| *shard = new).is_some());
+        }
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.0 = None;
     }
 }
 
@@ -63,12 +77,7 @@ impl Executor {
     /// A statement was carried out on this shard.
     pub(super) fn note_cursor(&mut self, class: &Class, shard: ShardId) {
         match class {
-            Class::Declare(Some(name)) => {
-                self.cursors.remove(name);
-                if self.cursors.0.len() < CURSORS_MAX {
-                    self.cursors.0.push((name.clone(), shard));
-                }
-            }
+            Class::Declare(Some(name)) => self.cursors.insert(name, shard),
             Class::Close(Some(name)) => self.cursors.remove(name),
             _ => {}
         }
@@ -78,6 +87,9 @@ impl Executor {
     pub(super) fn forget_cursors(&mut self) {
         let held = &self.held;
         let keeps = |at: ShardId| held.iter().any(|h| h.shard == at && h.pins.has(Pin::HoldCursor));
-        self.cursors.0.retain(|(_, shard)| keeps(*shard));
+        if let Some(mut all) = self.cursors.0.take() {
+            all.retain(|(_, shard)| keeps(*shard));
+            self.cursors.0 = Some(all).filter(|all| !all.is_empty());
+        }
     }
 }

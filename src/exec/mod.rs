@@ -182,8 +182,6 @@ pub struct Executor {
     wanted: Vec<Id>,
     /// When the statement began; only known while trace is on.
     started: Option<std::time::Instant>,
-    /// Scratch tables that it has made in the client's own transactions, for their names.
-    scratch_tables: u64,
     /// With trace on: when each shard of a statement over several was done, since it began.
     shard_times: Vec<(ShardId, std::time::Duration)>,
 }
@@ -233,7 +231,6 @@ impl Executor {
             bound: Vec::new(),
             wanted: Vec::new(),
             started: None,
-            scratch_tables: 0,
             shard_times: Vec::new(),
         }
     }

@@ -13,6 +13,7 @@
 //! COPY as it is: manual, "Message Formats", and "COPY", "Binary Format".
 
 use std::iter::repeat_n;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::answer::Asked;
 use super::line::{Line, PART_BYTES};
@@ -26,9 +27,9 @@ use super::{Executor, Failure, parts, worker};
 use crate::catalog::{Column, RelationKind, Table};
 use crate::datum::{Format, Oid, Param};
 use crate::error::{SqlError, SqlState};
-use crate::map::{Placement, ShardId, UnlistedTables};
+use crate::map::{Placement, ShardId, ShardSet, UnlistedTables};
 use crate::plan::staged::Place;
-use crate::plan::{Answer, Plan, Route, Staged};
+use crate::plan::{self, Answer, Plan, Route, Staged};
 use crate::session::responses::StepKind;
 use crate::session::settings::quote_literal;
 use crate::session::transaction::{Pending, Transaction, quote_identifier};
@@ -40,6 +41,9 @@ use crate::wire::{frame, frontend};
 
 /// What scratch tables are called, before their number.
 const SCRATCH_NAME: &str = "pg_temp.pgmeridian_rows_";
+
+/// So many were made.
+static SCRATCH_TABLES: AtomicU64 = AtomicU64::new(1);
 
 /// What the shard says of the statement, and of its query.
 struct Described {
@@ -77,11 +81,13 @@ impl Load<'_> {
 
     /// What makes the scratch table: the query gives its columns their types.
     fn create(&self, query: &str) -> String {
-        let columns: String = (0..self.described.names.len()).map(|n| format!(", c{n}")).collect();
+        let columns = (0..self.described.names.len()).map(|n| format!("c{n}"));
+        let columns: Vec<String> = std::iter::once("n".to_owned()).chain(columns).collect();
         format!(
-            "CREATE TEMPORARY TABLE {} (n{columns}) ON COMMIT DROP AS \
+            "CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP AS \
              SELECT pg_catalog.int8 '0', q.* FROM ({query}) q WITH NO DATA",
-            self.table
+            self.table,
+            columns.join(", ")
         )
     }
 
@@ -123,13 +129,14 @@ impl Executor {
         let described = self.describe_at(place, staged, &wanted).await?;
         let view = wanted.bind.and_then(|body| BindView::parse(body).ok());
         let query = self.query_within(staged, &described.types, view.as_ref()).await?;
+        self.may_meet(place, &query)?;
         let rows = if staged.tail.to_ascii_lowercase().ends_with("no data") {
             Vec::new()
         } else {
             self.rows_of(query, staged, &described, view.as_ref()).await?
         };
-        self.scratch_tables = self.scratch_tables.wrapping_add(1);
-        let table = format!("{SCRATCH_NAME}{}", self.scratch_tables);
+        let number = SCRATCH_TABLES.fetch_add(1, Ordering::Relaxed);
+        let table = format!("{SCRATCH_NAME}{number}");
         let load = Load { table, described: &described, view, rows };
         if self.session.transaction.is_open() {
             return match &staged.place {
@@ -365,6 +372,18 @@ impl Executor {
         Ok(plan)
     }
 
+    /// Whether the map's policy lets the query's rows go to a shard.
+    fn may_meet(&self, place: ShardId, query: &Plan) -> Result<(), SqlError> {
+        if matches!(query.route, Route::Any | Route::Nowhere) {
+            return Ok(());
+        }
+        let mut together = ShardSet::of(place);
+        for shard in self.shards_of(query) {
+            together.insert(shard);
+        }
+        if together.len() > 1 { plan::allowed(&self.world.map, &together) } else { Ok(()) }
+    }
+
     /// Reads the query's rows, in binary.
     async fn rows_of(
         &mut self,
@@ -529,6 +548,10 @@ impl Executor {
             None => quote_identifier(name),
         };
         let place = self.place_of_new(&name).await?;
+        if place != self.world.map.default_shard() {
+            // Where the rows come from, was asked for the home shard.
+            plan::allowed(&self.world.map, &self.world.map.all_shards())?;
+        }
         self.may_enlist(place, true)?;
         self.bring(place, staged, &load).await?;
         let insert = format!("INSERT INTO {name} {}", load.select(&[]));
@@ -569,13 +592,13 @@ impl Executor {
         };
         for row in frames(&reply.rows) {
             let values = response::data_row(row.body).unwrap_or_default();
-            let text = |value: &Option<&[u8]>| {
+            let text = |value: Option<&[u8]>| {
                 value.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
             };
             if let [schema, own, column] = values.as_slice() {
-                table.schema = text(schema).unwrap_or_default();
-                table.name = text(own).unwrap_or_default();
-                table.columns.extend(text(column).map(Column::named));
+                table.schema = text(*schema).unwrap_or_default();
+                table.name = text(*own).unwrap_or_default();
+                table.columns.extend(text(*column).map(Column::named));
             }
         }
         let map = &self.world.map;

@@ -65,6 +65,7 @@ pub use self::ordered::Merge;
 use self::refusal::Refusal;
 use self::restrict::Restrict;
 use self::scope::Resolved;
+pub use self::several::allowed;
 pub use self::staged::Staged;
 use self::utility::{OpaqueShape, UtilityShape};
 pub use self::workspace::Workspace;

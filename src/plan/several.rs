@@ -146,8 +146,12 @@ fn several_written(
     Refusal::SeveralShards { construct, shards: names(map, all) }.into()
 }
 
-/// What the map's policy says of a read over these shards.
-fn allowed(map: &ShardMap, shards: &ShardSet) -> Result<(), SqlError> {
+/// What the map's policy says of rows of these shards that meet.
+///
+/// # Errors
+///
+/// 0A000: `cross_shard_reads` or `residency` forbid it.
+pub fn allowed(map: &ShardMap, shards: &ShardSet) -> Result<(), SqlError> {
     let policy = map.policy();
     if policy.cross_shard_reads == CrossShardReads::Refuse {
         return Err(Refusal::CrossShardReads { shards: names(map, shards) }.into());

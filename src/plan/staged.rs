@@ -131,9 +131,13 @@ pub(super) fn anew(ground: &Ground<'_>, inputs: &Inputs<'_>, scope: &Resolved<'_
         Kind::Table { schema, name, .. } => Place::Table(schema.clone(), name.clone()),
         Kind::Cursor => Place::Cursor,
     };
+    if matches!(place, Place::Table(..)) && !scope.keys.is_empty() {
+        // As any change of the schema.
+        return None;
+    }
     let (writes, taints) = (place != Place::Cursor, place == Place::Temporary);
     let changes_schema = matches!(place, Place::Table(..));
-    Some(Plan { writes, taints, changes_schema, ..plan(split.at(place)) })
+    Some(Plan { taints, writes, changes_schema, ..plan(split.at(place)) })
 }
 
 /// Any shard may have a part in it.
@@ -289,7 +293,7 @@ impl Cut<'_> {
     /// `CREATE [TEMP | UNLOGGED] TABLE [IF NOT EXISTS] name … AS query [WITH [NO] DATA]`
     fn table(&self) -> Option<Split> {
         let kinds = ["global", "local", "temporary", "temp", "unlogged"];
-        let at = 1 + (1..).take_while(|at| self.any(*at, &kinds)).count();
+        let at = 1 + (1..self.tokens.len()).take_while(|at| self.any(*at, &kinds)).count();
         let temporary = (1..at).any(|at| self.any(at, &["temporary", "temp"]));
         let exists = self.is(at + 1, "if") && self.is(at + 2, "not") && self.is(at + 3, "exists");
         let named = at + 1 + if exists { 3 } else { 0 };

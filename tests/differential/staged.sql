@@ -42,7 +42,7 @@ INSERT INTO settings SELECT 'a', 1 / (score - score)::text::int FROM users
 
 INSERT INTO tenants (id, name, plan_id, country, since) SELECT 1000, 'new', NULL, 'DE', '2021-02-03' FROM users GROUP BY 1 ON CONFLICT DO NOTHING
 
-INSERT INTO tenants SELECT 1003, count(*)::text, max(plan_id), 'FR', '2021-02-03' FROM users GROUP BY 1 ON CONFLICT (id) DO UPDATE SET name = tenants.name || '+' RETURNING *
+INSERT INTO tenants SELECT 1003, count(*)::text, max(plan_id), 'FR', '2021-02-03' FROM users ON CONFLICT (id) DO UPDATE SET name = tenants.name || '+' RETURNING *
 
 SELECT * FROM tenants WHERE id >= 1000 ORDER BY id
 
