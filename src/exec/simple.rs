@@ -318,8 +318,7 @@ impl Executor {
             self.last_route.note(plan, &self.world);
             return Box::pin(self.scatter_query(plan, &text)).await;
         }
-        let plan = &*self.at_its_cursor(class, plan);
-        let shard = self.one_shard(plan)?;
+        let shard = self.one_shard(&self.at_its_cursor(class, plan))?;
         if planned.entry.constant && self.answer_constant(planned, query, shard) {
             return Ok(());
         }
