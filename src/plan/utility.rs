@@ -7,6 +7,7 @@ use super::freeze;
 use super::refusal::Refusal;
 use super::schema::{self, SchemaRefusal};
 use super::scope::{Resolved, shard_text};
+use super::staged;
 use super::{Answer, Ground, Inputs, Plan, Route, Rule};
 use crate::catalog::Table;
 use crate::error::SqlError;
@@ -144,6 +145,11 @@ impl UtilityShape {
             temporary_by_path: utility.temporary_by_path,
             spread: spread(utility, map),
         }
+    }
+
+    /// A query's rows become a table.
+    pub(super) fn makes_table(&self) -> bool {
+        self.kind == UtilityKind::TableFromQuery && self.tag != "CREATE MATERIALIZED VIEW"
     }
 
     /// Where it can be parsed.
@@ -469,6 +475,9 @@ impl OpaqueShape {
             && own.names.is_target("INSERT", inputs.text)
         {
             return Ok((self.as_plan(Route::One(own.shard)), Rule::Fixed));
+        }
+        if let (None, Some(plan)) = (ground.solo, staged::into_temporary(inputs, scope)) {
+            return Ok((Plan { taints: true, ..plan }, Rule::Staged));
         }
         if !scope.keys.is_empty() {
             return Err(Refusal::KeyFilter {
