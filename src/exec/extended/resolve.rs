@@ -477,7 +477,7 @@ impl Executor {
             }
             Some(Portal::Local { entry, text, has_run }) => {
                 let (entry, text, again) = (Arc::clone(entry), text.clone(), *has_run);
-                if again && !(unit.failed && !self.ends_failure(&entry.class)) {
+                if again && (!unit.failed || self.ends_failure(&entry.class)) {
                     return Err(cannot_be_run(view.portal).into());
                 }
                 self.execute_local(&entry.class, &text, unit)?;
