@@ -265,6 +265,10 @@ fn outcome(case: &Case, map: &ShardMap, catalog: &Catalog) -> (String, Option<St
                     kind + if merge.certain { " merge" } else { " merge?" } + &flags,
                     Some(format!("{} <- {}", merge.steps().join(", "), merge.sql)),
                 ),
+                Answer::Staged(staged) => {
+                    let rest = format!("{} <- {} {}", staged.head, staged.query, staged.tail);
+                    (kind + " staged" + &flags, Some(rest.trim_end().to_owned()))
+                }
                 Answer::Relay | Answer::Stream => (kind + &flags, plan.rewritten),
                 Answer::Broadcast => (kind + " broadcast" + &flags, plan.rewritten),
                 Answer::InTurn => (kind + " in turn" + &flags, plan.rewritten),

@@ -48,6 +48,7 @@ impl Executor {
         self.follow(at, effects, failed, status);
         if was_open && status == b'I' {
             self.portals.clear();
+            self.forget_cursors();
         }
         if was_open || status != b'I' {
             self.session.transaction.settle(shard, status);
@@ -138,6 +139,9 @@ impl Executor {
 
     /// What a successful statement means for the settings.
     pub(super) fn apply(&mut self, class: &Class, at: usize) {
+        if let Some(shard) = self.held.get(at).map(|held| held.shard) {
+            self.note_cursor(class, shard);
+        }
         match class {
             Class::Set(set) => {
                 if !self.apply_set(set)

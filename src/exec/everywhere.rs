@@ -121,7 +121,11 @@ impl Executor {
     }
 
     /// Within the open transaction.
-    async fn within(&mut self, plan: &Plan, request: &[u8]) -> Result<Vec<Reply>, Failure> {
+    pub(super) async fn within(
+        &mut self,
+        plan: &Plan,
+        request: &[u8],
+    ) -> Result<Vec<Reply>, Failure> {
         let shards = self.every_shard();
         self.may_go_everywhere(&shards)?;
         for shard in &shards {

@@ -101,6 +101,8 @@ pub struct ClientIo {
 struct Capture {
     before: Vec<u8>,
     sent: usize,
+    /// What was being kept when this one began.
+    outer: Option<Box<Capture>>,
     /// More than so many bytes are not kept.
     most: usize,
     over: bool,
@@ -157,11 +159,13 @@ impl ClientIo {
         })
     }
 
-    /// From now on what is to be sent is kept, at most so many bytes, until [`Self::end_capture`].
+    /// From now on what is to be sent is kept, at most so many bytes, until [`Self::end_capture`]. One may stand in
+    /// another.
     pub(super) fn begin_capture(&mut self, most: usize) {
         let before = std::mem::take(&mut self.outbox);
         let sent = std::mem::take(&mut self.sent);
-        self.capture = Some(Box::new(Capture { before, sent, most, over: false }));
+        let outer = self.capture.take();
+        self.capture = Some(Box::new(Capture { before, sent, outer, most, over: false }));
     }
 
     /// What was kept, and whether it was too much: then it is nothing that could be used.
@@ -169,6 +173,7 @@ impl ClientIo {
         self.keep();
         let Some(capture) = self.capture.take() else { return (Vec::new(), false) };
         self.sent = capture.sent;
+        self.capture = capture.outer;
         (std::mem::replace(&mut self.outbox, capture.before), capture.over)
     }
 

@@ -462,6 +462,7 @@ impl Executor {
         self.session.temporary = None;
         self.statements.clear();
         self.portals.clear();
+        self.cursors.clear();
         self.session.settings.discard();
         self.session.trace = false;
         self.tell_again = true;

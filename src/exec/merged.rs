@@ -37,7 +37,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 const DRAIN_ROWS_MAX: u64 = 10_000;
 
 /// A statement that is to be read from several shards.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Wanted<'a> {
     /// As the client wrote it.
     pub(super) sql: &'a [u8],
@@ -47,6 +47,8 @@ pub(super) struct Wanted<'a> {
     pub(super) bind: Option<&'a [u8]>,
     /// The client wants to know the columns.
     pub(super) described: bool,
+    /// Where there are none, it is told so.
+    pub(super) no_data: bool,
     /// So many rows are enough; 0 for all.
     pub(super) rows_max: u32,
 }
@@ -145,7 +147,7 @@ impl Executor {
             .hint("Restrict the statement to one sharding key, or sort by a column of a plainer type.")
             .into());
         };
-        let Wanted { sql, oids, bind, described, rows_max } = wanted;
+        let Wanted { sql, oids, bind, described, rows_max, .. } = wanted;
         self.workspace(plan, &Ask { sql, oids, bind, described, rows_max, work }).await
     }
 

@@ -15,6 +15,7 @@ mod cancel;
 pub mod clients;
 mod control;
 mod copy_out;
+mod cursors;
 mod databases;
 mod effects;
 mod enlist;
@@ -42,6 +43,7 @@ mod schema;
 mod several;
 mod simple;
 mod spool;
+mod staged;
 mod statements;
 mod strings;
 mod temporary;
@@ -157,6 +159,7 @@ pub struct Executor {
     last_route: LastRoute,
     statements: statements::Statements,
     portals: extended::Portals,
+    cursors: cursors::Cursors,
     batch: extended::Batch,
     /// Parameters as the client was last told, and as it was told when it logged in.
     told: Arc<Vec<(String, String)>>,
@@ -220,6 +223,7 @@ impl Executor {
             last_route: LastRoute::default(),
             statements: statements::Statements::default(),
             portals: extended::Portals::default(),
+            cursors: cursors::Cursors::default(),
             batch: extended::Batch::default(),
             told: Arc::default(),
             greeted: Arc::default(),
@@ -366,6 +370,7 @@ impl Executor {
                 held.shard = at;
             }
         }
+        self.cursors.renumber(now);
         let temporary = self.session.temporary.take();
         self.session.temporary =
             temporary.and_then(|(shard, names)| now(shard).map(|shard| (shard, names)));

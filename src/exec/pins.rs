@@ -234,9 +234,9 @@ pub(super) fn raises_doubt(class: &Class) -> bool {
         class,
         Class::Listen
             | Class::Unlisten
-            | Class::Close
-            | Class::Fetch
-            | Class::Declare
+            | Class::Close(_)
+            | Class::Fetch(_)
+            | Class::Declare(_)
             | Class::Discard
             | Class::Deallocate(_)
             | Class::Prepare { .. }

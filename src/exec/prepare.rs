@@ -222,7 +222,14 @@ impl Executor {
         self.refuse_beside_temporary(plan)?;
         let (own, oids) = (Arc::clone(&statement.sql), statement.oids.clone());
         let body = bind.get(wire::frame::HEADER_BYTES..);
-        let wanted = Wanted { sql: &own, oids: &oids, bind: body, described: true, rows_max: 0 };
+        let wanted = Wanted {
+            sql: &own,
+            oids: &oids,
+            bind: body,
+            described: true,
+            no_data: false,
+            rows_max: 0,
+        };
         if self.read_gathered(plan, wanted).await? {
             self.end_answer();
             return Ok(());

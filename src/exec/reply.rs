@@ -7,6 +7,7 @@
 use bytes::{Buf, BytesMut};
 
 use super::Executor;
+use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::wire::backend::tag;
@@ -20,6 +21,8 @@ pub(super) struct Reply {
     pub(super) notices: Vec<Vec<u8>>,
     /// What it said of its parameters.
     pub(super) parameters: Vec<(String, String)>,
+    /// The types in its `ParameterDescription`.
+    pub(super) types: Option<Vec<Oid>>,
     /// The body of its `RowDescription`.
     pub(super) columns: Option<Vec<u8>>,
     /// Its `DataRow`s, whole messages.
@@ -165,6 +168,9 @@ async fn receive(
             tag::COMMAND_COMPLETE => {
                 let words = response::command_complete(frame.body).ok()?;
                 reply.tags.push(String::from_utf8_lossy(words).into_owned());
+            }
+            tag::PARAMETER_DESCRIPTION => {
+                reply.types = Some(response::parameter_description(frame.body).ok()?);
             }
             tag::ROW_DESCRIPTION => reply.columns = Some(frame.body.to_vec()),
             tag::DATA_ROW => reply.rows.extend_from_slice(frame.raw),

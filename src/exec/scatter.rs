@@ -76,7 +76,7 @@ impl ScatterBind {
     pub(super) fn ask_all(&mut self, limited: bool) -> (bool, Option<u32>) {
         let asked = (self.described, self.executed.then_some(self.rows_max));
         (self.described, self.executed) = (true, true);
-        if !limited || self.plan.answer.is_everywhere() {
+        if !limited || self.plan.answer.is_done_whole() {
             self.rows_max = 0;
         }
         asked
@@ -160,8 +160,7 @@ impl Executor {
             self.one_shard(plan)?;
         }
         self.refuse_beside_temporary(plan)?;
-        let wanted =
-            Wanted { sql: text.as_bytes(), oids: &[], bind: None, described: true, rows_max: 0 };
+        let wanted = Wanted { sql: text.as_bytes(), described: true, ..Wanted::default() };
         if !self.read_gathered(plan, wanted).await? {
             let mut request = Vec::new();
             let sql = plan.rewritten.as_deref().unwrap_or(text);
@@ -180,10 +179,11 @@ impl Executor {
     ) -> Result<bool, Failure> {
         match &plan.answer {
             Answer::Workspace(work) => {
-                let Wanted { sql, oids, bind, described, rows_max } = wanted;
+                let Wanted { sql, oids, bind, described, rows_max, .. } = wanted;
                 self.workspace(plan, &Ask { sql, oids, bind, described, rows_max, work }).await?;
             }
             Answer::Merge(merge) => self.merge(plan, merge, wanted).await?,
+            Answer::Staged(staged) => Box::pin(self.staged(staged, plan, wanted)).await?,
             Answer::Relay | Answer::Stream | Answer::Broadcast | Answer::InTurn => {
                 return Ok(false);
             }
@@ -204,7 +204,7 @@ impl Executor {
             return Err(error.into());
         }
         let later = !scatter.executed && self.session.transaction.is_open();
-        if scatter.rows_max > 0 || later && !scatter.plan.answer.is_everywhere() {
+        if scatter.rows_max > 0 || later && !scatter.plan.answer.is_done_whole() {
             self.spool_unit(&mut scatter, bytes).await?;
         } else {
             self.read_portal(&scatter, bytes).await?;

@@ -28,7 +28,7 @@ fn needs_schema(class: &Class) -> bool {
             | Class::Lock
             | Class::Maintenance
             | Class::Prepare { .. }
-            | Class::Declare
+            | Class::Declare(_)
     )
 }
 

@@ -271,6 +271,7 @@ impl Executor {
         }
         self.session.settings.end(committed);
         self.portals.clear();
+        self.forget_cursors();
         if chain {
             self.session.settings.begin();
         }

@@ -310,7 +310,8 @@ impl Executor {
             };
         }
         refuse_unsafe_encoding(class)?;
-        if is_for_all(class) && self.session.transaction.is_several() {
+        let for_all = is_for_all(class) || matches!(class, Class::Close(None));
+        if for_all && self.session.transaction.is_several() {
             Box::pin(self.tell_enlisted(class, &text)).await?;
             self.close_told();
             return Ok(());
@@ -337,7 +338,7 @@ impl Executor {
             self.note_route(plan);
             return Box::pin(self.scatter_query(plan, &text)).await;
         }
-        let shard = self.one_shard(plan)?;
+        let shard = self.one_shard(&self.at_its_cursor(class, plan))?;
         if planned.entry.constant && self.answer_constant(planned, query, shard) {
             return Ok(());
         }
@@ -437,18 +438,18 @@ impl Executor {
             .detail("It would be prepared on one of its shards only.")
             .hint("Send COMMIT, or keep the transaction to the keys of one shard."));
         }
-        if matches!(entry.class, Class::Fetch | Class::Close)
-            && self.session.transaction.is_several()
-        {
+        let of_cursor = matches!(entry.class, Class::Fetch(_) | Class::Close(_))
+            && self.cursor_of(&entry.class).is_none();
+        if of_cursor && self.session.transaction.is_several() {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
-                "cursors are not supported in a transaction over several shards",
+                "this cursor is not supported in a transaction over several shards",
             )
-            .detail("Which of its shards a cursor is on is not kept.")
+            .detail("Which of its shards it is on is not known: the session did not declare it.")
             .hint("Keep the transaction to the keys of one shard."));
         }
         let keepers = self.held.iter().filter(|held| held.pinned).count();
-        if matches!(entry.class, Class::Fetch | Class::Close | Class::Unlisten) && keepers > 1 {
+        if (of_cursor || matches!(entry.class, Class::Unlisten)) && keepers > 1 {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "the session has state on several shards, which only DISCARD ALL ends",

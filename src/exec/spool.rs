@@ -11,6 +11,7 @@ use super::everywhere::Show;
 use super::merged::Wanted;
 use super::scatter::{ScatterBind, Trouble};
 use super::{Executor, Failure, extended};
+use crate::plan::Answer;
 use crate::wire::backend::tag;
 use crate::wire::{self, frame};
 
@@ -124,9 +125,14 @@ impl Executor {
             oids: &scatter.oids,
             bind: Some(scatter.body(bytes)),
             described: scatter.described,
+            no_data: true,
             rows_max: scatter.rows_max,
         };
         if scatter.is_executed() && self.read_gathered(&scatter.plan, wanted).await? {
+        } else if let Answer::Staged(staged) = &scatter.plan.answer {
+            if scatter.described {
+                self.describe_staged(staged, &wanted).await?;
+            }
         } else if scatter.plan.answer.is_everywhere() {
             let show = Show {
                 describe: scatter.described,

@@ -122,6 +122,7 @@ impl Executor {
             }
             foresee(&mut after, &one.entry.class);
             let Some(plan) = &one.plan else { continue };
+            let plan = &*self.at_its_cursor(&one.entry.class, plan);
             let shard = match plan.route {
                 Route::Any | Route::Nowhere if !plan.names_temporary => None,
                 _ => Some(self.one_shard(plan)?),

@@ -3,7 +3,7 @@
 use super::Executor;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
-use crate::plan::{Plan, Route};
+use crate::plan::{Answer, Plan, Route};
 
 impl Executor {
     /// The shard of a statement that may mean temporary tables.
@@ -27,8 +27,9 @@ impl Executor {
 
     /// A statement of several shards must not mean what one of them has alone.
     pub(super) fn refuse_beside_temporary(&self, plan: &Plan) -> Result<(), SqlError> {
-        let Some((own, _)) = self.session.temporary.as_ref().filter(|_| plan.names_temporary)
-        else {
+        // Of one that has a query within, that is looked at by itself.
+        let concerned = plan.names_temporary && !matches!(plan.answer, Answer::Staged(_));
+        let Some((own, _)) = self.session.temporary.as_ref().filter(|_| concerned) else {
             return Ok(());
         };
         Err(SqlError::new(

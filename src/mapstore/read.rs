@@ -16,6 +16,11 @@ use crate::wire::sqlstates;
 /// How long a shard may take to be reached for its schema.
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// A view's definition needs locks on what it reads. Whoever alters such a table and does not end the
+/// transaction must not stop everybody else's planning (perhaps its own, for all share one reading): the
+/// schema is then read later.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
+
 /// Why a schema could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -70,7 +75,9 @@ pub(super) async fn connect(target: &ConnectionTarget) -> Result<Control, ReadEr
 pub(super) async fn read(client: &tokio_postgres::Client) -> Result<Catalog, ReadError> {
     let search_paths = rows(client, READ_SEARCH_PATHS).await?;
     client
-        .batch_execute(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {READ_SETTINGS}"))
+        .batch_execute(&format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {READ_SETTINGS}; {LOCK_TIMEOUT}"
+        ))
         .await?;
     let relations = rows(client, READ_RELATIONS).await?;
     let columns = rows(client, READ_COLUMNS).await?;

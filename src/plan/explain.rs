@@ -8,6 +8,7 @@ use super::constant::Constants;
 use super::query::regions;
 use super::scope::{Resolved, key_name};
 use super::several::names;
+use super::staged::Place;
 use super::{Answer, Ground, Inputs, Plan, Route, Rule, Scope, Shape, Template, Workspace};
 use crate::error::SqlError;
 use crate::map::{KeyId, ShardMap};
@@ -82,6 +83,7 @@ fn routed(
         Answer::Broadcast => "broadcast",
         Answer::InTurn => "in turn",
         Answer::Workspace(_) => "workspace",
+        Answer::Staged(_) => "staged",
     };
     let merge = merge_steps(map, &plan.answer);
     let sql = plan.rewritten.as_deref().unwrap_or(inputs.text);
@@ -121,6 +123,8 @@ fn routed(
         Answer::Merge(merge) => {
             shards.iter().map(|shard| json!({"shard": shard, "sql": merge.sql})).collect()
         }
+        // Where its query goes is what that has as its own route.
+        Answer::Staged(_) => Vec::new(),
         Answer::Relay | Answer::Stream | Answer::Broadcast | Answer::InTurn => shards
             .iter()
             .map(|shard| match own {
@@ -164,6 +168,17 @@ fn merge_steps(map: &ShardMap, answer: &Answer) -> Vec<String> {
         Answer::Merge(merge) => merge.steps(),
         Answer::Broadcast => vec!["commit on all shards, or on none".to_owned()],
         Answer::InTurn => vec!["one shard after the other".to_owned()],
+        Answer::Staged(staged) => {
+            let place = match &staged.place {
+                Place::Rows(shard) => map.shard_name(*shard).to_owned(),
+                Place::Temporary | Place::Cursor => "the transaction's shard".to_owned(),
+                Place::Table(..) => "the table's shard".to_owned(),
+            };
+            vec![
+                format!("bring the rows of {} to {place}", staged.query),
+                format!("run over them: {} … {}", staged.head, staged.tail).trim_end().to_owned(),
+            ]
+        }
         Answer::Workspace(workspace) => {
             let host = map.shard_name(workspace.host);
             let mut steps: Vec<String> = Vec::new();
@@ -229,6 +244,7 @@ fn reason(rule: Rule) -> &'static str {
         Rule::Merge => "the answer is the union of the shards' answers, in order",
         Rule::Everywhere => "every shard does the same",
         Rule::InTurn => "every shard does the same, in no transaction",
+        Rule::Staged => "its query's rows are brought to the shard that they go to",
         Rule::Workspace => "one shard answers over scratch tables with the others' rows",
     }
 }

@@ -481,11 +481,14 @@ impl<'a> Facts<'a> {
         let tag = Some(from);
         match &block.kind {
             BlockKind::Select(select) => {
-                if select.grouping_sets || (select.aggregates && select.group_by.is_empty()) {
+                if select.grouping_sets {
                     return;
                 }
-                self.preserved(&select.from, tag, out);
-                self.conjuncts(&select.filter, tag, out);
+                // The one row of an aggregate comes out of no rows too; its constants are in it.
+                if !select.aggregates || !select.group_by.is_empty() {
+                    self.preserved(&select.from, tag, out);
+                    self.conjuncts(&select.filter, tag, out);
+                }
                 for &(column, output) in links {
                     match block.output.get(usize::from(output)).map(|o| &o.expr) {
                         Some(Expr::Column(inner)) => {

@@ -18,6 +18,7 @@
 //! | `text` | a statement's clauses by its tokens |
 //! | `database` | keys that have a database each |
 //! | `insert` | where new rows go |
+//! | `staged` | a query's rows of several shards that go to one place |
 //! | `everywhere` | what runs on every shard because the session says so |
 //! | `copies` | rows that every shard has |
 //! | `freeze` | keys that may not be written |
@@ -53,6 +54,7 @@ pub mod scope;
 mod settings;
 mod several;
 mod splice;
+pub mod staged;
 mod text;
 mod utility;
 mod via;
@@ -68,6 +70,8 @@ pub use self::ordered::Merge;
 use self::refusal::Refusal;
 use self::restrict::Restrict;
 use self::scope::Resolved;
+pub use self::several::allowed;
+pub use self::staged::Staged;
 use self::utility::{OpaqueShape, UtilityShape};
 pub use self::workspace::Workspace;
 use crate::datum::{Decoded, KeyType, KeyValue, Param};
@@ -113,6 +117,8 @@ pub enum Answer {
     Merge(Arc<Merge>),
     /// One shard runs it over scratch tables with what the others have.
     Workspace(Arc<Workspace>),
+    /// The rows of its query go to one shard first, and it runs there over them.
+    Staged(Arc<Staged>),
     /// Done on every shard, all or nothing; one answer.
     Broadcast,
     /// Done on one shard after the other, each by itself: it can't be part of a transaction.
@@ -124,10 +130,18 @@ impl Answer {
     pub fn is_gathered(&self) -> bool {
         match self {
             Self::Relay => false,
-            Self::Stream | Self::Merge(_) | Self::Workspace(_) | Self::Broadcast | Self::InTurn => {
-                true
-            }
+            Self::Stream
+            | Self::Merge(_)
+            | Self::Workspace(_)
+            | Self::Staged(_)
+            | Self::Broadcast
+            | Self::InTurn => true,
         }
+    }
+
+    /// Asked for at all, it is carried out to its end.
+    pub fn is_done_whole(&self) -> bool {
+        self.is_everywhere() || matches!(self, Self::Staged(_))
     }
 
     /// Every shard does the same, and the client gets one answer.
@@ -264,6 +278,8 @@ enum Rule {
     Merge,
     /// Scratch tables on one shard.
     Workspace,
+    /// A query's rows go to one shard.
+    Staged,
     /// Every shard does the same.
     Everywhere,
     /// Every shard does the same, one after the other.
@@ -405,7 +421,7 @@ impl Template {
         let ground = Ground::new(map);
         let mut scope = Resolved::new(map, scope, ground.solo)?;
         scope.temporary = scope.temporary.filter(|own| own.names.may_be_in(inputs.text));
-        let (mut plan, rule) = match &self.shape {
+        let (mut plan, mut rule) = match &self.shape {
             Shape::Query(query) => match (ground.solo, scope.shard, scope.keys.is_empty()) {
                 // Everything lives there, so nothing has to be looked at.
                 (Some(home), None, true) => (on_the_only(query, home, inputs), ground.solo_rule()),
@@ -415,6 +431,12 @@ impl Template {
                 _ if scope.everywhere => everywhere::plan(query, &ground, inputs, &scope)?,
                 _ => query::plan(query, &ground, inputs, &scope)?,
             },
+            Shape::Utility(utility) if utility.makes_table() => {
+                match staged::anew(&ground, inputs, &scope) {
+                    Some(plan) => (plan, Rule::Staged),
+                    None => utility.plan(&ground, inputs, &scope)?,
+                }
+            }
             Shape::Utility(utility) => utility.plan(&ground, inputs, &scope)?,
             Shape::Opaque(opaque) => opaque.plan(&ground, inputs, &scope)?,
         };
@@ -426,17 +448,21 @@ impl Template {
             }
             plan.writes &= analyze;
         }
-        if self.temporary {
+        if self.temporary || self.cursor.is_some() {
             if plan.answer != Answer::Relay {
-                return Err(Refusal::Utility { tag: "CREATE TABLE AS".to_owned() }.into());
+                let refusal = match self.cursor {
+                    Some(_) => Refusal::SessionState { tag: "DECLARE CURSOR".to_owned() },
+                    None => Refusal::Utility { tag: "CREATE TABLE AS".to_owned() },
+                };
+                let (whole, names_temporary) = (plan.route, plan.names_temporary);
+                let staged = staged::anew(&ground, inputs, &scope).ok_or(refusal)?;
+                plan = Plan { route: whole, names_temporary, ..staged };
+                rule = Rule::Staged;
             }
-            (plan.taints, plan.writes) = (true, true);
-        }
-        if let Some(hold) = self.cursor {
-            if plan.answer != Answer::Relay {
-                return Err(Refusal::SessionState { tag: "DECLARE CURSOR".to_owned() }.into());
+            plan.taints |= self.cursor == Some(true);
+            if self.temporary {
+                (plan.taints, plan.writes) = (true, true);
             }
-            plan.taints |= hold;
         }
         Ok((plan, rule))
     }

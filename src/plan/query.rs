@@ -10,8 +10,9 @@ use super::refusal::Refusal;
 use super::restrict::Region;
 use super::scope::{Origin, Resolved, ScopeKey, key_name, key_text, shard_text};
 use super::settings;
-use super::several::{crossing, names, several, workspace};
+use super::several::{crossing, names, over_all, several, workspace};
 use super::splice::{Edits, value_sql};
+use super::staged::{self, Place, Staged};
 use super::via;
 use super::{Answer, Ground, Inputs, Merge, Plan, Route, Rule};
 use super::{copies, database};
@@ -78,16 +79,18 @@ pub(super) fn plan<'p>(
     }
     check_assignments(query, &stored, &regions)?;
     check_id_assignments(query, ground, &stored, scope, &regions)?;
+    let mut staged = None;
     let (route, rule) = match (database, scope.shard) {
         (Some(database), _) => (Route::Database(database), Rule::KeyDatabase),
         (None, Some((shard, _))) => {
             in_scope(query, ground, scope, &claims, &regions)?;
             (Route::One(shard), Rule::Scope)
         }
-        (None, None) => unscoped(query, ground, scope, &claims)?,
+        (None, None) => unscoped(query, ground, inputs, scope, &claims, &mut staged)?,
     };
     let over = || workspace(query, ground, inputs, scope, &claims, &regions).map(Arc::new);
     let (answer, rule) = match (&route, rule) {
+        _ if staged.is_some() => (staged.map_or(Answer::Relay, Answer::Staged), rule),
         (_, Rule::Workspace) => (Answer::Workspace(over()?), rule),
         (Route::Many(_) | Route::All, _) => match &query.ordered {
             None => (Answer::Stream, rule),
@@ -103,7 +106,7 @@ pub(super) fn plan<'p>(
             (Answer::Relay, rule)
         }
     };
-    let rewritten = if edits.is_empty() || rule == Rule::Workspace {
+    let rewritten = if edits.is_empty() || matches!(rule, Rule::Workspace | Rule::Staged) {
         None
     } else {
         let unfit = || Refusal::KeyFilter {
@@ -529,12 +532,14 @@ fn statement_text(
     format!("the statement's key is {key} = {named} in table \"{table}\" (shard {shards})")
 }
 
-/// The rules *one*, *nowhere*, *any* and *many*.
+/// The rules *one*, *nowhere*, *any*, *many*, and *staged*, which says more of itself.
 fn unscoped(
     query: &Query,
     ground: &Ground<'_>,
+    inputs: &Inputs<'_>,
     scope: &Resolved<'_>,
     claims: &[Claim<'_>],
+    staged: &mut Option<Arc<Staged>>,
 ) -> Result<(Route, Rule), SqlError> {
     let map = ground.map;
     if ground.solo.is_none() {
@@ -564,6 +569,13 @@ fn unscoped(
     }
     let by_rows = claims.iter().any(|claim| claim.sharded && !claim.shards.is_empty());
     let (route, rule) = if !together {
+        if let Some((shards, found)) = staged::insert(query, claims, inputs, scope) {
+            if let Place::Rows(shard) = found.place {
+                functions(query, ground, Route::One(shard), Rule::Staged, false)?;
+            }
+            *staged = Some(Arc::new(found));
+            return Ok((over_all(map, scope, shards)?, Rule::Staged));
+        }
         return several(query, ground, scope, claims);
     } else if let Some(shard) = agreed {
         (Route::One(shard), if by_rows { Rule::One } else { Rule::Fixed })

@@ -115,9 +115,12 @@ impl<'s> Resolved<'s> {
             named.as_ref().map(|(key, value)| (*key, &**value, origin))
         });
         for (key, value, origin) in sole.into_iter().chain(named) {
-            if let Some(same) = keys.iter().find(|k| k.key == key) {
+            if let Some(same) = keys.iter_mut().find(|k| k.key == key) {
                 if same.value != value {
                     return Err(disagree_keys(map, same, (value, origin), scope.confined));
+                }
+                if origin == Origin::User {
+                    same.origin = origin;
                 }
                 continue;
             }

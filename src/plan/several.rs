@@ -35,17 +35,23 @@ pub(super) fn several(
         if let Some(shard) = driven.single() {
             return Ok((Route::One(shard), Rule::One));
         }
-        allowed(map, scope, &driven)?;
-        let route = if driven == map.all_shards() { Route::All } else { Route::Many(driven) };
-        return Ok((route, Rule::Many));
+        return Ok((over_all(map, scope, driven)?, Rule::Many));
     }
     if let Err(construct) = &query.workspace {
         let (construct, shards) = (construct.clone(), names(map, &all));
         return Err(Refusal::SeveralShards { construct, shards }.into());
     }
-    allowed(map, scope, &all)?;
-    let route = if all == map.all_shards() { Route::All } else { Route::Many(all) };
-    Ok((route, Rule::Workspace))
+    Ok((over_all(map, scope, all)?, Rule::Workspace))
+}
+
+/// These shards together, if the map's policy allows that.
+pub(super) fn over_all(
+    map: &ShardMap,
+    scope: &Resolved<'_>,
+    shards: ShardSet,
+) -> Result<Route, SqlError> {
+    allowed(map, scope.across_regions, &shards)?;
+    Ok(if shards == map.all_shards() { Route::All } else { Route::Many(shards) })
 }
 
 /// Rule *workspace*: what is fetched, and what runs over it.
@@ -95,7 +101,7 @@ pub(super) fn workspace<'p>(
         .plan(&values, &all, edits, construct.name())
         .ok_or_else(|| unfit("Its text could not be changed at the places that analysis found"))?;
     all.insert(planned.host);
-    fenced(ground.map, scope, &all)?;
+    fenced(ground.map, scope.across_regions, &all)?;
     Ok(planned)
 }
 
@@ -148,18 +154,23 @@ fn several_written(
     Refusal::SeveralShards { construct, shards: names(map, all) }.into()
 }
 
-/// What the map's policy says of a read over these shards.
-fn allowed(map: &ShardMap, scope: &Resolved<'_>, shards: &ShardSet) -> Result<(), SqlError> {
+/// What the map's policy says of rows of these shards that meet, by a user who may or may not read across
+/// fenced regions.
+///
+/// # Errors
+///
+/// 0A000: `cross_shard_reads` or `residency` forbid it.
+pub fn allowed(map: &ShardMap, across_regions: bool, shards: &ShardSet) -> Result<(), SqlError> {
     if map.policy().cross_shard_reads == CrossShardReads::Refuse {
         return Err(Refusal::CrossShardReads { shards: names(map, shards) }.into());
     }
-    fenced(map, scope, shards)
+    fenced(map, across_regions, shards)
 }
 
 /// Rows of regions that are kept apart may not meet, not even on the shard that works with them.
-fn fenced(map: &ShardMap, scope: &Resolved<'_>, shards: &ShardSet) -> Result<(), SqlError> {
+fn fenced(map: &ShardMap, across_regions: bool, shards: &ShardSet) -> Result<(), SqlError> {
     match strangers(map, shards) {
-        Some((region, with)) if !scope.across_regions => {
+        Some((region, with)) if !across_regions => {
             Err(Refusal::Residency { region: region.to_owned(), with: with.to_owned() }.into())
         }
         _ => Ok(()),

@@ -9,7 +9,7 @@ use super::database::NotInDatabase;
 use super::refusal::Refusal;
 use super::schema::{self, SchemaRefusal};
 use super::scope::{Resolved, shard_text};
-use super::{Answer, Ground, Inputs, Plan, Route, Rule, freeze, via};
+use super::{Answer, Ground, Inputs, Plan, Route, Rule, freeze, staged, via};
 use crate::catalog::Table;
 use crate::error::SqlError;
 use crate::map::{DatabaseHome, Placement, ShardId, ShardMap, UnlistedTables};
@@ -172,6 +172,11 @@ impl UtilityShape {
             temporary_by_path: utility.temporary_by_path,
             spread: spread(utility, map),
         }
+    }
+
+    /// A query's rows become a table.
+    pub(super) fn makes_table(&self) -> bool {
+        self.kind == UtilityKind::TableFromQuery && self.tag != "CREATE MATERIALIZED VIEW"
     }
 
     /// Where it can be parsed.
@@ -537,6 +542,9 @@ impl OpaqueShape {
             && own.names.is_target("INSERT", inputs.text)
         {
             return Ok((self.as_plan(Route::One(own.shard)), Rule::Fixed));
+        }
+        if let (None, Some(plan)) = (ground.solo, staged::into_temporary(ground, inputs, scope)) {
+            return Ok((Plan { taints: true, ..plan }, Rule::Staged));
         }
         if !scope.keys.is_empty() && !scope.whole {
             return Err(Refusal::KeyFilter {

@@ -86,12 +86,12 @@ pub enum Class {
     DiscardAll,
     /// DISCARD PLANS, SEQUENCES, TEMP.
     Discard,
-    /// DECLARE … CURSOR
-    Declare,
-    /// FETCH, MOVE
-    Fetch,
-    /// CLOSE cursor
-    Close,
+    /// DECLARE … CURSOR, with the cursor's name if it can be read here.
+    Declare(Option<Box<str>>),
+    /// FETCH, MOVE, with the cursor's name.
+    Fetch(Option<Box<str>>),
+    /// CLOSE cursor; `None` for ALL.
+    Close(Option<Box<str>>),
     /// COPY
     Copy {
         /// FROM (else TO).
@@ -258,9 +258,10 @@ fn by_first_word(first: &str, words: &mut Words<'_>) -> Option<Class> {
         "execute" => Class::Execute(execution(words).filter(|_| words.at_end())?),
         "deallocate" => deallocate(words)?,
         "discard" => discard(words)?,
-        "declare" => Class::Declare,
-        "fetch" | "move" => Class::Fetch,
-        "close" => Class::Close,
+        "declare" => Class::Declare(words.name().map(Into::into)),
+        "fetch" | "move" => Class::Fetch(last_name(words)),
+        "close" if words.is("all") => Class::Close(None),
+        "close" => Class::Close(words.name().map(Into::into)),
         "copy" => copy(words)?,
         "do" => Class::Do,
         "call" => Class::Call,
@@ -336,6 +337,17 @@ pub fn execution_within(
         _ => return None,
     }
     if words.take("execute") { execution(&mut words) } else { None }
+}
+
+/// The name that ends the statement.
+fn last_name(words: &mut Words<'_>) -> Option<Box<str>> {
+    loop {
+        let mut name = words.clone();
+        words.take_any()?;
+        if words.at_end() {
+            return name.name().map(Into::into);
+        }
+    }
 }
 
 fn deallocate(words: &mut Words<'_>) -> Option<Class> {

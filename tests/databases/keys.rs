@@ -6,7 +6,7 @@ use pgmeridian::demo::cluster::ROLE;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::number;
-use super::support::raw::{Raw, rows, sqlstate};
+use super::support::raw::{Raw, frame, rows, sqlstate};
 use super::support::{self, Proxy, Shards, said};
 
 const RULES: &str = "
@@ -27,6 +27,7 @@ method = \"trust\"
 name = \"bot\"
 password = \"bot\"
 hints = true
+admin = true
 [[users]]
 name = \"seven\"
 password = \"seven\"
@@ -249,6 +250,23 @@ async fn moving(world: &World) {
     client.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
     client.batch_execute("SET app.tenant_id = '2'").await.unwrap();
     assert_eq!(number(&client, "SELECT count(*) FROM notes").await, 4);
+    // The session goes back as its key does.
+    let database = "SELECT current_database()::text";
+    for end in ["COMMIT", "ROLLBACK"] {
+        client.batch_execute("BEGIN").await.unwrap();
+        client.batch_execute("SET LOCAL pgmeridian.key = '3'").await.unwrap();
+        assert_eq!(text(&client, database).await, "gb_tenant_3");
+        assert_eq!(text(&client, &format!("{end}; {database}")).await, "gb_tenant_2");
+    }
+    client.batch_execute("BEGIN").await.unwrap();
+    client.batch_execute("SAVEPOINT s").await.unwrap();
+    client.batch_execute("SET pgmeridian.key = '3'").await.unwrap();
+    client.batch_execute("ROLLBACK TO s").await.unwrap();
+    assert_eq!(text(&client, database).await, "gb_tenant_2");
+    client.batch_execute("SET LOCAL pgmeridian.key = '3'").await.unwrap();
+    refused(&client, "INSERT INTO notes (id) VALUES (5)", "0A000", "gb_tenant_3").await;
+    client.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(text(&client, &format!("RESET ALL; {database}")).await, "bots");
 }
 
 fn strings_and_pipelines(world: &World) {
@@ -264,6 +282,20 @@ fn strings_and_pipelines(world: &World) {
     let told = client.query(&format!("{one} 2; {one} 3"));
     let found: Vec<_> = rows(&told).into_iter().flatten().flatten().collect();
     assert_eq!(found, ["4", "1"], "{}", sqlstate(&told));
+    client.query("SET pgmeridian.key = '3'");
+    for change in ["RESET pgmeridian.key", "SET pgmeridian.key = '2'"] {
+        let said = |sql: &str| {
+            let parse = frame(b'P', &[b"\0", sql.as_bytes(), b"\0\0\0"].concat());
+            [parse, frame(b'B', &[0; 8]), frame(b'E', &[0; 5])].concat()
+        };
+        let count = said("SELECT count(*) FROM notes");
+        let pipeline = [said(change), count, frame(b'S', b"")].concat();
+        client.send(&pipeline);
+        let told = client.until_ready();
+        assert_eq!((sqlstate(&told).as_str(), rows(&told).len()), ("0A000", 0), "{change}");
+        client.query("SET pgmeridian.key = '3'");
+    }
+    client.query("RESET pgmeridian.key");
     let both = "INSERT INTO notes VALUES (2, 8); INSERT INTO notes VALUES (4, 8)";
     assert_eq!(sqlstate(&client.query(both)), "0A000");
     assert_eq!(rows(&client.query(&format!("{one} 2")))[0][0].as_deref(), Some("4"));
@@ -276,9 +308,12 @@ async fn users_of_a_key(world: &World) {
     assert_eq!(text(&seven, "SELECT current_database()::text").await, "gb_tenant_7");
     seven.batch_execute("INSERT INTO notes (id) VALUES (1)").await.unwrap();
     assert_eq!(number(&seven, "SELECT count(*) FROM notes WHERE tenant_id = 7").await, 1);
-    refused(&seven, "SELECT * FROM notes WHERE tenant_id = 2", "22023", "tenant = 2").await;
+    refused(&seven, "SELECT * FROM notes WHERE tenant_id = 2", "42501", "tenant = 2").await;
     refused(&seven, "SET pgmeridian.key = '2'", "42501", "").await;
     assert_eq!(world.databases("usa-west").await, "gb_tenant_3 gb_tenant_7");
+    // Who is in the database already would not be asked.
+    let console = support::connect(&world.proxy.console_url("bot")).await.unwrap();
+    refused(&console, "FREEZE 7", "0A000", "a tenant with a database of its own").await;
     let other = url.replace("/bots", "/gb_tenant_2");
     let outcome = support::connect(&other).await.err().unwrap();
     assert_eq!(said(&outcome).0, "42501");

@@ -39,6 +39,13 @@ pub(crate) struct Answer {
     status: u8,
 }
 
+impl Answer {
+    /// The server is gone.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.status == 0
+    }
+}
+
 /// A server, and what its types are called.
 pub(crate) struct Server {
     pub(crate) raw: Raw,
@@ -52,7 +59,8 @@ impl Server {
             Mode::Text => extended(sql, params, 0),
             Mode::Binary => extended(sql, params, 1),
         };
-        self.raw.send(&request);
+        // Where it is gone, it answers nothing.
+        let _ = self.raw.try_send(&request);
         let messages = self.raw.until_ready();
         self.answer(&messages)
     }

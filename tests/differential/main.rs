@@ -10,12 +10,14 @@
 //! -- ties              ORDER BY does not determine the order: rows are compared as a bag
 //! -- float             sums whose last digits depend on the order of addition
 //! -- text              text results only (binary ones hold OIDs of user-defined types)
+//! -- once             in the simple protocol only; `once, in binary`: in the extended one only
 //! -- refused: message  the proxy refuses it (0A000) in these words
 //! ```
 //!
 //! What is refused is marked, so that a change is seen. `UPDATE_EXPECT=1` writes the marks anew: read the
 //! difference before you believe it. `TOPIC=joins` runs one file, `ONLY=text` the statements with that text,
-//! `SHARDS=5` all of them over so many shards (one to five).
+//! `SHARDS=5` all of them over so many shards (one to five); `DIFFERENTIAL_SECONDS=60` asks for so long while maps
+//! change and shards restart (three seconds).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 #![allow(clippy::print_stdout, reason = "figures are shown where they are asked for")]
@@ -27,6 +29,8 @@ mod support;
 mod world;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use answer::{Mode, compare, short};
 use statements::Statement;
@@ -44,6 +48,7 @@ fn check(world: &mut World, statement: &Statement) -> Outcome {
     for mode in Mode::ALL {
         if mode == Mode::Simple && !statement.params.is_empty()
             || mode == Mode::Binary && statement.text_only
+            || statement.only.is_some_and(|only| only != mode)
         {
             continue;
         }
@@ -148,4 +153,73 @@ fn a_limit_is_named_and_nothing_is_left() {
             }
         }
     }
+}
+
+/// What a client may be told while a shard is away, or the map changes under its statement.
+fn is_of_change(code: &str) -> bool {
+    let classes = ["08", "57P", "53300", "40001", "55000"];
+    classes.iter().any(|class| code.starts_with(class))
+}
+
+/// While the map changes and shards restart, an answer is right, or an error that says why.
+#[test]
+fn beside_changes_an_answer_is_right_or_an_error() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut world = runtime.block_on(World::start());
+    let seconds = std::env::var("DIFFERENTIAL_SECONDS").map_or(3, |s| s.parse().unwrap());
+    let operator = Arc::clone(&world.operator);
+    let changes = runtime.spawn(async move {
+        for round in 0_usize.. {
+            operator.swap_map(round.is_multiple_of(2)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if round.is_multiple_of(4) {
+                let shards = world::shards();
+                operator.restart(shards[round / 4 % shards.len()]).await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    // Statements that stand on one another are not asked here.
+    let files = statements::files().into_iter().filter(|file| file.name != "staged");
+    let all: Vec<Statement> = files.flat_map(|file| file.statements).collect();
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let (mut faults, mut right, mut errors) = (String::new(), 0, 0);
+    for (statement, mode) in all.iter().zip(Mode::ALL.into_iter().cycle()).cycle() {
+        if Instant::now() > deadline || !faults.is_empty() {
+            break;
+        }
+        if mode == Mode::Simple && !statement.params.is_empty()
+            || mode == Mode::Binary && statement.text_only
+        {
+            continue;
+        }
+        let proxied = world.proxied.ask(mode, &statement.sql, &statement.params);
+        let code = proxied.error.as_ref().map_or("", |error| error.code.as_str());
+        if is_of_change(code) || proxied.is_lost() {
+            errors += 1;
+            if proxied.is_lost() || code.starts_with("57P") {
+                world.connect_again();
+            }
+            continue;
+        }
+        if code == "0A000" {
+            continue;
+        }
+        let plain = world.plain.ask(mode, &statement.sql, &statement.params);
+        right += 1;
+        if let Err(why) = compare(&plain, &proxied, statement) {
+            let (expected, got) = (short(&plain), short(&proxied));
+            let _ = writeln!(
+                faults,
+                "{} {mode:?}: {why}\n  PostgreSQL: {expected}\n  pgmeridian: {got}",
+                statement.sql
+            );
+        }
+    }
+    assert!(!changes.is_finished(), "{:?}", runtime.block_on(changes));
+    changes.abort();
+    println!("{right} right answers, {errors} errors");
+    assert!(faults.is_empty(), "\n{faults}");
+    assert!(right > 50, "{right} right answers, {errors} errors");
 }

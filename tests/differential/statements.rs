@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::answer::Mode;
+
 /// A statement, and what is said of it.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Statement {
@@ -13,6 +15,8 @@ pub(crate) struct Statement {
     pub(crate) ties: bool,
     pub(crate) float: bool,
     pub(crate) text_only: bool,
+    /// In this protocol and format alone.
+    pub(crate) only: Option<Mode>,
     pub(crate) refused: Option<String>,
     remarks: Vec<String>,
 }
@@ -80,6 +84,8 @@ fn read(text: &str) -> Vec<Statement> {
             Some("ties") => current.ties = true,
             Some("float") => current.float = true,
             Some("text") => current.text_only = true,
+            Some("once") => current.only = Some(Mode::Simple),
+            Some("once, in binary") => current.only = Some(Mode::Binary),
             Some(remark) => match remark.split_once(": ") {
                 Some(("param", value)) => current.params.push(value.to_owned()),
                 Some(("refused", message)) => current.refused = Some(message.to_owned()),
@@ -115,6 +121,8 @@ impl File {
                 (statement.ties, "ties"),
                 (statement.float, "float"),
                 (statement.text_only, "text"),
+                (statement.only == Some(Mode::Simple), "once"),
+                (statement.only == Some(Mode::Binary), "once, in binary"),
             ] {
                 if is {
                     let _ = writeln!(block, "-- {word}");

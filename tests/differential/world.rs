@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use pgmeridian::app;
 use pgmeridian::config::{AuthMethod, Config};
@@ -25,8 +27,13 @@ pub(crate) fn shards() -> &'static [&'static str] {
 pub(crate) struct World {
     pub(crate) plain: Server,
     pub(crate) proxied: Server,
-    _proxy: app::Server,
-    _cluster: Cluster,
+    pub(crate) operator: Arc<Operator>,
+}
+
+/// Who changes the map, and restarts shards.
+pub(crate) struct Operator {
+    proxy: app::Server,
+    cluster: Cluster,
 }
 
 impl World {
@@ -68,7 +75,36 @@ impl World {
             raw: Raw::log_in(proxy.address(), &parameters).0,
             types: types.next().unwrap(),
         };
-        Self { plain, proxied, _proxy: proxy, _cluster: cluster }
+        Self { plain, proxied, operator: Arc::new(Operator { proxy, cluster }) }
+    }
+
+    /// Another connection to the proxy; what comes of it, its first statement says.
+    pub(crate) fn connect_again(&mut self) {
+        let parameters = [("user", ROLE), ("database", DATABASE)];
+        self.proxied.raw = Raw::log_in(self.operator.proxy.address(), &parameters).0;
+    }
+}
+
+impl Operator {
+    /// A map that places every row where it is, and gives the shards other numbers if `reversed`.
+    pub(crate) async fn swap_map(&self, reversed: bool) {
+        let mut names = shards().to_vec();
+        if reversed {
+            names.reverse();
+        }
+        self.proxy.swap_map(map(&self.cluster, &names)).await.unwrap();
+    }
+
+    /// A shard is away for a moment: nobody can connect, and whoever was connected is no more.
+    pub(crate) async fn restart(&self, shard: &str) {
+        let terminate = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{shard}'"
+        );
+        let allow = |yes: bool| format!("ALTER DATABASE \"{shard}\" ALLOW_CONNECTIONS {yes}");
+        self.cluster.execute("postgres", &allow(false)).await.unwrap();
+        self.cluster.execute("postgres", &terminate).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        self.cluster.execute("postgres", &allow(true)).await.unwrap();
     }
 }
 
@@ -76,12 +112,13 @@ fn pgmeridian_address(cluster: &Cluster) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], cluster.port()))
 }
 
-async fn serve(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> app::Server {
+/// The map, with the shards in this order.
+fn map(cluster: &Cluster, names: &[&str]) -> ShardMap {
     let mut map =
         format!("version = 1\ndatabase = \"{DATABASE}\"\ndefault_shard = \"{}\"\n", NAMES[0]);
-    for (index, name) in shards().iter().enumerate() {
+    for name in names {
         let url = cluster.database_url(name);
-        let id = index + 1;
+        let id = 1 + NAMES.iter().position(|own| own == name).unwrap();
         let _ = write!(
             map,
             "[[shards]]\nid = {id}\nname = \"{name}\"\nregion = \"X\"\nurl = \"{url}\"\n"
@@ -95,6 +132,11 @@ async fn serve(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> app::Serv
     map.push_str(&rest);
     let (map, _) = ShardMap::parse("differential.toml", &map, &|_| None)
         .unwrap_or_else(|faults| panic!("{}", faults.render(false)));
+    map
+}
+
+async fn serve(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> app::Server {
+    let map = map(cluster, shards());
     let mut config = Config::default();
     "127.0.0.1:0".clone_into(&mut config.listen.address);
     config.auth.method = AuthMethod::Trust;

@@ -56,7 +56,7 @@ impl Executor {
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
         match self.portals.get(name) {
-            None if self.has_cursors(unit) => {
+            None if self.has_cursors(name, unit) => {
                 unit.ops.push(Op::Raw(raw, StepKind::DescribePortal));
                 Ok(())
             }

@@ -141,7 +141,7 @@ impl Executor {
                             self.stay(shard, unit)?;
                             unit.ops.push(Op::Raw(raw, StepKind::Close));
                         }
-                        None if self.has_cursors(unit) => {
+                        None if self.has_cursors(name, unit) => {
                             unit.ops.push(Op::Raw(raw, StepKind::Close));
                         }
                         _ => unit.inject(wire::backend::close_complete),
@@ -289,6 +289,7 @@ impl Executor {
         entry: &Entry,
         unit: &mut Unit,
     ) -> Result<(), SqlError> {
+        let plan = &*self.at_its_cursor(&entry.class, plan);
         let anywhere = matches!(plan.route, Route::Any | Route::Nowhere);
         if !anywhere
             || plan.names_temporary
@@ -424,11 +425,12 @@ impl Executor {
 
     /// A portal that is not known here may be one that DECLARE has made: where there may be such, the shard
     /// is asked.
-    pub(super) fn has_cursors(&self, unit: &mut Unit) -> bool {
+    pub(super) fn has_cursors(&self, name: &[u8], unit: &mut Unit) -> bool {
         if self.batch.open_on.is_some() || unit.shard.is_some() {
             return true;
         }
-        unit.shard = self.session.transaction.shard().or_else(|| self.keeper());
+        let open = || self.session.transaction.shard().or_else(|| self.keeper());
+        unit.shard = self.cursor_named(name).or_else(open);
         unit.shard.is_some()
     }
 
@@ -438,7 +440,7 @@ impl Executor {
         raw: Range<usize>,
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
-        if !self.portals.contains(view.portal) && self.has_cursors(unit) {
+        if !self.portals.contains(view.portal) && self.has_cursors(view.portal, unit) {
             self.refuse_in_failed(unit)?;
             unit.executes = true;
             unit.executions += 1;

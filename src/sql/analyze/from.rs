@@ -763,10 +763,6 @@ fn single_name(name: &ast::ObjectName) -> Option<String> {
 
 /// Schema and name of a relation; a database's name before them is dropped, as it can only be this one.
 pub(super) fn relation_name(name: &ast::ObjectName) -> Lowered<(Option<String>, String)> {
-    let first = name.0.first().and_then(ast::ObjectNamePart::as_ident);
-    if first.is_some_and(parse::is_misread) {
-        return unsupported("this form of a table's name");
-    }
     let parts: Option<Vec<_>> = name.0.iter().map(|p| p.as_ident().map(parse::name)).collect();
     match parts.as_deref() {
         Some([table]) => Ok((None, table.clone())),

@@ -82,7 +82,7 @@ pub fn statement(
     names: &Names<'_>,
 ) -> Statement {
     let holds_query = match class {
-        Class::Query | Class::Explain | Class::Declare => true,
+        Class::Query | Class::Explain | Class::Declare(_) => true,
         Class::Definition { temporary: true, from_query: true, .. } => {
             let tokens = tokens::tokenize(text, Some(literals)).unwrap_or_default();
             temporary_query(text, &tokens).is_some()
@@ -127,7 +127,8 @@ fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names
         return Statement::Declare { hold, inner: Box::new(inner) };
     }
     if let Some(at) = temporary_query(text, tokens) {
-        let inner = analyze_tokens(text, tokens.get(at..).unwrap_or_default(), catalog, names);
+        let query = without_data(text, tokens.get(at..).unwrap_or_default());
+        let inner = analyze_tokens(text, query, catalog, names);
         return Statement::CreateTemporary { inner: Box::new(inner) };
     }
     let result = parse::on_deep_stack(tokens.len(), || {
@@ -215,6 +216,18 @@ fn temporary_query(text: &str, tokens: &[Token]) -> Option<usize> {
     let reads = ["select", "with", "values", "table"].iter().any(|w| word(at + 1, w));
     let nested = tokens.get(at + 1).is_some_and(|t| t.is(text, "("));
     (reads || nested).then_some(at + 1)
+}
+
+/// CREATE TABLE AS without the `WITH [NO] DATA` that may end it.
+fn without_data<'t>(text: &str, tokens: &'t [Token]) -> &'t [Token] {
+    let is = |token: &Token, word: &str| token.is_word(text, word);
+    match tokens {
+        [query @ .., with, no, data] if is(with, "with") && is(no, "no") && is(data, "data") => {
+            query
+        }
+        [query @ .., with, data] if is(with, "with") && is(data, "data") => query,
+        tokens => tokens,
+    }
 }
 
 /// SELECT INTO.

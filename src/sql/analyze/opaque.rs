@@ -247,11 +247,11 @@ pub(super) fn utility_kind(
         Class::Copy { from: true, .. } => ("COPY", UtilityKind::CopyFrom),
         Class::Copy { from: false, .. } => ("COPY", UtilityKind::CopyTo),
         // Where its query can't be found.
-        Class::Declare => ("DECLARE CURSOR", UtilityKind::Cursor),
-        Class::Fetch => ("FETCH", UtilityKind::Cursor),
+        Class::Declare(_) => ("DECLARE CURSOR", UtilityKind::Cursor),
+        Class::Fetch(_) => ("FETCH", UtilityKind::Cursor),
         // Where there is nothing to close it is no harm, and drivers say it to clean up.
-        Class::Close if ends_with_all(text, tokens) => ("CLOSE CURSOR ALL", UtilityKind::Set),
-        Class::Close => ("CLOSE CURSOR", UtilityKind::Cursor),
+        Class::Close(_) if ends_with_all(text, tokens) => ("CLOSE CURSOR ALL", UtilityKind::Set),
+        Class::Close(_) => ("CLOSE CURSOR", UtilityKind::Cursor),
         Class::Prepare { .. } if !may_write(text, tokens) => ("PREPARE", UtilityKind::Cursor),
         Class::Prepare { .. } => ("PREPARE", UtilityKind::Prepared),
         Class::Execute(_) => ("EXECUTE", UtilityKind::Prepared),

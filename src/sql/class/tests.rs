@@ -29,9 +29,14 @@ fn queries_and_single_words() {
             "((select 1))",
         ],
     );
-    check_all(&Class::Declare, &["DECLARE c CURSOR FOR SELECT 1"]);
-    check_all(&Class::Fetch, &["FETCH 5 FROM c", "MOVE c"]);
-    check_all(&Class::Close, &["CLOSE c"]);
+    check_all(&Class::Declare(Some("c".into())), &["DECLARE c CURSOR FOR SELECT 1"]);
+    check_all(
+        &Class::Fetch(Some("c".into())),
+        &["FETCH 5 FROM c", "MOVE C", "FETCH ALL IN \"c\"", "FETCH ABSOLUTE -1 c"],
+    );
+    check_all(&Class::Fetch(None), &["FETCH", "FETCH U&\"c\""]);
+    check_all(&Class::Close(Some("c".into())), &["CLOSE c"]);
+    check_all(&Class::Close(None), &["CLOSE ALL"]);
     check_all(&Class::Do, &["DO $$ BEGIN END $$"]);
     check_all(&Class::Call, &["CALL p()"]);
     check_all(&Class::Listen, &["LISTEN x"]);

@@ -251,7 +251,8 @@ impl Generator<'_> {
                 (String::new(), outputs, String::new())
             }
             4 => {
-                let on = self.chance(40);
+                // Which rows it takes is said by an ORDER BY, which is the whole's behind an operand of UNION.
+                let on = self.chance(40) && with_tail;
                 let outputs = types.iter().map(|ty| self.column_or_const(*ty)).collect();
                 let distinct = if on { "DISTINCT ON (1) " } else { "DISTINCT " };
                 let order = if on {
