@@ -227,7 +227,9 @@ fn databases_of_keys_can_be_told_apart() {
             )
     };
     check(&listed("refuse"), &[]);
-    let faults = faults(&with_shards(&listed("hash")));
+    let control = "[control]\nurl = \"postgresql://c@127.0.0.1/c\"\n";
+    let text = format!("version = 1\ndefault_shard = \"deu\"\n{}{control}", listed("hash"));
+    let faults = faults(&text);
     let told = faults.iter().any(|fault| fault.ends_with("place_new is not for strategy database"));
     assert!(told, "{faults:?}");
 }
