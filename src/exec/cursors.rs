@@ -58,10 +58,13 @@ impl Executor {
         self.cursors.shard(std::str::from_utf8(name).ok()?)
     }
 
-    /// The shard of the cursor that a statement is about.
+    /// The shard of the cursor that a statement is about; of UNLISTEN, the one where the session listens.
     pub(super) fn cursor_of(&self, class: &Class) -> Option<ShardId> {
         match class {
             Class::Fetch(Some(name)) | Class::Close(Some(name)) => self.cursors.shard(name),
+            Class::Unlisten => {
+                self.held.iter().find(|held| held.pins.has(Pin::Listen)).map(|held| held.shard)
+            }
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use super::pins::{Pin, Pins};
 use super::planner::{Entry, Planned};
 use super::schema::stands_on_schema;
 use super::several::is_for_all;
-use super::{Executor, Failure, Gone, local, worker};
+use super::{Executor, Failure, Gone, Held, local, worker};
 use crate::error::{SqlError, SqlState};
 use crate::lookup::{Noted, View};
 use crate::map::ShardId;
@@ -448,8 +448,13 @@ impl Executor {
             .detail("Which of its shards it is on is not known: the session did not declare it.")
             .hint("Keep the transaction to the keys of one shard."));
         }
-        let keepers = self.held.iter().filter(|held| held.pinned).count();
-        if (of_cursor || matches!(entry.class, Class::Unlisten)) && keepers > 1 {
+        let several = |concerned: &dyn Fn(&Held) -> bool| {
+            self.held.iter().filter(|held| held.pinned && concerned(held)).count() > 1
+        };
+        let unlistens = matches!(entry.class, Class::Unlisten);
+        if of_cursor && several(&|_| true)
+            || unlistens && several(&|held| held.pins.has(Pin::Listen))
+        {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "the session has state on several shards, which only DISCARD ALL ends",

@@ -182,6 +182,10 @@ pub(crate) async fn judge(world: &World, statement: &Generated, mode: Mode) -> V
     let before = session_key
         .map(|(key, value)| world.keep_only(key, &value.to_string()))
         .unwrap_or_default();
+    if let PlanAnswer::Staged(_) = plan.answer {
+        // Several steps of the proxy's: it is judged through that.
+        return Verdict::Refused("staged".to_owned());
+    }
     let writes = plan.writes || statement.writes;
     if writes && shards.len() != 1 {
         return Verdict::Fail("a write on several shards", explain(String::new(), &planned));
