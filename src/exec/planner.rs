@@ -432,9 +432,12 @@ fn analyse(
     let template =
         statement.as_ref().map(|statement| Template::compile(statement, &class, &world.map));
     let unknown_table = statement.as_ref().is_some_and(names_unknown_table);
-    let reads_sequence_state = shape
-        .split(|c| !c.is_ascii_alphanumeric() && *c != b'_')
-        .any(|word| word.eq_ignore_ascii_case(b"currval") || word.eq_ignore_ascii_case(b"lastval"));
+    // What is only defined is not called (a DEFAULT, a function's body).
+    let defines = matches!(&class, Class::Definition { tag, from_query: false, .. } if tag.starts_with("CREATE"));
+    let reads_sequence_state = !defines
+        && shape.split(|c| !c.is_ascii_alphanumeric() && *c != b'_').any(|word| {
+            word.eq_ignore_ascii_case(b"currval") || word.eq_ignore_ascii_case(b"lastval")
+        });
     let leaves = pins::left_by(statement.as_ref(), &class, text);
     let constant = foregone::is_constant(shape);
     let repeats = again::repeats(statement.as_ref(), &class);

@@ -310,7 +310,19 @@ fn execution(words: &mut Words<'_>) -> Option<Execution> {
     Some(Execution { name, at, arguments: Some(Span { start: open, end: close }) })
 }
 
-/// The EXECUTE within `EXPLAIN … EXECUTE …` or `CREATE TABLE … AS EXECUTE …`.
+/// To where the query of CREATE TABLE … AS begins.
+fn skip_behind_as(words: &mut Words<'_>) -> Option<()> {
+    while !words.take("as") {
+        if words.is_symbol("(") {
+            words.skip_parentheses()?;
+        } else {
+            words.take_any()?;
+        }
+    }
+    Some(())
+}
+
+/// The EXECUTE within `EXPLAIN … EXECUTE …`, `CREATE TABLE … AS EXECUTE …`, or the one within the other.
 pub fn execution_within(
     statement: &str,
     class: &Class,
@@ -324,16 +336,11 @@ pub fn execution_within(
                 words.skip_parentheses()?;
             }
             while words.take("analyze") || words.take("analyse") || words.take("verbose") {}
-        }
-        Class::Definition { from_query: true, .. } => {
-            while !words.take("as") {
-                if words.is_symbol("(") {
-                    words.skip_parentheses()?;
-                } else {
-                    words.take_any()?;
-                }
+            if words.take("create") {
+                skip_behind_as(&mut words)?;
             }
         }
+        Class::Definition { from_query: true, .. } => skip_behind_as(&mut words)?,
         _ => return None,
     }
     if words.take("execute") { execution(&mut words) } else { None }
