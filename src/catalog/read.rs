@@ -16,7 +16,10 @@ use super::{
 use crate::error::{SqlError, SqlState};
 
 /// To be run before the others, in the same transaction.
-pub const READ_SETTINGS: &str = "SET LOCAL search_path = ''";
+///
+/// Without compiling them: how many rows a recursive query gives is overestimated a thousandfold, and a second
+/// would be spent on code that runs for some milliseconds.
+pub const READ_SETTINGS: &str = "SET LOCAL search_path = ''; SET LOCAL jit = off";
 
 /// One row per relation: OID, schema, name, `relkind`, view definition, whether writing to it runs code of
 /// users', primary key as attribute numbers separated by blanks, OIDs of the tables that it is a partition or a
