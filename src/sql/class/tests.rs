@@ -348,7 +348,7 @@ fn prepared_statements() {
     assert_eq!(within("EXPLAIN (COSTS OFF) EXECUTE p(1)"), Some(28));
     assert_eq!(within("EXPLAIN ANALYZE VERBOSE EXECUTE p(1)"), Some(32));
     assert_eq!(within("CREATE TABLE t (a) AS EXECUTE p(1) WITH DATA"), Some(30));
-    assert_eq!(within("EXPLAIN (ANALYZE) CREATE TABLE t (a) AS EXECUTE p WITH DATA"), Some(40));
+    assert_eq!(within("EXPLAIN (ANALYZE) CREATE TABLE t (a) AS EXECUTE p WITH DATA"), Some(48));
     assert_eq!(within("EXPLAIN SELECT 'execute'"), None);
     assert_eq!(within("EXPLAIN CREATE TABLE t AS SELECT 1"), None);
     assert_eq!(within("EXECUTE p"), None);
