@@ -463,6 +463,12 @@ impl Executor {
                 self.follow_settings();
                 Ok(newer)
             }
+            // The server would answer, and may have a table of several shards by that name.
+            Err(error) if error.is_locked() => Err(SqlError::new(
+                SqlState("55P03"),
+                "the schema could not be read again: a table is being altered",
+            )
+            .hint("Try again when the transaction that alters it has ended.")),
             Err(_) if self.world.catalog_known => Ok(false),
             Err(error) if error.code() == SqlState::INVALID_CATALOG_NAME => {
                 if !Box::pin(self.make_own()).await? {

@@ -51,6 +51,14 @@ impl From<tokio_postgres::Error> for ReadError {
     }
 }
 
+impl ReadError {
+    /// The server is there, and somebody has altered what is to be read without ending the transaction.
+    pub fn is_locked(&self) -> bool {
+        let Self::Server(ControlError::Server(error)) = self else { return false };
+        error.code() == Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE)
+    }
+}
+
 /// Reads a server's schema, in one snapshot.
 ///
 /// # Errors
