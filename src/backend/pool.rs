@@ -5,7 +5,9 @@
 //!
 //! A [`Lease`] that is dropped closes its connection; only [`Lease::into_idle`] and [`Idle::release`]
 //! give one back. The connection that was used last is leased first, so that the hot ones stay hot and the
-//! others age out.
+//! others age out: it is kept beside deadpool's own slots (`hot`).
+
+mod hot;
 
 use std::cell::Cell;
 use std::fmt;
@@ -22,6 +24,7 @@ use deadpool::managed::{
     self, Metrics, Object, PoolConfig, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts,
 };
 
+use self::hot::Hot;
 use super::books::{Books, Gate, ShardBook};
 use super::breaker::Breaker;
 use super::clock;
@@ -226,17 +229,22 @@ impl Pools {
             books: Arc::clone(&self.books),
             book: Arc::clone(&shard.book),
             retired: Arc::default(),
+            // What is in reserve is for those who have waited.
+            hot: None,
         };
         let retired = Arc::clone(&manager.retired);
         let database = manager.target.database.clone();
         let reserve = (self.settings.reserve > 0)
             .then(|| build(manager.clone(), self.settings.reserve))
             .flatten();
+        let hot = Arc::new(Hot::default());
+        let manager = Manager { hot: Some(Arc::clone(&hot)), ..manager };
         Pool {
             shard: Arc::clone(&shard.name),
-            wait_timeout: self.settings.wait_timeout,
+            settings: Arc::clone(&self.settings),
             book: Arc::clone(&shard.book),
             retired,
+            hot,
             database,
             at_gate: AtomicUsize::new(0),
             main: build(manager, self.settings.size.max(1)),
@@ -248,20 +256,8 @@ impl Pools {
     /// a pool by itself only looks at the connection that it is about to lease.
     pub fn sweep(&self, now: Instant) {
         clock::note(now);
-        let settings = &self.settings;
-        let keep = |connection: &Connection| {
-            connection.unused_for(now) < settings.idle_timeout
-                && connection.age(now) < settings.lifetime
-                && connection.is_alive()
-        };
-        for pools in &self.by_login {
-            for pool in &pools.pools {
-                for part in pool.parts() {
-                    // What was removed is dropped, and so closed, outside the pool's lock.
-                    let removed = part.retain(|connection, _| keep(connection)).removed;
-                    drop(removed);
-                }
-            }
+        for pool in self.by_login.iter().flat_map(|pools| pools.pools.to_vec()) {
+            pool.retain(|connection| worn_out(connection, &self.settings, now).is_none());
         }
     }
 
@@ -294,8 +290,9 @@ impl Pools {
     /// Closes everything that is free and refuses what is asked for from now on.
     pub fn close(&self) {
         for pools in &self.by_login {
-            for part in pools.pools.iter().flat_map(|pool| pool.parts()) {
-                part.close();
+            for pool in &pools.pools {
+                pool.hot.close();
+                pool.parts().for_each(managed::Pool::close);
             }
         }
     }
@@ -334,9 +331,11 @@ impl fmt::Debug for ShardPools {
 /// The connections to one shard for one login.
 pub struct Pool {
     shard: Arc<str>,
-    wait_timeout: Duration,
+    settings: Arc<PoolSettings>,
     book: Arc<ShardBook>,
     retired: Arc<AtomicBool>,
+    /// Free connections of `main`, which take these for leased.
+    hot: Arc<Hot>,
     database: String,
     /// Clients that wait until the shard is resumed.
     at_gate: AtomicUsize,
@@ -378,8 +377,38 @@ impl Pool {
 
     /// A connection that is free now; `None`: one has to be waited for, or made, or the shard is not open
     /// to everybody.
+    #[inline]
     pub fn try_lease(&self) -> Option<Lease> {
-        let main = self.main.as_ref().filter(|_| self.book.gate() == Gate::Open)?;
+        if self.book.gate() != Gate::Open {
+            return None;
+        }
+        self.take_hot().or_else(|| self.take_given_back()).map(Lease::new)
+    }
+
+    /// The free connection that was used last, if it can be used again.
+    #[inline]
+    fn take_hot(&self) -> Option<Object<Manager>> {
+        loop {
+            let object = self.hot.take()?;
+            let Some(why) = worn_out(&object.connection, &self.settings, clock::recent()) else {
+                return Some(object);
+            };
+            self.discard(object, why);
+        }
+    }
+
+    #[cold]
+    fn discard(&self, object: Object<Manager>, why: WornOut) {
+        if why == WornOut::Dead {
+            self.book.note_health(false);
+        }
+        drop(Object::take(object));
+    }
+
+    /// A connection that was given back while somebody waited.
+    #[cold]
+    fn take_given_back(&self) -> Option<Object<Manager>> {
+        let main = self.main.as_ref()?;
         let attempt = pin!(main.timeout_get(&NO_WAIT));
         // What is not done by one poll would make a connection: dropped, it has not begun to.
         let polled = ONLY_FREE.with(|only_free| {
@@ -389,7 +418,7 @@ impl Pool {
             polled
         });
         match polled {
-            Poll::Ready(Ok(object)) => Some(Lease::new(object)),
+            Poll::Ready(Ok(object)) => Some(object),
             Poll::Ready(Err(_)) | Poll::Pending => None,
         }
     }
@@ -407,7 +436,11 @@ impl Pool {
         let main = self.main.as_ref().ok_or(BackendError::Closed)?;
         loop {
             if self.book.gate() != Gate::Open {
-                Box::pin(self.book.pass_gate(&self.at_gate, self.wait_timeout)).await?;
+                let timeout = self.settings.wait_timeout;
+                Box::pin(self.book.pass_gate(&self.at_gate, timeout)).await?;
+            }
+            if let Some(object) = self.take_hot() {
+                return Ok(Lease::new(object));
             }
             let object = match main.timeout_get(&NO_WAIT).await {
                 Ok(object) => object,
@@ -429,6 +462,11 @@ impl Pool {
         &self,
         main: &managed::Pool<Manager>,
     ) -> Result<Object<Manager>, PoolError<BackendError>> {
+        let _waiting = self.hot.begin_waiting();
+        // Released before that was known.
+        if let Some(object) = self.take_hot() {
+            return Ok(object);
+        }
         add(&METRICS.pool_waits, 1);
         let began = Instant::now();
         let outcome = self.queue(main).await;
@@ -440,12 +478,13 @@ impl Pool {
         &self,
         main: &managed::Pool<Manager>,
     ) -> Result<Object<Manager>, PoolError<BackendError>> {
-        let timeouts = Timeouts { wait: Some(self.wait_timeout), create: None, recycle: None };
+        let wait = self.settings.wait_timeout;
+        let timeouts = Timeouts { wait: Some(wait), create: None, recycle: None };
         let mut queued = pin!(main.timeout_get(&timeouts));
         let Some(reserve) = &self.reserve else {
             return queued.await;
         };
-        if let Ok(outcome) = tokio::time::timeout(self.wait_timeout / 2, &mut queued).await {
+        if let Ok(outcome) = tokio::time::timeout(wait / 2, &mut queued).await {
             return outcome;
         }
         match reserve.timeout_get(&NO_WAIT).await {
@@ -457,7 +496,7 @@ impl Pool {
     fn blame(&self, error: PoolError<BackendError>) -> BackendError {
         match error {
             PoolError::Backend(error) => error,
-            PoolError::Timeout(_) => BackendError::WaitTimeout(self.wait_timeout),
+            PoolError::Timeout(_) => BackendError::WaitTimeout(self.settings.wait_timeout),
             PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
                 BackendError::Closed
             }
@@ -473,15 +512,19 @@ impl Pool {
     /// Closes those of the free connections that have died, which a lease would find out only if the
     /// reactor had heard of it. A system call for each.
     pub fn weed(&self) {
-        for part in self.parts() {
-            drop(part.retain(|connection, _| connection.is_alive_now()).removed);
-        }
+        self.retain(Connection::is_alive_now);
     }
 
     fn close_idle(&self) {
+        self.retain(|_| false);
+    }
+
+    /// Closes those of the free connections that are not to be kept.
+    fn retain(&self, mut keep: impl FnMut(&Connection) -> bool) {
+        self.hot.retain(&mut keep);
         for part in self.parts() {
             // Dropped, and so closed, outside the pool's lock.
-            drop(part.retain(|_, _| false).removed);
+            drop(part.retain(|pooled, _| keep(&pooled.connection)).removed);
         }
     }
 
@@ -502,7 +545,17 @@ impl Pool {
             sum.waiting += status.waiting;
             sum.size_max += status.max_size;
         }
+        let hot = self.hot.len();
+        sum.active = sum.active.saturating_sub(hot);
+        sum.idle += hot;
         sum
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // They know the way back here: together they would live for ever.
+        self.hot.close();
     }
 }
 
@@ -528,7 +581,7 @@ pub struct Lease {
 
 impl Lease {
     fn new(object: Object<Manager>) -> Self {
-        if let Some(entry) = object.entry() {
+        if let Some(entry) = object.connection.entry() {
             entry.leased();
         }
         Self { object: Some(object) }
@@ -564,7 +617,7 @@ impl Deref for Lease {
 
     fn deref(&self) -> &Connection {
         match &self.object {
-            Some(object) => object,
+            Some(object) => &object.connection,
             None => unreachable!("a lease is only empty while it is dropped"),
         }
     }
@@ -573,7 +626,7 @@ impl Deref for Lease {
 impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut Connection {
         match &mut self.object {
-            Some(object) => object,
+            Some(object) => &mut object.connection,
             None => unreachable!("a lease is only empty while it is dropped"),
         }
     }
@@ -589,7 +642,7 @@ impl Drop for Lease {
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lease({:?})", self.object.as_deref())
+        write!(f, "Lease({:?})", self.object.as_ref().map(|object| &object.connection))
     }
 }
 
@@ -602,11 +655,14 @@ impl Idle {
     pub fn release(mut self) {
         let Some(mut object) = self.0.object.take() else { return };
         let now = clock::recent();
-        object.touch(now);
-        if object.entry().is_none_or(|entry| entry.released(now)) {
-            drop(object);
-        } else {
+        object.connection.touch(now);
+        if !object.connection.entry().is_none_or(|entry| entry.released(now)) {
             drop(Object::take(object));
+            return;
+        }
+        match object.hot.clone() {
+            Some(hot) => hot.put(object),
+            None => drop(object),
         }
     }
 
@@ -626,14 +682,21 @@ struct Manager {
     books: Arc<Books>,
     book: Arc<ShardBook>,
     retired: Arc<AtomicBool>,
+    hot: Option<Arc<Hot>>,
+}
+
+/// A connection with where it goes when it is free.
+struct Pooled {
+    connection: Connection,
+    hot: Option<Arc<Hot>>,
 }
 
 impl managed::Manager for Manager {
     // Boxed, for it is moved in and out of the pool with every lease.
-    type Type = Box<Connection>;
+    type Type = Box<Pooled>;
     type Error = BackendError;
 
-    async fn create(&self) -> Result<Box<Connection>, BackendError> {
+    async fn create(&self) -> Result<Box<Pooled>, BackendError> {
         if ONLY_FREE.get() {
             std::future::pending::<()>().await;
         }
@@ -662,26 +725,50 @@ impl managed::Manager for Manager {
         let (book, retired) = (Arc::clone(&self.book), Arc::clone(&self.retired));
         let entry = self.books.open(book, &self.target.user, connection.pid(), retired);
         connection.enter(entry);
-        Ok(Box::new(connection))
+        Ok(Box::new(Pooled { connection, hot: self.hot.clone() }))
     }
 
-    async fn recycle(
-        &self,
-        connection: &mut Box<Connection>,
-        _: &Metrics,
-    ) -> RecycleResult<BackendError> {
-        let now = clock::recent();
-        let why = if connection.age(now) >= self.settings.lifetime {
-            "too old"
-        } else if connection.unused_for(now) >= self.settings.idle_timeout {
-            "unused for too long"
-        } else if !connection.is_alive() {
-            self.book.note_health(false);
-            "not alive"
-        } else {
-            return Ok(());
-        };
-        Err(RecycleError::message(why))
+    async fn recycle(&self, pooled: &mut Box<Pooled>, _: &Metrics) -> RecycleResult<BackendError> {
+        match worn_out(&pooled.connection, &self.settings, clock::recent()) {
+            None => Ok(()),
+            Some(why) => {
+                if why == WornOut::Dead {
+                    self.book.note_health(false);
+                }
+                Err(RecycleError::message(why.words()))
+            }
+        }
+    }
+}
+
+/// Why a free connection is not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WornOut {
+    Old,
+    Unused,
+    Dead,
+}
+
+impl WornOut {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Old => "too old",
+            Self::Unused => "unused for too long",
+            Self::Dead => "not alive",
+        }
+    }
+}
+
+#[inline]
+fn worn_out(connection: &Connection, settings: &PoolSettings, now: Instant) -> Option<WornOut> {
+    if connection.age(now) >= settings.lifetime {
+        Some(WornOut::Old)
+    } else if connection.unused_for(now) >= settings.idle_timeout {
+        Some(WornOut::Unused)
+    } else if !connection.is_alive() {
+        Some(WornOut::Dead)
+    } else {
+        None
     }
 }
 

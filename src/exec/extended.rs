@@ -244,7 +244,12 @@ impl Executor {
         bytes.clear();
         bytes.extend_from_slice(self.io.slice(0, length));
         self.io.consume(length);
-        let result = self.run_unit(&bytes, sync).await;
+        self.begin_unit();
+        let plain = self.run_plain_unit(&bytes).await;
+        let result = match plain {
+            Some(result) => result,
+            None => self.run_unit(&bytes, sync).await,
+        };
         if bytes.capacity() > IDLE_BUFFER_BYTES {
             bytes = Vec::new();
         }
@@ -256,7 +261,7 @@ impl Executor {
         Ok(())
     }
 
-    async fn run_unit(&mut self, bytes: &[u8], sync: bool) -> Result<(), Gone> {
+    fn begin_unit(&mut self) {
         self.asked.clear();
         self.made.clear();
         self.bound.clear();
@@ -264,6 +269,10 @@ impl Executor {
         if self.batch.open_on.is_none() {
             self.follow_world();
         }
+    }
+
+    /// Carries out a unit of any kind.
+    async fn run_unit(&mut self, bytes: &[u8], sync: bool) -> Result<(), Gone> {
         let mut unit = self.empty_unit();
         if !self.batch.skipping {
             match self.read_if_stale(bytes).await {
@@ -285,19 +294,17 @@ impl Executor {
             self.undo_behind(&mut unit);
         }
         worker::put_back(unit);
-        match result {
-            Ok(()) => Ok(()),
-            Err(Failure::Gone(gone)) => Err(gone),
-            Err(Failure::Error(error)) => {
-                self.report(&error);
-                self.after_failure(sync);
-                Ok(())
-            }
-            Err(Failure::Shown) => {
-                self.after_failure(sync);
-                Ok(())
-            }
+        result.or_else(|failure| self.fail_unit(failure, sync))
+    }
+
+    pub(super) fn fail_unit(&mut self, failure: Failure, sync: bool) -> Result<(), Gone> {
+        match failure {
+            Failure::Gone(gone) => return Err(gone),
+            Failure::Error(error) => self.report(&error),
+            Failure::Shown => {}
         }
+        self.after_failure(sync);
+        Ok(())
     }
 
     /// One of the thread's units, as the messages so far leave it.

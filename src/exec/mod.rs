@@ -19,6 +19,7 @@ mod cursors;
 mod databases;
 mod effects;
 mod enlist;
+mod everyday;
 mod everywhere;
 mod extended;
 mod foregone;

@@ -59,6 +59,8 @@ pub struct Entry {
     pub repeats: Repeat,
     /// The database that it drops or changes, and whether that needs nobody else to be connected to it.
     pub ends_database: Option<(Box<str>, bool)>,
+    /// It is a query that has nothing to do with the session or its connection.
+    pub plain: bool,
 }
 
 /// One statement of a query string, with its plan.
@@ -453,6 +455,10 @@ fn analyse(
         }
         _ => None,
     };
+    let plain = matches!(class, Class::Query)
+        && template.is_some()
+        && !(unknown_table || reads_sequence_state || constant)
+        && leaves.is_empty();
     Entry {
         class,
         template,
@@ -462,6 +468,7 @@ fn analyse(
         constant,
         repeats,
         ends_database,
+        plain,
     }
 }
 

@@ -215,6 +215,7 @@ impl Executor {
 
     async fn run_planned(&mut self, planned: &mut [Planned], text: &[u8]) -> Result<(), Failure> {
         match planned {
+            [one] if self.run_plain(one, text).await? => Ok(()),
             [one] => self.run_one(one, text).await,
             many => Box::pin(self.run_string(many, text)).await,
         }

@@ -108,8 +108,8 @@ impl ClientStatement {
         let declared = self.oids.get(n).copied().unwrap_or(0);
         let repeated = n >= 64 || self.readied.repeated & (1 << n) != 0;
         let untold = matches!(declared, 0 | oid::UNKNOWN);
-        let ambiguous = format == Format::Binary || value.is_some_and(reads_otherwise);
-        if untold && repeated && ambiguous { UNRESOLVED } else { declared }
+        let ambiguous = || format == Format::Binary || value.is_some_and(reads_otherwise);
+        if untold && repeated && ambiguous() { UNRESOLVED } else { declared }
     }
 
     /// How many parameters it has.

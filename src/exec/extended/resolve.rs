@@ -27,7 +27,7 @@ use crate::wire::frontend::{BindView, ExecuteView, ParseView, Target, tag};
 use crate::wire::{self, ProtocolError};
 
 /// Why a message could not be resolved.
-pub(super) enum Obstacle {
+pub(in crate::exec) enum Obstacle {
     Error(SqlError),
     /// It names a table that the catalog does not know: the catalog may be old.
     UnknownTable,
@@ -318,7 +318,7 @@ impl Executor {
         Ok(())
     }
 
-    fn plan_bind(
+    pub(in crate::exec) fn plan_bind(
         &self,
         view: &BindView<'_>,
     ) -> Result<(Plan, Vec<(Id, KeyValue<'static>)>), Obstacle> {
