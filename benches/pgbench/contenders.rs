@@ -23,6 +23,8 @@ const POOLER_WITH_PREPARED: (u32, u32) = (1, 21);
 pub(crate) struct Contender {
     pub name: String,
     pub port: u16,
+    /// Databases that the clients are divided among.
+    pub databases: Vec<String>,
     /// pgbench's mode, where it can't do the one that is asked for.
     instead: Option<&'static str>,
     /// The proxy's process; none for PostgreSQL itself.
@@ -30,6 +32,11 @@ pub(crate) struct Contender {
 }
 
 impl Contender {
+    fn new(name: &str, port: u16, process: Option<Child>) -> Self {
+        let databases = vec![DATABASE.to_owned()];
+        Self { name: name.to_owned(), port, databases, instead: None, process }
+    }
+
     /// The mode that pgbench is run in.
     pub(crate) fn mode<'a>(&self, asked: &'a str) -> &'a str {
         self.instead.unwrap_or(asked)
@@ -102,7 +109,7 @@ pub(crate) fn map_over(shards: &[Cluster], names: usize, placement: &str) -> Str
 
 /// PostgreSQL itself.
 pub(crate) fn direct(shard: &Cluster) -> Contender {
-    Contender { name: "direct".to_owned(), port: shard.port(), instead: None, process: None }
+    Contender::new("direct", shard.port(), None)
 }
 
 /// pgmeridian with a map.
@@ -126,13 +133,30 @@ pub(crate) fn meridian(name: &str, directory: &Path, map: &str) -> Result<Conten
         .stderr(fs::File::create(&log)?)
         .spawn()
         .context("pgmeridian serve")?;
-    await_port(Contender { name: name.to_owned(), port, instead: None, process: Some(process) })
+    await_port(Contender::new(name, port, Some(process)))
         .with_context(|| fs::read_to_string(log).unwrap_or_default())
 }
 
 /// `PgBouncer` in transaction mode before the first shard. An old one can't keep prepared statements apart
 /// there: it is then measured with the extended protocol, and named for it.
 pub(crate) fn pooler(shard: &Cluster, mode: &str) -> Result<Contender> {
+    pooler_before(std::slice::from_ref(shard), mode)
+}
+
+/// `PgBouncer` before several shards, each under a name of its own, with the clients divided among them: what
+/// forwarding costs where as many servers share the machine as with a sharded map.
+pub(crate) fn pooler_before(shards: &[Cluster], mode: &str) -> Result<Contender> {
+    let shard = shards.first().context("a shard")?;
+    let names = |shard: &Cluster| match shards.len() {
+        1 => DATABASE.to_owned(),
+        _ => format!("{DATABASE} of {}", shard.name()),
+    };
+    let databases: Vec<String> = shards.iter().map(names).collect();
+    let mut listed = String::new();
+    for (name, shard) in databases.iter().zip(shards) {
+        let port = shard.port();
+        writeln!(listed, "\"{name}\" = host=127.0.0.1 port={port} dbname={DATABASE}")?;
+    }
     let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"]
         .iter()
         .find(|path| Path::new(path).is_file())
@@ -148,12 +172,11 @@ pub(crate) fn pooler(shard: &Cluster, mode: &str) -> Result<Contender> {
     fs::write(
         &config,
         format!(
-            "[databases]\n{DATABASE} = host=127.0.0.1 port={} dbname={DATABASE}\n\
+            "[databases]\n{listed}\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
              auth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\n\
              default_pool_size = {POOL_SIZE}\nmax_client_conn = {CLIENTS_MAX}\nlog_connections = 0\n\
              log_disconnections = 0\nignore_startup_parameters = extra_float_digits\n{prepared}",
-            shard.port(),
             users.display(),
         ),
     )?;
@@ -166,9 +189,11 @@ pub(crate) fn pooler(shard: &Cluster, mode: &str) -> Result<Contender> {
         .stderr(Stdio::null())
         .spawn()
         .context("pgbouncer")?;
-    let (name, instead) =
-        if unable { ("pgbouncer (extended)", Some("extended")) } else { ("pgbouncer", None) };
-    await_port(Contender { name: name.to_owned(), port, instead, process: Some(process) })
+    let (suffix, instead) = if unable { (" (extended)", Some("extended")) } else { ("", None) };
+    let several = if databases.len() > 1 { ", all shards" } else { "" };
+    let mut contender = Contender::new(&format!("pgbouncer{several}{suffix}"), port, Some(process));
+    (contender.databases, contender.instead) = (databases, instead);
+    await_port(contender)
 }
 
 /// A peer from the file.
@@ -196,7 +221,7 @@ pub(crate) fn peer(peer: &Peer, shards: &[Cluster], directory: &Path) -> Result<
         .process_group(0)
         .spawn()
         .with_context(|| peer.name.clone())?;
-    await_port(Contender { name: peer.name.clone(), port, instead: None, process: Some(process) })
+    await_port(Contender::new(&peer.name, port, Some(process)))
 }
 
 fn pooler_version(program: &str) -> Result<(u32, u32)> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use pgmeridian::demo::cluster::{DATABASE, Programs, ROLE};
@@ -77,27 +77,41 @@ pub(crate) fn run(contender: &Contender, load: &Load<'_>) -> Result<Figures> {
     let usage = || contender.pid().map(Usage::of).transpose();
     let logs = tempfile::tempdir()?;
     let before = usage()?;
-    let output = command(contender, load)?
-        .args(["--log", "--sampling-rate", SAMPLED])
-        .arg("--log-prefix")
-        .arg(logs.path().join("log"))
-        .output()
-        .context("pgbench")?;
-    let after = usage()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("pgbench through {}, -M {}: {said}", contender.name, load.mode);
+    let runs: Vec<Child> = commands(contender, load)?
+        .into_iter()
+        .enumerate()
+        .map(|(n, mut command)| {
+            command
+                .args(["--log", "--sampling-rate", SAMPLED])
+                .arg("--log-prefix")
+                .arg(logs.path().join(format!("log{n}")))
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .context("pgbench")
+        })
+        .collect::<Result<_>>()?;
+    let mut reports = Vec::new();
+    for run in runs {
+        let output = run.wait_with_output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("pgbench through {}, -M {}: {said}", contender.name, load.mode);
+        }
+        reports.push(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let transactions = figure(&text, "number of transactions actually processed: ")?;
+    let after = usage()?;
+    let sum =
+        |label: &str| -> Result<f64> { reports.iter().map(|report| figure(report, label)).sum() };
+    let transactions = sum("number of transactions actually processed: ")?;
     let used = before.zip(after).map(|(before, after)| Usage {
         cpu_us: (after.cpu_us - before.cpu_us) / transactions,
         switches: (after.switches - before.switches) / transactions,
     });
     let memory = contender.pid().map(process::memory).transpose()?;
     Ok(Figures {
-        tps: figure(&text, "tps = ")?,
-        latency_ms: figure(&text, "latency average = ")?,
+        tps: sum("tps = ")?,
+        latency_ms: sum("latency average = ")? / reports.len() as f64,
         p99_ms: percentile_99(logs.path())?,
         cpu_us: used.map(|used| used.cpu_us),
         switches: used.map(|used| used.switches),
@@ -105,15 +119,30 @@ pub(crate) fn run(contender: &Contender, load: &Load<'_>) -> Result<Figures> {
     })
 }
 
-fn command(contender: &Contender, load: &Load<'_>) -> Result<Command> {
+/// One pgbench for each database, the clients divided among them.
+fn commands(contender: &Contender, load: &Load<'_>) -> Result<Vec<Command>> {
+    let parts = contender.databases.len() as u32;
+    let of = |(n, database): (u32, &String)| {
+        let clients = (load.clients + n) / parts;
+        command(contender, load, clients.max(1), database)
+    };
+    (0..parts).zip(&contender.databases).map(of).collect()
+}
+
+fn command(
+    contender: &Contender,
+    load: &Load<'_>,
+    clients: u32,
+    database: &str,
+) -> Result<Command> {
     let mut command = Command::new(pgbench()?);
     command
-        .args(["--no-vacuum", "-M", contender.mode(load.mode), "-c", &load.clients.to_string()])
-        .args(["-j", &load.clients.min(2).to_string(), "-T", &load.seconds.to_string()])
+        .args(["--no-vacuum", "-M", contender.mode(load.mode), "-c", &clients.to_string()])
+        .args(["-j", &clients.min(2).to_string(), "-T", &load.seconds.to_string()])
         .args(["-h", "127.0.0.1", "-p", &contender.port.to_string(), "-U", ROLE])
         .arg("-f")
         .arg(load.script)
-        .arg(DATABASE)
+        .arg(database)
         .env("PGPASSWORD", ROLE);
     Ok(command)
 }
@@ -121,7 +150,9 @@ fn command(contender: &Contender, load: &Load<'_>) -> Result<Command> {
 /// System calls of the proxy per transaction, counted by strace in a run of their own (it slows everything
 /// down, but counts right); `None` where there is no strace.
 pub(crate) fn system_calls(contender: &Contender, load: &Load<'_>) -> Result<Option<f64>> {
-    let Some(pid) = contender.pid() else { return Ok(None) };
+    let Some(pid) = contender.pid().filter(|_| contender.databases.len() == 1) else {
+        return Ok(None);
+    };
     let counts = tempfile::NamedTempFile::new()?;
     let strace = Command::new("strace")
         .args(["-c", "-f", "-o"])
@@ -131,7 +162,7 @@ pub(crate) fn system_calls(contender: &Contender, load: &Load<'_>) -> Result<Opt
         .stderr(Stdio::null())
         .spawn();
     let Ok(mut strace) = strace else { return Ok(None) };
-    let output = command(contender, load)?.output().context("pgbench")?;
+    let output = command(contender, load, load.clients, DATABASE)?.output().context("pgbench")?;
     // On the signal it lets go of the process and writes its table.
     Command::new("kill").args(["-INT", &strace.id().to_string()]).status()?;
     strace.wait()?;

@@ -66,8 +66,12 @@ struct Arguments {
     /// pgbench's query modes.
     #[arg(long, value_delimiter = ',', default_value = "simple,extended,prepared")]
     modes: Vec<String>,
-    /// Whom to run; `unsharded` is pgmeridian before one shard.
-    #[arg(long, value_delimiter = ',', default_value = "direct,pgbouncer,pgmeridian,unsharded")]
+    /// Whom to run; `unsharded` is pgmeridian before one shard, `poolers` PgBouncer before all of them.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "direct,pgbouncer,poolers,pgmeridian,unsharded"
+    )]
     contenders: Vec<String>,
     /// Other proxies to run beside them: a TOML file with [[peer]] name, command, port, files.
     #[arg(long)]
@@ -155,6 +159,7 @@ fn routed(arguments: &Arguments, shards: &[Cluster]) -> Result<Vec<Value>> {
         let start = |name: &String| match name.as_str() {
             "direct" => Ok(contenders::direct(first)),
             "pgbouncer" => contenders::pooler(first, mode),
+            "poolers" => contenders::pooler_before(shards, mode),
             "pgmeridian" => {
                 contenders::meridian("pgmeridian", directory, &map_over(shards, 3, BY_HASH))
             }
