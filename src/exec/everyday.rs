@@ -6,6 +6,7 @@
 //! way: nothing of it was sent by then.
 
 use super::again::Repeat;
+use super::pins::Pins;
 use super::planner::Planned;
 use super::statements::{Known, Registry};
 use super::{Executor, Failure, Gone, worker};
@@ -32,8 +33,8 @@ fn is_plain(plan: &Plan) -> bool {
 struct Messages<'a> {
     parse: Option<ParseView<'a>>,
     bind: BindView<'a>,
-    /// What comes behind Bind.
-    rest: &'a [u8],
+    /// Where Bind ends.
+    bind_end: usize,
     describes: bool,
 }
 
@@ -60,7 +61,7 @@ impl<'a> Messages<'a> {
         if !(its_own && bind.portal.is_empty()) {
             return None;
         }
-        let behind_bind = end;
+        let bind_end = end;
         let (mut message, _) = next()?;
         let describes = message.tag == tag::DESCRIBE;
         if describes {
@@ -72,12 +73,7 @@ impl<'a> Messages<'a> {
         let execute = body(&message, tag::EXECUTE).map(ExecuteView::parse)?.ok()?;
         let (last, end) = next()?;
         let whole = last.tag == tag::SYNC && end == bytes.len();
-        (execute.portal.is_empty() && whole).then_some(Self {
-            parse,
-            bind,
-            rest: bytes.get(behind_bind..)?,
-            describes,
-        })
+        (execute.portal.is_empty() && whole).then_some(Self { parse, bind, bind_end, describes })
     }
 }
 
@@ -88,6 +84,8 @@ struct PlainUnit {
     repeat: Repeat,
     /// How connections know the statement; `None`: the unit parses it.
     known: Option<Known>,
+    bind_end: usize,
+    describes: bool,
 }
 
 fn body<'a>(frame: &Frame<'a>, tag: u8) -> Option<&'a [u8]> {
@@ -122,6 +120,7 @@ impl Executor {
         }
         let shard = self.one_place(plan)?;
         self.note_route(plan);
+        self.leaving = Pins::NONE;
         let mut repeat = self.repeat_of(&planned.entry, plan);
         loop {
             let at = self.acquire(shard).await?;
@@ -157,7 +156,7 @@ impl Executor {
         let mut noted = false;
         loop {
             let at = self.acquire(unit.shard).await?;
-            if !self.request_plain(at, unit.known.as_ref(), bytes) {
+            if !self.request_plain(at, unit, bytes) {
                 self.settle(at);
                 return Ok(false);
             }
@@ -196,7 +195,9 @@ impl Executor {
             None => Some(self.known(name, None).ok()?),
         };
         self.made = made;
-        Some(PlainUnit { plan, shard, repeat, known })
+        self.leaving = Pins::NONE;
+        let Messages { bind_end, describes, .. } = messages;
+        Some(PlainUnit { plan, shard, repeat, known, bind_end, describes })
     }
 
     /// The client's unnamed statement is this one now, if it is such a statement.
@@ -227,11 +228,10 @@ impl Executor {
 
     /// The request for a connection; false if that does not know the statement yet, or for longer than the client
     /// has had it.
-    fn request_plain(&mut self, at: usize, known: Option<&Known>, bytes: &[u8]) -> bool {
-        let Some(messages) = Messages::read(bytes) else { return false };
+    fn request_plain(&mut self, at: usize, unit: &PlainUnit, bytes: &[u8]) -> bool {
         self.request.clear();
         self.responses.begin(false);
-        match known {
+        match &unit.known {
             None => {
                 self.request.extend_from_slice(bytes);
                 self.responses.expect(StepKind::Parse, false);
@@ -243,12 +243,15 @@ impl Executor {
                     return false;
                 }
                 self.responses.known_as(&known.alias);
-                frontend::bind_with_statement(&mut self.request, &messages.bind, name);
-                self.request.extend_from_slice(messages.rest);
+                // It is the first of them.
+                let bind = bytes.get(frame::HEADER_BYTES..unit.bind_end).map(BindView::parse);
+                let Some(Ok(bind)) = bind else { return false };
+                frontend::bind_with_statement(&mut self.request, &bind, name);
+                self.request.extend_from_slice(bytes.get(unit.bind_end..).unwrap_or_default());
             }
         }
         self.responses.expect(StepKind::Bind, false);
-        if messages.describes {
+        if unit.describes {
             self.responses.expect(StepKind::DescribePortal, false);
         }
         self.responses.expect(StepKind::Execute, false);
@@ -258,8 +261,16 @@ impl Executor {
 
     fn finish_plain(&mut self, at: usize, shard: ShardId, plan: &Plan) {
         let failed = self.responses.failed();
-        let effects: &[&Class] = if failed { &[] } else { &[&Class::Query] };
-        self.finish(at, plan.taints, false, effects, failed);
-        self.session.transaction.note(shard, plan.writes, plan.taints);
+        let pinned = self.held.get(at).is_some_and(|held| held.pinned);
+        if plan.taints || pinned || self.responses.status() != b'I' {
+            let effects: &[&Class] = if failed { &[] } else { &[&Class::Query] };
+            self.finish(at, plan.taints, false, effects, failed);
+            self.session.transaction.note(shard, plan.writes, plan.taints);
+            return;
+        }
+        if !self.made.is_empty() {
+            self.learn_made(!failed);
+        }
+        self.settle(at);
     }
 }

@@ -582,6 +582,9 @@ impl Executor {
         }
         self.tell_greeted();
         let mut at = self.lease_one(shard).await?;
+        if self.is_set_up(at) {
+            return Ok(at);
+        }
         let mut ready = self.set_up(at).await;
         if ready.as_ref().is_err_and(|error| self.is_dead_on_arrival(at, error)) {
             self.let_dead_go(at)?;
@@ -614,6 +617,13 @@ impl Executor {
         }
         self.held.push(held);
         Ok(self.held.len() - 1)
+    }
+
+    /// There is nothing that [`Self::set_up`] would do.
+    fn is_set_up(&self, at: usize) -> bool {
+        let wanted = self.session.settings.outside().id();
+        self.leaving.is_empty()
+            && self.held.get(at).is_some_and(|held| held.lease.settings_id == wanted)
     }
 
     /// What a connection must be told before the client's statement.

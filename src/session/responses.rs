@@ -378,33 +378,42 @@ impl Responses {
         mut at: usize,
         out: &mut Vec<Segment>,
     ) -> Result<usize, Malformed> {
-        while let Some((header, rest)) = input.get(at..).and_then(<[u8]>::split_first_chunk::<5>) {
-            let (tag, length) = body_length(*header)?;
-            let Some(Entry::Step(Step { kind, hidden: false })) = self.queue.front() else { break };
+        let mut from = at;
+        'steps: while let Some(Entry::Step(Step { kind, hidden: false })) = self.queue.front() {
             let kind = *kind;
-            let Some(body) = rest.get(..length) else { break };
-            match tag {
-                b'1' | b'2' | b'3' | b'n' | b'T' | b'D' => {}
-                b'C' | b'I' | b's' if self.silenced.is_empty() => {
-                    self.commands += 1;
-                    self.tags += 1;
+            loop {
+                let Some((header, rest)) = input.get(at..).and_then(<[u8]>::split_first_chunk::<5>)
+                else {
+                    break 'steps;
+                };
+                let (tag, length) = body_length(*header)?;
+                let Some(body) = rest.get(..length) else { break 'steps };
+                match tag {
+                    b'D' | b'T' | b'1' | b'2' | b'3' | b'n' => {}
+                    b'C' | b'I' | b's' if self.silenced.is_empty() => {
+                        self.commands += 1;
+                        self.tags += 1;
+                    }
+                    b'Z' if kind.is_boundary() && !self.hold_ready => {
+                        self.status = *body.first().ok_or(Malformed)?;
+                    }
+                    _ => break 'steps,
                 }
-                b'Z' if kind.is_boundary() && !self.hold_ready => {}
-                _ => break,
+                if self.holds_back {
+                    self.end_hold(out);
+                }
+                at += header.len() + length;
+                if kind.ends_with(tag) {
+                    break;
+                }
             }
-            if tag == b'Z' {
-                self.status = *body.first().ok_or(Malformed)?;
+            if matches!(self.queue.get(1), Some(Entry::Inject(_))) {
+                push_range(out, from..at);
+                from = at;
             }
-            if self.holds_back {
-                self.end_hold(out);
-            }
-            let end = at + header.len() + body.len();
-            push_range(out, at..end);
-            at = end;
-            if kind.ends_with(tag) {
-                self.end_step(out);
-            }
+            self.end_step(out);
         }
+        push_range(out, from..at);
         Ok(at)
     }
 

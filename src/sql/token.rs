@@ -144,7 +144,12 @@ impl<'a> Lexer<'a> {
     )]
     #[inline(always)]
     pub fn step(&mut self) -> Result<Option<Token>, Fault> {
-        self.skip_blanks()?;
+        // Between two tokens there is mostly one blank, or none.
+        self.at += usize::from(is(self.byte(self.at), BLANK));
+        let next = self.byte(self.at);
+        if is(next, BLANK) || matches!(next, b'-' | b'/') {
+            self.skip_blanks()?;
+        }
         let start = self.at;
         let Some(&first) = self.text.get(start) else { return Ok(None) };
         // By how often they occur: branches are predicted better than a jump table.
@@ -190,7 +195,6 @@ impl<'a> Lexer<'a> {
         self.text.get(at..).unwrap_or_default()
     }
 
-    #[inline]
     fn skip_blanks(&mut self) -> Result<(), Fault> {
         loop {
             let byte = self.byte(self.at);
