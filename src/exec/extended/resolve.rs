@@ -175,7 +175,7 @@ impl Executor {
         }
         let behind = self.is_behind(class);
         let unread = !self.world.catalog_known && stands_on_schema(class);
-        if (readied.entry.unknown_table || unread || behind) && !refreshed {
+        if (self.has_unknown_table(&readied.entry) || unread || behind) && !refreshed {
             return Err(Obstacle::UnknownTable);
         }
         let local = is_session_level(class) && !matches!(class, Class::Execute(_))
