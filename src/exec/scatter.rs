@@ -533,7 +533,13 @@ fn poll_head(
     })
 }
 
-/// Passes on what any shard has; the client is served before more is read.
+/// So many bytes of rows are put together before they are sent: a write costs more than a copy.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// From so many bytes on a write costs less.
+const DIRECT_BYTES: usize = 16 << 10;
+
+/// Passes on what the shards have; the client is served before more is read.
 fn poll_rows(
     cx: &mut Context<'_>,
     turn: usize,
@@ -545,6 +551,7 @@ fn poll_rows(
         return Poll::Ready(Err((0, Cut::Client)));
     }
     let count = asked.len();
+    let mut any = false;
     for step in 0..count {
         let n = concat.stuck().unwrap_or((turn + step) % count);
         if concat.is_done(n) {
@@ -552,11 +559,17 @@ fn poll_rows(
         }
         let Some(one) = asked.get_mut(n) else { continue };
         match poll_one(cx, n, one, concat, io) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) => any = true,
             Poll::Ready(Err(cut)) => return Poll::Ready(Err((n, cut))),
             Poll::Pending if concat.stuck().is_some() => break,
             Poll::Pending => {}
         }
+        if any && io.outbox.len() >= CHUNK_BYTES {
+            break;
+        }
+    }
+    if any {
+        return Poll::Ready(Ok(()));
     }
     poll_gone(cx, io).map(|()| Err((0, Cut::Client)))
 }
@@ -576,13 +589,17 @@ fn poll_one(
         let mut pieces = Vec::new();
         let fed = concat.feed(n, input, &mut pieces);
         // What came before an error goes out before it: it may be the end of a row that has begun.
-        for piece in pieces {
-            let result = match piece {
-                Piece::Input(range) => io.pass_on(cx, input.get(range).unwrap_or_default()),
-                Piece::Bytes(bytes) => io.pass_on(cx, &bytes),
-            };
-            if result.is_err() {
-                return Poll::Ready(Err(Cut::Client));
+        match pieces.pop() {
+            // What came is large: all but the rest of a row goes as it is.
+            Some(Piece::Input(last)) if last.len() >= DIRECT_BYTES => {
+                emit(&mut io.outbox, input, pieces);
+                if io.pass_on(cx, input.get(last).unwrap_or_default()).is_err() {
+                    return Poll::Ready(Err(Cut::Client));
+                }
+            }
+            last => {
+                pieces.extend(last);
+                emit(&mut io.outbox, input, pieces);
             }
         }
         Poll::Ready(fed.map(|_| ()).map_err(Cut::Fault))
