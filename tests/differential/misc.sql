@@ -68,7 +68,6 @@ SELECT reads_users(), count(*) FROM users
 -- refused: function reads_users over several shards is not supported
 SELECT count(*) FROM users WHERE reads_users() > 0
 
--- refused: a whole row of a table over several shards is not supported
 SELECT u FROM users u ORDER BY tenant_id, id
 
 -- refused: a whole row of a table over several shards is not supported
