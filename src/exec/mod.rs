@@ -31,6 +31,7 @@ mod line;
 mod local;
 mod lookup;
 mod merged;
+mod moment;
 mod newcomers;
 mod parts;
 pub mod pins;

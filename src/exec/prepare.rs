@@ -225,6 +225,8 @@ impl Executor {
         self.refuse_beside_temporary(plan)?;
         let (own, oids) = (Arc::clone(&statement.sql), statement.oids.clone());
         let body = bind.get(wire::frame::HEADER_BYTES..);
+        let timed = self.at_one_time(plan, &String::from_utf8_lossy(&own)).await?;
+        let plan = timed.as_ref().unwrap_or(plan);
         let wanted = Wanted {
             sql: &own,
             oids: &oids,

@@ -92,9 +92,9 @@ impl ScatterBind {
     }
 
     /// What each shard is sent. The columns are always asked for: they are compared.
-    pub(super) fn request(&self, unit: &[u8]) -> Vec<u8> {
+    pub(super) fn request(&self, unit: &[u8], sql: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        wire::frontend::parse_into(&mut out, b"", &self.sql, self.oids.iter().copied());
+        wire::frontend::parse_into(&mut out, b"", sql, self.oids.iter().copied());
         let body = self.body(unit);
         if let Ok(mut view) = wire::frontend::BindView::parse(body) {
             // The client's portal is not the shards': it would stay there until their transaction ends.
@@ -160,6 +160,8 @@ impl Executor {
             self.one_shard(plan)?;
         }
         self.refuse_beside_temporary(plan)?;
+        let timed = self.at_one_time(plan, text).await?;
+        let plan = timed.as_ref().unwrap_or(plan);
         let wanted = Wanted { sql: text.as_bytes(), described: true, ..Wanted::default() };
         if !self.read_gathered(plan, wanted).await? {
             let mut request = Vec::new();
