@@ -11,6 +11,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 const TABLES: &str = "
     CREATE TABLE tenants (id bigint PRIMARY KEY, name text NOT NULL);
     CREATE TABLE notes (id bigint PRIMARY KEY, tenant_id bigint NOT NULL, body text,
+                        at timestamptz DEFAULT now(),
                         UNIQUE (tenant_id, body) DEFERRABLE INITIALLY IMMEDIATE);
     CREATE FUNCTION opaque() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
     INSERT INTO tenants SELECT n, 'tenant ' || n FROM generate_series(1, 9) n
@@ -27,6 +28,8 @@ async fn over_several_shards() {
     shards.run_on_all(TABLES).await;
     let proxy = Proxy::start(&shards, &shards.map_by_hash("")).await;
     it_reads_everywhere_and_writes_on_one(&shards, &proxy).await;
+    shards.run_on_all("TRUNCATE notes").await;
+    it_has_one_time(&proxy).await;
     shards.run_on_all("TRUNCATE notes").await;
     an_error_on_one_shard_fails_it_on_all(&shards, &proxy).await;
     settings_hold_on_every_shard_and_end_with_it(&proxy).await;
@@ -103,6 +106,50 @@ async fn it_reads_everywhere_and_writes_on_one(shards: &Shards, proxy: &Proxy) {
     refused(&client, "SELECT 1", "25P02").await;
     run(&client, "COMMIT").await;
     assert_eq!(bodies(shards, "deu").await, Vec::<String>::new());
+}
+
+/// The time of the first shard that it reaches, on each of them and over all of them, in both protocols.
+async fn it_has_one_time(proxy: &Proxy) {
+    const EARLIER: &str = "SELECT now()::text FROM tenants WHERE id = ";
+    let client = proxy.connect().await;
+    let pause = || tokio::time::sleep(std::time::Duration::from_millis(2));
+    for all in ["SELECT max(now())::text FROM tenants", "SELECT now()::text FROM tenants LIMIT 1"] {
+        run(&client, "BEGIN").await;
+        let first = value(&client, &format!("{EARLIER}{WEST}")).await;
+        pause().await;
+        assert_eq!(value(&client, &format!("{EARLIER}{DEU}")).await, first);
+        pause().await;
+        assert_eq!(value(&client, all).await, first);
+        assert_eq!(value(&client, "SELECT current_timestamp::text").await, first);
+        for tenant in [EAST, WEST, DEU] {
+            let sql = "SELECT now()::text, localtimestamp(3)::text FROM tenants WHERE id = $1";
+            let row = client.query_one(sql, &[&tenant]).await.unwrap();
+            assert_eq!(row.columns()[0].name(), "now");
+            assert_eq!(row.get::<_, String>(0), first);
+        }
+        let rows = client.query("SELECT DISTINCT now()::text FROM tenants", &[]).await.unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].get::<_, String>(0), first);
+        run(&client, "COMMIT").await;
+    }
+    // A transaction's own rows have it, whoever asks for them.
+    run(&client, "BEGIN; INSERT INTO notes VALUES (1, 1, 'one')").await;
+    pause().await;
+    let count = "SELECT count(*) FROM notes WHERE at = now()";
+    assert_eq!(value(&client, count).await, "1");
+    assert_eq!(value(&client, "SELECT body FROM notes WHERE at = 'now'::timestamptz").await, "one");
+    assert_eq!(client.query("SELECT id FROM notes WHERE at >= now()", &[]).await.unwrap().len(), 1);
+    run(&client, "ROLLBACK").await;
+    // It begins with a statement over all of them.
+    run(&client, "BEGIN").await;
+    let first = value(&client, "SELECT max(now())::text FROM tenants").await;
+    pause().await;
+    assert_eq!(value(&client, "SELECT now()::text").await, first);
+    assert_eq!(value(&client, &format!("{EARLIER}{DEU}")).await, first);
+    run(&client, "COMMIT").await;
+    run(&client, "BEGIN").await;
+    assert_ne!(value(&client, "SELECT max(now())::text FROM tenants").await, first);
+    run(&client, "COMMIT").await;
 }
 
 async fn an_error_on_one_shard_fails_it_on_all(shards: &Shards, proxy: &Proxy) {

@@ -112,6 +112,7 @@ pub(crate) fn compare(shards: &[Cluster], rows: u64, rounds: u32) -> Result<Vec<
         "direct ms",
         "proxy ms",
         "ratio",
+        "first row direct ms",
         "first row ms",
         "memory above idle MiB",
     ]);
@@ -126,12 +127,14 @@ pub(crate) fn compare(shards: &[Cluster], rows: u64, rounds: u32) -> Result<Vec<
                     format!("{:.0}", ms(direct.all)),
                     format!("{:.0}", ms(through.all)),
                     format!("{ratio:.2}"),
+                    format!("{:.1}", ms(direct.first)),
                     format!("{:.1}", ms(through.first)),
                     format!("{:.1}", memory / f64::from(1 << 20)),
                 ]);
                 results.push(json!({
                     "scatter": name, "rows_per_shard": rows, "direct_ms": ms(direct.all),
                     "proxy_ms": ms(through.all), "ratio": ratio, "first_row_ms": ms(through.first),
+                    "direct_first_row_ms": ms(direct.first),
                     "memory_above_idle_bytes": memory, "bytes": through.bytes,
                 }));
             }

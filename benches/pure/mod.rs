@@ -45,6 +45,10 @@ impl Scopes for NoScope {
     fn scope(&self, _: &World, _: Option<&str>) -> Result<Scope<'_>, SqlError> {
         Ok(Scope::default())
     }
+
+    fn is_own(&self, _: &str) -> bool {
+        false
+    }
 }
 
 /// Three shards and the schema, with this placement of tenants.

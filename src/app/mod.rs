@@ -65,7 +65,7 @@ impl Server {
         );
         let store = Arc::new(Store::new(map));
         let shared = Arc::new(Shared::new(store, config, accounts));
-        if let Err(error) = shared.store.refresh_catalog(0, true).await {
+        if let Err(error) = shared.store.read_catalog().await {
             warn!(
                 %error,
                 "the schema can't be read from the default shard yet; it is tried again with the first statement"

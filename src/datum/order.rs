@@ -222,6 +222,27 @@ impl Key {
             (Some(a), Some(b)) => self.order.compare(a, b),
         }
     }
+
+    /// A number for a value: of two values that have another one, the less comes first. `None` where the order is
+    /// not that of the first bytes.
+    pub fn rank(&self, value: &[u8]) -> Option<u64> {
+        let mut first = [0; 8];
+        for (place, byte) in first.iter_mut().zip(value) {
+            *place = *byte;
+        }
+        let rank = u64::from_be_bytes(first);
+        let rank = match self.order {
+            Order::Signed(_) => rank ^ (1 << 63),
+            Order::Fixed(_) | Order::Bytes => rank,
+            Order::Padded
+            | Order::Float4
+            | Order::Float8
+            | Order::Numeric
+            | Order::TimeTz
+            | Order::Interval => return None,
+        };
+        Some(if self.descending { !rank } else { rank })
+    }
 }
 
 #[cfg(test)]
@@ -233,6 +254,18 @@ mod tests {
             assert!(order.fits(a), "{order:?} {a:?}");
             for (j, b) in values.iter().enumerate() {
                 assert_eq!(order.compare(a, b), i.cmp(&j), "{order:?} {a:?} {b:?}");
+                for descending in [false, true] {
+                    let key = Key { order, descending, nulls_first: false };
+                    if let (Some(x), Some(y)) = (key.rank(a), key.rank(b))
+                        && x != y
+                    {
+                        assert_eq!(
+                            x.cmp(&y),
+                            key.compare(Some(a), Some(b)),
+                            "{order:?} {a:?} {b:?}"
+                        );
+                    }
+                }
             }
         }
     }

@@ -228,12 +228,26 @@ impl Executor {
         Ok(())
     }
 
-    /// The isolation level of the transaction on a connection. Asked in such a way that the unnamed portal
-    /// and statement stay, which a Query would close.
+    /// The isolation level of the transaction on a connection.
     async fn isolation_of(&mut self, shard: ShardId) -> Result<Option<Isolation>, Failure> {
-        const NAME: &[u8] = b"pgmeridian_isolation";
+        let level = self.own_value(shard, b"SHOW transaction_isolation").await?;
+        Ok(match level.as_deref() {
+            Some(b"serializable") => Some(Isolation::Serializable),
+            Some(b"repeatable read") => Some(Isolation::RepeatableRead),
+            _ => Some(Isolation::ReadCommitted),
+        })
+    }
+
+    /// A value that the transaction has on a connection. Asked in such a way that the unnamed portal and statement
+    /// stay, which a Query would close.
+    pub(super) async fn own_value(
+        &mut self,
+        shard: ShardId,
+        sql: &[u8],
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        const NAME: &[u8] = b"pgmeridian_value";
         let mut request = Vec::new();
-        frontend::parse_into(&mut request, NAME, b"SHOW transaction_isolation", [].into_iter());
+        frontend::parse_into(&mut request, NAME, sql, [].into_iter());
         frontend::bind_named_into(&mut request, NAME, NAME);
         frontend::execute_into(&mut request, NAME, 0);
         frontend::close_portal_into(&mut request, NAME);
@@ -248,12 +262,8 @@ impl Executor {
             return Err(Failure::Shown);
         }
         let row = reply.rows.get(frame::HEADER_BYTES..).unwrap_or_default();
-        let level = response::data_row(row).ok().and_then(|row| row.first().copied().flatten());
-        Ok(match level {
-            Some(b"serializable") => Some(Isolation::Serializable),
-            Some(b"repeatable read") => Some(Isolation::RepeatableRead),
-            _ => Some(Isolation::ReadCommitted),
-        })
+        let value = response::data_row(row).ok().and_then(|row| row.first().copied().flatten());
+        Ok(value.map(<[u8]>::to_vec))
     }
 
     /// A shard that could not be enlisted is let go of.

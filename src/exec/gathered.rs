@@ -252,6 +252,8 @@ impl Executor {
         refused: SqlError,
     ) -> Result<(), Failure> {
         let plain = |sql: &str| format!("COPY ({sql}) {}", about.behind);
+        let timed = self.at_one_time(plan, about.query).await?;
+        let plan = timed.as_ref().unwrap_or(plan);
         match &plan.answer {
             Answer::Workspace(work) => {
                 self.copy_from_host(plan, about, work, &plain(&work.sql)).await

@@ -21,6 +21,9 @@ const READ_BYTES: usize = 64 * 1024;
 /// What each buffer of a client may keep while it waits for its next words.
 pub(super) const IDLE_BUFFER_BYTES: usize = 4 * 1024;
 
+/// What the outbox may keep in the midst of an answer: as much as it grows to between two writes of merged rows.
+const BUSY_BUFFER_BYTES: usize = 4 * READ_BYTES;
+
 /// How long a client that is told good-bye may go on sending.
 const DRAIN_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -218,13 +221,14 @@ impl ClientIo {
         ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
         self.sent = 0;
         self.outbox.clear();
-        if self.outbox.capacity() > READ_BYTES {
+        if self.outbox.capacity() > BUSY_BUFFER_BYTES {
             self.outbox = Vec::new();
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Sends bytes without a copy if the socket takes them; what it does not take goes to the outbox.
+    /// Sends bytes behind what waits in the outbox, without a copy if the socket takes them; what it does not take
+    /// goes to the outbox.
     pub fn pass_on(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
         if self.capture.is_some() {
             self.outbox.extend_from_slice(bytes);
@@ -239,12 +243,26 @@ impl ClientIo {
                 Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
             };
         }
-        while self.outbox.is_empty() && !bytes.is_empty() {
-            match Pin::new(&mut self.socket).poll_write(cx, bytes) {
+        while !bytes.is_empty() {
+            let waiting = self.outbox.get(self.sent..).unwrap_or_default();
+            let before = waiting.len();
+            let both = [io::IoSlice::new(waiting), io::IoSlice::new(bytes)];
+            let written = match &mut self.socket {
+                ClientSocket::Plain(socket) if before > 0 => {
+                    Pin::new(socket).poll_write_vectored(cx, &both)
+                }
+                socket => Pin::new(socket).poll_write(cx, bytes),
+            };
+            match written {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => {
                     observe::add(&METRICS.client_bytes_out, n as u64);
-                    bytes = bytes.get(n..).unwrap_or_default();
+                    if n < before {
+                        self.sent += n;
+                        break;
+                    }
+                    (self.sent, bytes) = (0, bytes.get(n - before..).unwrap_or_default());
+                    self.outbox.clear();
                 }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => break,

@@ -81,6 +81,10 @@ impl LocalAnswer {
 pub(super) struct SessionScopes<'a>(pub(super) &'a Session);
 
 impl Scopes for SessionScopes<'_> {
+    fn is_own(&self, table: &str) -> bool {
+        self.0.has_temporary(table)
+    }
+
     fn scope(&self, world: &World, hint: Option<&str>) -> Result<Scope<'_>, SqlError> {
         let session = self.0;
         let own = session.temporary.as_ref();

@@ -34,6 +34,10 @@ impl Scopes for LookingUp<'_> {
         }
         Ok(scope)
     }
+
+    fn is_own(&self, table: &str) -> bool {
+        self.session.is_own(table)
+    }
 }
 
 /// An id's row that a shard has: whose it is, and the text of its key.

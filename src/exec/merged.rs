@@ -265,6 +265,11 @@ fn orders(merge: &Merge, types: &[Oid]) -> Option<Vec<Key>> {
     merge.keys.iter().zip(types).map(key).collect()
 }
 
+/// User-defined types whose binary form has no OID in it that may be another one on each shard.
+const BINARY_ALIKE: &str = " AND (t.typtype = 'e' OR t.typtype = 'c' AND NOT EXISTS
+    (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0
+         AND NOT a.attisdropped AND a.atttypid >= 16384))";
+
 /// What each shard is sent.
 fn request(merge: &Merge, wanted: &Wanted<'_>) -> Vec<u8> {
     let mut out = Vec::new();
@@ -347,10 +352,16 @@ async fn are_alike(
             .filter_map(oid)
             .map(|oid| format!("{}::oid", u32::from_be_bytes(*oid)))
             .collect();
-        // The labels of an enum are the same in both formats; what else is binary may have OIDs in it.
-        let kinds = if any_binary { " AND t.typtype = 'e'" } else { "" };
+        // The labels of an enum are the same in both formats, and so is a row of built-in types; what else is binary
+        // may have OIDs in it. A row's columns must be the same, in the same order.
+        let kinds = if any_binary { BINARY_ALIKE } else { "" };
         let sql = format!(
-            "SELECT n.nspname, t.typname, t.typtype FROM pg_catalog.unnest(ARRAY[{}]) WITH ORDINALITY AS o (oid, n)
+            "SELECT n.nspname, t.typname, t.typtype,
+                 (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname) || ' ' ||
+                         pg_catalog.format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
+                  FROM pg_catalog.pg_attribute a
+                  WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped)
+             FROM pg_catalog.unnest(ARRAY[{}]) WITH ORDINALITY AS o (oid, n)
              JOIN pg_catalog.pg_type t ON t.oid = o.oid{kinds}
              JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace ORDER BY o.n",
             oids.join(", ")

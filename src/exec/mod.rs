@@ -32,6 +32,7 @@ mod line;
 mod local;
 mod lookup;
 mod merged;
+mod moment;
 mod newcomers;
 mod parts;
 pub mod pins;

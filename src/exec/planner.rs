@@ -47,8 +47,8 @@ pub struct Entry {
     pub class: Class,
     /// How it is routed; `None` for what the session answers.
     pub template: Option<Template>,
-    /// It names a table that the catalog does not know.
-    pub unknown_table: bool,
+    /// The tables that it names and the catalog does not know.
+    pub unknown_tables: Box<[Box<str>]>,
     /// It calls currval or lastval, which speak of the connection's own past.
     pub reads_sequence_state: bool,
     /// What it leaves on its connection, if it leaves anything.
@@ -181,6 +181,9 @@ fn new_cache<T>(entries: usize) -> KeyCache<T> {
 pub trait Scopes {
     /// The scope for a statement with this hint text.
     fn scope(&self, world: &World, hint: Option<&str>) -> Result<Scope<'_>, SqlError>;
+
+    /// The session has a temporary table of this name.
+    fn is_own(&self, table: &str) -> bool;
 }
 
 impl Planner {
@@ -215,7 +218,7 @@ impl Planner {
             let (start, end) = (scanned.span.start, scanned.span.end);
             let statement = utf8(reading, text, start, end)?;
             let entry = self.entry(world, reading, statement, scan, scanned);
-            self.unknown |= entry.unknown_table;
+            self.unknown |= !entry.unknown_tables.iter().all(|name| scopes.is_own(name));
             let (mut plan, mut refused) = (None, None);
             if let Some(template) = &entry.template {
                 let hint = hint_text(reading, text, scanned)?;
@@ -241,7 +244,7 @@ impl Planner {
         Ok(())
     }
 
-    /// The last query string named a table that the catalog does not know.
+    /// The last query string named a table that neither the catalog knows nor the session has made for itself.
     pub fn saw_unknown_table(&self) -> bool {
         self.unknown
     }
@@ -433,7 +436,7 @@ fn analyse(
     };
     let template =
         statement.as_ref().map(|statement| Template::compile(statement, &class, &world.map));
-    let unknown_table = statement.as_ref().is_some_and(names_unknown_table);
+    let unknown_tables = statement.as_ref().map(unknown_tables).unwrap_or_default();
     // What is only defined is not called (a DEFAULT, a function's body).
     let defines = matches!(&class, Class::Definition { tag, from_query: false, .. } if tag.starts_with("CREATE"));
     let reads_sequence_state = !defines
@@ -462,7 +465,7 @@ fn analyse(
     Entry {
         class,
         template,
-        unknown_table,
+        unknown_tables,
         reads_sequence_state,
         leaves,
         constant,
@@ -475,16 +478,20 @@ fn analyse(
 /// Commands that PostgreSQL refuses while others are connected to the database (some forms of the second).
 const ENDS_DATABASE: [&str; 2] = ["DROP DATABASE", "ALTER DATABASE"];
 
-fn names_unknown_table(statement: &Statement) -> bool {
+fn unknown_tables(statement: &Statement) -> Box<[Box<str>]> {
     use crate::sql::ir::SourceKind;
     match statement {
         Statement::Query(analysis) => {
-            analysis.sources.iter().any(|s| matches!(s.kind, SourceKind::Unknown(_)))
+            let unknown = analysis.sources.iter().filter_map(|source| match &source.kind {
+                SourceKind::Unknown(name) => Some(name.as_str().into()),
+                _ => None,
+            });
+            unknown.collect()
         }
         Statement::Explain { inner, .. }
         | Statement::Declare { inner, .. }
-        | Statement::CreateTemporary { inner } => names_unknown_table(inner),
-        Statement::Utility(_) | Statement::Opaque(_) => false,
+        | Statement::CreateTemporary { inner } => unknown_tables(inner),
+        Statement::Utility(_) | Statement::Opaque(_) => Box::default(),
     }
 }
 

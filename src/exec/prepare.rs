@@ -35,7 +35,10 @@ impl Executor {
         let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
         let template = readied.entry.template.as_ref();
         // A table that the catalog does not know may be one of the session's own.
-        let own = scope.temporary.filter(|_| readied.entry.unknown_table).map(|own| own.shard);
+        let own = scope
+            .temporary
+            .filter(|_| !readied.entry.unknown_tables.is_empty())
+            .map(|own| own.shard);
         let shard = || template.and_then(|t| t.describe_shard(&self.world.map, &scope));
         Ok(own.or_else(shard))
     }
@@ -81,7 +84,7 @@ impl Executor {
     /// catalog may be old.
     async fn read_statement(&mut self, sql: &[u8]) -> Result<Readied, SqlError> {
         let readied = worker::with_planner(|p| p.prepare(&self.world, &self.reading, sql))?;
-        if (readied.entry.unknown_table || !self.world.catalog_known)
+        if (self.has_unknown_table(&readied.entry) || !self.world.catalog_known)
             && self.refresh_world().await?
         {
             return worker::with_planner(|p| p.prepare(&self.world, &self.reading, sql));
@@ -222,6 +225,8 @@ impl Executor {
         self.refuse_beside_temporary(plan)?;
         let (own, oids) = (Arc::clone(&statement.sql), statement.oids.clone());
         let body = bind.get(wire::frame::HEADER_BYTES..);
+        let timed = self.at_one_time(plan, &String::from_utf8_lossy(&own)).await?;
+        let plan = timed.as_ref().unwrap_or(plan);
         let wanted = Wanted {
             sql: &own,
             oids: &oids,

@@ -92,9 +92,9 @@ impl ScatterBind {
     }
 
     /// What each shard is sent. The columns are always asked for: they are compared.
-    pub(super) fn request(&self, unit: &[u8]) -> Vec<u8> {
+    pub(super) fn request(&self, unit: &[u8], sql: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        wire::frontend::parse_into(&mut out, b"", &self.sql, self.oids.iter().copied());
+        wire::frontend::parse_into(&mut out, b"", sql, self.oids.iter().copied());
         let body = self.body(unit);
         if let Ok(mut view) = wire::frontend::BindView::parse(body) {
             // The client's portal is not the shards': it would stay there until their transaction ends.
@@ -160,6 +160,8 @@ impl Executor {
             self.one_shard(plan)?;
         }
         self.refuse_beside_temporary(plan)?;
+        let timed = self.at_one_time(plan, text).await?;
+        let plan = timed.as_ref().unwrap_or(plan);
         let wanted = Wanted { sql: text.as_bytes(), described: true, ..Wanted::default() };
         if !self.read_gathered(plan, wanted).await? {
             let mut request = Vec::new();
@@ -533,7 +535,13 @@ fn poll_head(
     })
 }
 
-/// Passes on what any shard has; the client is served before more is read.
+/// So many bytes of rows are put together before they are sent: a write costs more than a copy.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// From so many bytes on a write costs less.
+const DIRECT_BYTES: usize = 16 << 10;
+
+/// Passes on what the shards have; the client is served before more is read.
 fn poll_rows(
     cx: &mut Context<'_>,
     turn: usize,
@@ -545,6 +553,7 @@ fn poll_rows(
         return Poll::Ready(Err((0, Cut::Client)));
     }
     let count = asked.len();
+    let mut any = false;
     for step in 0..count {
         let n = concat.stuck().unwrap_or((turn + step) % count);
         if concat.is_done(n) {
@@ -552,11 +561,17 @@ fn poll_rows(
         }
         let Some(one) = asked.get_mut(n) else { continue };
         match poll_one(cx, n, one, concat, io) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) => any = true,
             Poll::Ready(Err(cut)) => return Poll::Ready(Err((n, cut))),
             Poll::Pending if concat.stuck().is_some() => break,
             Poll::Pending => {}
         }
+        if any && io.outbox.len() >= CHUNK_BYTES {
+            break;
+        }
+    }
+    if any {
+        return Poll::Ready(Ok(()));
     }
     poll_gone(cx, io).map(|()| Err((0, Cut::Client)))
 }
@@ -576,13 +591,17 @@ fn poll_one(
         let mut pieces = Vec::new();
         let fed = concat.feed(n, input, &mut pieces);
         // What came before an error goes out before it: it may be the end of a row that has begun.
-        for piece in pieces {
-            let result = match piece {
-                Piece::Input(range) => io.pass_on(cx, input.get(range).unwrap_or_default()),
-                Piece::Bytes(bytes) => io.pass_on(cx, &bytes),
-            };
-            if result.is_err() {
-                return Poll::Ready(Err(Cut::Client));
+        match pieces.pop() {
+            // What came is large: all but the rest of a row goes as it is.
+            Some(Piece::Input(last)) if last.len() >= DIRECT_BYTES => {
+                emit(&mut io.outbox, input, pieces);
+                if io.pass_on(cx, input.get(last).unwrap_or_default()).is_err() {
+                    return Poll::Ready(Err(Cut::Client));
+                }
+            }
+            last => {
+                pieces.extend(last);
+                emit(&mut io.outbox, input, pieces);
             }
         }
         Poll::Ready(fed.map(|_| ()).map_err(Cut::Fault))

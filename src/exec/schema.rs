@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::Executor;
+use super::planner::Entry;
 use crate::catalog::Catalog;
 use crate::catalog::read::{
     READ_COLUMNS, READ_FUNCTIONS, READ_RELATIONS, READ_SEARCH_PATHS, READ_SETTINGS,
@@ -62,6 +63,11 @@ pub(super) fn stands_on_schema(class: &Class) -> bool {
 }
 
 impl Executor {
+    /// It names a table that neither the catalog knows nor the session has made for itself.
+    pub(super) fn has_unknown_table(&self, entry: &Entry) -> bool {
+        !entry.unknown_tables.iter().all(|name| self.session.has_temporary(name))
+    }
+
     /// Something in these messages stands on the schema.
     pub(super) fn unit_stands_on_schema(&self, bytes: &[u8]) -> bool {
         let mut at = 0;

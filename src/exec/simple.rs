@@ -344,6 +344,13 @@ impl Executor {
             return Ok(());
         }
         self.note_route(plan);
+        let timed = if self.is_behind_first(class, plan) {
+            let own = planned.start as usize..planned.end as usize;
+            Box::pin(self.at_first_time(plan, query.get(own).unwrap_or_default())).await?
+        } else {
+            None
+        };
+        let plan = timed.as_deref().unwrap_or(plan);
         self.leaving = planned.entry.leaves;
         let mut repeat = self.repeat_of(&planned.entry, plan);
         let at = loop {

@@ -128,23 +128,31 @@ impl Executor {
             no_data: true,
             rows_max: scatter.rows_max,
         };
-        if scatter.is_executed() && self.read_gathered(&scatter.plan, wanted).await? {
-        } else if let Answer::Staged(staged) = &scatter.plan.answer {
+        let text = String::from_utf8_lossy(&scatter.sql);
+        let timed = match scatter.is_executed() {
+            true => self.at_one_time(&scatter.plan, &text).await?,
+            false => None,
+        };
+        let plan = timed.as_ref().unwrap_or(&scatter.plan);
+        let own = timed.as_ref().and_then(|plan| plan.rewritten.as_deref());
+        let sql = own.map_or(&*scatter.sql, str::as_bytes);
+        if scatter.is_executed() && self.read_gathered(plan, wanted).await? {
+        } else if let Answer::Staged(staged) = &plan.answer {
             if scatter.described {
                 self.describe_staged(staged, &wanted).await?;
             }
-        } else if scatter.plan.answer.is_everywhere() {
+        } else if plan.answer.is_everywhere() {
             let show = Show {
                 describe: scatter.described,
                 no_data: true,
                 complete: scatter.is_executed(),
             };
-            let request = scatter.request(bytes);
-            self.everywhere(&scatter.plan, &request, show).await?;
+            let request = scatter.request(bytes, sql);
+            self.everywhere(plan, &request, show).await?;
         } else if scatter.is_executed() || scatter.described {
-            let request = scatter.request(bytes);
+            let request = scatter.request(bytes, sql);
             let complete = scatter.is_executed();
-            self.scatter(&scatter.plan, &request, scatter.described, complete).await?;
+            self.scatter(plan, &request, scatter.described, complete).await?;
         }
         Ok(())
     }

@@ -323,7 +323,7 @@ impl Executor {
         let mut refreshed = false;
         loop {
             let readied = worker::with_planner(|p| p.prepare(&self.world, &self.reading, sql))?;
-            let unknown = readied.entry.unknown_table || !self.world.catalog_known;
+            let unknown = self.has_unknown_table(&readied.entry) || !self.world.catalog_known;
             if unknown && !std::mem::replace(&mut refreshed, true) {
                 Box::pin(self.refresh_world()).await?;
                 continue;

@@ -441,14 +441,14 @@ impl Executor {
         }
     }
 
-    /// Reads the catalog again if nobody did so just now; true if this client's world is newer than
-    /// before.
+    /// Reads the catalog again if nobody has done so since; true if this client's world is newer than before.
     ///
     /// # Errors
     ///
     /// The schema was never read, and can't be now: nothing can be routed.
     pub(super) async fn refresh_world(&mut self) -> Result<bool, SqlError> {
-        if self.session.transaction.shard().is_some() && self.world.catalog_known {
+        let within = self.session.transaction.shard().is_some() && self.world.catalog_known;
+        if within && self.session.schema_changed {
             if self.session.schema_stale && self.is_behind(&crate::sql::class::Class::Query) {
                 self.read_own_schema().await?;
                 return Ok(true);
@@ -456,7 +456,12 @@ impl Executor {
             return Ok(false);
         }
         let seen = self.world.version;
-        match self.worker.shared.store.refresh_catalog(seen, false).await {
+        match self.worker.shared.store.refresh_catalog().await {
+            Ok(world) if within => {
+                // Its map stays.
+                self.adopt(world);
+                Ok(self.world.version != seen)
+            }
             Ok(world) => {
                 let newer = world.version != seen;
                 self.world = world;
@@ -474,7 +479,7 @@ impl Executor {
                 if !Box::pin(self.make_own()).await? {
                     return Err(SqlError::new(error.code(), error.to_string()));
                 }
-                let read = self.worker.shared.store.refresh_catalog(seen, true).await;
+                let read = self.worker.shared.store.read_catalog().await;
                 self.world =
                     read.map_err(|error| SqlError::new(error.code(), error.to_string()))?;
                 self.follow_settings();

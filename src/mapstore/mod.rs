@@ -151,9 +151,9 @@ pub enum ReloadError {
     Swap(#[from] SwapError),
 }
 
-/// A catalog that was read less than this ago is not read again because a table is unknown: a client
-/// that asks for missing tables in a loop must not keep the default shard busy.
-const REREAD_AFTER: Duration = Duration::from_millis(500);
+/// Because a table is unknown the schema is not read more often than this: a client that asks for missing tables
+/// in a loop must not keep the default shard busy. It waits, and all who wait are served by one read.
+const REREAD_AFTER: Duration = Duration::from_millis(200);
 
 /// The schema was changed since the current world's was read: a bit of the version's word, so that who has
 /// the current world learns of it for nothing.
@@ -266,8 +266,7 @@ impl Store {
         let same = checksum.is_some() && self.description().checksum == checksum;
         if same && map.control().is_none() {
             // The schema is worth a look: that is why some ask.
-            let seen = old.version;
-            let world = self.refresh_catalog(seen, true).await.unwrap_or(old);
+            let world = self.read_catalog().await.unwrap_or(old);
             let version = world.map.version();
             let changes = MapDiff::default();
             return Ok(Reloaded { version, changes, unchanged: true, warnings });
@@ -344,6 +343,7 @@ impl Store {
             let old = self.current();
             let stays = old.catalog_known && home(&old.map) == home(&map) && !reread;
             let known = self.changes.load(Ordering::Acquire);
+            let began = Instant::now();
             let fresh = if stays { None } else { Some(Arc::new(read_default(&map).await?)) };
             // Shards may take their time to answer: nobody waits for that at the lock.
             if !force {
@@ -358,7 +358,7 @@ impl Store {
                 continue;
             }
             if fresh.is_some() {
-                *reading = Some(Instant::now());
+                *reading = Some(began);
             }
             return Ok(self.swap(fresh.is_some().then_some(known), |old, version| {
                 let catalog = fresh.unwrap_or_else(|| Arc::clone(&old.catalog));
@@ -408,8 +408,9 @@ impl Store {
             return Ok(self.current());
         }
         let known = self.changes.load(Ordering::Acquire);
+        let began = Instant::now();
         let catalog = read_default(&self.current().map).await?;
-        *reading = Some(Instant::now());
+        *reading = Some(began);
         Ok(self.swap(Some(known), |old, _| (Arc::clone(&old.map), Arc::new(catalog))))
     }
 
@@ -431,8 +432,9 @@ impl Store {
     pub async fn swap_map(&self, map: ShardMap) -> Result<Arc<World>, ReadError> {
         let mut reading = self.reading.lock().await;
         let known = self.changes.load(Ordering::Acquire);
+        let began = Instant::now();
         let catalog = read_default(&map).await?;
-        *reading = Some(Instant::now());
+        *reading = Some(began);
         let world = self.swap(Some(known), |old, version| {
             (Arc::new(map.succeeding(&old.map, version)), Arc::new(catalog))
         });
@@ -440,22 +442,43 @@ impl Store {
         Ok(world)
     }
 
-    /// Reads the schema again, unless that was done since `seen` or only just now.
+    /// Reads the schema again.
     ///
     /// # Errors
     ///
     /// The default shard could not be asked; the old schema stays.
-    pub async fn refresh_catalog(&self, seen: u64, force: bool) -> Result<Arc<World>, ReadError> {
+    pub async fn read_catalog(&self) -> Result<Arc<World>, ReadError> {
         let mut reading = self.reading.lock().await;
-        let current = self.current();
-        let fresh = reading.is_some_and(|at| at.elapsed() < REREAD_AFTER);
-        if !force && (current.version > seen || fresh) {
-            return Ok(current);
-        }
         let known = self.changes.load(Ordering::Acquire);
-        let catalog = read_default(&current.map).await?;
-        *reading = Some(Instant::now());
+        let began = Instant::now();
+        let catalog = read_default(&self.current().map).await?;
+        *reading = Some(began);
         Ok(self.swap(Some(known), |old, _| (Arc::clone(&old.map), Arc::new(catalog))))
+    }
+
+    /// The world with a schema whose reading began after this was asked for: what somebody has made past the proxy
+    /// before that is in it.
+    ///
+    /// # Errors
+    ///
+    /// The default shard could not be asked; the old schema stays.
+    pub async fn refresh_catalog(&self) -> Result<Arc<World>, ReadError> {
+        let asked = Instant::now();
+        loop {
+            let mut reading = self.reading.lock().await;
+            let wait = match *reading {
+                Some(began) if began >= asked => return Ok(self.current()),
+                Some(began) => REREAD_AFTER.saturating_sub(began.elapsed()),
+                None => Duration::ZERO,
+            };
+            if wait.is_zero() {
+                self.look_at_catalog(&mut reading).await?;
+                return Ok(self.current());
+            }
+            // Nobody waits for that at the lock.
+            drop(reading);
+            tokio::time::sleep(wait).await;
+        }
     }
 
     /// Looks whether the schema is another one: others change it too, and a table that hides another, a
@@ -466,10 +489,16 @@ impl Store {
     /// The default shard could not be asked; the old schema stays.
     pub async fn follow_catalog(&self) -> Result<bool, ReadError> {
         let mut reading = self.reading.lock().await;
+        self.look_at_catalog(&mut reading).await
+    }
+
+    /// [`Self::follow_catalog`] for one who has `reading` locked.
+    async fn look_at_catalog(&self, reading: &mut Option<Instant>) -> Result<bool, ReadError> {
         let current = self.current();
         let known = self.changes.load(Ordering::Acquire);
+        let began = Instant::now();
         let catalog = read_default(&current.map).await?;
-        *reading = Some(Instant::now());
+        *reading = Some(began);
         let same = current.catalog.fingerprint == catalog.fingerprint;
         if current.catalog_known && same && !self.is_stale() {
             return Ok(false);

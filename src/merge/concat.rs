@@ -137,6 +137,11 @@ impl Concat {
                     return Ok(at);
                 }
                 let whole = stream.header_len == 0;
+                if described && whole {
+                    let rows = whole_rows(input.get(at..).unwrap_or_default());
+                    push(out, at..at + rows);
+                    at += rows;
+                }
                 let start = at;
                 at += stream.take_header(input.get(at..).unwrap_or_default())?;
                 if stream.tag == 0 {
@@ -252,6 +257,19 @@ impl Stream {
         self.left = length - 4;
         Ok(take)
     }
+}
+
+/// So many bytes are rows that are there whole.
+fn whole_rows(input: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some([b'D', a, b, c, d]) = input.get(at..).and_then(<[u8]>::first_chunk).copied() {
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if length < 4 || length >= input.len() - at {
+            break;
+        }
+        at += length + 1;
+    }
+    at
 }
 
 fn push(out: &mut Vec<Piece>, range: Range<usize>) {

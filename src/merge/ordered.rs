@@ -55,6 +55,8 @@ pub struct Window {
 #[derive(Debug)]
 pub struct Ordered {
     keys: Vec<Key>,
+    /// A collation decides on one of them.
+    collates: bool,
     /// How many columns stand before those of the client.
     hidden: usize,
     streams: Vec<Stream>,
@@ -86,8 +88,12 @@ struct Stream {
     /// Up to here it is done with.
     at: usize,
     head: Option<Head>,
+    /// Where the keys of that row are in its message; `None` is NULL.
+    keys: Keys,
     /// So much of a row that is not wanted is still to come.
     unwanted: usize,
+    /// The first key of the next row, if its beginning says as much as a number: [`Key::rank`].
+    rank: Option<u64>,
     /// The keys of the row before, where the order is checked.
     before: Vec<u8>,
     described: Option<Vec<u8>>,
@@ -105,8 +111,6 @@ struct Head {
     /// All of its message.
     length: usize,
     columns: u16,
-    /// Where the keys are in the message; `None` is NULL.
-    keys: Keys,
     /// Where the client's columns begin.
     visible: usize,
 }
@@ -116,6 +120,7 @@ impl Ordered {
     pub fn new(shards: usize, hidden: usize, window: Window) -> Self {
         Self {
             keys: Vec::new(),
+            collates: false,
             hidden,
             streams: (0..shards).map(|_| Stream::default()).collect(),
             heap: Vec::new(),
@@ -146,6 +151,7 @@ impl Ordered {
 
     /// How the rows are compared, one key for each hidden column. To be said before [`Self::advance`].
     pub fn sort_by(&mut self, keys: Vec<Key>) {
+        self.collates = keys.iter().any(|key| collates(key.order));
         self.keys = keys;
     }
 
@@ -201,7 +207,8 @@ impl Ordered {
     pub fn feed(&mut self, shard: usize, input: &[u8]) -> Result<(), Fault> {
         let passing = self.passing.is_some_and(|(own, ..)| own == shard);
         let stream = self.streams.get_mut(shard).ok_or(Fault::Malformed)?;
-        if stream.at > 0 {
+        // What is left is moved only when it is no more than what was done with since the last time.
+        if stream.at >= stream.buffer.len() - stream.at {
             stream.buffer.drain(..stream.at);
             stream.at = 0;
         }
@@ -237,11 +244,12 @@ impl Ordered {
                 return Ok(());
             }
             if tag == b'D' {
-                stream.head = Head::read(unread, total, self.hidden)?;
-                return match &stream.head {
-                    Some(head) => check_keys(&self.keys, head, stream_row(stream)),
-                    None => Ok(()),
-                };
+                stream.head = Head::read(unread, total, self.hidden, &mut stream.keys)?;
+                if stream.head.is_some() {
+                    check_keys(&self.keys, stream)?;
+                    stream.rank = rank(&self.keys, stream);
+                }
+                return Ok(());
             }
             if total > CONTROL_BYTES_MAX {
                 return Err(Fault::Malformed);
@@ -376,9 +384,12 @@ impl Ordered {
         }
         self.begun = true;
         for shard in 0..self.streams.len() {
-            let Some(stream) = self.streams.get(shard) else { continue };
-            let Some(head) = &stream.head else { continue };
-            check_keys(&self.keys, head, stream_row(stream))?;
+            let Some(stream) = self.streams.get_mut(shard) else { continue };
+            if stream.head.is_none() {
+                continue;
+            }
+            check_keys(&self.keys, stream)?;
+            stream.rank = rank(&self.keys, stream);
             self.heap.push(shard);
         }
         for at in (0..self.heap.len() / 2).rev() {
@@ -428,6 +439,11 @@ impl Ordered {
         let (Some(left), Some(right)) = (self.streams.get(a), self.streams.get(b)) else {
             return Ordering::Equal;
         };
+        if let (Some(left), Some(right)) = (left.rank, right.rank)
+            && left != right
+        {
+            return left.cmp(&right);
+        }
         for (n, key) in self.keys.iter().enumerate() {
             let order = key.compare(left.key(n), right.key(n));
             if order != Ordering::Equal {
@@ -439,8 +455,7 @@ impl Ordered {
 
     /// Starts to pass a row on, or to pass it over.
     fn begin_row(&mut self, top: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-        let checked = self.keys.iter().any(|key| collates(key.order));
-        if checked {
+        if self.collates {
             self.remember(top);
         }
         let Some(stream) = self.streams.get_mut(top) else { return Err(Fault::Malformed) };
@@ -458,7 +473,7 @@ impl Ordered {
             let value = |key: &Option<Range<usize>>| {
                 key.clone().map(|range| row.get(range).unwrap_or_default().to_vec())
             };
-            self.last = Some(head.keys.iter().map(value).collect());
+            self.last = Some(stream.keys.iter().map(value).collect());
         }
         let columns = usize::from(head.columns).checked_sub(self.hidden).ok_or(Fault::Malformed)?;
         out.push(b'D');
@@ -500,10 +515,10 @@ impl Ordered {
     /// Keeps a row's keys, to be compared with the next one's.
     fn remember(&mut self, top: usize) {
         let Some(stream) = self.streams.get_mut(top) else { return };
-        let Stream { buffer, at, head, before, .. } = stream;
+        let Stream { buffer, at, keys, before, .. } = stream;
         before.clear();
         let row = buffer.get(*at..).unwrap_or_default();
-        for key in head.iter().flat_map(|head| &head.keys) {
+        for key in keys.iter() {
             let value = key.clone().map(|range| row.get(range).unwrap_or_default());
             let length = value.map_or(-1, |value| value.len() as i32);
             before.extend_from_slice(&length.to_be_bytes());
@@ -541,10 +556,13 @@ fn stream_row(stream: &Stream) -> &[u8] {
     stream.buffer.get(stream.at..).unwrap_or_default()
 }
 
-fn check_keys(keys: &[Key], head: &Head, row: &[u8]) -> Result<(), Fault> {
-    for (key, range) in keys.iter().zip(&head.keys) {
-        let value = range.clone().map(|range| row.get(range).unwrap_or_default());
-        if value.is_some_and(|value| !key.order.fits(value)) {
+fn rank(keys: &[Key], stream: &Stream) -> Option<u64> {
+    keys.first()?.rank(stream.key(0)?)
+}
+
+fn check_keys(keys: &[Key], stream: &Stream) -> Result<(), Fault> {
+    for (n, key) in keys.iter().enumerate() {
+        if stream.key(n).is_some_and(|value| !key.order.fits(value)) {
             return Err(Fault::Malformed);
         }
     }
@@ -554,21 +572,27 @@ fn check_keys(keys: &[Key], head: &Head, row: &[u8]) -> Result<(), Fault> {
 impl Stream {
     /// A key of the next row; `None` is NULL.
     fn key(&self, n: usize) -> Option<&[u8]> {
-        let range = self.head.as_ref()?.keys.get(n)?.clone()?;
+        self.head.as_ref()?;
+        let range = self.keys.get(n)?.clone()?;
         stream_row(self).get(range)
     }
 }
 
 impl Head {
-    /// Reads a row's keys; `None` if they are not there yet.
-    fn read(row: &[u8], length: usize, hidden: usize) -> Result<Option<Self>, Fault> {
+    /// Reads where a row's keys are; `None` if they are not there yet.
+    fn read(
+        row: &[u8],
+        length: usize,
+        hidden: usize,
+        keys: &mut Keys,
+    ) -> Result<Option<Self>, Fault> {
         let Some(head) = row.first_chunk::<ROW_HEAD_BYTES>() else { return Ok(None) };
         let [.., c0, c1] = *head;
         let columns = u16::from_be_bytes([c0, c1]);
         if usize::from(columns) < hidden || length < ROW_HEAD_BYTES {
             return Err(Fault::Malformed);
         }
-        let mut keys = Keys::with_capacity(hidden);
+        keys.clear();
         let mut at = ROW_HEAD_BYTES;
         for _ in 0..hidden {
             let Some(size) = row.get(at..).and_then(<[u8]>::first_chunk::<4>) else {
@@ -593,7 +617,7 @@ impl Head {
         if row.len() < at {
             return Ok(None);
         }
-        Ok(Some(Self { length, columns, keys, visible: at }))
+        Ok(Some(Self { length, columns, visible: at }))
     }
 }
 

@@ -17,6 +17,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Inputs;
+use super::moment::can_be_said;
 use super::splice::quoted;
 use super::text::{Call, Clauses, Found, Text};
 use crate::catalog::Table;
@@ -79,6 +80,7 @@ impl Single {
         };
         let same = |kind: CallKind, name: &str| match kind {
             CallKind::Pure | CallKind::Stable => true,
+            CallKind::Time => can_be_said(analysis, name),
             CallKind::User(_) => map.function(name) == Some(FunctionRule::Pure),
             _ => false,
         };

@@ -8,6 +8,7 @@
 
 use super::compile::Occurrence;
 use super::facts::Facts;
+use super::moment::can_be_said;
 use super::refusal::Construct;
 use crate::map::{FunctionRule, Placement, ShardMap};
 use crate::sql::ir::{
@@ -67,8 +68,8 @@ fn functions(analysis: &Analysis, map: &ShardMap) -> Result<(), Construct> {
         let harmless = match call.kind {
             CallKind::Pure | CallKind::Stable => true,
             CallKind::User(_) => map.function(&call.name) == Some(FunctionRule::Pure),
-            CallKind::Time
-            | CallKind::Volatile
+            CallKind::Time => can_be_said(analysis, &call.name),
+            CallKind::Volatile
             | CallKind::Sequence
             | CallKind::AdvisoryLock { .. }
             | CallKind::Setting

@@ -16,6 +16,7 @@
 //! | `workspace` | reads that run on one shard over scratch tables |
 //! | `combine` | what the shards can do for those beforehand |
 //! | `text` | a statement's clauses by its tokens |
+//! | `moment` | the transaction's time, said to every shard |
 //! | `database` | keys that have a database each |
 //! | `insert` | where new rows go |
 //! | `staged` | a query's rows of several shards that go to one place |
@@ -44,6 +45,7 @@ mod facts;
 mod freeze;
 mod insert;
 mod many;
+pub mod moment;
 mod numbers;
 pub mod ordered;
 mod query;

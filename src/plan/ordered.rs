@@ -4,6 +4,9 @@
 //! statement has the sort keys in front of the output (they come in binary, and are cut off again), sorts by them,
 //! and gives as many rows as OFFSET and LIMIT together ask for.
 //!
+//! Keys that are output columns are put in front of the statement as a whole, a sub-select then: in its own output
+//! list they would make PostgreSQL form each row anew before it is sorted, most of them for a LIMIT in vain.
+//!
 //! Why it is exact: the rows are the union of the shards' rows ([`super::many`]); each shard sorts its own by
 //! PostgreSQL's order; and two rows are compared here only by types whose order is PostgreSQL's own
 //! ([`Order::of`]). A bare name in ORDER BY is an output's if there is one of that name, a bare number is an
@@ -16,7 +19,7 @@ use std::sync::Arc;
 
 use super::combine::is_renamed;
 use super::splice::quoted;
-use super::text::{Bounds, Text};
+use super::text::{Bounds, Clauses, Text};
 use super::{Inputs, Workspace};
 use crate::datum::Oid;
 use crate::datum::order::Order;
@@ -25,6 +28,9 @@ use crate::sql::tokens::{TokenKind, tokenize};
 
 /// What sort keys are called, before their number.
 const KEY: &str = "pgmeridian_key_";
+
+/// What the statement is called where the keys stand around it.
+const ROWS: &str = "pgmeridian_rows";
 
 /// Derived tables nested deeper than this are not looked through.
 const NESTING_MAX: u32 = 32;
@@ -146,6 +152,9 @@ impl Shape {
             Some(limit) => text.bounds(limit.clone())?,
             None => Bounds::default(),
         };
+        if let Some(merge) = self.around(&text, &clauses, &bounds) {
+            return Some(merge);
+        }
         let mut out =
             Spliced { text: inputs.text, sql: String::new(), done: 0, pieces: Vec::new() };
         let select = clauses.select.clone();
@@ -167,17 +176,7 @@ impl Shape {
                 Key::Column(sql) => out.sql.push_str(&sql),
             }
             let _ = write!(out.sql, ") AS {KEY}{n}, ");
-            let words = text.lower_words(direction.clone());
-            let descending = words.first().is_some_and(|word| word == "desc");
-            let nulls_first = match words.last().map(String::as_str) {
-                Some("first") => true,
-                Some("last") => false,
-                _ => descending,
-            };
-            let separator = if order.is_empty() { "" } else { ", " };
-            let _ = write!(order, "{separator}{n} {}", words.join(" "));
-            let bytewise = known.is_some_and(|(_, bytewise)| bytewise);
-            keys.push(Sort { descending, nulls_first, bytewise });
+            keys.push(sort(&text, n, direction, known, &mut order));
         }
         if let Some(range) = &clauses.order {
             out.replace(text.bytes(range.clone())?, order.trim_end());
@@ -198,6 +197,68 @@ impl Shape {
             fallback: None,
             pieces: out.pieces,
         })
+    }
+
+    /// The same where every key is an output column of built-in type whose name means it alone: the statement stays
+    /// as it is but for its bounds, with the keys around it.
+    fn around(&self, text: &Text<'_>, clauses: &Clauses, bounds: &Bounds) -> Option<Merge> {
+        let items = text.items(clauses.order.clone()?);
+        let (mut list, mut order, mut keys) = (String::new(), String::new(), Vec::new());
+        for (n, item) in (1..).zip(items) {
+            let (expression, direction) = split_direction(text, item)?;
+            let output = self.outputs.get(self.output_column(text, expression)?)?;
+            let (oid, bytewise) = output.known?;
+            Order::of(oid, bytewise)?;
+            let _ = write!(list, "{ROWS}.{} AS {KEY}{n}, ", quoted(&output.name));
+            keys.push(sort(text, n, direction, output.known, &mut order));
+        }
+        let certain = self.outputs.iter().all(Output::is_built_in);
+        let mut out = Spliced { text: text.sql(), sql: String::new(), done: 0, pieces: Vec::new() };
+        let _ = write!(out.sql, "SELECT {list}{ROWS}.* FROM (");
+        if let Some(range) = &clauses.limit {
+            out.replace(text.bytes(range.clone())?, &bounds.for_a_shard()?);
+        }
+        let end = text.tokens.len() - usize::from(text.tokens.last()?.is(text.sql(), ";"));
+        out.up_to(text.bytes(0..end)?.end.try_into().ok()?);
+        let _ = write!(out.sql, ") AS {ROWS} ORDER BY {}", order.trim_end());
+        Some(Merge {
+            sql: out.sql,
+            keys,
+            visible: self.outputs.len(),
+            skip: bounds.offset,
+            take: bounds.limit,
+            ties: bounds.ties,
+            certain,
+            fallback: None,
+            pieces: out.pieces,
+        })
+    }
+
+    /// The output that an item of ORDER BY is, if that is a column of FROM and has its name to itself.
+    fn output_column(&self, text: &Text<'_>, item: Range<usize>) -> Option<usize> {
+        let sql = text.sql();
+        let tokens = item.map(|at| text.token(at)).collect::<Option<Vec<_>>>()?;
+        let mut columns = self.outputs.iter().enumerate().filter(|(_, o)| o.sql.is_some());
+        let at = match &*tokens {
+            [number] if matches!(number.kind, TokenKind::Number(_)) => {
+                number.text(sql).parse::<usize>().ok()?.checked_sub(1)?
+            }
+            [name] => {
+                let name = name.name(sql)?;
+                columns.find(|(_, output)| output.name == name)?.0
+            }
+            [table, dot, column] if dot.is(sql, ".") => {
+                let column =
+                    format!("{}.{}", quoted(&table.name(sql)?), quoted(&column.name(sql)?));
+                columns.find(|(_, output)| output.sql.as_ref() == Some(&column))?.0
+            }
+            _ => return None,
+        };
+        let output = self.outputs.get(at).filter(|output| output.sql.is_some())?;
+        // A name that can't be told may be any.
+        let may_be = |other: &&Output| other.name.is_empty() || other.name == output.name;
+        let alone = !output.name.is_empty() && self.outputs.iter().filter(may_be).count() == 1;
+        alone.then_some(at)
     }
 
     /// What an item of ORDER BY stands for, and its type if that is known.
@@ -274,6 +335,27 @@ enum Key {
     Written(Range<usize>),
     /// A column, as SQL.
     Column(String),
+}
+
+/// How the n-th key sorts; its item of ORDER BY is added to `order`.
+fn sort(
+    text: &Text<'_>,
+    n: usize,
+    direction: Range<usize>,
+    known: Option<Known>,
+    order: &mut String,
+) -> Sort {
+    let words = text.lower_words(direction);
+    let descending = words.first().is_some_and(|word| word == "desc");
+    let nulls_first = match words.last().map(String::as_str) {
+        Some("first") => true,
+        Some("last") => false,
+        _ => descending,
+    };
+    let separator = if order.is_empty() { "" } else { ", " };
+    // Writing to a String can't fail.
+    let _ = write!(order, "{separator}{n} {}", words.join(" "));
+    Sort { descending, nulls_first, bytewise: known.is_some_and(|(_, bytewise)| bytewise) }
 }
 
 /// Cuts `ASC`, `DESC`, `NULLS FIRST`, `NULLS LAST` off; `None` for USING.

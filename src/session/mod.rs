@@ -64,6 +64,11 @@ impl Session {
         self.user_key.is_none() && self.settings.current().is_servers_alone()
     }
 
+    /// It has a temporary table of this name.
+    pub fn has_temporary(&self, table: &str) -> bool {
+        self.temporary.as_ref().is_some_and(|(_, names)| names.has(table))
+    }
+
     /// The open transaction sees rows that another connection would not: its own, or those of a snapshot that it
     /// keeps.
     pub fn reads_own_rows(&self) -> bool {

@@ -59,6 +59,8 @@ pub struct Deeds {
     /// It ran code that may have left something on its connection (a setting, a temporary table): a shard
     /// that is enlisted later would not have it.
     pub opaque: bool,
+    /// What it calls now, in microseconds since 1970, if that had to be known: its first shard's word.
+    pub moment: Option<i64>,
 }
 
 /// What has to be said to a shard before the transaction's first statement.
@@ -183,6 +185,13 @@ impl Transaction {
             if writes || opaque {
                 deeds.writer.get_or_insert(shard);
             }
+        }
+    }
+
+    /// What it calls now was asked for.
+    pub fn note_moment(&mut self, moment: i64) {
+        if let Self::Active { deeds, .. } | Self::Failed { deeds, .. } = self {
+            deeds.moment = Some(moment);
         }
     }
 

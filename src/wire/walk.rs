@@ -48,6 +48,7 @@ impl Walk {
     pub fn feed(&mut self, mut input: &[u8]) -> Result<(), Lost> {
         while !input.is_empty() {
             if self.left == 0 {
+                input = self.rows(input);
                 input = self.header(input)?;
                 continue;
             }
@@ -63,6 +64,19 @@ impl Walk {
             }
         }
         Ok(())
+    }
+
+    /// Goes over rows that are there whole: most of what a large answer is.
+    fn rows<'a>(&self, mut input: &'a [u8]) -> &'a [u8] {
+        if self.header_len > 0 {
+            return input;
+        }
+        while let Some((tag::DATA_ROW, total)) = whole_header(input)
+            && let Some(rest) = input.get(total..)
+        {
+            input = rest;
+        }
+        input
     }
 
     fn header<'a>(&mut self, input: &'a [u8]) -> Result<&'a [u8], Lost> {
@@ -104,6 +118,13 @@ impl Walk {
     pub fn failed(&self) -> bool {
         self.failed
     }
+}
+
+/// The tag and length of the message that begins here, if its header is there and possible.
+fn whole_header(input: &[u8]) -> Option<(u8, usize)> {
+    let [tag, a, b, c, d] = *input.first_chunk()?;
+    let length = u32::from_be_bytes([a, b, c, d]);
+    (4..=i32::MAX as u32).contains(&length).then_some((tag, length as usize + 1))
 }
 
 #[cfg(test)]

@@ -35,7 +35,6 @@ SELECT count(*) FROM users WHERE score > $1
 -- text
 SELECT array_agg(status ORDER BY id, tenant_id) FROM orders
 
--- refused: a whole row of a table over several shards is not supported
 SELECT u FROM users u ORDER BY tenant_id, id
 
 SELECT public.users.name FROM public.users, orders WHERE orders.user_id = public.users.id AND public.users.tenant_id = 3

@@ -46,6 +46,32 @@ SELECT now() = now(), count(*) FROM users
 
 SELECT count(DISTINCT now()) FROM users
 
+SELECT count(DISTINCT n) FROM (SELECT now() AS n FROM users) x
+
+SELECT now() > '2000-01-01' AS later, current_date > '2000-01-01' AS day, name FROM users ORDER BY tenant_id, id
+
+SELECT date_trunc('century', now())::date, (current_date - current_date), localtime = localtime FROM users LIMIT 5
+
+SELECT pg_typeof(current_timestamp(2)), pg_typeof(current_date), pg_typeof(current_time(1)) FROM users LIMIT 1
+
+SELECT pg_typeof(localtime), pg_typeof(localtimestamp(0)), pg_typeof(now()) FROM users LIMIT 1
+
+SELECT 'today'::date = current_date, date 'tomorrow' - date 'yesterday', 'now'::timestamptz = now() FROM users LIMIT 3
+
+SELECT seen < now() AS past, count(*), sum(score) FROM users GROUP BY 1 ORDER BY 1
+
+SELECT seen < now(), count(*) FROM users GROUP BY seen < now() ORDER BY 1
+
+SELECT CASE WHEN now() < '2000-01-01' THEN name ELSE 'x' END, extract(century FROM now()) FROM users LIMIT 2
+
+SELECT u.name FROM users u, now() n WHERE n > u.seen ORDER BY 1, u.tenant_id, u.id LIMIT 5
+
+SELECT name FROM users WHERE seen > now() - interval '400 years' AND seen < current_timestamp ORDER BY tenant_id, id LIMIT 7
+
+SELECT DISTINCT now() IS NULL, extract(year FROM seen) FROM users ORDER BY 2 NULLS FIRST
+
+SELECT count(*) FROM (SELECT now() AS a, id FROM users UNION SELECT now(), id FROM orders) x
+
 SELECT count(DISTINCT clock_timestamp() > '2000-01-01') FROM users
 
 SELECT count(*) FROM users WHERE random() >= 0
@@ -68,7 +94,6 @@ SELECT reads_users(), count(*) FROM users
 -- refused: function reads_users over several shards is not supported
 SELECT count(*) FROM users WHERE reads_users() > 0
 
--- refused: a whole row of a table over several shards is not supported
 SELECT u FROM users u ORDER BY tenant_id, id
 
 -- refused: a whole row of a table over several shards is not supported

@@ -16,8 +16,9 @@ use crate::exec::scatter::{BindBody, ScatterBind};
 use crate::exec::schema::stands_on_schema;
 use crate::exec::several::is_for_all;
 use crate::exec::statements::{ClientStatement, no_statement};
-use crate::exec::{Executor, Gone, worker};
+use crate::exec::{Executor, Failure, Gone, worker};
 use crate::lookup::{Id, Newcomer, Noted, View};
+use crate::plan::moment::Moment;
 use crate::plan::{Plan, Route};
 use crate::session::responses::StepKind;
 use crate::session::transaction::Transaction;
@@ -36,6 +37,8 @@ pub(in crate::exec) enum Obstacle {
     Wanted(Vec<Id>),
     /// The client's own connections must be reset first.
     Held,
+    /// The transaction's time must be asked for first.
+    Timeless,
     /// These keys must be given homes first.
     Homeless(Vec<Newcomer>, SqlError),
 }
@@ -78,6 +81,18 @@ impl Executor {
                         return Ok(());
                     }
                 }
+                Err(Obstacle::Timeless) => match Box::pin(self.moment_within()).await {
+                    Ok(_) => {}
+                    Err(Failure::Error(error)) => {
+                        unit.error = Some(error);
+                        return Ok(());
+                    }
+                    Err(Failure::Gone(gone)) => return Err(gone),
+                    Err(Failure::Shown) => {
+                        unit.error = Some(aborted());
+                        return Ok(());
+                    }
+                },
                 Err(Obstacle::Held) => Box::pin(self.discard_held()).await,
                 Err(Obstacle::Homeless(keys, error)) => {
                     let outcome = if settled || !self.may_ask() || unit.executes {
@@ -175,7 +190,7 @@ impl Executor {
         }
         let behind = self.is_behind(class);
         let unread = !self.world.catalog_known && stands_on_schema(class);
-        if (readied.entry.unknown_table || unread || behind) && !refreshed {
+        if (self.has_unknown_table(&readied.entry) || unread || behind) && !refreshed {
             return Err(Obstacle::UnknownTable);
         }
         let local = is_session_level(class) && !matches!(class, Class::Execute(_))
@@ -264,11 +279,35 @@ impl Executor {
             let (portal, statement) = (view.portal, view.statement);
             return self.bind_scatter(portal, statement, BindBody::Client(raw), unit, plan);
         }
+        let plan = self.plan_behind_first(view.statement, &entry, plan)?;
         self.place(&plan, &entry, unit)?;
         let which = self.which(view.statement, plan.rewritten.as_deref(), unit)?;
         unit.ops.push(Op::Bind { raw, which });
         self.portals.insert(view.portal, Portal::Shard { copies, shard: unit.shard });
         Ok(())
+    }
+
+    /// The plan of a statement for a shard that is not its transaction's first one, with the time in its text if
+    /// that names it.
+    fn plan_behind_first(
+        &mut self,
+        statement: &[u8],
+        entry: &Entry,
+        plan: Plan,
+    ) -> Result<Plan, Obstacle> {
+        let standard_strings = self.reading.standard_strings;
+        if !self.is_behind_first(&entry.class, &plan) {
+            return Ok(plan);
+        }
+        let moment = self.session.transaction.deeds().moment;
+        let text = self.statement(statement)?.text();
+        if !plan.names_time(text, standard_strings)? {
+            return Ok(plan);
+        }
+        match moment {
+            None => Err(Obstacle::Timeless),
+            Some(moment) => Ok(plan.at(Moment(moment), text, standard_strings)?),
+        }
     }
 
     /// A portal of ours that is open keeps its name; of those on shards the shard knows.
