@@ -732,6 +732,38 @@ async fn a_sessions_key_is_set_by_set_config_too() {
     assert_eq!(row.get::<_, i64>(0), 4);
 }
 
+/// Statements of the extended protocol, before one Sync.
+fn pipeline(client: &mut Raw, statements: &[&str]) -> Vec<Message> {
+    for sql in statements {
+        client.send(&frame(b'P', &[b"\0", sql.as_bytes(), b"\0\0\0"].concat()));
+        client.send(&frame(b'B', &[0; 8]));
+        client.send(&frame(b'E', &[0; 5]));
+    }
+    client.send(&frame(b'S', b""));
+    client.until_ready()
+}
+
+/// What comes behind the end of a transaction in one pipeline does not go with the transaction.
+#[tokio::test]
+async fn a_key_behind_the_end_of_a_transaction_stays() {
+    let (_shards, proxy) = serve_keys().await;
+    let mut client = log_in(&proxy);
+    for (end, key) in [("ROLLBACK", "3"), ("COMMIT", "4"), ("ROLLBACK", "2")] {
+        run(&mut client, "RESET app.tenant_id");
+        run(&mut client, "BEGIN");
+        run(&mut client, "SET app.tenant_id = '1'");
+        assert_eq!(sees(&mut client), all_of("1"));
+        let answer = pipeline(&mut client, &[end, &format!("SET app.tenant_id = '{key}'")]);
+        assert_eq!(sqlstate(&answer), "", "{end}");
+        assert_eq!(sees(&mut client), all_of(key), "{end}");
+    }
+    run(&mut client, "BEGIN");
+    assert_eq!(sees(&mut client), all_of("2"));
+    let answer = pipeline(&mut client, &["ROLLBACK", "RESET app.tenant_id"]);
+    assert_eq!(sqlstate(&answer), "");
+    assert_eq!(sees(&mut client), all_of(""));
+}
+
 /// A user of one key meets nobody else's rows, however it asks.
 #[tokio::test]
 async fn a_confined_user_is_refused_by_privilege() {
