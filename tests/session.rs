@@ -267,6 +267,45 @@ async fn a_cancelled_statement_costs_no_connection() {
     run(&mut client, "SELECT 1");
 }
 
+/// Who has notified.
+fn notifier(message: &Message) -> Option<i32> {
+    let pid = message.body.first_chunk::<4>().filter(|_| message.tag == b'A')?;
+    Some(i32::from_be_bytes(*pid))
+}
+
+/// A client's own notifications come from the process that it knows as its own, others' do not.
+#[tokio::test]
+async fn a_clients_own_notifications_look_like_its_own() {
+    let (shards, proxy) = serve(3, "[pool]\nsize = 2\nreserve = 0\n").await;
+    let (mut a, told) = Raw::log_in(proxy.address, &BOT);
+    let key = told.iter().find(|message| message.tag == b'K').unwrap();
+    let own = i32::from_be_bytes(*key.body.first_chunk().unwrap());
+    let heard = |client: &mut Raw, answer: &[Message]| {
+        answer.iter().find_map(notifier).unwrap_or_else(|| {
+            notifier(&client.receive_within(Duration::from_secs(5)).unwrap()).unwrap()
+        })
+    };
+    run(&mut a, "LISTEN news");
+    let answer = run(&mut a, "NOTIFY news, 'mine'");
+    assert_eq!(heard(&mut a, &answer), own);
+    let answer = run(&mut a, "SELECT pg_notify('news', 'mine too')");
+    assert_eq!(heard(&mut a, &answer), own);
+    // With the end of a transaction that has read on several shards.
+    run(&mut a, "BEGIN");
+    run(&mut a, "NOTIFY news, 'mine'");
+    run(&mut a, "SELECT name FROM tenants WHERE id = 1");
+    run(&mut a, "SELECT name FROM tenants WHERE id = 2");
+    run(&mut a, "SELECT name FROM tenants WHERE id = 3");
+    let answer = run(&mut a, "COMMIT");
+    assert_eq!(heard(&mut a, &answer), own);
+    let direct = shards.direct("usa-east").await;
+    direct.batch_execute("NOTIFY news").await.unwrap();
+    assert_ne!(heard(&mut a, &[]), own);
+    let mut b = log_in(&proxy);
+    run(&mut b, "NOTIFY news");
+    assert_ne!(heard(&mut a, &[]), own);
+}
+
 /// The channel and payload of a notification.
 fn notification(message: &Message) -> Option<(String, String)> {
     let rest = message.body.get(4..).filter(|_| message.tag == b'A')?;
@@ -616,6 +655,115 @@ async fn a_sessions_key_is_a_setting_like_any_other() {
     }
 }
 
+/// `SELECT set_config` of the map's `key_setting` is SET by another name, in both protocols.
+#[tokio::test]
+async fn a_sessions_key_is_set_by_set_config_too() {
+    let (_shards, proxy) = serve_keys().await;
+    let mut client = log_in(&proxy);
+    let answer = run(&mut client, "SELECT set_config('app.tenant_id', '3', false)");
+    assert_eq!(value(&answer), "3");
+    assert_eq!(sees(&mut client), all_of("3"));
+    // For a transaction, which then goes to the shard of the key, whichever it is.
+    for tenant in ["1", "2", "3", "4"] {
+        run(&mut client, "BEGIN");
+        run(&mut client, &format!("SELECT set_config('app.tenant_id', '{tenant}', true) AS it"));
+        assert_eq!(sees(&mut client), all_of(tenant));
+        run(&mut client, "UPDATE notes SET body = body");
+        run(&mut client, "COMMIT");
+        assert_eq!(sees(&mut client), all_of("3"));
+    }
+    // Beside settings of the application's own, and as SQL's EXECUTE.
+    run(&mut client, "BEGIN");
+    let both =
+        "SELECT set_config('app.tenant_id', '4', true), set_config('app.user', 'u''u', true)";
+    assert_eq!(rows(&run(&mut client, both)), [[Some("4".to_owned()), Some("u'u".to_owned())]]);
+    assert_eq!(sees(&mut client), all_of("4"));
+    assert_eq!(value(&run(&mut client, "SELECT current_setting('app.user')")), "u'u");
+    run(&mut client, "ROLLBACK");
+    assert_eq!(sees(&mut client), all_of("3"));
+    run(&mut client, "PREPARE k AS SELECT set_config('app.tenant_id', $1, $2)");
+    assert_eq!(sqlstate(&client.query("EXECUTE k ('1', false)")), "0A000");
+    run(&mut client, "PREPARE l AS SELECT set_config('app.tenant_id', $1, false)");
+    assert_eq!(value(&run(&mut client, "EXECUTE l ('1')")), "1");
+    assert_eq!(sees(&mut client), all_of("1"));
+    // In a string.
+    run(
+        &mut client,
+        "BEGIN; SELECT set_config('app.tenant_id', '2', true); UPDATE notes SET body = 'seen'; COMMIT",
+    );
+    assert_eq!(sees(&mut client), all_of("1"));
+    run(&mut client, "SET app.tenant_id = '2'");
+    assert_eq!(value(&run(&mut client, "SELECT string_agg(body, ' ') FROM notes")), "seen");
+
+    let refused = |client: &mut Raw, sql: &str| sqlstate(&client.query(sql));
+    for (sql, code) in [
+        ("SELECT set_config('app.tenant_id', '3', true)", "25P01"),
+        ("SELECT set_config('app.tenant_id', 'x', false)", "22023"),
+        ("SELECT set_config('app.tenant_id', upper('3'), false)", "0A000"),
+        (
+            "SELECT set_config('app.tenant_id', '3', false), set_config('role', 'bot', false)",
+            "0A000",
+        ),
+        ("SELECT set_config('app.tenant_id', '3', false) FROM notes", "0A000"),
+        ("SELECT set_config('app.tenant_id', '3', false), 1", "0A000"),
+        ("EXPLAIN ANALYZE SELECT set_config('app.tenant_id', '3', false)", "0A000"),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT set_config('app.tenant_id', '3', false)", "0A000"),
+        ("CREATE TEMP TABLE x AS SELECT set_config('app.tenant_id', '3', false)", "0A000"),
+        ("CREATE TEMP TABLE x AS EXECUTE l ('3')", "0A000"),
+        ("SELECT set_config('app.tenant_id', '3', true); SELECT count(*) FROM notes", "0A000"),
+    ] {
+        assert_eq!(refused(&mut client, sql), code, "{sql}");
+        assert_eq!(sees(&mut client), all_of("2"), "{sql}");
+    }
+
+    // A driver's parameters.
+    let mut client = support::connect(&proxy.url()).await.unwrap();
+    for tenant in ["1", "2", "3", "4"] {
+        let transaction = client.transaction().await.unwrap();
+        let set = "SELECT set_config('app.tenant_id', $1, true)";
+        let row = transaction.query_one(set, &[&tenant]).await.unwrap();
+        assert_eq!(row.get::<_, &str>(0), tenant);
+        let row = transaction.query_one("SELECT min(tenant_id), count(*) FROM notes", &[]).await;
+        let row = row.unwrap();
+        assert_eq!((row.get::<_, i64>(0).to_string().as_str(), row.get::<_, i64>(1)), (tenant, 1));
+        transaction.commit().await.unwrap();
+    }
+    let row = client.query_one("SELECT count(*) FROM notes", &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 4);
+}
+
+/// Statements of the extended protocol, before one Sync.
+fn pipeline(client: &mut Raw, statements: &[&str]) -> Vec<Message> {
+    for sql in statements {
+        client.send(&frame(b'P', &[b"\0", sql.as_bytes(), b"\0\0\0"].concat()));
+        client.send(&frame(b'B', &[0; 8]));
+        client.send(&frame(b'E', &[0; 5]));
+    }
+    client.send(&frame(b'S', b""));
+    client.until_ready()
+}
+
+/// What comes behind the end of a transaction in one pipeline does not go with the transaction.
+#[tokio::test]
+async fn a_key_behind_the_end_of_a_transaction_stays() {
+    let (_shards, proxy) = serve_keys().await;
+    let mut client = log_in(&proxy);
+    for (end, key) in [("ROLLBACK", "3"), ("COMMIT", "4"), ("ROLLBACK", "2")] {
+        run(&mut client, "RESET app.tenant_id");
+        run(&mut client, "BEGIN");
+        run(&mut client, "SET app.tenant_id = '1'");
+        assert_eq!(sees(&mut client), all_of("1"));
+        let answer = pipeline(&mut client, &[end, &format!("SET app.tenant_id = '{key}'")]);
+        assert_eq!(sqlstate(&answer), "", "{end}");
+        assert_eq!(sees(&mut client), all_of(key), "{end}");
+    }
+    run(&mut client, "BEGIN");
+    assert_eq!(sees(&mut client), all_of("2"));
+    let answer = pipeline(&mut client, &["ROLLBACK", "RESET app.tenant_id"]);
+    assert_eq!(sqlstate(&answer), "");
+    assert_eq!(sees(&mut client), all_of(""));
+}
+
 /// A user of one key meets nobody else's rows, however it asks.
 #[tokio::test]
 async fn a_confined_user_is_refused_by_privilege() {
@@ -637,6 +785,7 @@ async fn a_confined_user_is_refused_by_privilege() {
         "/* pgmeridian: shard=usa-west */ SELECT * FROM notes",
         "SET pgmeridian.key = '3'",
         "SET app.tenant_id = '3'",
+        "SELECT set_config('app.tenant_id', '3', false)",
         "SET pgmeridian.shard = 'usa-east'",
         "SET pgmeridian.shard = '*'",
         "TRUNCATE notes",

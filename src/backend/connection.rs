@@ -44,6 +44,8 @@ pub struct Connection {
     /// What the server said unasked (notifications) and nobody has taken yet, as it came.
     notices: Vec<u8>,
     pid: i32,
+    /// The process number that its client believes it to have.
+    pub shown_pid: Option<i32>,
     secret: Vec<u8>,
     /// What the server reported by `ParameterStatus`, newest values.
     parameters: Vec<(String, String)>,
@@ -75,6 +77,7 @@ impl Connection {
             inbox: BytesMut::new(),
             notices: Vec::new(),
             pid: 0,
+            shown_pid: None,
             secret: Vec::new(),
             parameters: Vec::new(),
             tx_status: STATUS_IDLE,
@@ -368,10 +371,16 @@ impl Connection {
         Ok(())
     }
 
-    fn note_notice(&mut self, tag: u8, body: &[u8]) {
+    /// The server has said this unasked; it can be [taken](Connection::take_notices).
+    pub fn note_notice(&mut self, tag: u8, body: &[u8]) {
         self.notices.push(tag);
         self.notices.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+        let start = self.notices.len();
         self.notices.extend_from_slice(body);
+        if let (tag::NOTIFICATION, Some(shown)) = (tag, self.shown_pid) {
+            let body = self.notices.get_mut(start..).unwrap_or_default();
+            response::rename_notifier(body, self.pid, shown);
+        }
     }
 
     /// What the server has said unasked, as it came, to be passed on.

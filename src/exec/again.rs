@@ -58,6 +58,7 @@ pub(super) fn repeats(statement: Option<&Statement>, class: &Class) -> Repeat {
                 | CallKind::AdvisoryLock { .. }
                 | CallKind::Setting
                 | CallKind::ReadsTables
+                | CallKind::Notifies
                 | CallKind::User(_) => false,
             };
             if !analysis.calls.iter().all(|call| harmless(call.kind, &call.name)) {

@@ -150,6 +150,7 @@ impl Executor {
                     held.pin(Pins::of(Pin::Setting));
                 }
             }
+            Class::Reset(Some(name)) if self.keep_ours(&SetCommand::reset(name)) => {}
             Class::Reset(Some(name)) => self.session.settings.set(name, None, false),
             Class::Reset(None) => self.session.settings.reset_all(),
             Class::Savepoint(name) => self.session.settings.savepoint(name),
@@ -199,6 +200,9 @@ impl Executor {
             return true;
         }
         if set.local && !self.session.settings.in_block() {
+            return true;
+        }
+        if set.name == "pgmeridian.trace" || self.keep_ours(set) {
             return true;
         }
         match &set.value {

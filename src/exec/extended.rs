@@ -26,6 +26,7 @@ use super::foregone::Constant;
 use super::io::IDLE_BUFFER_BYTES;
 use super::planner::Entry;
 use super::scatter::ScatterBind;
+use super::set_config::Settings;
 use super::spool::Spool;
 use super::statements::Known;
 use super::{Executor, Failure, Gone, worker};
@@ -58,6 +59,8 @@ pub(super) enum Portal {
     Spooled(Box<Spool>),
     /// Its answer is known without a shard.
     Constant(Constant),
+    /// It sets the session's key.
+    Settings(Box<Settings>),
 }
 
 impl Portal {
@@ -89,6 +92,8 @@ pub(super) struct Batch {
     failed: Option<bool>,
     /// The settings once the effects have come, if there are any.
     after: Option<Box<SessionSettings>>,
+    /// A query was parsed since the last Sync: by then PostgreSQL has taken a snapshot.
+    read: bool,
     writes: bool,
     taints: bool,
     changes_schema: bool,
@@ -182,6 +187,8 @@ pub(super) struct Unit {
     failed: bool,
     /// In a transaction block, as far as the messages were read.
     block: bool,
+    /// A query is parsed.
+    read: bool,
     /// The message that is read is the last one before Sync.
     last: bool,
     /// Executes so far.
@@ -371,6 +378,9 @@ impl Executor {
                 self.io.outbox.extend_from_slice(bytes);
             }
         }
+        if self.batch.is_open() {
+            self.batch.effects.extend(unit.effects.drain(..).map(|(_, class)| class));
+        }
         if let Some(error) = &unit.error {
             self.report(error);
             self.batch.skipping = true;
@@ -378,6 +388,7 @@ impl Executor {
         }
         if sync {
             self.batch.skipping = false;
+            self.batch.read = false;
             if !self.session.transaction.is_open() {
                 self.portals.clear();
             }
@@ -598,6 +609,7 @@ impl Executor {
         }
         if !course.sync {
             self.batch.skipping = failed;
+            self.batch.read = batch.read || unit.read;
             return;
         }
         if !self.session.transaction.is_open() {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::planner::Planned;
 use super::prepare::statement_of;
 use super::statements::{ClientStatement, no_statement};
+use super::strings::characters_of;
 use super::{Executor, Failure, worker};
 use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
@@ -53,6 +54,7 @@ impl Executor {
         let inner = self.plan_execution_asking(execution, &text, None).await?;
         let entry = Arc::clone(&self.statement(name)?.readied.entry);
         self.refuse_session_state(&entry)?;
+        self.refuse_key(&inner)?;
         if inner.answer.is_gathered() {
             return Err(over_several().into());
         }
@@ -111,6 +113,8 @@ impl Executor {
                         worker::with_planner(|p| p.prepare(&self.world, &self.reading, sql))?;
                     let mut statement = self.client_statement(sql.into(), Vec::new(), readied);
                     statement.untold = *typed;
+                    let prefix = query.get(..(one.start + body) as usize).unwrap_or_default();
+                    statement.before = characters_of(prefix);
                     // If there is one of this name already, the shard says so when it comes to it.
                     self.lend_known(&mut names, name.as_bytes())?;
                     names.coming.push((n, name.as_bytes().to_vec(), statement));

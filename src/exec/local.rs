@@ -16,9 +16,9 @@ use crate::observe::{self, RouteKind};
 use crate::plan::{Explained, Inputs, Plan, Route, Scope, Temporary, scope};
 use crate::session::Session;
 use crate::session::responses::OUR_NAMES;
-use crate::session::settings::{is_custom, quote_literal, set_sql};
+use crate::session::settings::{quote_literal, set_sql};
 use crate::session::transaction::Transaction;
-use crate::sql::class::{Class, SetCommand, SetValue};
+use crate::sql::class::{Class, SetCommand, SetValue, is_custom};
 use crate::sql::hint;
 use crate::wire;
 use crate::wire::Out;
@@ -300,13 +300,7 @@ impl Executor {
                 Ok(Some(LocalAnswer::command("SET")))
             }
             Class::Reset(Some(name)) if is_ours(name, &self.world) => {
-                let set = SetCommand {
-                    local: false,
-                    name: name.clone(),
-                    value: SetValue::Default,
-                    span: crate::sql::ir::Span::default(),
-                };
-                self.set_ours(&set)?;
+                self.set_ours(&SetCommand::reset(name))?;
                 Ok(Some(LocalAnswer::command("RESET")))
             }
             Class::Show(name) if is_ours(name, &self.world) => self.show_ours(name).map(Some),
@@ -319,7 +313,7 @@ impl Executor {
         }
     }
 
-    fn set_ours(&mut self, set: &SetCommand) -> Result<(), SqlError> {
+    pub(super) fn set_ours(&mut self, set: &SetCommand) -> Result<(), SqlError> {
         let name = set.name.as_str();
         let value = match &set.value {
             SetValue::Default => None,
@@ -378,18 +372,29 @@ impl Executor {
             (_, None) if is_key => {}
             (name, _) => return Err(unknown_setting(name)),
         }
-        let own = if is_key { "pgmeridian.key" } else { name };
-        self.session.settings.set(own, value, set.local);
-        if own != name {
-            self.set_key_setting(name, set);
-        }
+        self.keep_ours(set);
         self.follow_settings();
         Ok(())
     }
 
+    /// A setting of the proxy's own that has been found good is the session's; false if it is not the proxy's.
+    pub(super) fn keep_ours(&mut self, set: &SetCommand) -> bool {
+        let name = set.name.as_str();
+        if !is_ours(name, &self.world) {
+            return false;
+        }
+        let is_key = self.world.map.key_setting() == Some(name);
+        let own = if is_key { "pgmeridian.key" } else { name };
+        self.session.settings.set(own, worker::plain(&set.value), set.local);
+        if own != name {
+            self.set_custom(name, set);
+        }
+        true
+    }
+
     /// The map's `key_setting` is a setting of PostgreSQL's too: the shards are told of it, whose policies,
     /// defaults and functions may read it.
-    fn set_key_setting(&mut self, name: &str, set: &SetCommand) {
+    pub(super) fn set_custom(&mut self, name: &str, set: &SetCommand) {
         if !is_custom(name) {
             return;
         }

@@ -42,6 +42,7 @@ mod relay;
 mod reply;
 mod scatter;
 mod schema;
+mod set_config;
 mod several;
 mod simple;
 mod spool;
@@ -610,6 +611,7 @@ impl Executor {
         };
         self.cancel.working(self.server_of(shard), lease.pid(), lease.secret_word());
         let mut held = Held::new(shard, lease);
+        held.lease.shown_pid = Some(self.cancel.key().pid);
         held.freezes_version = self.worker.shared.store.freezes_version();
         if self.worker.shared.config.pool.mode == PoolMode::Session {
             held.pin(Pins::of(Pin::Session));

@@ -170,7 +170,7 @@ pub(super) fn left_by(statement: Option<&Statement>, class: &Class, text: &str) 
                 CallKind::Setting if are_told => Pins::NONE,
                 CallKind::Setting => Pins::of(Pin::Setting),
                 CallKind::ReadsTables | CallKind::User(_) => Pins::of(Pin::OpaqueCode),
-                CallKind::Measures => Pins::NONE,
+                CallKind::Measures | CallKind::Notifies => Pins::NONE,
                 CallKind::Pure | CallKind::Time | CallKind::Stable | CallKind::Volatile => {
                     Pins::NONE
                 }

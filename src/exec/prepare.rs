@@ -6,6 +6,7 @@
 //! it is sent to evaluates the others.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -16,6 +17,7 @@ use super::local::SessionScopes;
 use super::merged::Wanted;
 use super::planner::{Planned, Readied, Scopes};
 use super::statements::{ClientStatement, Known, UNRESOLVED, no_statement};
+use super::strings::{Piece, characters_of};
 use super::{Executor, Failure, worker};
 use crate::datum::{Format, Oid, Param, oid};
 use crate::error::{SqlError, SqlState};
@@ -71,6 +73,9 @@ impl Executor {
         self.end_aside(at);
         admitted?;
         let mut statement = self.client_statement(sql.into(), Vec::new(), readied);
+        let prefix = query.get(..(planned.start + body) as usize).unwrap_or_default();
+        let in_string = self.piece.as_ref().map_or(0, Piece::characters_before);
+        statement.before = characters_of(prefix).saturating_add(in_string as u32);
         if let Some(types) = learnt.into_iter().next() {
             statement.oids.clone_from(&types);
             statement.types = Some(types);
@@ -131,6 +136,11 @@ impl Executor {
         let text = statement_of(query, planned);
         let hint = self.hint_of(planned, query)?;
         let plan = self.plan_execution_asking(execution, &text, hint.as_deref()).await?;
+        if let Some(settings) = self.settings_of(&entry, &plan) {
+            self.set_by_query(settings)?;
+            self.end_answer();
+            return Ok(());
+        }
         self.refuse_session_state(&entry)?;
         self.note_route(&plan);
         if plan.answer.is_gathered() {
@@ -138,6 +148,8 @@ impl Executor {
         }
         let shard = self.one_shard(&plan)?;
         let known = self.known(name, plan.rewritten.as_deref())?;
+        let before = self.statements.get(name).map_or(0, |statement| statement.before);
+        let place = self.fallible_place(planned.start, execution, query, &text);
         self.leaving = entry.leaves;
         let mut repeat = self.repeat_of(&entry, &plan);
         let mut parse_again = Repeat::Harmless;
@@ -145,12 +157,13 @@ impl Executor {
             let at = self.acquire(shard).await?;
             self.may_write(at, plan.writes || plan.taints)?;
             let known = self.renamed_on(at, known.clone());
-            if !self.prepare_on(at, &known, std::mem::take(&mut parse_again)).await? {
+            if !self.prepare_on(at, &known, before, std::mem::take(&mut parse_again)).await? {
                 continue;
             }
             self.start(at).await?;
             self.responses.known_as(&known.alias);
             self.write_execution(planned.start, execution, &known, query);
+            self.responses.executes(place.clone(), before);
             self.responses.expect(StepKind::Query, false);
             if self.attempt(at, std::mem::take(&mut repeat)).await? {
                 break at;
@@ -178,6 +191,37 @@ impl Executor {
         let before = String::from_utf8_lossy(query.get(..start as usize).unwrap_or_default());
         self.responses.shift_positions(before.chars().count() as u32 + 1, -longer);
         wire::frontend::query_into(&mut self.request, &sql);
+    }
+
+    /// Where in the query EXECUTE's arguments stand (in characters, from 1), if PostgreSQL may find fault with
+    /// the place of one: in a constant that its type can't read, or in an expression.
+    fn fallible_place(
+        &self,
+        start: u32,
+        execution: &Execution,
+        query: &[u8],
+        text: &str,
+    ) -> Range<u32> {
+        let Some(span) = execution.arguments else { return 0..0 };
+        let statement = self.statements.get(execution.name.as_bytes());
+        let types = statement.and_then(|one| one.types.as_deref()).unwrap_or_default();
+        let is_harmless = |(n, argument): (usize, &Argument<'_>)| match argument {
+            Argument::Null => true,
+            Argument::Text(_) | Argument::Expression => false,
+            Argument::Integer(_) | Argument::Decimal(_) | Argument::Boolean(_) => {
+                types.get(n).is_some_and(|ty| as_parameter(argument, *ty).is_some())
+            }
+        };
+        let found = read_arguments(execution, text, self.reading.standard_strings);
+        if found.iter().enumerate().all(is_harmless) {
+            return 0..0;
+        }
+        let in_string = self.piece.as_ref().map_or(0, Piece::characters_before) as u32;
+        let place = |at: u32| {
+            let before = query.get(..(start + at) as usize).unwrap_or_default();
+            characters_of(before).saturating_add(in_string).saturating_add(1)
+        };
+        place(span.start)..place(span.end)
     }
 
     /// The hint before EXECUTE.
@@ -421,6 +465,7 @@ impl Executor {
         &mut self,
         at: usize,
         known: &Known,
+        before: u32,
         repeat: Repeat,
     ) -> Result<bool, Failure> {
         let Some(held) = self.held.get_mut(at) else { return Ok(true) };
@@ -429,6 +474,7 @@ impl Executor {
         }
         self.request.clear();
         self.responses.begin(true);
+        self.responses.executes(0..0, before);
         let (mut step, mut parsed) = (0, ParsedList::new());
         self.parse(at, known, None, &mut step, &mut parsed);
         wire::frontend::sync_into(&mut self.request);

@@ -97,6 +97,9 @@ impl Executor {
     pub(super) async fn send_and_relay(&mut self, at: usize) -> Result<(), Broken> {
         let Some(held) = self.held.get_mut(at) else { return Err(Broken::Shard("not connected")) };
         let connection = &mut *held.lease;
+        if let Some(shown) = connection.shown_pid {
+            self.responses.notifies_as(connection.pid(), shown);
+        }
         let mut boundaries = self.responses.boundaries();
         if boundaries == 0 {
             connection.leave_open();

@@ -93,6 +93,7 @@ impl Executor {
                 continue;
             };
             reply.lost |= receive(&mut held.lease, reply, memory_max).await.is_none();
+            self.io.outbox.append(&mut held.lease.take_notices());
             if reply.lost {
                 held.lease.taint();
             }
@@ -157,6 +158,7 @@ async fn receive(
                 let error = ServerError::parse(frame.body).ok()?;
                 reply.error.get_or_insert(error);
             }
+            tag::NOTIFICATION => connection.note_notice(frame.tag, frame.body),
             tag::NOTICE => reply.notices.push(frame.body.to_vec()),
             tag::PARAMETER_STATUS => {
                 let (name, value) = response::parameter_status(frame.body).ok()?;

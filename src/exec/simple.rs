@@ -239,12 +239,7 @@ impl Executor {
         }
         let text = statement_text(planned, query);
         if self.batch.is_open() && local::is_local(class, &self.world) {
-            return Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "a command of pgmeridian cannot stand in an unfinished pipeline",
-            )
-            .hint("Send a Sync before it.")
-            .into());
+            return Err(not_in_a_pipeline().into());
         }
         if matches!(class, Class::DiscardAll) && self.has_to_discard() {
             Box::pin(self.discard_held()).await;
@@ -261,6 +256,16 @@ impl Executor {
         }
         if !is_control(class) {
             self.refuse_barred()?;
+        }
+        if let Some(plan) = &planned.plan
+            && let Some(settings) = self.settings_of(&planned.entry, plan)
+        {
+            if self.batch.is_open() {
+                return Err(not_in_a_pipeline().into());
+            }
+            self.set_by_query(settings)?;
+            self.ready();
+            return Ok(());
         }
         match class {
             Class::Prepare { .. } => {
@@ -509,6 +514,14 @@ impl Executor {
             .hint(format!("Send the change of {name} by itself."))),
         }
     }
+}
+
+fn not_in_a_pipeline() -> SqlError {
+    SqlError::new(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        "a command of pgmeridian cannot stand in an unfinished pipeline",
+    )
+    .hint("Send a Sync before it.")
 }
 
 /// The statement's own text; only what is off the hot path asks for it.

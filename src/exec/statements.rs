@@ -90,6 +90,8 @@ pub(super) struct ClientStatement {
     pub(super) local: bool,
     /// PREPARE named types, which no shard has told the OIDs of yet.
     pub(super) untold: bool,
+    /// How many characters of the query string stood before it: PREPARE and what preceded that.
+    pub(super) before: u32,
 }
 
 impl ClientStatement {
@@ -394,6 +396,7 @@ impl Executor {
             since: worker::with_registry(Registry::tick),
             local: false,
             untold: false,
+            before: 0,
         }
     }
 

@@ -106,7 +106,7 @@ impl Executor {
                 return Err((**refused).clone());
             }
             refuse_unsafe_encoding(&one.entry.class)?;
-            if only_here(&one.entry.class, &self.world) {
+            if self.is_ours(one) {
                 let text = statement_text(one, text);
                 return Err(SqlError::new(
                     SqlState::FEATURE_NOT_SUPPORTED,
@@ -278,8 +278,22 @@ impl Executor {
         let count = before_end + usize::from(end.is_some() && !goes_over);
         let left = rest.get(..count)?;
         let alone = matches!(class, Class::Maintenance | Class::ClusterWide { .. }) && count == 1;
-        let ours = left.iter().any(|p| only_here(&p.entry.class, &self.world));
+        let ours = left.iter().any(|p| self.is_ours(p));
         (!goes_over && !ours && !alone).then_some(count)
+    }
+
+    /// Only the proxy can do it, and it leaves nothing on a shard under a name of the client's.
+    fn is_ours(&self, planned: &Planned) -> bool {
+        let class = &planned.entry.class;
+        local::is_local(class, &self.world)
+            && !matches!(class, Class::Deallocate(_) | Class::DiscardAll)
+            || planned.plan.as_ref().is_some_and(|plan| self.sets_key(plan))
+    }
+
+    /// What comes behind it may be read or routed otherwise.
+    fn resettles(&self, planned: &Planned) -> bool {
+        matches!(planned.entry.class, Class::Set(_) | Class::Reset(_))
+            || planned.plan.as_ref().is_some_and(|plan| self.sets_key(plan))
     }
 
     /// It sets what a transaction that fails takes back.
@@ -295,7 +309,7 @@ impl Executor {
         let mut resettled = false;
         for one in planned {
             let class = &one.entry.class;
-            resettled |= matches!(class, Class::Set(_) | Class::Reset(_));
+            resettled |= self.resettles(one);
             // If it is none that PostgreSQL knows, the shard says so before anything is done.
             let unread = matches!(class, Class::Other);
             if one.refused.is_some() && !resettled && !unread
@@ -350,7 +364,7 @@ impl Executor {
             }
             self.piece = Some(Piece { characters });
             self.responses.begin(true);
-            let resettles = matches!(first.entry.class, Class::Set(_) | Class::Reset(_));
+            let resettles = self.resettles(first);
             let ends = matches!(first.entry.class, Class::Commit { .. } | Class::Rollback { .. });
             let left = planned.get(next..).unwrap_or_default();
             match self.run_next(left, offset, text).await {
@@ -498,13 +512,9 @@ impl Executor {
     }
 }
 
-fn characters_of(text: &[u8]) -> u32 {
+/// How many characters a text has.
+pub(super) fn characters_of(text: &[u8]) -> u32 {
     String::from_utf8_lossy(text).chars().count() as u32
-}
-
-/// Only the proxy can do it, and it leaves nothing on a shard under a name of the client's.
-fn only_here(class: &Class, world: &crate::mapstore::World) -> bool {
-    local::is_local(class, world) && !matches!(class, Class::Deallocate(_) | Class::DiscardAll)
 }
 
 fn effects_of_one(planned: &Planned) -> SmallVec<[Cow<'_, Class>; 1]> {

@@ -512,6 +512,14 @@ impl Executor {
     ///
     /// 57P03: the default shard can't be asked, and nothing can be routed by what is known.
     pub(super) async fn read_stale(&mut self) -> Result<(), SqlError> {
+        let home = self.world.map.default_shard();
+        let own = self.session.schema_changed && self.session.transaction.is_open();
+        if own && (self.world.map.is_one_server() || self.is_enlisted(home)) {
+            // To read a view's definition is to wait for the locks that this transaction has. On its own
+            // connection it sees what others have committed, too.
+            self.session.schema_stale = true;
+            return Ok(());
+        }
         let fresh = Box::pin(self.worker.shared.store.refresh_stale()).await;
         let current = fresh.map_err(|error| {
             let map = &self.world.map;

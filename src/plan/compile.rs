@@ -215,7 +215,7 @@ impl Query {
             many: Err(Construct::NotColocated(String::new(), String::new())),
             ordered: None,
             workspace: Err(Construct::NotColocated(String::new(), String::new())),
-            settings: analysis.settings.as_slice().into(),
+            settings: settings(analysis),
             tokens: analysis.tokens.as_slice().into(),
             locks_rows: analysis.locks_rows,
             writes: false,
@@ -495,6 +495,16 @@ pub(super) fn column_name(table: &Table, column: u16) -> String {
     table.columns.get(usize::from(column)).map_or_else(String::new, |c| c.name.clone())
 }
 
+/// What it sets. A column's name is only known of a statement that is nothing but such calls.
+fn settings(analysis: &Analysis) -> Box<[SettingCall]> {
+    let alone = analysis.blocks.len() == 1 && analysis.calls.len() == analysis.settings.len();
+    let call = |call: &SettingCall| SettingCall {
+        column: call.column.clone().filter(|_| alone),
+        ..call.clone()
+    };
+    analysis.settings.iter().map(call).collect()
+}
+
 fn target(block: &Block) -> Option<(SourceId, &'static str)> {
     match &block.kind {
         BlockKind::Insert(insert) => Some((insert.target, "INSERT")),
@@ -523,6 +533,12 @@ fn functions(analysis: &Analysis, map: &ShardMap) -> Functions {
             CallKind::Setting => found.taint |= !are_told,
             // Of the default shard, as all that a catalog read says. By itself it would be taken for the
             // size of all shards together.
+            // As NOTIFY: where LISTEN listens.
+            CallKind::Notifies if analysis.sources.is_empty() => found.homely = true,
+            CallKind::Notifies => {
+                found.reads = name();
+                found.taint = true;
+            }
             CallKind::Measures if reads_catalog_alone(analysis) => found.homely = true,
             CallKind::Measures => found.reads = name(),
             CallKind::ReadsTables => {

@@ -74,6 +74,7 @@ pub(super) fn diverges(analysis: &Analysis, map: &ShardMap) -> Option<String> {
         | CallKind::AdvisoryLock { .. }
         | CallKind::Setting
         | CallKind::Measures
+        | CallKind::Notifies
         | CallKind::ReadsTables => true,
     });
     if let Some(call) = call {

@@ -74,6 +74,7 @@ fn functions(analysis: &Analysis, map: &ShardMap) -> Result<(), Construct> {
             | CallKind::AdvisoryLock { .. }
             | CallKind::Setting
             | CallKind::Measures
+            | CallKind::Notifies
             | CallKind::ReadsTables => false,
         };
         if !harmless {

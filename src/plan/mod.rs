@@ -359,15 +359,15 @@ impl Template {
             }
             Statement::Explain { analyze, inner } => {
                 let inner = Self::compile_here(inner, class, map);
-                Self { explain: Some(*analyze), fast: None, ..inner }
+                Self { explain: Some(*analyze), ..inner.within() }
             }
             Statement::Declare { hold, inner } => {
                 let inner = Self::compile_here(inner, class, map);
-                Self { cursor: Some(*hold), fast: None, ..inner }
+                Self { cursor: Some(*hold), ..inner.within() }
             }
             Statement::CreateTemporary { inner } => {
                 let inner = Self::compile_here(inner, class, map);
-                Self { temporary: true, fast: None, ..inner }
+                Self { temporary: true, ..inner.within() }
             }
             Statement::Utility(utility) => {
                 let shape = UtilityShape::compile(utility, class, map);
@@ -389,6 +389,24 @@ impl Template {
                 temporary: false,
                 describe: None,
             },
+        }
+    }
+
+    /// The same as a part of another statement.
+    fn within(mut self) -> Self {
+        if let Shape::Query(query) = &mut self.shape {
+            query.settings.iter_mut().for_each(|call| call.column = None);
+        }
+        Self { fast: None, ..self }
+    }
+
+    /// The columns of a statement that is nothing but calls of `set_config`.
+    pub fn setting_columns(&self) -> Option<Vec<&str>> {
+        match &self.shape {
+            Shape::Query(query) => {
+                query.settings.iter().map(|call| call.column.as_deref()).collect()
+            }
+            Shape::Utility(_) | Shape::Opaque(_) => None,
         }
     }
 
@@ -426,9 +444,11 @@ impl Template {
         let (mut plan, mut rule) = match &self.shape {
             Shape::Query(query) => match (ground.solo, scope.shard, scope.keys.is_empty()) {
                 // Everything lives there, so nothing has to be looked at.
-                (Some(home), None, true) => (on_the_only(query, home, inputs), ground.solo_rule()),
+                (Some(home), None, true) => {
+                    (on_the_only(query, map, home, inputs)?, ground.solo_rule())
+                }
                 (Some(home), Some((shard, _)), true) if shard == home => {
-                    (on_the_only(query, home, inputs), Rule::Scope)
+                    (on_the_only(query, map, home, inputs)?, Rule::Scope)
                 }
                 _ if scope.everywhere => everywhere::plan(query, &ground, inputs, &scope)?,
                 _ => query::plan(query, &ground, inputs, &scope)?,
@@ -498,9 +518,17 @@ impl Template {
 }
 
 /// Where all rows live.
-fn on_the_only(query: &Query, home: ShardId, inputs: &Inputs<'_>) -> Plan {
+fn on_the_only(
+    query: &Query,
+    map: &ShardMap,
+    home: ShardId,
+    inputs: &Inputs<'_>,
+) -> Result<Plan, SqlError> {
+    if !query.settings.is_empty() {
+        settings::check_key(query, map, &Constants::new(inputs))?;
+    }
     let told = settings::told(query, &Constants::new(inputs));
-    Plan {
+    Ok(Plan {
         route: Route::One(home),
         answer: Answer::Relay,
         rewritten: None,
@@ -510,7 +538,7 @@ fn on_the_only(query: &Query, home: ShardId, inputs: &Inputs<'_>) -> Plan {
         settings: told,
         names_temporary: false,
         crossing: None,
-    }
+    })
 }
 
 /// A shard that has all tables of a query, the default one if it does.

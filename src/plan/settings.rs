@@ -9,7 +9,7 @@ use super::constant::Constants;
 use super::refusal::Refusal;
 use crate::error::SqlError;
 use crate::map::ShardMap;
-use crate::sql::class::{SetCommand, SetValue};
+use crate::sql::class::{SetCommand, SetValue, is_custom};
 use crate::sql::ir::{SettingCall, Span};
 
 /// What decides how statements are read, or as whom they run.
@@ -50,6 +50,9 @@ pub(super) fn check(
     constants: &Constants<'_>,
     several: bool,
 ) -> Result<(), SqlError> {
+    if sets_key_alone(query, map, constants) {
+        return Ok(());
+    }
     for call in &query.settings {
         let name = name(call, constants);
         let value = call.value.as_ref().and_then(|value| constants.text(value));
@@ -61,6 +64,38 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// Where all rows live, nothing is led astray but by a session's key that is not known to be one.
+///
+/// # Errors
+///
+/// 0A000.
+pub(super) fn check_key(
+    query: &Query,
+    map: &ShardMap,
+    constants: &Constants<'_>,
+) -> Result<(), SqlError> {
+    let Some(key_setting) = map.key_setting() else { return Ok(()) };
+    let mut names = query.settings.iter().map(|call| name(call, constants));
+    if names.any(|name| name.as_deref() == Some(key_setting))
+        && !sets_key_alone(query, map, constants)
+    {
+        return Err(Refusal::SettingFunction { name: Some(key_setting.to_owned()) }.into());
+    }
+    Ok(())
+}
+
+/// It sets the map's `key_setting`, and is nothing but settings of the application's own that can be told: as
+/// good as SET.
+fn sets_key_alone(query: &Query, map: &ShardMap, constants: &Constants<'_>) -> bool {
+    let Some(key_setting) = map.key_setting() else { return false };
+    let is_told = |call: &SettingCall| {
+        let own = |set: SetCommand| is_custom(&set.name) && !set.name.starts_with("pgmeridian.");
+        call.column.is_some() && command(call, constants).is_some_and(own)
+    };
+    query.settings.iter().all(is_told)
+        && query.settings.iter().any(|call| name(call, constants).as_deref() == Some(key_setting))
 }
 
 fn name(call: &SettingCall, constants: &Constants<'_>) -> Option<String> {

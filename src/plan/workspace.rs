@@ -268,6 +268,7 @@ fn refuse_functions(analysis: &Analysis, map: &ShardMap) -> Result<(), Construct
             | CallKind::AdvisoryLock { .. }
             | CallKind::Setting
             | CallKind::Measures
+            | CallKind::Notifies
             | CallKind::ReadsTables => false,
         };
         if !same {

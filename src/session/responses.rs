@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::wording::Wording;
 pub use super::wording::{Alias, OUR_NAMES};
 
-use crate::wire::response::ServerError;
+use crate::wire::response::{self, ServerError};
 
 /// A request that a shard will answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +129,8 @@ pub struct Responses {
     /// The farewell has come instead.
     farewell: bool,
     wording: Wording,
+    /// The server's process number, and the one that the client knows it by.
+    notifier: Option<(i32, i32)>,
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
     descriptions: Vec<Vec<u8>>,
 }
@@ -201,6 +203,17 @@ impl Responses {
     /// are moved by `by`.
     pub fn shift_positions(&mut self, after: u32, by: i64) {
         self.wording.shift_positions(after, by);
+    }
+
+    /// What this process notifies of comes, to the client, from that one.
+    pub fn notifies_as(&mut self, own: i32, shown: i32) {
+        self.notifier = Some((own, shown));
+    }
+
+    /// EXECUTE is sent: positions outside of this part of the client's text are those in the statement that it
+    /// executes, of which so many characters more are the client's.
+    pub fn executes(&mut self, own: Range<u32>, before: u32) {
+        self.wording.executes(own, before);
     }
 
     /// A request was sent.
@@ -452,7 +465,7 @@ impl Responses {
     }
 
     fn is_captured(&self) -> bool {
-        matches!(self.tag, b'Z' | b'E' | b'S' | b't')
+        matches!(self.tag, b'Z' | b'E' | b'S' | b't' | b'A')
     }
 
     /// Decides whether the frame goes to the client.
@@ -469,10 +482,10 @@ impl Responses {
         };
         let hidden = step.is_none_or(|s| s.hidden);
         self.forward = match tag {
-            // Only a connection of the client's own listens, and to what the client has asked for.
-            b'S' | b'A' => true,
-            // An error is passed on when it has been read whole, in the client's words.
-            b'E' => false,
+            b'S' => true,
+            // What is passed on when it has been read whole, in the client's words. (Only a connection of
+            // the client's own listens, and to what the client has asked for.)
+            b'E' | b'A' => false,
             b'Z' => !hidden && !self.hold_ready,
             b't' => !hidden && !std::mem::take(&mut self.described),
             b'C' => !hidden && !self.is_silenced(),
@@ -502,6 +515,10 @@ impl Responses {
                 return Ok(());
             }
             self.end_hold(out);
+        }
+        if tag == b'A' {
+            self.pass_notification(out);
+            return Ok(());
         }
         let Some(Entry::Step(step)) = self.queue.front() else {
             if tag == b'E' {
@@ -551,6 +568,13 @@ impl Responses {
         }
     }
 
+    fn pass_notification(&mut self, out: &mut Vec<Segment>) {
+        if let Some((own, shown)) = self.notifier {
+            response::rename_notifier(&mut self.captured, own, shown);
+        }
+        out.push(Segment::Bytes(message(b'A', &self.captured)));
+    }
+
     fn note_error(&mut self, out: &mut Vec<Segment>) {
         self.failed = true;
         self.error = self.wording.of(&self.captured);
@@ -559,11 +583,7 @@ impl Responses {
             self.hold_ready = true;
             return;
         }
-        let mut message = Vec::with_capacity(self.error.len() + 5);
-        message.push(b'E');
-        message.extend_from_slice(&(self.error.len() as u32 + 4).to_be_bytes());
-        message.extend_from_slice(&self.error);
-        out.push(Segment::Bytes(message));
+        out.push(Segment::Bytes(message(b'E', &self.error)));
     }
 
     fn note_parameter(&mut self) {
@@ -590,6 +610,14 @@ fn is_out_of_date(error: &[u8]) -> bool {
     let mut fields = error.split(|byte| *byte == 0);
     fields.clone().any(|field| field == b"C0A000")
         && fields.any(|field| field == b"RRevalidateCachedQuery")
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(body.len() + 5);
+    message.push(tag);
+    message.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+    message.extend_from_slice(body);
+    message
 }
 
 /// A frame's tag, and how long its body is.

@@ -177,16 +177,6 @@ fn push_name(sql: &mut String, name: &str) {
     }
 }
 
-/// A name that PostgreSQL lets anybody set: parts like identifiers, with dots between them
-/// (`valid_custom_variable_name`).
-pub fn is_custom(name: &str) -> bool {
-    let is_part = |part: &str| {
-        let first = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
-        part.starts_with(first) && part.chars().all(|c| first(c) || c.is_ascii_digit() || c == '$')
-    };
-    name.contains('.') && name.split('.').all(is_part)
-}
-
 /// A string as an SQL literal that reads the same whatever `standard_conforming_strings` is.
 pub fn quote_literal(value: &str) -> String {
     let doubled = value.replace('\'', "''");

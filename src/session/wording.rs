@@ -1,6 +1,7 @@
 //! Errors of a shard in the client's own words: the names of its statements, and positions in its text.
 //! Nothing else of an error is changed.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -21,12 +22,30 @@ pub(super) struct Wording {
     aliases: SmallVec<[Arc<Alias>; 2]>,
     /// Positions (1-based, in characters) beyond the first number are moved by the second.
     shifts: Vec<(u32, i64)>,
+    /// What a statement behind EXECUTE says of positions.
+    execution: Option<Execution>,
+}
+
+/// A statement that EXECUTE executes: PostgreSQL counts positions in the text that it was prepared by.
+#[derive(Debug)]
+struct Execution {
+    /// Positions here are EXECUTE's own.
+    own: Range<u32>,
+    /// Characters before the statement in the text that it was prepared by.
+    before: u32,
 }
 
 impl Wording {
     pub(super) fn clear(&mut self) {
         self.aliases.clear();
         self.shifts.clear();
+        self.execution = None;
+    }
+
+    /// Positions outside of `own` (in the client's text) are those in a statement that stands behind so many
+    /// characters.
+    pub(super) fn executes(&mut self, own: Range<u32>, before: u32) {
+        self.execution = Some(Execution { own, before });
     }
 
     /// Errors that name a statement shall name it as the client does.
@@ -44,12 +63,15 @@ impl Wording {
     /// The fields of an error (manual, "Error and Notice Message Fields"), reworded.
     pub(super) fn of(&self, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(body.len());
+        // What is executed was read before; only EXECUTE itself may not be.
+        let unread = body.split(|byte| *byte == 0).any(|field| field == b"Rscanner_yyerror");
+        let execution = self.execution.as_ref().filter(|_| !unread);
         for field in body.split(|byte| *byte == 0) {
             match field.split_first() {
                 None => {}
                 Some((b'P', position)) => {
                     out.push(b'P');
-                    self.position(position, &mut out);
+                    self.position(position, execution, &mut out);
                     out.push(0);
                 }
                 Some(_) => {
@@ -62,11 +84,19 @@ impl Wording {
         out
     }
 
-    fn position(&self, digits: &[u8], out: &mut Vec<u8>) {
+    fn position(&self, digits: &[u8], execution: Option<&Execution>, out: &mut Vec<u8>) {
         let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u32>().ok());
         let Some(sent) = number else { return out.extend_from_slice(digits) };
         let moved = self.shifts.iter().filter(|(after, _)| sent > *after).map(|(_, by)| by);
         let position = i64::from(sent) + moved.sum::<i64>();
+        let position = match execution {
+            Some(Execution { own, before })
+                if !u32::try_from(position).is_ok_and(|position| own.contains(&position)) =>
+            {
+                i64::from(sent) + i64::from(*before)
+            }
+            _ => position,
+        };
         out.extend_from_slice(position.max(1).to_string().as_bytes());
     }
 

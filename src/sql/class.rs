@@ -191,6 +191,28 @@ pub struct SetCommand {
     pub span: Span,
 }
 
+impl SetCommand {
+    /// RESET of this setting.
+    pub fn reset(name: &str) -> Self {
+        Self {
+            local: false,
+            name: name.to_owned(),
+            value: SetValue::Default,
+            span: Span::default(),
+        }
+    }
+}
+
+/// A name that PostgreSQL lets anybody set: parts like identifiers, with dots between them
+/// (`valid_custom_variable_name`).
+pub fn is_custom(name: &str) -> bool {
+    let is_part = |part: &str| {
+        let first = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+        part.starts_with(first) && part.chars().all(|c| first(c) || c.is_ascii_digit() || c == '$')
+    };
+    name.contains('.') && name.split('.').all(is_part)
+}
+
 /// What a setting is set to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetValue {

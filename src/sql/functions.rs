@@ -127,6 +127,7 @@ fn built_in_kind(name: &str, facts: Builtin) -> CallKind {
     match name {
         "nextval" | "setval" | "currval" | "lastval" => CallKind::Sequence,
         "set_config" | "setseed" => CallKind::Setting,
+        "pg_notify" => CallKind::Notifies,
         "now"
         | "transaction_timestamp"
         | "statement_timestamp"
@@ -180,7 +181,6 @@ fn reads_tables(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "ts_stat",
         "ts_rewrite",
-        "pg_notify",
         "lowrite",
         "loread",
         "currtid2",
@@ -291,7 +291,7 @@ mod tests {
         check("set_config", None, CallKind::Setting);
         check("query_to_xml", None, CallKind::ReadsTables);
         check("pg_total_relation_size", None, CallKind::Measures);
-        check("pg_notify", None, CallKind::ReadsTables);
+        check("pg_notify", None, CallKind::Notifies);
         check("to_char", None, CallKind::Stable);
         check("pg_backend_pid", None, CallKind::Volatile);
         check("coalesce", None, CallKind::Pure);

@@ -222,6 +222,8 @@ pub struct SettingCall {
     pub local: Option<bool>,
     /// It is evaluated once, if the statement succeeds: an output column of a SELECT without FROM.
     pub certain: bool,
+    /// The name of its column, where the statement is nothing but such calls.
+    pub column: Option<String>,
 }
 
 impl SettingCall {
@@ -252,8 +254,10 @@ pub enum CallKind {
     /// It changes the session: `set_config`.
     Setting,
     /// Built in, but it reads tables named in its arguments (`query_to_xml`, `ts_stat` …), or writes
-    /// (`lo_*`, `pg_notify` …).
+    /// (`lo_*` …).
     ReadsTables,
+    /// `pg_notify`: it is heard on the server that it runs on.
+    Notifies,
     /// Built in: the size or place of what its arguments name, on the server that it runs on
     /// (`pg_table_size`, `pg_relation_filenode` …).
     Measures,

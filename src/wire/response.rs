@@ -231,6 +231,15 @@ pub fn data_row(body: &[u8]) -> Result<Vec<Option<&[u8]>>, ProtocolError> {
     Ok(values)
 }
 
+/// In the body of a `NotificationResponse`: who notified is `shown` if it was `own`.
+pub fn rename_notifier(body: &mut [u8], own: i32, shown: i32) {
+    if let Some(pid) = body.first_chunk_mut::<4>()
+        && *pid == own.to_be_bytes()
+    {
+        *pid = shown.to_be_bytes();
+    }
+}
+
 /// Name and value of a `ParameterStatus`.
 ///
 /// # Errors

@@ -81,6 +81,10 @@ impl Executor {
                 unit.inject(|out| spool.describe(out));
                 Ok(())
             }
+            Some(Portal::Settings(settings)) => {
+                unit.inject(|out| settings.describe(out));
+                Ok(())
+            }
             Some(Portal::Constant(constant)) => {
                 unit.inject(|out| constant.describe(out));
                 Ok(())

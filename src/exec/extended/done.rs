@@ -52,7 +52,7 @@ impl Executor {
     }
 
     /// Before what the proxy carries out itself.
-    pub(super) fn note_local(&self, class: &Class, unit: &mut Unit) {
+    pub(in crate::exec) fn note_local(&self, class: &Class, unit: &mut Unit) {
         if !unit.may_fail_before() {
             return;
         }

@@ -7,6 +7,7 @@ use super::resolve::Obstacle;
 use super::{Op, Portal, Text, Unit, Which};
 use crate::exec::prepare::read_arguments;
 use crate::exec::scatter::BindBody;
+use crate::exec::strings::characters_of;
 use crate::exec::{Executor, worker};
 use crate::sql::class::{Class, Execution};
 use crate::wire::{self, frontend::BindView};
@@ -39,6 +40,7 @@ impl Executor {
         }
         let mut statement = self.client_statement(sql.into(), Vec::new(), readied);
         statement.untold = typed;
+        statement.before = characters_of(text.get(..body as usize).unwrap_or_default().as_bytes());
         self.statements.insert(name.as_bytes(), statement);
         let class = Class::Prepare { name: name.to_owned(), typed, body };
         self.run(unit, text.to_owned(), &class);
@@ -76,6 +78,11 @@ impl Executor {
             return Err(Obstacle::Wanted(noted.wanted));
         }
         let plan = plan?;
+        let entry = Arc::clone(&self.statement(name)?.readied.entry);
+        if let Some(portal) = self.settings_portal(&entry, &plan, view, unit) {
+            self.portals.insert(view.portal, portal);
+            return Ok(());
+        }
         self.bound = if view.portal.is_empty() { noted.made } else { Vec::new() };
         if plan.answer.is_gathered() {
             self.note_route(&plan);
@@ -87,7 +94,6 @@ impl Executor {
             return self.bind_scatter(view.portal, name, body, unit, plan);
         }
         self.note_route(&plan);
-        let entry = Arc::clone(&self.statement(name)?.readied.entry);
         self.refuse_session_state(&entry)?;
         self.place(&plan, &entry, unit)?;
         let known = self.known(name, plan.rewritten.as_deref())?;

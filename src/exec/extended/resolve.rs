@@ -22,7 +22,7 @@ use crate::plan::moment::Moment;
 use crate::plan::{Plan, Route};
 use crate::session::responses::StepKind;
 use crate::session::transaction::Transaction;
-use crate::sql::class::Class;
+use crate::sql::class::{Class, Isolation};
 use crate::wire::frame::Frame;
 use crate::wire::frontend::{BindView, ExecuteView, ParseView, Target, tag};
 use crate::wire::{self, ProtocolError};
@@ -208,6 +208,7 @@ impl Executor {
         if !local && unit.describe_shard.is_none() {
             unit.describe_shard = self.describe_shard(&readied)?;
         }
+        unit.read |= takes_snapshot(class);
         let mut statement = self.client_statement(sql, view.oids().collect(), readied);
         statement.local = local;
         if local {
@@ -265,6 +266,10 @@ impl Executor {
         }
         let (plan, made) = self.plan_bind(view)?;
         self.bound = if view.portal.is_empty() { made } else { Vec::new() };
+        if let Some(portal) = self.settings_portal(&entry, &plan, view, unit) {
+            self.portals.insert(view.portal, portal);
+            return Ok(());
+        }
         if entry.constant
             && !plan.answer.is_gathered()
             && is_fetched_at_once(rest)
@@ -516,6 +521,10 @@ impl Executor {
                 Ok(())
             }
             Some(Portal::Missing(name)) => Err(no_statement(name).into()),
+            Some(Portal::Settings(_)) if unit.failed => Err(aborted().into()),
+            Some(Portal::Settings(_)) => {
+                Ok(self.fetch_settings(view.portal, view.max_rows, unit)?)
+            }
             Some(Portal::Constant(constant)) => {
                 unit.inject(|out| constant.execute(view.max_rows, out));
                 Ok(())
@@ -564,6 +573,7 @@ impl Executor {
         }
         self.note_local(class, unit);
         if let Some(answer) = self.answer_locally(class, text)? {
+            self.follow_again(class, unit);
             unit.inject(|out| answer.execute(out));
             return Ok(());
         }
@@ -593,6 +603,7 @@ impl Executor {
             unit.ops.push(Op::Inject(Vec::new()));
             return Ok(());
         }
+        self.refuse_late_isolation(class)?;
         // Behind statements that a shard has yet to be sent, their order matters: it goes there too.
         if is_control(class) && !busy {
             let control = self.control(class, text)?;
@@ -633,6 +644,29 @@ impl Executor {
         unit.taints |= matches!(class, Class::SetTransaction { session: true, .. });
         self.run(unit, text.to_owned(), class);
         Ok(())
+    }
+
+    /// What was parsed before a Flush was no part of a transaction on its shard: that it would have been too late
+    /// for another isolation level, is said here, in PostgreSQL's own words (`check_XactIsoLevel`).
+    fn refuse_late_isolation(&self, class: &Class) -> Result<(), SqlError> {
+        let Class::Begin(modes) = class else { return Ok(()) };
+        let other = modes.isolation.is_some_and(|level| level != Isolation::ReadCommitted);
+        if !(other && self.batch.read && self.session.transaction == Transaction::Idle) {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            SqlState::ACTIVE_SQL_TRANSACTION,
+            "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+        ))
+    }
+
+    /// A setting of the proxy's own is made at once; behind the end of a transaction that is yet to come it is
+    /// made again when that has come, and has not taken it back.
+    pub(in crate::exec) fn follow_again(&self, class: &Class, unit: &mut Unit) {
+        let mut before = self.batch.effects.iter().chain(unit.effects.iter().map(|(_, own)| own));
+        if matches!(class, Class::Set(_) | Class::Reset(_)) && before.any(is_control) {
+            unit.effects.push((unit.executions, class.clone()));
+        }
     }
 
     pub(super) fn run(&mut self, unit: &mut Unit, sql: String, class: &Class) {
@@ -703,6 +737,17 @@ impl Executor {
         .detail("They are one implicit transaction, and a transaction stays on one shard.")
         .hint("Send a Sync between them.")
     }
+}
+
+/// PostgreSQL takes a snapshot to read it (`analyze_requires_snapshot`).
+fn takes_snapshot(class: &Class) -> bool {
+    matches!(
+        class,
+        Class::Query
+            | Class::Explain
+            | Class::Declare(_)
+            | Class::Definition { from_query: true, .. }
+    )
 }
 
 pub(super) fn not_alone() -> SqlError {

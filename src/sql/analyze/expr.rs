@@ -368,7 +368,13 @@ impl<'t> Lowering<'t, '_> {
         };
         if matches!(arguments, FunctionArguments::List(list) if list.args.len() > 1) {
             let (name, value, local) = (constant(0), constant(1), boolean(arguments, 2));
-            self.arena.settings.push(SettingCall { name, value, local, certain: false });
+            self.arena.settings.push(SettingCall {
+                name,
+                value,
+                local,
+                certain: false,
+                column: None,
+            });
         }
     }
 
@@ -385,6 +391,14 @@ impl<'t> Lowering<'t, '_> {
         // More of them stand within another expression, which may not be evaluated.
         if select.projection.iter().filter(is_call).count() == self.arena.settings.len() {
             self.arena.settings.iter_mut().for_each(|call| call.certain = true);
+            if select.projection.len() == self.arena.settings.len() {
+                for (call, item) in self.arena.settings.iter_mut().zip(&select.projection) {
+                    call.column = Some(match item {
+                        ast::SelectItem::ExprWithAlias { alias, .. } => parse::name(alias),
+                        _ => "set_config".to_owned(),
+                    });
+                }
+            }
         }
     }
 

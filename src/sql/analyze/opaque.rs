@@ -87,7 +87,7 @@ pub(super) fn unknown_functions(
                     names,
                 )
                 .kind;
-                if matches!(kind, CallKind::User(_) | CallKind::ReadsTables) {
+                if matches!(kind, CallKind::User(_) | CallKind::ReadsTables | CallKind::Notifies) {
                     unknown.push(name);
                 }
             }

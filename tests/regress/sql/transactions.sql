@@ -101,3 +101,14 @@ ROLLBACK;
 COMMIT PREPARED 'kept';
 SELECT count(*) FROM account;
 DROP TABLE child, account;
+-- a view that this transaction has locked, behind a change of the schema by itself
+CREATE VIEW shown AS SELECT 1 AS a;
+ALTER VIEW shown SET (security_barrier = on);
+BEGIN;
+ALTER VIEW shown SET (security_barrier = off);
+SELECT * FROM shown;
+ALTER VIEW shown RENAME COLUMN a TO b;
+SELECT b FROM shown;
+ROLLBACK;
+SELECT * FROM shown;
+DROP VIEW shown;
