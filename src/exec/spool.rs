@@ -140,7 +140,8 @@ impl Executor {
                 complete: scatter.is_executed(),
             };
             let request = scatter.request(bytes);
-            self.everywhere(&scatter.plan, &request, show).await?;
+            let sql = String::from_utf8_lossy(&scatter.sql);
+            self.everywhere(&scatter.plan, &sql, &request, show).await?;
         } else if scatter.is_executed() || scatter.described {
             let request = scatter.request(bytes);
             let complete = scatter.is_executed();
