@@ -12,6 +12,8 @@ use std::fmt;
 pub struct SqlState(pub &'static str);
 
 impl SqlState {
+    /// `warning`.
+    pub const WARNING: Self = Self("01000");
     /// `feature_not_supported`: refused by name.
     pub const FEATURE_NOT_SUPPORTED: Self = Self("0A000");
     /// `invalid_parameter_value`: no shard for that key, sources disagree, bad setting.

@@ -53,6 +53,8 @@ fn wrong_usage_is_2() {
         &["route", "--map", "shard-maps/hash.toml", "SELECT 1; SELECT 2"],
         &["route", "--map", "shard-maps/hash.toml", "--set", "nonsense", "SELECT 1"],
         &["serve", "--no-such-word"],
+        &["serve", "--map", "shard-maps/hash.toml", "--listen", "nowhere"],
+        &["serve", "--map", "shard-maps/hash.toml", "--listen", "0.0.0.0:0"],
         &["no-such-command"],
     ] {
         let (code, out, err) = run(words);
@@ -71,6 +73,15 @@ fn route_says_where_and_why() {
     ]);
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(out.starts_with("Route: one (relay)\n  Shards: deu\n  Key: tenant = 42"), "{out}");
+}
+
+#[test]
+fn what_the_proxy_does_itself_has_a_local_route() {
+    for sql in ["SET pgmeridian.shard = 'deu'", "SHOW pgmeridian.last_route", " -- nothing"] {
+        let (code, out, err) = run(&["route", "--map", "shard-maps/hash.toml", sql]);
+        assert_eq!((code, err.as_str()), (0, ""), "{sql}");
+        assert!(out.starts_with("Route: local\n"), "{sql}: {out}");
+    }
 }
 
 #[test]

@@ -90,23 +90,24 @@ async fn broken_frames_end_their_connection_alone() {
             }
         }
     }
-    // Later: these end the connection with 08P01.
-    let check = |bytes: &[u8]| {
+    // Later: these end the connection.
+    let check_code = |code: &str, bytes: &[u8]| {
         let mut client = log_in(&proxy);
         client.query("BEGIN");
         client.query("INSERT INTO tenants VALUES (1, 'never')");
         let _ = client.try_send(bytes);
         let told = client.until_ready();
-        assert_eq!(sqlstate(&told), "08P01", "{bytes:?}: {told:?}");
+        assert_eq!(sqlstate(&told), code, "{bytes:?}: {told:?}");
         assert_eq!(client.receive(), Err(Silence::End), "{bytes:?}");
     };
+    let check = |bytes: &[u8]| check_code("08P01", bytes);
     check(b"z\0\0\0\x04");
     check(b"\0\0\0\0\0\0\0\0");
     check(b"Q\0\0\0\x03");
     check(b"Q\0\0\0\0");
     check(b"Q\x7f\xff\xff\xff");
     check(b"Q\xff\xff\xff\xff");
-    check(b"P\x10\0\0\0");
+    check_code("53400", b"P\x10\0\0\0");
     check(&frame(b'p', b"password\0"));
     check(&startup(&BOT));
     // These are errors that Sync recovers from (a Query by itself), as in PostgreSQL.
@@ -341,6 +342,7 @@ async fn limits_are_errors_with_a_name() {
     let _ = large.try_send(&query(&format!("SELECT '{}'", "x".repeat(2 << 20))));
     let told = large.until_ready();
     assert!(!told.is_empty(), "{}", proxy.log());
+    assert_eq!(sqlstate(&told), "53400", "{told:?}");
     assert!(raw::field(&told[0], b'M').contains("limits.statement_bytes_max"), "{told:?}");
     drop(large);
     // The pool's.

@@ -12,7 +12,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use support::raw::{Raw, field, frame, rows, sqlstate};
+use support::raw::{self, Raw, field, frame, rows, sqlstate};
 use support::{Proxy, Shards, said};
 
 const TABLES: &str = "
@@ -136,6 +136,17 @@ async fn serve() -> (Shards, Relay, Proxy) {
     (shards, relay, proxy)
 }
 
+/// A statement in the extended protocol, as JDBC says even its COMMIT.
+fn say_extended(client: &mut Raw, sql: &str) -> Vec<raw::Message> {
+    let body = |parts: &[&[u8]]| parts.concat();
+    let mut unit = frame(b'P', &body(&[b"\0", sql.as_bytes(), b"\0\0\0"]));
+    unit.extend(frame(b'B', &[0; 8]));
+    unit.extend(frame(b'E', &[0; 5]));
+    unit.extend(frame(b'S', b""));
+    client.send(&unit);
+    client.until_ready()
+}
+
 fn log_in(proxy: &Proxy) -> Raw {
     let (client, told) = Raw::log_in(proxy.address, &[("user", "bot"), ("database", "bots")]);
     assert_eq!(sqlstate(&told), "", "{told:?}");
@@ -231,30 +242,42 @@ async fn a_commit_without_an_answer_is_in_doubt() {
     let mut client = log_in(&proxy);
     let insert = "INSERT INTO tenants VALUES (1, 'a')";
     let read = "SELECT name FROM tenants WHERE id = 2";
+    let mut extended = false;
     let mut check = async |before: &[&str], second: bool, fate: Fate, code: &str, count: u64| {
         for sql in before {
             assert_eq!(sqlstate(&client.query(sql)), "", "{sql}");
         }
-        let what = format!("{before:?} {second} {fate:?}");
+        extended = !extended;
+        let what = format!("{before:?} {second} {fate:?} {extended}");
         if second {
             relay.second(fate);
         } else {
             relay.next(fate);
         }
-        let told = client.query("COMMIT");
+        let told =
+            if extended { say_extended(&mut client, "COMMIT") } else { client.query("COMMIT") };
         assert!(relay.is_done(), "{what}");
         let error = told.iter().find(|message| message.tag == b'E').unwrap();
         assert_eq!(field(error, b'C'), code, "{what}: {told:?}");
         let unknown = field(error, b'D').contains("not known on shard \"usa-west\"");
         assert_eq!(unknown, code == "08007", "{what}: {}", field(error, b'D'));
-        client.query("ROLLBACK");
+        // After COMMIT there is no transaction, whatever came of it.
+        assert_eq!(told.last().unwrap().body, b"I", "{what}");
         assert_eq!(client.query("SELECT 1").last().unwrap().body, b"I", "{what}");
         client.query("DISCARD ALL");
         assert_eq!(tenants(&direct).await, count, "{what}");
     };
     // On one shard.
-    check(&["BEGIN", insert], false, Fate::Unanswered, "08007", 1).await;
-    check(&["BEGIN", insert], false, Fate::Swallowed, "08007", 0).await;
+    for _ in ["extended", "simple"] {
+        check(&["BEGIN", insert], false, Fate::Unanswered, "08007", 1).await;
+    }
+    for _ in ["extended", "simple"] {
+        check(&["BEGIN", insert], false, Fate::Swallowed, "08007", 0).await;
+    }
+    // The shard said good-bye before it had read it.
+    for _ in ["extended", "simple"] {
+        check(&["BEGIN", insert], false, Fate::Farewell, "57P01", 0).await;
+    }
     // Written on one, read on another, whose COMMIT comes first.
     for before in [["BEGIN", read, insert], ["BEGIN", insert, read]] {
         check(&before, true, Fate::Unanswered, "08007", 1).await;

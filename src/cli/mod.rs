@@ -35,7 +35,12 @@ const INTERNAL: u8 = 70;
 /// Applications connect to it as to one plain PostgreSQL; each statement goes to the shard that holds its
 /// rows, or is refused by name.
 #[derive(Parser)]
-#[command(name = "pgmeridian", version, max_term_width = 100)]
+#[command(
+    name = "pgmeridian",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  pgmeridian demo --tour\n  pgmeridian check shard-maps/hash.toml\n  pgmeridian serve --map shard-maps/hash.toml"
+)]
 struct Words {
     #[command(subcommand)]
     command: Command,
@@ -68,7 +73,7 @@ enum Command {
     Control(control::Control),
     /// Say where a statement would go, and why; offline.
     #[command(
-        after_help = "Examples:\n  pgmeridian route --map shard-maps/directory.toml 'SELECT * FROM bots WHERE tenant_id = 42'\n  pgmeridian route --map shard-maps/hash.toml --param 42 'SELECT * FROM bots WHERE tenant_id = $1' --format json"
+        after_help = "Examples:\n  pgmeridian route --map shard-maps/directory.toml 'SELECT * FROM bots WHERE tenant_id = 42'\n  pgmeridian route --map shard-maps/hash.toml --format json \\\n    --param 42 'SELECT * FROM bots WHERE tenant_id = $1'"
     )]
     Route(route::Route),
     /// Say what changes between two maps; offline.

@@ -14,7 +14,7 @@ use crate::error::SqlError;
 use crate::map::ShardMap;
 use crate::plan::{Explained, Inputs, Scope, Template, scope};
 use crate::sql::analyze::{self, Names};
-use crate::sql::class;
+use crate::sql::class::{self, Class};
 use crate::sql::hint;
 use crate::sql::lexer::{self, Limits, Scan, Scanned};
 
@@ -156,6 +156,9 @@ impl Question<'_> {
             }
         }
         let class = class::classify(text, true);
+        if matches!(class, Class::Empty) || scope::is_own_setting(&class, map) {
+            return Ok(Explained::local(map));
+        }
         let names = Names { search_path: self.search_path, user: "" };
         let literals = self.scan.literals_of(self.scanned);
         let statement = analyze::statement(text, literals, &class, catalog, &names);

@@ -69,9 +69,10 @@ pub(super) fn run(words: &Serve) -> ExitCode {
     }
     match runtime.block_on(serve(config, map, source, words)) {
         Ok(()) => ExitCode::SUCCESS,
+        // What keeps it from serving is in the configuration: an address, a certificate, the users.
         Err(error) => {
             remark!("error: {error:#}");
-            ExitCode::from(INTERNAL)
+            ExitCode::from(WRONG)
         }
     }
 }

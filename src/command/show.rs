@@ -483,6 +483,7 @@ fn settings(config: &Config) -> Rows {
         ("log.slow_query", seconds(config.log.slow_query)),
         ("pool.idle_timeout", seconds(pool.idle_timeout)),
         ("pool.lifetime", seconds(pool.lifetime)),
+        ("pool.local_answers", pool.local_answers.to_string()),
         ("pool.mode", mode.to_owned()),
         ("pool.reserve", pool.reserve.to_string()),
         ("pool.size", pool.size.to_string()),

@@ -324,12 +324,19 @@ impl Breaker {
     }
 }
 
+/// What `log.level` may say by itself.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 impl Log {
     fn read(&mut self, mut section: Section<'_, '_, '_>) {
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
         section.word("format", &formats, &mut self.format);
         if let Some(level) = section.string("level") {
-            if tracing_subscriber::EnvFilter::try_new(&level).is_err() {
+            // A word alone is taken for the name of a part of the program, all of whose lines are wanted.
+            let is_level = |word: &str| word.contains('=') || LEVELS.contains(&word.trim());
+            if tracing_subscriber::EnvFilter::try_new(&level).is_err()
+                || !level.split(',').all(|word| is_level(&word.to_ascii_lowercase()))
+            {
                 let span = section.span("level");
                 let hint = "Write error, warn, info, debug or trace.".to_owned();
                 section.reading.fault(span, "log.level is not a level", hint);

@@ -263,6 +263,13 @@ impl Stage {
             screen.line(&format!("  {line}"));
         }
         screen.line("");
+        screen.line("The operator's console, health and metrics:");
+        let console = self.client_url().replace(&format!("/{DATABASE}"), "/pgmeridian");
+        screen.line(&format!("  psql {console} -c 'SHOW HELP'"));
+        if let Some(http) = self.proxy.http() {
+            screen.line(&format!("  curl http://{http}/health http://{http}/metrics"));
+        }
+        screen.line("");
         screen.line("The shards themselves:");
         for cluster in &self.clusters {
             screen.line(&format!("  {:<10} psql {}", cluster.name(), cluster.url()));

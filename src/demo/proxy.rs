@@ -11,6 +11,7 @@ use super::DemoError;
 /// A proxy being served; dropping it stops it.
 pub(super) struct Proxy {
     server: Server,
+    http: Option<SocketAddr>,
 }
 
 impl Proxy {
@@ -23,8 +24,20 @@ impl Proxy {
     ) -> Result<Self, DemoError> {
         let mut config = config.clone();
         config.listen.address = listen.to_string();
+        // As for clients: the usual port if nobody has it, else any.
+        let usual = config.http.address.clone();
         let started = Server::start(config, parse(name, map)?).await;
-        Ok(Self { server: started.map_err(|error| DemoError::Proxy(format!("{error:#}")))? })
+        let mut server = started.map_err(|error| DemoError::Proxy(format!("{error:#}")))?;
+        let http = match server.serve_http(&usual).await {
+            Ok(http) => Some(http),
+            Err(_) => server.serve_http("127.0.0.1:0").await.ok(),
+        };
+        Ok(Self { server, http })
+    }
+
+    /// Where health and metrics are.
+    pub(super) fn http(&self) -> Option<SocketAddr> {
+        self.http
     }
 
     /// Where clients connect.

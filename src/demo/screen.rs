@@ -63,8 +63,10 @@ impl Screen {
 
     pub(super) fn statement(&self, say: &str, sql: &str) {
         self.line("");
-        for line in wrapped(&format!("-- {say}")) {
-            self.line(&self.paint(DIM, &line));
+        if !say.is_empty() {
+            for line in wrapped(&format!("-- {say}")) {
+                self.line(&self.paint(DIM, &line));
+            }
         }
         for line in wrapped(&format!("{sql};")) {
             self.line(&self.paint(BOLD, &line));

@@ -9,15 +9,17 @@
 //! The answer is one: the home shard's command tag with the counts of all, its notices, and those of
 //! others that say something else.
 
+use std::time::Instant;
+
 use super::reply::{Reply, frame_into};
 use super::{Executor, Failure, several_at_once};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
-use crate::plan::{Answer, Plan};
+use crate::plan::{Answer, Plan, repeating_numbers};
 use crate::session::transaction::{Pending, Transaction};
 use crate::sql::class::{Class, Isolation, TransactionModes};
 use crate::wire;
-use crate::wire::backend::tag;
+use crate::wire::backend::{Severity, tag};
 use crate::wire::response::{self, ServerError};
 
 /// What the client is told of the answer.
@@ -42,13 +44,14 @@ impl Executor {
         let sql = plan.rewritten.as_deref().unwrap_or(text);
         wire::frontend::query_into(&mut request, sql.as_bytes());
         let show = Show { describe: true, no_data: false, complete: true };
-        self.everywhere(plan, &request, show).await
+        self.everywhere(plan, sql, &request, show).await
     }
 
     /// A request (with one `ReadyForQuery`) for all shards.
     pub(super) async fn everywhere(
         &mut self,
         plan: &Plan,
+        sql: &str,
         request: &[u8],
         show: Show,
     ) -> Result<(), Failure> {
@@ -60,6 +63,7 @@ impl Executor {
         if self.session.transaction.is_open() {
             let replies = self.within(plan, request).await?;
             Self::same_columns(&replies)?;
+            self.warn_of_numbers(plan, sql, &replies);
             self.show(&replies, show);
             return Ok(());
         }
@@ -81,6 +85,7 @@ impl Executor {
             Ok(replies) => match self.commit("COMMIT", false).await {
                 Ok(last) => {
                     last.notices_into(&mut self.io.outbox);
+                    self.warn_of_numbers(plan, sql, &replies);
                     self.show(&replies, show);
                     Ok(())
                 }
@@ -134,13 +139,35 @@ impl Executor {
         self.work_on(&shards);
         let (first, others) = shards.split_at(shards.len().min(1));
         let mut replies = self.ask_all(first, request, 1).await;
+        self.note_times(first);
         self.refuse_failed(first, &replies, true)?;
         let rest = self.ask_all(others, request, 1).await;
+        self.note_times(others);
         self.refuse_failed(others, &rest, false)?;
         replies.extend(rest);
         self.session.transaction.note_everywhere();
         self.note_done(plan, &shards);
         Ok(replies)
+    }
+
+    /// A table was made whose numbers will not be unique.
+    fn warn_of_numbers(&mut self, plan: &Plan, sql: &str, replies: &[Reply]) {
+        if !plan.changes_schema || replies.first().is_none_or(|reply| reply.tag() != "CREATE TABLE")
+        {
+            return;
+        }
+        if let Some(warning) = repeating_numbers(sql, &self.world.map) {
+            wire::backend::notice(&mut self.io.outbox, &warning, Severity::Warning);
+        }
+    }
+
+    /// With trace on: these shards have answered by now.
+    fn note_times(&mut self, shards: &[ShardId]) {
+        if self.started.is_some() {
+            for shard in shards {
+                self.note_shard_time(*shard, Some(Instant::now()));
+            }
+        }
     }
 
     /// What was done leaves on the connections and in the session.
@@ -200,6 +227,7 @@ impl Executor {
                 return Err(Failure::Shown);
             }
             replies.push(reply);
+            self.note_times(&[*shard]);
             self.note_done(plan, &[*shard]);
             self.settle_all();
         }

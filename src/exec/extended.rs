@@ -432,6 +432,7 @@ impl Executor {
         sync: bool,
     ) -> Result<(), Failure> {
         let ours = self.batch.ours || unit.error.is_some();
+        let shard = self.unit_shard(unit);
         // Parsing and describing is no part of a transaction: the shard gets a Sync in any case, and what
         // follows may go elsewhere.
         let aside = !unit.executes && !self.batch.is_open();
@@ -440,6 +441,7 @@ impl Executor {
         let mut course =
             Course { sync, aside, ours, hold, again: false, last: false, described: false };
         let mut parsed = None;
+        let wrote = self.has_written() || unit.writes || self.batch.writes;
         let mut result = self.send_unit(unit, bytes, &course, &mut parsed).await;
         if let Ok(None) = result {
             course.last = true;
@@ -474,7 +476,10 @@ impl Executor {
                 let noted = !unit.done.is_empty();
                 self.undo_skipped(unit, parsed.is_some().then(|| self.responses.completed()));
                 self.forget_parsed(unit, parsed.as_deref(), noted);
-                Err(failure)
+                Err(match unit.effects.last() {
+                    Some((_, end)) if sync => self.lost_at_end(failure, end, wrote, shard),
+                    _ => failure,
+                })
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::{Poll, ready};
+use std::time::Instant;
 
 use bytes::BytesMut;
 
@@ -28,11 +29,21 @@ pub(super) struct Line {
     pub(super) within: bool,
     /// How many of them were taken.
     pub(super) taken: usize,
+    /// When its last rows were taken.
+    pub(super) done: Option<Instant>,
 }
 
 impl Line {
     pub(super) fn of(asked: Asked) -> Self {
-        Self { asked, inbox: BytesMut::new(), open: false, parts: None, within: false, taken: 0 }
+        Self {
+            asked,
+            inbox: BytesMut::new(),
+            open: false,
+            parts: None,
+            within: false,
+            taken: 0,
+            done: None,
+        }
     }
 
     pub(super) fn shard(&self) -> ShardId {

@@ -156,6 +156,7 @@ pub fn explain(world: &Arc<World>, text: &str) -> Result<Vec<String>, SqlError> 
         standard_strings: true,
     };
     let explained = match &readied.entry.template {
+        _ if is_local(&readied.entry.class, world) => Explained::local(&world.map),
         Some(template) => template.explain(&world.map, &inputs, &scope),
         None => Explained::local(&world.map),
     };
@@ -186,7 +187,7 @@ impl LastRoute {
         self.counted = Some(kind);
         self.route = Some(plan.route.clone());
         self.local = false;
-        self.map_version = world.map.version();
+        self.map_version = world.map.version_told();
     }
 
     /// A new statement begins.
@@ -212,7 +213,7 @@ impl LastRoute {
     pub(super) fn note_one(&mut self, route: Route, world: &World) {
         self.route = Some(route);
         self.local = false;
-        self.map_version = world.map.version();
+        self.map_version = world.map.version_told();
     }
 
     /// The proxy has answered without asking a shard.
@@ -256,15 +257,14 @@ impl LastRoute {
 /// Only the proxy can answer it.
 pub(super) fn is_local(class: &Class, world: &World) -> bool {
     match class {
-        Class::ExplainRoute { .. } | Class::DiscardAll | Class::Deallocate(_) => true,
-        Class::Set(set) => is_ours(&set.name, world),
-        Class::Reset(Some(name)) | Class::Show(name) => is_ours(name, world),
-        _ => false,
+        Class::ExplainRoute { .. } | Class::ExplainRouteWith(_) => true,
+        Class::DiscardAll | Class::Deallocate(_) => true,
+        class => scope::is_own_setting(class, &world.map),
     }
 }
 
 fn is_ours(name: &str, world: &World) -> bool {
-    name.starts_with("pgmeridian.") || world.map.key_setting() == Some(name)
+    scope::is_own(name, &world.map)
 }
 
 fn unknown_setting(name: &str) -> SqlError {
@@ -295,6 +295,11 @@ impl Executor {
             Class::ExplainRoute { json, rest } => {
                 self.explain_route(*json, text.get(*rest as usize..).unwrap_or_default()).map(Some)
             }
+            Class::ExplainRouteWith(option) => Err(SqlError::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("EXPLAIN (ROUTE) can't be combined with option \"{option}\""),
+            )
+            .hint("Write EXPLAIN (ROUTE) or EXPLAIN (ROUTE, FORMAT JSON).")),
             Class::Set(set) if is_ours(&set.name, &self.world) => {
                 self.set_ours(set)?;
                 Ok(Some(LocalAnswer::command("SET")))
@@ -501,6 +506,7 @@ impl Executor {
         let statement = text.get(readied.start as usize..readied.end as usize).unwrap_or_default();
         let oid = if json { crate::datum::oid::JSON } else { crate::datum::oid::TEXT };
         let explained = match (&readied.entry.template, &readied.entry.class) {
+            (_, class) if is_local(class, &self.world) => Explained::local(&self.world.map),
             (Some(template), _) => {
                 let view = self.view();
                 let scopes = self.scopes(view.as_ref());

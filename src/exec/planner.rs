@@ -519,6 +519,7 @@ pub fn is_session_level(class: &Class) -> bool {
         class,
         Class::Empty
             | Class::ExplainRoute { .. }
+            | Class::ExplainRouteWith(_)
             | Class::Begin(_)
             | Class::Commit { .. }
             | Class::Rollback { .. }

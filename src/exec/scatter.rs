@@ -386,12 +386,19 @@ impl Executor {
 
     /// With trace on: which shards are done by now.
     pub(super) fn note_shard_times(&mut self, asked: &[Asked], is_done: &dyn Fn(usize) -> bool) {
-        let Some(started) = self.started else { return };
+        if self.started.is_none() {
+            return;
+        }
         for (n, one) in asked.iter().enumerate() {
-            let known = self.shard_times.iter().any(|(shard, _)| *shard == one.shard());
-            if is_done(n) && !known {
-                self.shard_times.push((one.shard(), started.elapsed()));
-            }
+            self.note_shard_time(one.shard(), is_done(n).then(Instant::now));
+        }
+    }
+
+    /// With trace on: a shard was done then. The first word counts.
+    pub(super) fn note_shard_time(&mut self, shard: ShardId, done: Option<Instant>) {
+        let (Some(started), Some(done)) = (self.started, done) else { return };
+        if self.shard_times.iter().all(|(known, _)| *known != shard) {
+            self.shard_times.push((shard, done.saturating_duration_since(started)));
         }
     }
 

@@ -216,8 +216,40 @@ impl Executor {
         out
     }
 
+    /// Whether something may be lost if the open transaction's COMMIT is not answered.
+    pub(super) fn has_written(&self) -> bool {
+        let transaction = &self.session.transaction;
+        transaction.deeds().writer.is_some() && transaction.status() == b'T'
+    }
+
+    /// The shard was lost while a statement ended the transaction. That is over then, whatever came of it, as
+    /// after every COMMIT.
+    pub(super) fn lost_at_end(
+        &mut self,
+        failure: Failure,
+        end: &Class,
+        wrote: bool,
+        shard: ShardId,
+    ) -> Failure {
+        let commits = matches!(end, Class::Commit { .. });
+        if !(commits || matches!(end, Class::Rollback { .. }))
+            || !self.session.transaction.has_lost_its_shard()
+        {
+            return failure;
+        }
+        self.ended(false, false);
+        match failure {
+            Failure::Error(error)
+                if commits && wrote && error.code == SqlState::CONNECTION_FAILURE =>
+            {
+                self.outcome_unknown(&[shard]).into()
+            }
+            failure => failure,
+        }
+    }
+
     /// COMMIT was sent to these shards and not answered.
-    pub(super) fn outcome_unknown(&self, shards: &[ShardId]) -> SqlError {
+    fn outcome_unknown(&self, shards: &[ShardId]) -> SqlError {
         SqlError::new(
             SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
             "the outcome of the transaction is not known",

@@ -406,16 +406,9 @@ impl Executor {
         self.start(at).await?;
         wire::frontend::query_into(&mut self.request, sql.as_bytes());
         self.responses.expect(StepKind::Query, false);
-        let wrote = self.session.transaction.deeds().writer.is_some()
-            && self.session.transaction.status() == b'T';
+        let wrote = self.has_written();
         if let Err(failure) = self.exchange(at).await {
-            let commits = wrote && matches!(class, Class::Commit { .. });
-            return Err(match failure {
-                Failure::Error(error) if commits && error.code == SqlState::CONNECTION_FAILURE => {
-                    self.outcome_unknown(&[shard]).into()
-                }
-                failure => failure,
-            });
+            return Err(self.lost_at_end(failure, class, wrote, shard));
         }
         let failed = self.responses.failed();
         let effects: &[&Class] = if failed { &[] } else { &[class] };

@@ -148,7 +148,7 @@ impl Executor {
                 complete: scatter.is_executed(),
             };
             let request = scatter.request(bytes, sql);
-            self.everywhere(plan, &request, show).await?;
+            self.everywhere(plan, &String::from_utf8_lossy(sql), &request, show).await?;
         } else if scatter.is_executed() || scatter.described {
             let request = scatter.request(bytes, sql);
             let complete = scatter.is_executed();

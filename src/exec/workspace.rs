@@ -110,6 +110,9 @@ impl Executor {
             })
             .await
         };
+        for line in &shards {
+            self.note_shard_time(line.shard(), line.done);
+        }
         let shards: Vec<Asked> = shards.into_iter().map(|line| line.asked).collect();
         let mut asked = vec![host.asked];
         let dead = filled
@@ -374,12 +377,13 @@ async fn fill(
             };
             if line.parts.is_none() {
                 left = line.copy_to(host, left).await.map_err(in_our_words)?;
-                continue;
+            } else {
+                if line.taken == 0 {
+                    left = line.take_apart(left).await.map_err(in_our_words)?;
+                }
+                line.part_to(host).await?;
             }
-            if line.taken == 0 {
-                left = line.take_apart(left).await.map_err(in_our_words)?;
-            }
-            line.part_to(host).await?;
+            line.done = Some(Instant::now());
         }
     }
     for line in shards {

@@ -20,6 +20,8 @@ pub(super) struct Within {
     pub(super) names: Vec<String>,
     /// The keys there.
     pub(super) keys: Vec<Key>,
+    /// That map's version.
+    pub(super) version: u64,
 }
 
 /// Where a database is.

@@ -198,7 +198,7 @@ impl Within {
     /// Of a database of that map, on this shard.
     pub(super) fn new(map: &ShardMap, home: ShardId) -> Self {
         let names = map.shards.iter().map(|shard| shard.name.clone()).collect();
-        Self { home, names, keys: map.keys_with_databases() }
+        Self { home, names, keys: map.keys_with_databases(), version: map.version }
     }
 }
 

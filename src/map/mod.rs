@@ -218,6 +218,11 @@ impl ShardMap {
         self.version
     }
 
+    /// The version that is told to people: of a database's own map that of the map which says where it is.
+    pub fn version_told(&self) -> u64 {
+        self.within.as_ref().map_or(self.version, |within| within.version)
+    }
+
     /// The logical database that clients connect to.
     pub fn database(&self) -> &str {
         &self.database

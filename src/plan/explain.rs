@@ -40,7 +40,7 @@ impl Explained {
             lines: vec!["Route: local".to_owned(), format!("Reason: {reason}")],
             json: json!({
                 "kind": "local", "answer": "local", "shards": [], "key": null, "strategy": null,
-                "map_version": map.version(), "merge": [], "statements": [], "reason": reason,
+                "map_version": map.version_told(), "merge": [], "statements": [], "reason": reason,
             }),
         }
     }
@@ -111,7 +111,7 @@ fn routed(
         ));
     }
     lines.push(format!("  Rule: {reason}"));
-    lines.push(format!("  Map version: {}", map.version()));
+    lines.push(format!("  Map version: {}", map.version_told()));
     if !merge.is_empty() {
         lines.push(format!("  Merge: {}", merge.join(", ")));
     }
@@ -152,7 +152,7 @@ fn routed(
         "shards": shards,
         "key": key,
         "strategy": strategy,
-        "map_version": map.version(),
+        "map_version": map.version_told(),
         "merge": merge,
         "statements": statements,
         "reason": reason,
@@ -210,14 +210,14 @@ fn refused(map: &ShardMap, error: &SqlError) -> Explained {
     if let Some(hint) = &error.hint {
         lines.push(format!("  Hint: {hint}"));
     }
-    lines.push(format!("  Map version: {}", map.version()));
+    lines.push(format!("  Map version: {}", map.version_told()));
     let json = json!({
         "kind": "refused",
         "answer": null,
         "shards": [],
         "key": null,
         "strategy": null,
-        "map_version": map.version(),
+        "map_version": map.version_told(),
         "merge": [],
         "statements": [],
         "reason": error.message,

@@ -71,6 +71,7 @@ pub use self::explain::Explained;
 pub use self::ordered::Merge;
 use self::refusal::Refusal;
 use self::restrict::Restrict;
+pub use self::schema::repeating_numbers;
 use self::scope::Resolved;
 pub use self::several::allowed;
 pub use self::staged::Staged;

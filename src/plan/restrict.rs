@@ -145,11 +145,11 @@ impl Restrict {
                 Ok(region)
             }
             Self::Or(all) => {
-                let mut region = Region::nothing();
+                let mut regions = Vec::with_capacity(all.len());
                 for one in all {
-                    region.unite(one.region(types, constants)?);
+                    regions.push(one.region(types, constants)?);
                 }
-                Ok(region)
+                Ok(Region::united(regions))
             }
         }
     }
@@ -397,6 +397,26 @@ impl<'a> Region<'a> {
         }
     }
 
+    /// The keys of all of them. Values of a one-part key are put in order once, however many there are.
+    fn united(regions: Vec<Self>) -> Self {
+        let mut all = Self::nothing();
+        let mut listed: SmallVec<[KeyValue<'a>; 1]> = SmallVec::new();
+        for mut region in regions {
+            match region.boxes.as_mut_slice() {
+                [one] if matches!(one.as_slice(), [Domain::Values(_)]) => {
+                    if let Some(Domain::Values(values)) = one.first_mut() {
+                        listed.append(values);
+                    }
+                }
+                _ => all.unite(region),
+            }
+        }
+        if !listed.is_empty() {
+            all.unite(Self::one_of(listed));
+        }
+        all
+    }
+
     /// The shards on which rows with these keys may live.
     ///
     /// # Errors
@@ -565,6 +585,21 @@ mod tests {
         assert_eq!(both.only(0), None);
         assert!(both.intersect(one(1, 20)).is_empty());
         assert!(Region::everything(2).is_open() && !one(1, 2).is_open());
+    }
+
+    #[test]
+    fn many_alternatives_are_one_list() {
+        let all: Vec<Region<'_>> = (0..50_000)
+            .rev()
+            .map(|n| Region::of_part(1, 0, values(&[n % 40_000])))
+            .chain([Region::of_part(1, 0, Domain::range(None, Some((KeyValue::Int(-5), true))))])
+            .collect();
+        let united = Region::united(all);
+        let [range, list] = united.boxes.as_slice() else { panic!("{:?}", united.boxes.len()) };
+        assert!(matches!(range.as_slice(), [Domain::Range(None, Some(_))]));
+        let [Domain::Values(list)] = list.as_slice() else { panic!("{list:?}") };
+        assert_eq!(list.len(), 40_000);
+        assert!(list.is_sorted());
     }
 
     #[test]

@@ -6,7 +6,8 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::catalog::{Column, Table};
+use crate::catalog::{Catalog, Column, Table};
+use crate::error::{SqlError, SqlState};
 use crate::map::{Placement, ShardMap, UnlistedTables};
 use crate::sql::reshape::Reshaped;
 use crate::sql::triggers::may_assign;
@@ -95,6 +96,46 @@ impl SchemaRefusal {
             }
         }
     }
+}
+
+/// What to say of a CREATE TABLE whose rows are on several shards and numbered by a sequence, which each shard
+/// has for itself. (`check --live` looks at the sequences themselves.)
+pub fn repeating_numbers(text: &str, map: &ShardMap) -> Option<SqlError> {
+    let created = Catalog::from_ddl(text).ok()?;
+    let (table, key) = created.tables.values().find_map(|table| match map.placement(table) {
+        Placement::Sharded { key, .. } => Some((table, map.key(key)?)),
+        _ => None,
+    })?;
+    let numbered = |column: &&Column| {
+        column.has_default && matches!(column.type_name.as_str(), "bigint" | "integer" | "smallint")
+    };
+    let column = table.columns.iter().find(numbered)?;
+    if !is_counted(text) || key.columns.contains(&column.name) {
+        return None;
+    }
+    let (name, table) = (&column.name, &table.name);
+    Some(
+        SqlError::new(
+            SqlState::WARNING,
+            format!("column \"{name}\" of sharded table \"{table}\" gets the same numbers on several shards"),
+        )
+        .detail("Each shard has a sequence of its own.")
+        .hint("Use uuids, or give each shard's sequence numbers of its own, by ALTER SEQUENCE under SET pgmeridian.shard = '…'."),
+    )
+}
+
+/// Whether it speaks of a serial or an identity column.
+fn is_counted(text: &str) -> bool {
+    const SERIALS: [&str; 6] =
+        ["bigserial", "serial8", "serial", "serial4", "smallserial", "serial2"];
+    let words: Vec<&str> = text
+        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .filter(|w| !w.is_empty())
+        .collect();
+    words.iter().any(|word| SERIALS.iter().any(|serial| word.eq_ignore_ascii_case(serial)))
+        || words.windows(2).any(|two| {
+            matches!(two, [a, b] if a.eq_ignore_ascii_case("as") && b.eq_ignore_ascii_case("identity"))
+        })
 }
 
 /// What the map says of a table, if that decides where its rows are.

@@ -15,6 +15,7 @@ use crate::datum::{KeyType, KeyValue};
 use crate::error::SqlError;
 use crate::lookup::Lookups;
 use crate::map::{KeyDatabase, KeyId, Part, ShardId, ShardMap, ShardSet, did_you_mean};
+use crate::sql::class::Class;
 
 /// Where a choice came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +144,15 @@ impl<'s> Resolved<'s> {
         for key in keys.iter().filter(|_| solo.is_none()) {
             own = own.or(database_of(map, key.key, key.value)?);
         }
+        // Done in the key's own database alone it would be missing on all shards.
+        if scope.everywhere
+            && scope.session_key.is_some()
+            && (own.is_some() || map.sole_key().is_some())
+            && let Some(key) = keys.first()
+        {
+            let (one, other) = (key_text(map, key), "the session's shard is *".to_owned());
+            return Err(Refusal::SourcesDisagree { one, other }.of_user(scope.confined));
+        }
         Ok(Self {
             shard,
             everywhere,
@@ -233,6 +243,20 @@ pub fn resolve_shard(map: &ShardMap, name: &str) -> Result<ShardId, SqlError> {
         let nearest = did_you_mean(name, names).map(ToOwned::to_owned);
         Refusal::UnknownShard { name: name.to_owned(), nearest }.into()
     })
+}
+
+/// Whether a setting is the proxy's own: it says what the session's statements see, and no shard knows it.
+pub fn is_own(setting: &str, map: &ShardMap) -> bool {
+    setting.starts_with("pgmeridian.") || map.key_setting() == Some(setting)
+}
+
+/// Whether a statement sets, resets or shows a setting of the proxy's own.
+pub fn is_own_setting(class: &Class, map: &ShardMap) -> bool {
+    match class {
+        Class::Set(set) => is_own(&set.name, map),
+        Class::Reset(Some(name)) | Class::Show(name) => is_own(name, map),
+        _ => false,
+    }
 }
 
 /// The key that a hint or `SET pgmeridian.key` names: a value of the session's key

@@ -255,6 +255,11 @@ impl Transaction {
         }
     }
 
+    /// Whether [`Self::lose_shard`] was the last that happened to it.
+    pub fn has_lost_its_shard(&self) -> bool {
+        matches!(self, Self::Failed { shard: None, .. })
+    }
+
     /// What a shard's `ReadyForQuery` says about it.
     pub fn settle(&mut self, shard: ShardId, status: u8) {
         match (status, &mut *self) {

@@ -28,14 +28,16 @@ pub enum Class {
     Query,
     /// `EXPLAIN …`, PostgreSQL's own: goes to analysis.
     Explain,
-    /// `EXPLAIN (ROUTE [, FORMAT JSON]) …`; the statement starts at byte `rest`. With any other option,
-    /// or nothing to explain, it is [`Class::Other`].
+    /// `EXPLAIN (ROUTE [, FORMAT JSON]) …`; the statement starts at byte `rest`. With nothing to explain
+    /// it is [`Class::Other`].
     ExplainRoute {
         /// FORMAT JSON.
         json: bool,
         /// Where the explained statement starts.
         rest: u32,
     },
+    /// `EXPLAIN (ROUTE, …) …` with an option that ROUTE can't be combined with: this one.
+    ExplainRouteWith(String),
     /// BEGIN, START TRANSACTION, with modes that were understood (else [`Class::Other`]).
     Begin(TransactionModes),
     /// COMMIT, END.

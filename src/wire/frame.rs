@@ -3,6 +3,7 @@
 //! A frame is found by its first five bytes alone. What is in it is nobody's business here.
 
 use super::ProtocolError;
+use crate::error::SqlState;
 
 /// Bytes of a frame before its body: tag and length.
 pub const HEADER_BYTES: usize = 5;
@@ -20,6 +21,9 @@ pub const AUTH_BYTES_MAX: u32 = 65_535;
 /// reads it, for thousands of clients.
 pub const STATEMENT_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
+/// More than this PostgreSQL takes for nonsense, too (`PQ_LARGE_MESSAGE_LIMIT`).
+const STATEMENT_BYTES_POSSIBLE: usize = 0x3fff_fffe;
+
 /// One whole frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
@@ -35,8 +39,9 @@ pub struct Frame<'a> {
 ///
 /// # Errors
 ///
-/// 08P01 when the length is impossible, or the body longer than `body_max`. That is seen as soon as the
-/// header is there, so nothing is buffered for a frame that will not be taken.
+/// 08P01 when the length is impossible, or the body longer than `body_max` (53400 where that can be
+/// configured). That is seen as soon as the header is there, so nothing is buffered for a frame that will
+/// not be taken.
 pub fn next(buf: &[u8], body_max: u32) -> Result<Option<Frame<'_>>, ProtocolError> {
     let Some((tag, total)) = header(buf)? else {
         return Ok(None);
@@ -72,11 +77,20 @@ pub fn header(buf: &[u8]) -> Result<Option<(u8, usize)>, ProtocolError> {
 
 #[cold]
 fn too_long(body_bytes: usize, body_max: u32) -> ProtocolError {
+    if body_bytes > STATEMENT_BYTES_POSSIBLE {
+        return ProtocolError::violation("invalid message length");
+    }
     // Only the limit on statements can be configured.
-    let name = if body_max > AUTH_BYTES_MAX { " (limits.statement_bytes_max)" } else { "" };
-    ProtocolError::violation(format!(
-        "frame of {body_bytes} bytes exceeds the limit of {body_max}{name}"
-    ))
+    if body_max <= AUTH_BYTES_MAX {
+        let message = format!("message of {body_bytes} bytes exceeds the limit of {body_max}");
+        return ProtocolError::violation(message);
+    }
+    ProtocolError::with_code(
+        SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+        format!(
+            "a message of {body_bytes} bytes is longer than limits.statement_bytes_max ({body_max})"
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -109,7 +123,7 @@ mod tests {
         check(b"Q\0\0\0\x03abc", 10, Err("invalid message length"));
         check(b"Q\0\0\0\0abc", 10, Err("invalid message length"));
         check(b"Q\xff\xff\xff\xff", u32::MAX, Err("invalid message length"));
-        check(b"Q\0\0\0\x0f", 10, Err("frame of 11 bytes exceeds the limit of 10"));
+        check(b"Q\0\0\0\x0f", 10, Err("message of 11 bytes exceeds the limit of 10"));
         check(b"Q\0\0\0\x0e", 10, Ok(None));
     }
 

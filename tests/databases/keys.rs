@@ -215,6 +215,7 @@ async fn sessions_of_a_key(world: &World) {
     assert_eq!(number(&four, "SELECT count(*) FROM notes").await, 1);
     let route = text(&four, "EXPLAIN (ROUTE, FORMAT JSON) SELECT * FROM notes").await;
     assert!(route.contains("\"database\":\"gb_tenant_4\""), "{route}");
+    assert!(route.contains("\"map_version\":1,"), "{route}");
     // By its name, as any database.
     let url = world.proxy.url().replace("/bots", "/gb_tenant_3");
     let three = support::connect(&url).await.unwrap();
@@ -240,6 +241,9 @@ async fn moving(world: &World) {
     refused(&client, "SET app.tenant_id = 'x'", "22023", "").await;
     client.batch_execute("SET pgmeridian.shard = 'usa-west'").await.unwrap();
     refused(&client, "SELECT count(*) FROM notes", "22023", "usa-west").await;
+    // All shards are not the key's database: what is for them would be missing there.
+    client.batch_execute("SET pgmeridian.shard = '*'").await.unwrap();
+    refused(&client, "CREATE TABLE astray (a int)", "22023", "the session's shard is *").await;
     client.batch_execute("RESET pgmeridian.shard; RESET app.tenant_id").await.unwrap();
     refused(&client, "SELECT count(*) FROM notes", "0A000", "each tenant").await;
     // What is kept on a connection is not left behind.

@@ -145,7 +145,7 @@ fn single_faults() {
         let expect: &[&str] = if fine { &[] } else { &[&fault] };
         check(&format!("[listen]\naddress = \"{address}\""), expect);
     }
-    let cases: [(&str, &[&str]); 17] = [
+    let cases: [(&str, &[&str]); 19] = [
         ("[listen]\ntls = { cert = 'a' }", &["2:7 listen.tls needs both cert and key; "]),
         (
             "[http]\ntoken = '${NOPE}'",
@@ -190,6 +190,11 @@ fn single_faults() {
             "[log]\nlevel = 'a=b=c'",
             &["2:9 log.level is not a level; Write error, warn, info, debug or trace."],
         ),
+        (
+            "[log]\nlevel = 'verbose'",
+            &["2:9 log.level is not a level; Write error, warn, info, debug or trace."],
+        ),
+        ("[log]\nlevel = 'Warn,pgmeridian::exec=debug'", &[]),
     ];
     for (text, expect) in cases {
         check(text, expect);

@@ -274,6 +274,7 @@ pub(super) fn utility_kind(
         | Class::Query
         | Class::Explain
         | Class::ExplainRoute { .. }
+        | Class::ExplainRouteWith(_)
         | Class::Begin(_)
         | Class::Commit { .. }
         | Class::Rollback { .. }

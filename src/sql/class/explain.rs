@@ -10,8 +10,8 @@ struct Options {
     /// ROUTE, and it is on.
     route: bool,
     json: bool,
-    /// Something that ROUTE can't be combined with.
-    others: bool,
+    /// The first that ROUTE can't be combined with.
+    other: Option<String>,
 }
 
 /// What follows EXPLAIN.
@@ -23,9 +23,10 @@ pub(super) fn explain(words: &mut Words<'_>) -> Class {
     if !options.route {
         return Class::Explain;
     }
-    match words.position() {
-        Some(rest) if !options.others => Class::ExplainRoute { json: options.json, rest },
-        _ => Class::Other,
+    match (words.position(), options.other) {
+        (Some(rest), None) => Class::ExplainRoute { json: options.json, rest },
+        (Some(_), Some(option)) => Class::ExplainRouteWith(option),
+        (None, _) => Class::Other,
     }
 }
 
@@ -42,11 +43,13 @@ fn options(words: &mut Words<'_>) -> Option<Options> {
             ("route", "false" | "off" | "0") => options.route = false,
             ("route", _) => {
                 options.route = true;
-                options.others = true;
+                options.other.get_or_insert(format!("{name} {value}"));
             }
             ("format", "json") => options.json = true,
             ("format", "text") => options.json = false,
-            _ => options.others = true,
+            _ => {
+                options.other.get_or_insert(format!("{name} {value}").trim_end().to_owned());
+            }
         }
         if words.take_symbol(")") {
             return Some(options);

@@ -405,15 +405,15 @@ fn explain_statements() {
             "EXPLAIN (ROUTE",
         ],
     );
-    check_all(
-        &Class::Other,
-        &[
-            "EXPLAIN (ROUTE, ANALYZE) SELECT 1",
-            "EXPLAIN (ROUTE, FORMAT XML) SELECT 1",
-            "EXPLAIN (ROUTE maybe) SELECT 1",
-            "EXPLAIN (ROUTE)",
-        ],
-    );
+    for (sql, option) in [
+        ("EXPLAIN (ROUTE, ANALYZE) SELECT 1", "analyze"),
+        ("EXPLAIN (COSTS off, ROUTE, FORMAT XML) SELECT 1", "costs off"),
+        ("EXPLAIN (ROUTE, FORMAT XML) SELECT 1", "format xml"),
+        ("EXPLAIN (ROUTE maybe) SELECT 1", "route maybe"),
+    ] {
+        check_all(&Class::ExplainRouteWith(option.to_owned()), &[sql]);
+    }
+    check_all(&Class::Other, &["EXPLAIN (ROUTE)", "EXPLAIN (ROUTE, ANALYZE)"]);
     let check = |sql: &str, expect_json: bool, expect_rest: &str| match class(sql) {
         Class::ExplainRoute { json, rest } => {
             assert_eq!((json, &sql[rest as usize..]), (expect_json, expect_rest), "{sql}");
