@@ -2,15 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
+#[path = "support/mmdb.rs"]
+mod mmdb;
 mod support;
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pgmeridian::demo::cluster::{Cluster, Options};
-use support::{Proxy, Shards, connect};
+use support::{Proxy, Shards, connect, http};
 use tokio_postgres::Client;
 
 const TABLES: &str = "
@@ -364,6 +367,123 @@ async fn without_the_control_database_the_last_good_map_goes_on() {
     assert!(third.log().contains("connection_string: not a PostgreSQL URL"), "{}", third.log());
 }
 
+/// What SHOW MAP, SHOW MAP HISTORY, /health and the metrics say of the map: all of them the same.
+async fn told(proxy: &Proxy) -> Result<(), String> {
+    let console = connect(&proxy.console_url("bot")).await.unwrap();
+    let map = console.query_one("SHOW MAP", &[]).await.unwrap();
+    let newest = console.query("SHOW MAP HISTORY", &[]).await.unwrap().swap_remove(0);
+    let (_, health) = http(proxy.http, "GET", "/health", None).await;
+    let health: serde_json::Value = serde_json::from_str(&health).unwrap();
+    let (_, metrics) = http(proxy.http, "GET", "/metrics", None).await;
+    let gauge = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("{name} ")));
+        line.and_then(|line| line.rsplit(' ').next()).unwrap_or_default().to_owned()
+    };
+    let (state, fault) = (map.get::<_, &str>("state"), map.get::<_, Option<&str>>("last_fault"));
+    let is_refused = newest.get::<_, &str>("outcome") == "refused";
+    let (followed, failed) =
+        (gauge("pgmeridian_control_followed"), gauge("pgmeridian_map_last_reload_failed"));
+    let (status, of_map) = (health["status"].as_str().unwrap(), health["map"].as_str().unwrap());
+    let shown = format!("{state} {fault:?} {is_refused} {followed} {failed} {status} {of_map}");
+    assert_eq!(state == "ok", fault.is_none(), "{shown}");
+    assert_eq!(fault.is_some(), map.get::<_, Option<SystemTime>>("last_fault_at").is_some());
+    assert_eq!(of_map, fault.unwrap_or("ok"), "{shown}");
+    assert_eq!(is_refused, failed == "1", "{shown}");
+    assert!(!shown.contains("bot:bot"), "{shown}");
+    match fault {
+        None if followed == "1" && failed == "0" && status == "healthy" => Ok(()),
+        Some(fault) if followed == "0" && status == "degraded" => Err(fault.to_owned()),
+        _ => panic!("{shown}"),
+    }
+}
+
+/// Waits until everything that tells of the map says this.
+async fn tells(proxy: &Proxy, words: &str) {
+    eventually(words, async || match told(proxy).await {
+        Err(told) if told.contains(words) => Ok(()),
+        told => Err(format!("{told:?}")),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_control_database_is_told_everywhere() {
+    let mut own = Controlled::new().await;
+    let control = own.control().await;
+    let proxy = own.serve().await;
+    let client = proxy.connect().await;
+    told(&proxy).await.unwrap();
+    let works = async || {
+        assert_eq!(home(&client, 1500).await, "usa-east");
+        client.batch_execute("SELECT * FROM notes WHERE tenant_id = 1500").await.unwrap();
+    };
+    // Each is put right again before the next.
+    let urls = "UPDATE shard_config SET connection_string = replace(connection_string, 'x-', '')";
+    for (wrong, right, words) in [
+        (
+            "UPDATE shard_config SET connection_string = 'x-' || connection_string",
+            urls,
+            "not a PostgreSQL URL",
+        ),
+        (
+            "UPDATE shard_config SET is_primary = true",
+            "UPDATE shard_config SET is_primary = shard_id = 1",
+            "two shards are is_primary",
+        ),
+        (
+            "UPDATE shard_config SET is_primary = false",
+            "UPDATE shard_config SET is_primary = shard_id = 1",
+            "no shard is_primary",
+        ),
+        (
+            "UPDATE shard_config SET max_tenant_id = 2500 WHERE shard_id = 1",
+            "UPDATE shard_config SET max_tenant_id = 1999 WHERE shard_id = 1",
+            "the ranges of shard_id 1 and 2 overlap",
+        ),
+        (
+            "ALTER TABLE tenant_shard_map DROP CONSTRAINT tenant_shard_map_shard_id_fkey; \
+             INSERT INTO tenant_shard_map VALUES (1500, 9, 'DEU')",
+            "DELETE FROM tenant_shard_map",
+            "tenant 1500: shard_config has no shard_id 9",
+        ),
+        (
+            "ALTER TABLE tenant_shard_map ALTER shard_id DROP NOT NULL; \
+             INSERT INTO tenant_shard_map VALUES (1500, NULL, 'DEU')",
+            "DELETE FROM tenant_shard_map",
+            "tenant 1500: shard_id is NULL",
+        ),
+        (
+            "ALTER TABLE tenant_shard_map RENAME TO elsewhere; UPDATE shard_config SET datacenter = 'y'",
+            "ALTER TABLE elsewhere RENAME TO tenant_shard_map",
+            "table tenant_shard_map does not exist",
+        ),
+        ("TRUNCATE shard_config CASCADE", "", "shard_config has no rows"),
+    ] {
+        let kept = "CREATE TEMP TABLE IF NOT EXISTS kept AS SELECT * FROM shard_config";
+        control.batch_execute(kept).await.unwrap();
+        control.batch_execute(wrong).await.unwrap();
+        tells(&proxy, words).await;
+        works().await;
+        let right = match right {
+            "" => "INSERT INTO shard_config SELECT * FROM kept",
+            right => right,
+        };
+        control.batch_execute(right).await.unwrap();
+        eventually("the end of it", async || told(&proxy).await).await;
+        works().await;
+    }
+    // Killed under load, and back with a change.
+    own.cluster.stop();
+    tells(&proxy, "can't be read").await;
+    works().await;
+    own.cluster.start_again().unwrap();
+    eventually("the end of it", async || told(&proxy).await).await;
+    let control = own.control().await;
+    control.batch_execute("INSERT INTO tenant_shard_map VALUES (1500, 3, 'DEU')").await.unwrap();
+    becomes(&client, 1500, "deu").await;
+    told(&proxy).await.unwrap();
+}
+
 fn write(own: &Controlled, name: &str, text: &str) -> PathBuf {
     let path = own.shards.first().directory().join(name);
     std::fs::write(&path, text).unwrap();
@@ -461,4 +581,64 @@ async fn new_tenants_live_in_their_region() {
     let sql = "SELECT string_agg(tenant_id || ' ' || shard_id, ', ' ORDER BY tenant_id) FROM tenant_shard_map";
     let homes: String = control.query_one(sql, &[]).await.unwrap().get(0);
     assert_eq!(homes, "9001 3, 9004 3, 9005 1");
+}
+
+/// A file says which country an address is in; it is read with the map, whole or not at all.
+#[tokio::test]
+async fn new_tenants_live_in_the_country_that_they_call_from() {
+    let controlled = Controlled::new().await;
+    let file = |name: &str| controlled.shards.first().directory().join(name);
+    let countries = |code| mmdb::countries("Country", &[(Ipv4Addr::new(127, 0, 0, 0), 8, code)]);
+    let put = |contents: &[u8]| std::fs::write(file("countries.mmdb"), contents).unwrap();
+    put(&countries("DE"));
+    let map = controlled.map().replace(
+        "otherwise = \"range\" }",
+        "otherwise = \"refuse\", place_new = \"geo\" }\n[keys.tenant.place]\n\
+         regions = { USA = [\"usa-east\"], DEU = [\"deu\"], MEX = [\"usa-west\"] }\n\
+         geoip = \"GEOIP\"\ndefault = \"MEX\"\n",
+    );
+    let map = map.replace("GEOIP", &file("countries.mmdb").display().to_string());
+    let proxy = Proxy::start(&controlled.shards, &map).await;
+    let client = proxy.connect().await;
+    let console = connect(&proxy.console_url("bot")).await.unwrap();
+    let insert = async |tenant: i64| {
+        let sql = format!("INSERT INTO tenants (id, name) VALUES ({tenant}, 't')");
+        client.batch_execute(&sql).await.unwrap();
+    };
+    let control = controlled.control().await;
+    let home = async |tenant: i64| -> i16 {
+        let sql = "SELECT shard_id FROM tenant_shard_map WHERE tenant_id = $1";
+        control.query_one(sql, &[&tenant]).await.unwrap().get(0)
+    };
+    insert(9001).await;
+    assert_eq!(home(9001).await, 3);
+    // Another file counts from the next reload on; a change of the tables alone is none.
+    put(&countries("US"));
+    control.batch_execute("INSERT INTO tenant_shard_map VALUES (9002, 1, 'USA')").await.unwrap();
+    becomes(&client, 9002, "usa-east").await;
+    insert(9003).await;
+    assert_eq!(home(9003).await, 3);
+    console.batch_execute("RELOAD").await.unwrap();
+    insert(9004).await;
+    assert_eq!(home(9004).await, 1);
+    // A faulty one changes nothing.
+    put(b"nonsense");
+    let told = format!("{:?}", console.batch_execute("RELOAD").await.unwrap_err());
+    assert!(told.contains("is not a MaxMind database"), "{told}");
+    insert(9005).await;
+    assert_eq!(home(9005).await, 1);
+    let (code, _, err) = run(&["check", proxy.map_path().to_str().unwrap()]);
+    let place = format!("{}:", proxy.map_path().display());
+    assert!(
+        code == 1 && err.contains("is not a MaxMind database") && err.contains(&place),
+        "{err}"
+    );
+    let (code, _, err) = run(&["check", "--live", proxy.map_path().to_str().unwrap()]);
+    assert!(code == 1 && err.contains("is not a MaxMind database"), "{err}");
+    put(&countries("XX"));
+    let (code, out, err) = run(&["check", proxy.map_path().to_str().unwrap()]);
+    assert!(code == 0, "{out}{err}");
+    console.batch_execute("RELOAD").await.unwrap();
+    insert(9006).await;
+    assert_eq!(home(9006).await, 2);
 }

@@ -248,7 +248,13 @@ async fn moves(world: &mut World, old: &Client) {
     let rules = RULES.replace("bot_b = \"deu\"", "bot_b = \"usa-east\"");
     let map = world.shards.map_by_hash(&rules);
     world.shards.direct("usa-east").await.batch_execute("CREATE DATABASE bot_b").await.unwrap();
-    world.proxy.reload(&map);
+    std::fs::write(world.proxy.map_path(), &map).unwrap();
+    let console = support::connect(&world.proxy.console_url("bot")).await.unwrap();
+    let error = console.batch_execute("RELOAD").await.expect_err("rows are left behind");
+    let told = error.as_db_error().and_then(|told| told.detail()).unwrap_or_default().to_owned();
+    let expect = "table notes has 10 rows on shard deu in database bot_b, and the new map looks for them on usa-east/bot_b";
+    assert!(told.contains(expect), "{told}");
+    console.batch_execute("RELOAD FORCE").await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let new = world.connect("bot_b").await;

@@ -203,3 +203,44 @@ async fn a_reload_under_load_loses_nothing() {
     let open: i64 = pools.iter().map(|p| p.get::<_, i64>("used") + p.get::<_, i64>("idle")).sum();
     assert_eq!(servers.len() as i64, open, "connections outside of the pools that are used");
 }
+
+/// A migration begins with `routing = "off"`. It does not end before the rows are where the map says, and is
+/// not begun again while they are elsewhere.
+#[tokio::test]
+async fn routing_is_not_switched_over_rows_that_are_elsewhere() {
+    let shards = Shards::databases(2);
+    shards.run_on_all(TABLES).await;
+    let on = shards.map_by_hash(REFERENCE);
+    let off = on.replacen("version = 1", "version = 1\nrouting = \"off\"", 1);
+    let proxy = Proxy::start_with(&shards, &off, CONFIG).await;
+    let (client, console) =
+        (proxy.connect().await, connect(&proxy.console_url("bot")).await.unwrap());
+    client.batch_execute("INSERT INTO notes VALUES (1, 1), (2, 2), (3, 3)").await.unwrap();
+    client.batch_execute("INSERT INTO plans VALUES (1, 'free')").await.unwrap();
+    let refused = async |map: &str, words: &str| {
+        replace(&proxy, map);
+        let error = console.batch_execute("RELOAD").await.expect_err(words);
+        let told = error.as_db_error().and_then(|told| told.detail()).unwrap_or_default();
+        assert!(told.contains(words), "{words}: {told}");
+    };
+    refused(
+        &on,
+        "table notes has 2 rows on shard usa-east with key 1, 3, and the new map looks for them on usa-west",
+    )
+    .await;
+    let (east, west) = (shards.direct("usa-east").await, shards.direct("usa-west").await);
+    west.batch_execute("INSERT INTO notes VALUES (1, 1), (3, 3)").await.unwrap();
+    east.batch_execute("DELETE FROM notes WHERE tenant_id IN (1, 3)").await.unwrap();
+    console.batch_execute("RELOAD").await.unwrap();
+    let count = "SELECT count(*) FROM notes WHERE tenant_id IN (1, 2, 3)";
+    assert_eq!(client.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 3);
+    refused(
+        &off,
+        "table notes has 2 rows on shard usa-west, and the new map looks for them on usa-east",
+    )
+    .await;
+    east.batch_execute("INSERT INTO notes VALUES (1, 1), (3, 3)").await.unwrap();
+    west.batch_execute("DELETE FROM notes").await.unwrap();
+    console.batch_execute("RELOAD").await.unwrap();
+    assert_eq!(client.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 3);
+}

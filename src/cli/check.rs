@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use super::say::{remark, say};
 use super::{FOUND, blocking, print_faults, read_text};
-use crate::map::ShardMap;
+use crate::map::{Outside, ShardMap};
 use crate::mapstore::control::{Source, SourceError};
-use crate::mapstore::live;
+use crate::mapstore::{Files, live};
 
 #[derive(clap::Args)]
 pub(super) struct Check {
@@ -29,7 +29,10 @@ pub(super) fn run(words: &Check) -> ExitCode {
         Err(code) => return code,
     };
     let name = words.map.display().to_string();
-    match ShardMap::check(&name, &text, &|name| std::env::var(name).ok()) {
+    let files = Files::beside(&words.map);
+    let env = |name: &str| std::env::var(name).ok();
+    let outside = Outside { env: &env, geoip: Some(&|name: &str| files.geoip(name)) };
+    match ShardMap::check(&name, &text, outside) {
         Ok((map, warnings)) => {
             print_faults(warnings.iter());
             match map {

@@ -205,6 +205,7 @@ fn print_json(diff: &MapDiff, rerouted: &[Rerouted], stranded: &[Stranded]) {
                     "rows": rows.rows,
                     "keys": rows.keys,
                     "keys_more": rows.keys_more,
+                    "databases": rows.databases,
                     "to": rows.to,
                 })
             })

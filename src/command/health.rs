@@ -22,9 +22,9 @@ pub struct Health {
 /// How the proxy is, all in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Every shard answers.
+    /// Every shard answers, and the map is the one that is wanted.
     Healthy,
-    /// Some shard does not.
+    /// Some shard does not; or the last map was refused, or the control database can't be followed.
     Degraded,
     /// None does, or the schema is unknown.
     Unhealthy,
@@ -65,6 +65,7 @@ impl Health {
             _ if !self.shared.store.current().catalog_known => Status::Unhealthy,
             0 => Status::Unhealthy,
             ok if ok < found.len() => Status::Degraded,
+            _ if self.shared.store.problem().is_some() => Status::Degraded,
             _ => Status::Healthy,
         }
     }
@@ -73,11 +74,13 @@ impl Health {
     pub fn report(&self) -> Value {
         let checks: Map<String, Value> =
             self.found().into_iter().map(|(shard, finding)| (shard, finding.into())).collect();
+        let problem = self.shared.store.problem().map(|(what, _)| what);
         json!({
             "status": self.status().word(),
             "version": env!("CARGO_PKG_VERSION"),
             "uptime": self.uptime().as_secs(),
             "checks": checks,
+            "map": problem.as_deref().unwrap_or("ok"),
             "metrics": {
                 "clients": METRICS.clients.load(Ordering::Relaxed),
                 "connections": self.shared.books.connections().len(),

@@ -8,6 +8,7 @@ use super::{Operator, Table, Topic, Value};
 use crate::backend::{LATENCY_BOUNDS_US, ShardBook};
 use crate::catalog::RelationKind;
 use crate::config::{Config, LogFormat, PoolMode};
+use crate::datum::KeyValue;
 use crate::exec::clients;
 use crate::map::{
     DatabaseHomes, DatabasePerKey, Host, Key, Placement, ShardId, ShardMap, ShardSet, Strategy,
@@ -92,10 +93,10 @@ impl Operator {
             Some(control) => source.map(|file| format!("{file}, control {}", control.database)),
             None => source,
         };
-        let problem = control.as_ref().and_then(|own| own.problem.clone());
+        let problem = store.problem();
         let state = match &fault {
             Some(_) => "the last reload was refused, this map stays",
-            None if problem.is_some() => "the control database has a problem, this map stays",
+            None if problem.is_some() => "the control database can't be followed, this map stays",
             None => "ok",
         };
         vec![vec![
@@ -104,8 +105,8 @@ impl Operator {
             description.loaded.into(),
             description.checksum.clone().into(),
             state.into(),
-            fault.as_ref().map(|fault| fault.what.clone()).or(problem).into(),
-            fault.as_ref().map(|fault| fault.at).into(),
+            problem.as_ref().map(|(what, _)| what.clone()).into(),
+            problem.map(|(_, at)| at).into(),
             map.database().into(),
             map.shard_name(map.default_shard()).into(),
             map.routing().into(),
@@ -355,10 +356,12 @@ impl Operator {
         let mut rows = Vec::new();
         for key in map.keys() {
             let Strategy::Directory(directory) = &key.strategy else { continue };
-            for (value, _) in directory.entries.rows() {
-                if rows.len() >= TENANTS_MAX {
-                    return rows;
-                }
+            let room = TENANTS_MAX.saturating_sub(rows.len());
+            let listed = directory.entries.rows().take(room);
+            let mut values: Vec<KeyValue<'static>> =
+                listed.map(|(value, _)| value.into_owned()).collect();
+            values.sort_unstable();
+            for value in values {
                 let shard = directory.place_of(&value).ok();
                 rows.push(vec![
                     key.name.as_str().into(),

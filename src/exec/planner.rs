@@ -460,7 +460,8 @@ fn analyse(
     };
     let plain = matches!(class, Class::Query)
         && template.is_some()
-        && !(unknown_table || reads_sequence_state || constant)
+        && unknown_tables.is_empty()
+        && !(reads_sequence_state || constant)
         && leaves.is_empty();
     Entry {
         class,

@@ -134,7 +134,7 @@ fn latency(books: &[std::sync::Arc<ShardBook>]) -> Family {
     )
 }
 
-fn map_state(operator: &Operator) -> [Family; 3] {
+fn map_state(operator: &Operator) -> [Family; 4] {
     let store = &operator.shared().store;
     let one = |value: f64| vec![(Vec::new(), value)];
     let loaded = store.description().loaded.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -149,6 +149,15 @@ fn map_state(operator: &Operator) -> [Family; 3] {
             "map_last_reload_failed",
             "The last map was refused, an older one is used",
             one(flag(store.history().fault().is_some())),
+        ),
+        Family::gauge(
+            "control_followed",
+            "The control database can be read, and its map is the one that is used",
+            store
+                .control()
+                .map(|control| (Vec::new(), flag(control.problem.is_none())))
+                .into_iter()
+                .collect(),
         ),
     ]
 }

@@ -2,7 +2,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `GET /health`, `GET /api/health` | `healthy`, `degraded` (some shard is down) or `unhealthy` (503), as JSON |
+//! | `GET /health`, `GET /api/health` | `healthy`, `degraded` (some shard is down, or the map is not the one that is wanted) or `unhealthy` (503), as JSON |
 //! | `GET /ready` | 200 once clients can be served, 503 before and while draining |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `POST /api/admin/reload-shard-config` | reads the map again (`?force=true`: even where rows are left behind): what changed, or its faults, as JSON; with `Authorization: Bearer` and `[http] token` |

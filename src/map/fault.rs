@@ -104,6 +104,12 @@ impl Fault {
         self.hint.as_deref()
     }
 
+    /// It says more than what is wrong: beside the caret, or as a hint.
+    #[cfg(test)]
+    pub(super) fn is_explained(&self) -> bool {
+        self.hint.is_some() || self.label.is_some()
+    }
+
     /// The file's name as it was given.
     pub fn file(&self) -> &str {
         &self.source.name

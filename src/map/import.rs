@@ -16,7 +16,7 @@ pub struct Imported {
 }
 
 /// A shard as `config.csv` has it.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct ShardRow {
     url: Option<String>,
     region: Option<String>,
@@ -76,6 +76,7 @@ pub fn import(csv: &str) -> Result<Imported, String> {
     write_shards(&mut settings, &shards, &mut map);
     if strategy != "geo" {
         write_key(&column, &key, word(&strategy), &mut map);
+        settings.remark(format!("type = \"bigint\" is assumed for {column}"));
     }
     map.push_str(&sections);
     settings.remark("database = \"bots\" is assumed: the name that clients connect to");
@@ -175,7 +176,6 @@ fn as_url(settings: &mut Settings, text: &str) -> String {
 fn key_column(settings: &mut Settings) -> (String, String) {
     let column = settings.take("shard-key").unwrap_or_else(|| "tenant_id".to_owned());
     let key = column.strip_suffix("_id").unwrap_or(&column).to_owned();
-    settings.remark(format!("type = \"bigint\" is assumed for {column}"));
     (column, key)
 }
 
@@ -350,9 +350,24 @@ fn geo(
     let mut default_name = None;
     let mut hosts: Vec<(String, String)> = Vec::new();
     let mut regions = Vec::new();
-    shards.clear();
+    let numbered = std::mem::take(shards);
+    let mut meant: Vec<String> = Vec::new();
     for (place, host) in places {
         settings.used.push(format!("shard-geo-{place}"));
+        // A shard of its own section, by name, or a host.
+        let number = host.strip_prefix("shard").map(|rest| rest.strip_prefix('-').unwrap_or(rest));
+        let named = number.map(|number| format!("shard{number}"));
+        if let Some((name, row)) = named.and_then(|name| Some((name.clone(), numbered.get(&name)?)))
+        {
+            let region = Some(place.clone());
+            shards.entry(name.clone()).or_insert_with(|| ShardRow { region, ..row.clone() });
+            if default.as_ref() == Some(&host) {
+                default_name.get_or_insert_with(|| name.clone());
+            }
+            regions.push(format!("{} = [{}]", bare(&place), quoted(&name)));
+            meant.push(name);
+            continue;
+        }
         let known = hosts.iter().find(|(known, _)| *known == host).map(|(_, name)| name.clone());
         let name = known.unwrap_or_else(|| place.clone());
         if !shards.contains_key(&name) {
@@ -365,6 +380,11 @@ fn geo(
             default_name.get_or_insert_with(|| name.clone());
         }
         regions.push(format!("{} = [{}]", bare(&place), quoted(&name)));
+    }
+    for name in numbered.keys().filter(|name| !meant.contains(name)) {
+        settings.remark(format!(
+            "the primary and the replicas of {name} are not used: no shard-geo-… names it, by {name}"
+        ));
     }
     let default_name = match (default_name, default) {
         (Some(name), _) => name,
@@ -441,6 +461,12 @@ const ELSEWHERE: [(&str, &str, &str); 8] = [
     ("health-enabled", "[http] address, which answers /health and /api/health", "?"),
 ];
 
+/// `shard-N-…`.
+fn of_a_shard(name: &str) -> bool {
+    let number = name.strip_prefix("shard-").and_then(|rest| rest.split_once('-'));
+    number.is_some_and(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Settings about shards, breakers and health that went nowhere.
 fn rest(settings: &mut Settings) {
     let left: Vec<(String, String)> = settings
@@ -479,6 +505,9 @@ fn rest(settings: &mut Settings) {
             }
             _ if name.starts_with("circuit-breaker-") || name.starts_with("metrics-") => {
                 "has no equivalent: it is always on"
+            }
+            _ if of_a_shard(&name) => {
+                "is not known: a shard's URL is shard-1-primary, say, and that of a replica shard-1-replica-1"
             }
             _ if name.starts_with("shard-") => "is not used by this strategy, or not known",
             // Bots have many settings that are none of a map's business.

@@ -129,7 +129,7 @@ impl ShardMap {
     }
 
     /// The key's database that is called so, where it is in the map that this one was taken from.
-    pub(super) fn key_database_named(&self, name: &str) -> Option<KeyDatabase> {
+    pub fn key_database_named(&self, name: &str) -> Option<KeyDatabase> {
         let keys = match &self.within {
             Some(within) => within.keys.as_slice(),
             None if self.routing => &self.keys,

@@ -22,6 +22,7 @@ pub mod directory;
 pub mod entries;
 pub mod fault;
 pub mod geo;
+pub mod geoip;
 pub mod hash;
 pub mod import;
 pub mod key_database;
@@ -44,6 +45,7 @@ pub use databases::DatabaseHome;
 pub use diff::MapDiff;
 pub use entries::{Entries, Moved};
 pub use fault::{Fault, Faults, did_you_mean};
+pub use geoip::{GeoIp, Outside};
 pub use key_database::KeyDatabase;
 pub use model::{
     Control, CrossShardReads, CrossShardSnapshot, CrossShardWrites, DatabaseHomes, DatabasePerKey,
@@ -114,10 +116,7 @@ impl ShardMap {
         text: &str,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(Self, Vec<Fault>), Faults> {
-        match build::build(name, text, env, None)? {
-            (Built::Map(map), warnings) => Ok((*map, warnings)),
-            (Built::NeedsTables, _) => Err(Faults::needs_tables(name, text)),
-        }
+        Self::parse_in(name, text, Outside::of(env), None)
     }
 
     /// The same with what the control tables say: shards, ranges and directory are theirs, where the map has
@@ -132,7 +131,21 @@ impl ShardMap {
         env: &dyn Fn(&str) -> Option<String>,
         tables: &Tables,
     ) -> Result<(Self, Vec<Fault>), Faults> {
-        match build::build(name, text, env, Some(tables))? {
+        Self::parse_in(name, text, Outside::of(env), Some(tables))
+    }
+
+    /// The same with the files that the map names.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the file, of the tables and of the files that it names.
+    pub fn parse_in(
+        name: &str,
+        text: &str,
+        outside: Outside<'_>,
+        tables: Option<&Tables>,
+    ) -> Result<(Self, Vec<Fault>), Faults> {
+        match build::build(name, text, outside, tables)? {
             (Built::Map(map), warnings) => Ok((*map, warnings)),
             (Built::NeedsTables, _) => Err(Faults::needs_tables(name, text)),
         }
@@ -147,9 +160,9 @@ impl ShardMap {
     pub fn check(
         name: &str,
         text: &str,
-        env: &dyn Fn(&str) -> Option<String>,
+        outside: Outside<'_>,
     ) -> Result<(Option<Self>, Vec<Fault>), Faults> {
-        build::build(name, text, env, None).map(|(built, warnings)| match built {
+        build::build(name, text, outside, None).map(|(built, warnings)| match built {
             Built::Map(map) => (Some(*map), warnings),
             Built::NeedsTables => (None, warnings),
         })

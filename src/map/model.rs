@@ -1,12 +1,14 @@
 //! What a map consists of. Field by field it is contract §2; the file's words are in the comments there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::directory::{Directory, Otherwise};
 use super::geo::{Geo, Region};
+use super::geoip::GeoIp;
 use super::hash::{Hash, slot};
 use super::range::{RangeEntry, Ranges};
 use super::target::ConnectionTarget;
@@ -197,8 +199,8 @@ pub struct NewKeyPlaces {
     pub regions: BTreeMap<String, Vec<ShardId>>,
     /// Regions of client networks, as written.
     pub networks: Vec<(String, String)>,
-    /// A `GeoIP` database file.
-    pub geoip: Option<String>,
+    /// Which country an address is in; none also where the map was read without its files.
+    pub geoip: Option<Arc<GeoIp>>,
     /// The region when nothing tells one.
     pub default: Option<String>,
 }

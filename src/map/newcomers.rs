@@ -1,7 +1,10 @@
 //! `place_new`: which shard a key gets that is nowhere yet. It is recorded in the control tables, once and for
 //! all, so nothing here need give the same answer twice.
 
+use std::net::IpAddr;
+
 use super::directory::Directory;
+use super::geoip::alpha3;
 use super::model::{NewKeyPlaces, PlaceNew, Strategy};
 use super::{KeyId, ShardId, ShardMap};
 use crate::datum::KeyValue;
@@ -14,7 +17,7 @@ pub struct RegionHints<'a> {
     /// The session's.
     pub session: Option<&'a str>,
     /// The client's address.
-    pub address: Option<std::net::IpAddr>,
+    pub address: Option<IpAddr>,
 }
 
 impl ShardMap {
@@ -81,22 +84,30 @@ impl NewKeyPlaces {
             |name: &str| self.regions.get_key_value(name.trim_end()).map(|(name, _)| name.as_str());
         let named = hints.row.and_then(listed).or_else(|| hints.session.and_then(listed));
         let near = || hints.address.and_then(|address| self.network(address));
-        named.or_else(near).or(self.default.as_deref())
+        let abroad = || hints.address.and_then(|address| self.country(address));
+        named.or_else(near).or_else(abroad).or(self.default.as_deref())
+    }
+
+    /// The region that is the country of an address, by either of its codes.
+    fn country(&self, address: IpAddr) -> Option<&str> {
+        let code = self.geoip.as_ref()?.country(address.to_canonical())?;
+        let listed = |code: &str| self.regions.get_key_value(code).map(|(name, _)| name.as_str());
+        alpha3(&code).and_then(listed).or_else(|| listed(&code))
     }
 
     /// The region of the smallest network that an address is in.
-    fn network(&self, address: std::net::IpAddr) -> Option<&str> {
+    fn network(&self, address: IpAddr) -> Option<&str> {
         let around = self.networks.iter().filter_map(|(network, region)| {
             let (base, bits) = network.split_once('/')?;
-            let (base, bits): (std::net::IpAddr, u32) = (base.parse().ok()?, bits.parse().ok()?);
+            let (base, bits): (IpAddr, u32) = (base.parse().ok()?, bits.parse().ok()?);
             is_within(address, base, bits).then_some((bits, region.as_str()))
         });
         around.max_by_key(|(bits, _)| *bits).map(|(_, region)| region)
     }
 }
 
-fn is_within(address: std::net::IpAddr, base: std::net::IpAddr, bits: u32) -> bool {
-    use std::net::IpAddr::{V4, V6};
+fn is_within(address: IpAddr, base: IpAddr, bits: u32) -> bool {
+    use IpAddr::{V4, V6};
     match (address.to_canonical(), base) {
         (V4(a), V4(b)) if bits <= 32 => {
             (u64::from(a.to_bits()) ^ u64::from(b.to_bits())) >> (32 - bits) == 0

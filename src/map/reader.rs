@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Severity, Source, did_you_mean};
+use super::geoip::{GeoIp, Outside};
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
@@ -22,18 +23,31 @@ pub(super) struct At<T> {
 /// Collects faults.
 pub(super) struct Reader<'e> {
     source: Arc<Source>,
-    env: &'e dyn Fn(&str) -> Option<String>,
+    outside: Outside<'e>,
     pub(super) faults: Vec<Fault>,
     pub(super) warnings: Vec<Fault>,
 }
 
 impl<'e> Reader<'e> {
-    pub(super) fn new(source: Source, env: &'e dyn Fn(&str) -> Option<String>) -> Self {
-        Self { source: Arc::new(source), env, faults: Vec::new(), warnings: Vec::new() }
+    pub(super) fn new(source: Source, outside: Outside<'e>) -> Self {
+        Self { source: Arc::new(source), outside, faults: Vec::new(), warnings: Vec::new() }
     }
 
     pub(super) fn env(&self) -> &'e dyn Fn(&str) -> Option<String> {
-        self.env
+        self.outside.env
+    }
+
+    /// The `GeoIP` file of this name; `None` also where files are not read.
+    pub(super) fn geoip(&mut self, name: &At<String>) -> Option<Arc<GeoIp>> {
+        match (self.outside.geoip?)(&name.value) {
+            Ok(read) => Some(read),
+            Err(why) => {
+                self.fault(&name.span, format!("the GeoIP file {why}")).hint(
+                    "a file as MaxMind's GeoLite2-Country.mmdb, beside the map file unless its path is absolute",
+                );
+                None
+            }
+        }
     }
 
     /// Adds a fault; what it returns takes label and hint.
@@ -84,10 +98,10 @@ impl<'e> Reader<'e> {
         while let Some((before, after)) = rest.split_once("${") {
             expanded.push_str(before);
             let Some((name, tail)) = after.split_once('}') else {
-                self.fault(span, "\"${\" without a closing brace");
+                self.fault(span, "\"${\" without a closing brace").hint("write \"${NAME}\"");
                 return None;
             };
-            let Some(value) = (self.env)(name) else {
+            let Some(value) = (self.outside.env)(name) else {
                 self.fault(span, format!("environment variable {name} is not set"))
                     .hint(format!("set {name}, or write the value here"));
                 return None;
@@ -142,8 +156,17 @@ impl<'t> Node<'t> {
             DeValue::Array(_) => "an array",
             DeValue::Table(_) => "a table",
         };
+        let hint = match what {
+            "a string" => "write it in quotation marks: \"…\"",
+            "an integer" => "write its digits, without quotation marks",
+            "true or false" => "write it without quotation marks",
+            "an array" => "write [\"…\", \"…\"]",
+            "a table" => "write { … }, or a section of its own",
+            _ => "write 42 or \"42\"",
+        };
         r.fault(&self.span(), format!("{} must be {what}", self.name))
-            .label(format!("this is {found}"));
+            .label(format!("this is {found}"))
+            .hint(hint);
     }
 
     /// A string, with `${VAR}` replaced.
@@ -192,7 +215,8 @@ impl<'t> Node<'t> {
         };
         let value = i128::from_str_radix(integer.as_str(), integer.radix());
         if value.is_err() {
-            r.fault(&self.span(), format!("{} is too large", self.name));
+            r.fault(&self.span(), format!("{} is too large", self.name))
+                .hint(format!("at most {}", i64::MAX));
         }
         value.ok()
     }
@@ -207,7 +231,7 @@ impl<'t> Node<'t> {
         if value.is_none() {
             let message =
                 format!("{} must be from {} to {}", self.name, bounds.start(), bounds.end());
-            r.fault(&self.span(), message);
+            r.fault(&self.span(), message).label("out of these bounds");
         }
         value
     }
@@ -281,6 +305,11 @@ impl<'t> Fields<'t> {
 
     fn new(span: Range<usize>, table: &'t DeTable<'t>) -> Self {
         Self { span, table, asked: Vec::new(), missing: Vec::new() }
+    }
+
+    /// Whether a field is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.table.contains_key(name)
     }
 
     /// A field, if it is there.

@@ -89,6 +89,15 @@ impl History {
         if attempt.outcome == Outcome::Unchanged && attempt.origin == Origin::File {
             return;
         }
+        // Tables that stay faulty are looked at again and again.
+        let again = |last: &Attempt| {
+            attempt.origin == Origin::Control
+                && (last.origin, last.outcome) == (attempt.origin, attempt.outcome)
+                && attempt.outcome == Outcome::Refused
+        };
+        if kept.back().is_some_and(again) {
+            kept.pop_back();
+        }
         if kept.len() >= KEPT_MAX {
             kept.pop_front();
         }

@@ -23,6 +23,7 @@ use control::{Source, SourceError};
 
 pub mod control;
 mod create;
+mod files;
 mod history;
 pub mod live;
 mod read;
@@ -31,6 +32,7 @@ mod watch;
 
 pub use control::ControlStatus;
 pub use create::create_database;
+pub use files::Files;
 pub use history::{Attempt, History, Origin, Outcome};
 pub use read::{ReadError, read_catalog};
 pub use stranded::{NotAsked, Stranded, stranded};
@@ -111,8 +113,16 @@ pub enum SwapError {
     NotAsked(#[from] NotAsked),
 }
 
+/// So many tables are told of in a sentence; `diff --live` tells of all.
+const STRANDED_TOLD_MAX: usize = 3;
+
 fn sentences(stranded: &[Stranded]) -> String {
-    stranded.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    let told = stranded.iter().take(STRANDED_TOLD_MAX).map(ToString::to_string);
+    let told = told.collect::<Vec<_>>().join("; ");
+    match stranded.len().saturating_sub(STRANDED_TOLD_MAX) {
+        0 => told,
+        more => format!("{told}; and so have {more} more tables"),
+    }
 }
 
 /// What is known of the current map besides what it says.
@@ -293,6 +303,12 @@ impl Store {
         self.note(Origin::Control, Outcome::Loaded, changes.summary());
     }
 
+    /// A map of other control tables is not used.
+    fn note_not_followed(&self, error: &ReloadError) {
+        observe::add(&METRICS.map_reload_errors, 1);
+        self.note(Origin::Control, Outcome::Refused, error.line());
+    }
+
     fn note(&self, origin: Origin, outcome: Outcome, what: String) {
         let (at, version) = (SystemTime::now(), self.current().map.version());
         self.history.note(Attempt { at, origin, outcome, version, what });
@@ -301,6 +317,17 @@ impl Store {
     /// How it is about the control database; none when the map has no section `[control]`.
     pub fn control(&self) -> Option<Arc<ControlStatus>> {
         self.control.load_full()
+    }
+
+    /// Why the map in use may not be the one that is wanted, and since when: the last one was refused, or the
+    /// control database can't be followed.
+    pub fn problem(&self) -> Option<(String, SystemTime)> {
+        if let Some(fault) = self.history.fault() {
+            return Some((fault.what, fault.at));
+        }
+        let control = self.control()?;
+        let problem = control.problem.as_ref()?;
+        Some((format!("the control database {} {problem}", control.database), control.since))
     }
 
     /// Makes known how it is about the control database.

@@ -3,7 +3,8 @@
 //! Main type: [`Stranded`]. The old homes of keys that change shard are asked which tables hold rows of
 //! them. Whole keys are compared by both maps, so the answer is exact for every strategy; a directory or
 //! ranges narrow what is read, a hash reads every distinct key. Tables that hang on a lookup follow the
-//! lookup's source table, which is asked itself.
+//! lookup's source table, which is asked itself. Databases that are a key's own, or that `[[databases]]` routes,
+//! are asked where they are, for rows of any table.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,7 +18,9 @@ use crate::map::directory::{Directory, Otherwise};
 use crate::map::geo::{Geo, Region};
 use crate::map::hash::Hash;
 use crate::map::range::{RangeEntry, Ranges};
-use crate::map::{Key, KeyId, Placement, Shard, ShardId, ShardMap, Strategy};
+use crate::map::{
+    ConnectionTarget, DatabaseHome, Key, KeyId, Placement, Shard, ShardId, ShardMap, Strategy,
+};
 
 /// So many keys are named; the others are counted.
 const NAMED_MAX: usize = 10;
@@ -45,14 +48,21 @@ pub struct Stranded {
     pub to: Vec<String>,
     /// How many of them are there already, where their key is frozen and they are being copied.
     pub there: Option<u64>,
+    /// They are in databases of their own: those of the keys, or where there are no keys, the ones named here.
+    pub databases: Vec<String>,
 }
 
 impl fmt::Display for Stranded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, shard, rows, .. } = self;
         write!(f, "table {table} has {rows} rows on shard {shard}")?;
-        if !self.keys.is_empty() {
-            write!(f, " with key {}", self.keys.join(", "))?;
+        let (what, names) = match self.databases.as_slice() {
+            [] => (" with key ", &self.keys),
+            [_] => (" in database ", &self.databases),
+            _ => (" in databases ", &self.databases),
+        };
+        if !names.is_empty() {
+            write!(f, "{what}{}", names.join(", "))?;
             if self.keys_more > 0 {
                 write!(f, " and {} more", self.keys_more)?;
             }
@@ -129,7 +139,7 @@ pub async fn stranded(
         let Some(shard) = old.shard(question.shard) else { continue };
         let not_asked = |error| NotAsked { shard: shard.name.clone(), error };
         if open.as_ref().is_none_or(|(at, _)| *at != question.shard) {
-            open = Some((question.shard, dial(shard).await.map_err(not_asked)?));
+            open = Some((question.shard, dial(&shard.url).await.map_err(not_asked)?));
         }
         let Some((_, client)) = &open else { continue };
         let Held { stays: held, frozen } =
@@ -147,7 +157,120 @@ pub async fn stranded(
             (None, _) => {}
         }
     }
+    databases(old, new, &mut found).await?;
     Ok(found)
+}
+
+/// Databases that clients of the old map find by name or by their key, as they are on a server.
+const DATABASES: &str = "SELECT datname FROM pg_catalog.pg_database \
+    WHERE datallowconn AND NOT datistemplate ORDER BY length(datname), datname";
+
+/// A database's tables.
+const TABLES: &str = "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c \
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
+    AND n.nspname NOT IN ('information_schema', 'pgmeridian') ORDER BY 1, 2";
+
+/// Asks for whole databases that the new map looks for elsewhere.
+async fn databases(
+    old: &ShardMap,
+    new: &ShardMap,
+    found: &mut Vec<Stranded>,
+) -> Result<(), NotAsked> {
+    if !old.has_key_databases() && old.databases().is_empty() {
+        return Ok(());
+    }
+    for (at, shard) in (0..).map(ShardId).zip(old.shards()) {
+        let not_asked = |error| NotAsked { shard: shard.name.clone(), error };
+        let client = dial(&shard.url).await.map_err(not_asked)?;
+        let messages = client.simple_query(DATABASES).await.map_err(|e| not_asked(e.into()))?;
+        drop(client);
+        let mut of_shard: Vec<Stranded> = Vec::new();
+        for message in &messages {
+            let SimpleQueryMessage::Row(row) = message else { continue };
+            let Some(name) =
+                row.get(0).filter(|name| old.database_home(name) == Some(DatabaseHome::Here(at)))
+            else {
+                continue;
+            };
+            let Err(to) = stays(old, new, shard, name) else { continue };
+            let mut target = shard.url.clone();
+            name.clone_into(&mut target.dbname);
+            let client = dial(&target).await.map_err(not_asked)?;
+            let tables = client.simple_query(TABLES).await.map_err(|e| not_asked(e.into()))?;
+            for table in &tables {
+                let SimpleQueryMessage::Row(table) = table else { continue };
+                let (Some(schema), Some(table)) = (table.get(0), table.get(1)) else { continue };
+                let sql = format!("SELECT count(*) FROM {}.{}", quote(schema), quote(table));
+                let counted = client.simple_query(&sql).await.map_err(|e| not_asked(e.into()))?;
+                let rows = number(&counted);
+                if rows > 0 {
+                    let table = match schema {
+                        "public" => table.to_owned(),
+                        schema => format!("{schema}.{table}"),
+                    };
+                    note_database(&mut of_shard, &table, shard, rows, name, to.clone());
+                }
+            }
+        }
+        found.append(&mut of_shard);
+    }
+    Ok(())
+}
+
+/// Whether the new map finds a database of the old one where it is; else where it looks for it, if anywhere.
+fn stays(old: &ShardMap, new: &ShardMap, shard: &Shard, name: &str) -> Result<(), Option<String>> {
+    let home = match old.key_database_named(name) {
+        Some(own) => match new.key_database_named(name) {
+            Some(own) => Some((own.shard, name.to_owned())),
+            // The same key's, where they are called otherwise now.
+            None => {
+                let key = old.key(own.key).and_then(|key| new.key_named(&key.name));
+                let renamed = key.and_then(|key| new.key_database(key, &own.value).ok().flatten());
+                renamed.map(|own| (own.shard, own.name))
+            }
+        },
+        None => match new.database_home(name) {
+            Some(DatabaseHome::Here(at)) => Some((at, name.to_owned())),
+            _ => None,
+        },
+    };
+    let Some((at, called)) = home else { return Err(None) };
+    let same = new.shard(at).is_some_and(|home| {
+        // Shards may share a server, and a shard's server may be another one by now.
+        home.id == shard.id || (&home.url.host, home.url.port) == (&shard.url.host, shard.url.port)
+    });
+    if same && called == name {
+        Ok(())
+    } else {
+        Err(Some(format!("{}/{called}", new.shard_name(at))))
+    }
+}
+
+fn note_database(
+    found: &mut Vec<Stranded>,
+    table: &str,
+    shard: &Shard,
+    rows: u64,
+    database: &str,
+    to: Option<String>,
+) {
+    if !found.iter().any(|own| own.table == table) {
+        found.push(Stranded {
+            table: table.to_owned(),
+            shard: shard.name.clone(),
+            rows: 0,
+            keys: Vec::new(),
+            keys_more: 0,
+            to: Vec::new(),
+            there: None,
+            databases: Vec::new(),
+        });
+    }
+    let Some(own) = found.iter_mut().find(|own| own.table == table) else { return };
+    own.rows += rows;
+    note(&mut own.databases, &mut own.keys_more, database.to_owned());
+    own.to.extend(to.filter(|_| own.to.len() < NAMED_MAX));
 }
 
 fn merge(into: &mut Stranded, held: Stranded) {
@@ -171,8 +294,8 @@ fn note(keys: &mut Vec<String>, more: &mut u64, key: String) {
     }
 }
 
-async fn dial(shard: &Shard) -> Result<Client, ReadError> {
-    let (client, connection) = connect(&shard.url).await?;
+async fn dial(target: &ConnectionTarget) -> Result<Client, ReadError> {
+    let (client, connection) = connect(target).await?;
     tokio::spawn(connection);
     let timeout = ANSWER_TIMEOUT.as_millis();
     let settings =
@@ -370,7 +493,14 @@ fn ask_of<'a>(
     table: &'a Table,
     questions: &mut Vec<Question<'a>>,
 ) {
-    let (before, after) = (old.placement(table), new.placement(table));
+    let (mut before, mut after) = (old.placement(table), new.placement(table));
+    // With routing off everything is on the default shard; what is the same everywhere, there too.
+    if !old.routing() && before != Placement::Reference {
+        before = Placement::Single(old.default_shard());
+    }
+    if !new.routing() {
+        after = Placement::Single(new.default_shard());
+    }
     let names = |shards: &[ShardId]| -> Vec<String> {
         shards.iter().map(|shard| new.shard_name(*shard).to_owned()).collect()
     };
@@ -484,7 +614,7 @@ impl<'a> Question<'a> {
         let texts: Vec<String> = columns.iter().map(|column| format!("{column}::text")).collect();
         let columns = columns.join(", ");
         format!(
-            "SELECT count(*), {} FROM {table} WHERE {condition} GROUP BY {columns}",
+            "SELECT count(*), {} FROM {table} WHERE {condition} GROUP BY {columns} ORDER BY {columns}",
             texts.join(", ")
         )
     }
@@ -528,15 +658,11 @@ async fn compare(
 ) -> Result<Option<Stranded>, NotAsked> {
     let Some(home) = new.shard(frozen.to) else { return Ok(None) };
     let not_asked = |error| NotAsked { shard: home.name.clone(), error };
-    let client = dial(home).await.map_err(not_asked)?;
+    let client = dial(&home.url).await.map_err(not_asked)?;
     let which = Which::Keys(vec![frozen.key.clone()]);
     let sql = question.narrowed(which).sql(old);
     let messages = client.simple_query(&sql).await.map_err(|e| not_asked(e.into()))?;
-    let there = messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0)?.parse::<u64>().ok(),
-        _ => None,
-    });
-    let there = there.unwrap_or_default();
+    let there = number(&messages);
     Ok((there != frozen.rows).then(|| Stranded {
         table: called(question.table),
         shard: shard.name.clone(),
@@ -545,7 +671,17 @@ async fn compare(
         keys_more: 0,
         to: vec![home.name.clone()],
         there: Some(there),
+        databases: Vec::new(),
     }))
+}
+
+/// The number that an answer consists of.
+fn number(messages: &[SimpleQueryMessage]) -> u64 {
+    let number = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse::<u64>().ok(),
+        _ => None,
+    });
+    number.unwrap_or_default()
 }
 
 /// A table's name, with its schema where that isn't public.
@@ -573,6 +709,7 @@ async fn answer(
         keys_more: 0,
         to: question.to.clone(),
         there: None,
+        databases: Vec::new(),
     };
     for message in client.simple_query(&question.sql(old)).await? {
         let SimpleQueryMessage::Row(row) = message else { continue };
@@ -595,7 +732,9 @@ async fn answer(
         let was_here = before
             .is_none_or(|key| placed(old, key).and_then(|at| id_of(old, at)) == Some(shard.id));
         let now = placed(new, after);
-        if !was_here || now.and_then(|at| id_of(new, at)) == Some(shard.id) {
+        // What has a database of its own is looked for there, and nowhere else.
+        let elsewhere = new.has_databases(after);
+        if !was_here || (!elsewhere && now.and_then(|at| id_of(new, at)) == Some(shard.id)) {
             continue;
         }
         if let ([text], Some(to), Some(key)) = (texts.as_slice(), now, before)
@@ -607,7 +746,11 @@ async fn answer(
         held.rows += rows;
         note(&mut held.keys, &mut held.keys_more, texts.join(", "));
         if let Some(now) = now {
-            let to = new.shard_name(now).to_owned();
+            let name = new.shard_name(now);
+            let to = match elsewhere {
+                true => format!("{name}, in databases of their own"),
+                false => name.to_owned(),
+            };
             if !held.to.contains(&to) {
                 held.to.push(to);
             }

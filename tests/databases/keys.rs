@@ -100,7 +100,7 @@ async fn text(client: &Client, sql: &str) -> String {
 
 #[tokio::test]
 async fn each_key_has_a_database() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     statements_that_name_their_key(&world).await;
     transactions(&world).await;
     sessions_of_a_key(&world).await;
@@ -109,6 +109,7 @@ async fn each_key_has_a_database() {
     users_of_a_key(&world).await;
     many_at_once(&world).await;
     cancels(&world);
+    databases_that_differ(&mut world).await;
     a_map_that_places_it_elsewhere(&world).await;
 }
 
@@ -356,19 +357,84 @@ fn cancels(world: &World) {
     }
 }
 
+/// `check --live` compares them with what they were made from.
+async fn databases_that_differ(world: &mut World) {
+    let path = world.proxy.map_path().to_str().unwrap().to_owned();
+    let checked = || {
+        let program = env!("CARGO_BIN_EXE_pgmeridian");
+        let output = std::process::Command::new(program).args(["check", "--live", &path]).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    assert!(!checked().contains("gb_"), "{}", checked());
+    let west = world.shards.cluster("usa-west");
+    let drop = "ALTER TABLE notes DROP COLUMN body; CREATE TABLE own (id int)";
+    for (database, sql) in [
+        ("gb_tenant_3", "ALTER TABLE notes ALTER COLUMN body TYPE varchar(9)"),
+        ("gb_tenant_7", drop),
+        ("gb_tenant_11", drop),
+    ] {
+        west.execute(database, sql).await.unwrap();
+    }
+    let told = checked();
+    for line in [
+        "error: column notes.body is text in gb_template and character varying(9) in gb_tenant_3 on shard usa-west",
+        "error: column notes.body is in gb_template and not in gb_tenant_7, gb_tenant_11 on shard usa-west",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+    assert_eq!(told.matches("gb_template").count(), 2, "{told}");
+    let add = "ALTER TABLE notes ADD COLUMN body text; DROP TABLE own";
+    for (database, sql) in [
+        ("gb_tenant_3", "ALTER TABLE notes ALTER COLUMN body TYPE text"),
+        ("gb_tenant_7", add),
+        ("gb_tenant_11", add),
+    ] {
+        west.execute(database, sql).await.unwrap();
+    }
+    assert!(!checked().contains("gb_"), "{}", checked());
+}
+
 /// Sessions of a key follow the map.
 async fn a_map_that_places_it_elsewhere(world: &World) {
     let four = world.of_tenant("4").await;
-    assert_eq!(number(&four, "SELECT count(*) FROM notes").await, 1);
     let listed = RULES.replace("placement = \"hash\"", "placement = \"directory\"").replace(
         "[sessions]",
         "directory = { entries = { 4 = \"usa-west\" }, otherwise = \"hash\" }\n[sessions]",
     );
+    // What the old home still holds is not left behind, nor what would be called otherwise.
+    let console = support::connect(&world.proxy.console_url("bot")).await.unwrap();
+    let refused = async |map: &str, words: &str| {
+        std::fs::write(world.proxy.map_path(), map).unwrap();
+        let error = console.batch_execute("RELOAD").await.expect_err(words);
+        let told = error.as_db_error().and_then(|told| told.detail()).unwrap_or_default();
+        assert!(told.contains(words), "{words}: {told}");
+        assert_eq!(number(&four, "SELECT count(*) FROM notes").await, 1);
+    };
+    let told = "table notes has 1 rows on shard usa-east in database gb_tenant_4, and the new map looks for them \
+        on usa-west/gb_tenant_4";
+    refused(&world.shards.map(&listed), told).await;
+    let renamed = world.shards.map(&RULES.replace("\"gb_tenant_\"", "\"gb_other_\""));
+    refused(&renamed, "in databases gb_tenant_3, gb_tenant_7, gb_tenant_11, and the new map looks for them on usa-west/gb_other_3,").await;
+    let elsewhere = "strategy = \"hash\"\nhash = { algorithm = \"modulo\", shards = [\"usa-east\", \"usa-west\"] }\n#";
+    let shared =
+        RULES.replace("strategy = \"database\"\ndatabase", &format!("{elsewhere} database"));
+    let shared = shared.replacen(
+        "\nhash = { algorithm = \"modulo\", shards = [\"usa-east\", \"usa-west\"] }\n[sess",
+        "\n[sess",
+        1,
+    );
+    refused(
+        &world.shards.map(&shared),
+        "in databases gb_tenant_3, gb_tenant_7, gb_tenant_11, and the new map has no place",
+    )
+    .await;
     let west = world.shards.direct("usa-west").await;
     west.batch_execute("CREATE DATABASE gb_tenant_4 TEMPLATE gb_template").await.unwrap();
+    world.direct("usa-east", 4).await.batch_execute("DELETE FROM notes").await.unwrap();
     world.proxy.reload(&world.shards.map(&listed));
+    let port = text(&west, "SELECT inet_server_port()::text").await;
     let deadline = Instant::now() + Duration::from_secs(10);
-    while number(&four, "SELECT count(*) FROM notes").await != 0 {
+    while text(&four, "SELECT inet_server_port()::text").await != port {
         assert!(Instant::now() < deadline, "the map is not taken\n{}", world.proxy.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

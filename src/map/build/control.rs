@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::shards::{REGION_CHARS_MAX, url};
+use super::shards::{REGION_CHARS_MAX, URL_FORM, url};
 use super::{Names, strategies};
 use crate::datum::{KeyType, KeyValue};
 use crate::map::control::{ShardRow, Tables};
@@ -36,6 +36,8 @@ pub(super) struct Read {
     pub(super) shards: Vec<Option<Shard>>,
     pub(super) names: Names,
     pub(super) primary: Option<Primary>,
+    /// The rows, when none of them is `is_primary` and nothing else is wrong with the column.
+    pub(super) no_primary: Option<Arc<Source>>,
 }
 
 /// The rows that are `is_primary`; at least one.
@@ -57,6 +59,14 @@ impl Primary {
         }
         self.rows.first().map(|(shard, _, _)| *shard)
     }
+}
+
+/// Adds the fault that no row is the default shard; always `None`.
+pub(super) fn lacks_primary(r: &mut Reader<'_>, source: &Arc<Source>) -> Option<ShardId> {
+    r.fault_in(source, &(0..0), "no shard is_primary").hint(
+        "UPDATE shard_config SET is_primary = true WHERE shard_id = …, or write default_shard in the map file",
+    );
+    None
 }
 
 /// The key that the tables are of, and its type as far as it can be read: the one that `[control]` names,
@@ -169,7 +179,7 @@ fn write_out(tables: &Tables) -> Written {
 
 /// What the file adds to a row.
 #[derive(Default)]
-struct Inline {
+pub(super) struct Inline {
     name: Option<At<String>>,
     ring_name: Option<String>,
     url: Option<ConnectionTarget>,
@@ -213,7 +223,7 @@ pub(super) fn shards(
 ) -> Read {
     let written = write_out(tables);
     let mut names = Names::default();
-    let inline = inline_shards(r, tables, listed);
+    let inline = inline_shards(r, Some(tables), listed);
     let mut shards = Vec::with_capacity(tables.shards.len());
     let mut primary = Vec::new();
     for (row, places) in tables.shards.iter().zip(&written.rows) {
@@ -261,14 +271,20 @@ pub(super) fn shards(
         check_tenants(r, tables, &names);
     }
     let source = Arc::clone(&written.source);
+    let unclear = tables
+        .shards
+        .iter()
+        .any(|row| row.is_primary.is_some() && truth(row.is_primary.as_deref()).is_none());
+    let missing = primary.is_empty() && !unclear && !tables.shards.is_empty();
+    let no_primary = missing.then(|| Arc::clone(&source));
     let primary = (!primary.is_empty()).then_some(Primary { source, rows: primary });
-    Read { shards, names, primary }
+    Read { shards, names, primary, no_primary }
 }
 
-/// `[[shards]]` of the file, by id.
-fn inline_shards(
+/// `[[shards]]` of the file, by id: what they add to the rows of the tables, where those are known.
+pub(super) fn inline_shards(
     r: &mut Reader<'_>,
-    tables: &Tables,
+    tables: Option<&Tables>,
     listed: Vec<Fields<'_>>,
 ) -> Vec<(i16, Inline)> {
     let mut found: Vec<(i16, Inline)> = Vec::new();
@@ -293,12 +309,15 @@ fn inline_shards(
         fields.finish(r);
         let (Some(id), Some(node)) = (id, node) else { continue };
         let row = id.to_string();
-        if !tables.shards.iter().any(|shard| shard.shard_id.as_deref() == Some(&row)) {
+        let is_row = |shard: &ShardRow| shard.shard_id.as_deref() == Some(&row);
+        if tables.is_some_and(|tables| !tables.shards.iter().any(is_row)) {
             r.warn(&node.span(), format!("shard_config has no shard_id {id}"))
                 .label("this shard is not there");
         }
         if found.iter().any(|(of, _)| *of == id) {
-            r.fault(&node.span(), format!("two shards have the id \"{id}\""));
+            r.fault(&node.span(), format!("two shards have the id \"{id}\""))
+                .label("again here")
+                .hint("each section adds to the row of shard_config that has its id");
         }
         found.push((id, own));
     }
@@ -313,7 +332,8 @@ fn read_id(
     names: &Names,
 ) -> Option<i16> {
     let Some(text) = &row.shard_id else {
-        r.fault_in(&written.source, &places.id, "shard_id is NULL");
+        r.fault_in(&written.source, &places.id, "shard_id is NULL")
+            .hint("give the shard a number: tenant_shard_map and [[shards]] name it by that");
         return None;
     };
     let Some(id) = text.trim().parse::<i16>().ok().filter(|id| *id != i16::MIN) else {
@@ -321,7 +341,8 @@ fn read_id(
             &written.source,
             &places.id,
             format!("shard_id must be from -32767 to 32767, not {text}"),
-        );
+        )
+        .hint("shard_id is a smallint; pgmeridian control install makes it so");
         return None;
     };
     if let Some(first) = names.ids.iter().position(|other| *other == id) {
@@ -357,7 +378,8 @@ fn shard(
         ("is_active", &row.is_active, &places.active),
     ] {
         if value.is_some() && truth(value.as_deref()).is_none() {
-            r.fault_in(source, place, format!("{who}{name} is neither true nor false"));
+            r.fault_in(source, place, format!("{who}{name} is neither true nor false"))
+                .hint("the column is a boolean; pgmeridian control install makes it so");
         }
     }
     let url = match own.filter(|own| own.has_url) {
@@ -407,18 +429,16 @@ fn connection(
     let text = match expand(text, r.env()) {
         Ok(text) => text,
         Err(why) => {
-            r.fault_in(source, place, format!("{who}{why}"));
+            r.fault_in(source, place, format!("{who}{why}"))
+                .hint("write ${NAME}, and set NAME in the environment of every proxy");
             return None;
         }
     };
     match ConnectionTarget::parse(&text, r.env()) {
         Ok(target) => Some(target),
         Err(bad) => {
-            let fault =
-                r.fault_in(source, place, format!("{who}connection_string: {}", bad.message));
-            if let Some(hint) = bad.hint {
-                fault.hint(hint);
-            }
+            r.fault_in(source, place, format!("{who}connection_string: {}", bad.message))
+                .hint(bad.hint.unwrap_or_else(|| URL_FORM.to_owned()));
             None
         }
     }
@@ -454,7 +474,8 @@ fn check_rows(r: &mut Reader<'_>, tables: &Tables, written: &Written, shards: &[
             &written.source,
             &(0..0),
             format!("shard_config has more than {SHARDS_MAX} rows"),
-        );
+        )
+        .hint("a map has so many shards at most; Snowflake ids have ten bits for them");
     }
     for (at, shard) in shards.iter().enumerate() {
         let Some(shard) = shard else { continue };
@@ -489,7 +510,8 @@ fn ranges(r: &mut Reader<'_>, tables: &Tables, written: &Written, ty: KeyType) -
                 Err(error) => {
                     faulty = true;
                     let message = format!("shard_id {who}: {name}: {}", error.message);
-                    r.fault_in(&written.source, place, message);
+                    r.fault_in(&written.source, place, message)
+                        .hint("it is a value of the key, or NULL for an open end");
                     None
                 }
             }
@@ -506,7 +528,8 @@ fn ranges(r: &mut Reader<'_>, tables: &Tables, written: &Written, ty: KeyType) -
             complete = false;
             let message =
                 format!("shard_id {who}: min_tenant_id {from} comes after max_tenant_id {to}");
-            r.fault_in(&written.source, &(places.min.start..places.max.end), message);
+            r.fault_in(&written.source, &(places.min.start..places.max.end), message)
+                .hint("exchange the two: the range goes from one to the other, both included");
             continue;
         }
         entries.push(RangeEntry { from, to, shard: ShardId(at) });
@@ -548,11 +571,18 @@ fn check_tenants(r: &mut Reader<'_>, tables: &Tables, names: &Names) {
     for row in &tables.odd {
         let tenant = row.tenant_id.as_deref().unwrap_or("NULL");
         let shard = row.shard_id.as_deref().unwrap_or("NULL");
-        faults.push((put(&mut lines, tenant, shard), row.problem.clone(), None));
+        let hint = "correct the row, or delete it: what is not listed goes where otherwise says";
+        faults.push((put(&mut lines, tenant, shard), row.problem.clone(), Some(hint.to_owned())));
     }
     if tables.odd_more > 0 {
         let message = format!("{} more rows of tenant_shard_map can't be used", tables.odd_more);
-        faults.push((lines.len()..lines.len(), message, None));
+        // Beside the ones that are shown.
+        let place = put(&mut lines, "…", "…");
+        faults.push((
+            place,
+            message,
+            Some("SELECT those that have a NULL, or are of another type".to_owned()),
+        ));
     }
     for (home, count) in tables.entries.homes().filter(|(home, _)| !names.ids.contains(home)) {
         let example = tables.entries.rows().find(|(_, of)| *of == home).map(|(key, _)| key);

@@ -75,14 +75,16 @@ pub(super) fn keys(
                 let span = first.span.clone();
                 r.fault(&table.span, format!("two keys have the table {}", table.value))
                     .label("again here")
-                    .other(span, "first here");
+                    .other(span, "first here")
+                    .hint("a table is sharded by one key");
             }
         }
         keys.push(key);
     }
     distinct_prefixes(r, nodes, &keys);
     if keys.len() > KEYS_MAX {
-        r.fault(&(0..0), format!("more than {KEYS_MAX} keys"));
+        r.fault(&(0..0), format!("more than {KEYS_MAX} keys"))
+            .hint("tables with columns of other names go under the tables of one key");
     }
     keys
 }
@@ -106,7 +108,8 @@ fn distinct_prefixes(r: &mut Reader<'_>, nodes: &[Node<'_>], keys: &[ReadKey]) {
                 format!("its databases' prefix \"{prefix}\" can't be told from \"{other}\""),
             )
             .label("of this key")
-            .other(first.key_span.clone(), "and of this one");
+            .other(first.key_span.clone(), "and of this one")
+            .hint("neither may begin with the other");
         }
     }
 }
@@ -359,7 +362,8 @@ fn assemble(
             let geo = present(r, place, "geo", parts.geo)?;
             let (geo, within) = geo;
             if !matches!(ty, KeyType::Text | KeyType::Varchar) {
-                r.fault(place.0, format!("strategy geo needs a key of type text, not {ty}"));
+                r.fault(place.0, format!("strategy geo needs a key of type text, not {ty}"))
+                    .hint("the key is the column that holds the region: USA, DEU");
                 return None;
             }
             if let Some(within) = within {

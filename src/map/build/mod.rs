@@ -16,6 +16,7 @@ use toml::de::DeTable;
 
 use super::control::Tables;
 use super::fault::Source;
+use super::geoip::Outside;
 use super::model::{Control, Key};
 use super::reader::{At, Fields, Reader};
 use super::{Fault, Faults, KeyId, ShardId, ShardMap};
@@ -73,14 +74,14 @@ impl Names {
     }
 }
 
-/// See [`ShardMap::parse`] and [`ShardMap::parse_with`].
+/// See [`ShardMap::parse`] and [`ShardMap::parse_in`].
 pub(super) fn build(
     name: &str,
     text: &str,
-    env: &dyn Fn(&str) -> Option<String>,
+    outside: Outside<'_>,
     tables: Option<&Tables>,
 ) -> Result<(Built, Vec<Fault>), Faults> {
-    let mut r = Reader::new(Source::new(name, text), env);
+    let mut r = Reader::new(Source::new(name, text), outside);
     let (tree, errors) = DeTable::parse_recoverable(text);
     // A key that stands twice leaves the tree intact; after any other fault of syntax, what was
     // recovered would give faults that aren't there.
@@ -88,7 +89,12 @@ pub(super) fn build(
     for error in &errors {
         intact &= error.message().starts_with("duplicate key");
         let span = error.span().unwrap_or(0..0);
-        r.fault(&span, error.message().trim_end().to_owned());
+        let fault = r.fault(&span, error.message().trim_end().to_owned());
+        fault.label(if error.message().starts_with("duplicate") {
+            "again here"
+        } else {
+            "not TOML"
+        });
     }
     let built = if intact { read(&mut r, Fields::root(tree.get_ref()), tables) } else { None };
     match built {
@@ -108,7 +114,7 @@ pub(super) fn control_of(
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<Control>, Faults> {
-    let mut r = Reader::new(Source::new(name, text), env);
+    let mut r = Reader::new(Source::new(name, text), Outside::of(env));
     let (tree, _) = DeTable::parse_recoverable(text);
     let mut root = Fields::root(tree.get_ref());
     let mut control = rest::control(&mut r, &mut root);
@@ -147,7 +153,7 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>, tables: Option<&Tables>) -> Op
     let key_nodes = root.entries_of(r, "keys");
     let lookup_nodes = root.entries_of(r, "lookups");
     let listed = root.tables(r, "shards");
-    let mut primary = None;
+    let (mut primary, mut no_primary) = (None, None);
     let (shards, mut names) = match tables.filter(|_| has_control) {
         None => shards::shards(r, listed, has_control),
         Some(tables) => {
@@ -155,6 +161,7 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>, tables: Option<&Tables>) -> Op
             let fed = control::fed_key(&key_nodes, wanted);
             let read = control::shards(r, tables, listed, fed.as_ref());
             primary = read.primary;
+            no_primary = read.no_primary;
             (read.shards, read.names)
         }
     };
@@ -172,6 +179,9 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>, tables: Option<&Tables>) -> Op
         }
         None if names.shards.len() == 1 || names.open => Some(ShardId(0)),
         None if primary.is_some() => primary.as_ref().and_then(|primary| primary.only(r)),
+        None if has_control && tables.is_some() => {
+            no_primary.as_ref().and_then(|source| control::lacks_primary(r, source))
+        }
         None => {
             // Required, unless it was there and faulty.
             root.require("default_shard");

@@ -1,6 +1,7 @@
 //! `[[shards]]`.
 
 use super::Names;
+use super::control::inline_shards;
 use crate::map::SHARDS_MAX;
 use crate::map::model::Shard;
 use crate::map::reader::{At, Fields, Node, Reader};
@@ -20,7 +21,10 @@ pub(super) fn shards(
     let mut shards = Vec::new();
     let mut seen = Seen::default();
     // Without an answer from the control database and without a stand-in, no name can be told right or wrong.
-    if listed.is_empty() && has_control {
+    let own = ["url", "region", "datacenter", "active"];
+    let adds = |fields: &Fields<'_>| !own.iter().any(|name| fields.has(name));
+    if has_control && (listed.is_empty() || listed.iter().any(adds)) {
+        inline_shards(r, None, listed);
         return (shards, Names { open: true, ..names });
     }
     for fields in listed {
@@ -31,7 +35,8 @@ pub(super) fn shards(
             .hint("add a [[shards]] section with id, name and url");
     }
     if shards.len() > SHARDS_MAX {
-        r.fault(&(0..0), format!("more than {SHARDS_MAX} shards"));
+        r.fault(&(0..0), format!("more than {SHARDS_MAX} shards"))
+            .hint("Snowflake ids have ten bits for them");
     }
     (shards, names)
 }
@@ -68,7 +73,8 @@ fn shard(
     let mut known_name = String::new();
     if let Some(name) = &name {
         if name.value.is_empty() || name.value == "*" || name.value == "refuse" {
-            r.fault(&name.span, format!("a shard can't be called \"{}\"", name.value));
+            r.fault(&name.span, format!("a shard can't be called \"{}\"", name.value))
+                .hint("\"*\" stands for all shards and \"refuse\" for none: take another name");
         }
         if unique(r, &mut seen.names, "name", name.clone()) {
             known_name.clone_from(&name.value);
@@ -124,6 +130,9 @@ fn shard(
     })
 }
 
+/// What a URL looks like, where nothing better can be said of a faulty one.
+pub(super) const URL_FORM: &str = "a URL is postgresql://user:password@host:port/dbname";
+
 /// A label of a region.
 pub(super) fn region_label(r: &mut Reader<'_>, region: &At<String>) {
     if region.value.is_empty() || region.value.chars().count() > REGION_CHARS_MAX {
@@ -138,10 +147,7 @@ pub(super) fn url(r: &mut Reader<'_>, node: &Node<'_>) -> Option<ConnectionTarge
     match ConnectionTarget::parse(&text.value, r.env()) {
         Ok(target) => Some(target),
         Err(bad) => {
-            let fault = r.fault(&text.span, bad.message);
-            if let Some(hint) = bad.hint {
-                fault.hint(hint);
-            }
+            r.fault(&text.span, bad.message).hint(bad.hint.unwrap_or_else(|| URL_FORM.to_owned()));
             None
         }
     }

@@ -11,6 +11,7 @@ use crate::datum::{KeyType, KeyValue};
 use crate::map::ShardId;
 use crate::map::entries::Entries;
 use crate::map::geo::{Geo, Region};
+use crate::map::geoip::is_country;
 use crate::map::hash::{Hash, SLOTS, VIRTUAL_NODES_DEFAULT, VIRTUAL_NODES_MAX};
 use crate::map::model::{NewKeyPlaces, PlaceNew};
 use crate::map::range::{RangeEntry, Ranges};
@@ -79,7 +80,7 @@ pub(super) fn key_type(r: &mut Reader<'_>, node: &Node<'_>) -> Option<KeyType> {
 fn shard_list(r: &mut Reader<'_>, names: &Names, node: &Node<'_>) -> Option<Vec<ShardId>> {
     let listed = node.strings(r)?;
     if listed.is_empty() {
-        r.fault(&node.span(), "the list of shards is empty");
+        r.fault(&node.span(), "the list of shards is empty").hint("name one at least");
         return None;
     }
     let mut shards = Vec::with_capacity(listed.len());
@@ -87,7 +88,8 @@ fn shard_list(r: &mut Reader<'_>, names: &Names, node: &Node<'_>) -> Option<Vec<
     for name in &listed {
         match names.shard(r, name) {
             Some(shard) if shards.contains(&shard) => {
-                r.fault(&name.span, format!("shard \"{}\" is listed twice", name.value));
+                r.fault(&name.span, format!("shard \"{}\" is listed twice", name.value))
+                    .hint("name each once; slots give one more than another");
                 complete = false;
             }
             Some(shard) => shards.push(shard),
@@ -116,10 +118,12 @@ fn key_value(
     text: &At<String>,
     ty: Option<KeyType>,
 ) -> Option<KeyValue<'static>> {
-    match KeyValue::from_text(ty?, &text.value) {
+    let ty = ty?;
+    match KeyValue::from_text(ty, &text.value) {
         Ok(value) => Some(value.into_owned()),
         Err(error) => {
-            r.fault(&text.span, error.message);
+            r.fault(&text.span, error.message)
+                .hint(format!("keys are written as PostgreSQL writes a {ty}"));
             None
         }
     }
@@ -231,12 +235,14 @@ fn slots(r: &mut Reader<'_>, names: &Names, node: &Node<'_>) -> Option<Box<[Shar
             r.fault(
                 &entry.key_span,
                 format!("slots are numbered from 0 to {}, ascending", SLOTS - 1),
-            );
+            )
+            .hint("write \"0-5460\", both ends included");
             continue;
         }
         let Some(range) = table.get_mut(usize::from(first)..=usize::from(last)) else { continue };
         if range.iter().any(Option::is_some) {
-            r.fault(&entry.key_span, "some of these slots were given out before");
+            r.fault(&entry.key_span, "some of these slots were given out before")
+                .hint("both ends of a range are included: the next one begins one higher");
             continue;
         }
         range.fill(Some(shard.unwrap_or(ShardId(0))));
@@ -247,7 +253,9 @@ fn slots(r: &mut Reader<'_>, names: &Names, node: &Node<'_>) -> Option<Box<[Shar
     warn_inactive(r, names, &listed);
     if let Some(missing) = table.iter().position(Option::is_none) {
         let length = table.iter().skip(missing).take_while(|slot| slot.is_none()).count();
-        r.fault(&node.span(), format!("slots {missing}-{} have no shard", missing + length - 1));
+        let missing = format!("{missing}-{}", missing + length - 1);
+        r.fault(&node.span(), format!("slots {missing} have no shard"))
+            .hint(format!("add \"{missing}\" = \"…\""));
         return None;
     }
     table.into_iter().collect::<Option<Vec<_>>>().map(Vec::into_boxed_slice)
@@ -265,7 +273,8 @@ pub(super) fn range(
     let node = node?;
     let elements = node.array(r)?;
     if elements.is_empty() {
-        r.fault(&node.span(), "the list of ranges is empty");
+        r.fault(&node.span(), "the list of ranges is empty")
+            .hint("write { from = 1, to = 1000, shard = \"…\" }; a missing end is open");
         return None;
     }
     let mut entries = Vec::new();
@@ -320,7 +329,8 @@ fn range_entry(
     if let (Some(from), Some(to)) = (&from, &to)
         && from > to
     {
-        r.fault(&node.span(), format!("this range is empty: {from} comes after {to}"));
+        r.fault(&node.span(), format!("this range is empty: {from} comes after {to}"))
+            .hint("exchange from and to: both are included");
         return None;
     }
     if faulty { None } else { Some(RangeEntry { from, to, shard: id? }) }
@@ -447,7 +457,8 @@ pub(super) fn directory(
         let home = shard.and_then(|shard| names.ids.get(usize::from(shard.0)));
         let (Some(key), Some(home)) = (key, home) else { continue };
         if entries.put(&key, *home).is_some() {
-            r.fault(&node.key_span, format!("key {} is listed twice", node.name));
+            r.fault(&node.key_span, format!("key {} is listed twice", node.name))
+                .hint("leave one of the two; 7 and 07 are one number");
         }
     }
     let words = [
@@ -544,12 +555,16 @@ pub(super) fn new_key_places(
             networks.push((node.name, region.value));
         }
     }
-    let geoip = fields.string(r, "geoip");
-    if let Some(geoip) = &geoip {
-        r.warn(&geoip.span, "geoip files are not read yet")
-            .hint("The region comes from the row, the session or networks; then from default.");
-    }
-    let geoip = geoip.map(|g| g.value);
+    let geoip = fields.string(r, "geoip").and_then(|name| {
+        let read = r.geoip(&name)?;
+        if let Some(known) = known.as_ref().filter(|known| !known.keys().any(|r| is_country(r))) {
+            let regions: Vec<&str> = known.keys().map(String::as_str).collect();
+            r.warn(&name.span, "no region is a country that a GeoIP file could tell")
+                .label(format!("the regions: {}", regions.join(", ")))
+                .hint("call regions by the ISO 3166-1 codes of countries: USA, DEU or US, DE");
+        }
+        Some(read)
+    });
     let default = fields.string(r, "default");
     if let Some(region) = &default {
         known_region(r, known.as_ref(), region);

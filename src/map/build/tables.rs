@@ -128,7 +128,8 @@ fn lookup(r: &mut Reader<'_>, names: &Names, node: &Node<'_>) -> Option<Lookup> 
     let unique = fields.boolean(r, "unique").unwrap_or(false);
     let learn = fields.boolean(r, "learn").unwrap_or(false);
     if columns.is_empty() && tables.is_empty() {
-        r.fault(&node.key_span, format!("lookup {} has neither columns nor tables", node.name));
+        r.fault(&node.key_span, format!("lookup {} has neither columns nor tables", node.name))
+            .hint("columns = [\"…\"] names the columns that hold the id");
     }
     fields.finish(r);
     let source = match source {

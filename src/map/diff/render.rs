@@ -52,7 +52,11 @@ impl MapDiff {
         }
         parts.extend(self.keys.iter().map(key_summary));
         parts.extend(self.tables.iter().map(|table| format!("table {}", table.name)));
-        parts.extend(self.settings.iter().map(|setting| setting.name.clone()));
+        parts.extend(self.settings.iter().map(|setting| match setting.name.as_str() {
+            // Which keys: what is written in a hurry is read later.
+            "frozen" => format!("frozen: {}", setting.new.as_deref().unwrap_or("none")),
+            name => name.to_owned(),
+        }));
         if parts.is_empty() { "nothing".to_owned() } else { parts.join("; ") }
     }
 

@@ -68,6 +68,7 @@ fn faults(file: &str, tables: &Tables) -> Vec<String> {
     };
     let rendered = faults.render(false);
     assert!(!rendered.contains("s3cret"), "{rendered}");
+    faults.iter().for_each(super::faults::is_a_help);
     let place = |fault: &Fault| match fault.file().split_once(" in ") {
         Some((table, _)) => format!("{table} row {}", fault.position().0),
         None => format!("{} line {}", fault.file(), fault.position().0),
@@ -119,12 +120,18 @@ fn the_file_adds_what_the_tables_have_no_column_for() {
 
 #[test]
 fn without_the_tables_the_file_is_checked_as_far_as_it_goes() {
-    let (map, warnings) = ShardMap::check("map.toml", FILE, &env).unwrap();
+    let (map, warnings) = ShardMap::check("map.toml", FILE, Outside::of(&env)).unwrap();
     assert!(map.is_none() && warnings.is_empty());
     let faults = ShardMap::parse("map.toml", FILE, &env).unwrap_err();
     assert_eq!(faults.iter().next().map(|f| f.position().0), Some(13));
     let broken = FILE.replace("bigint", "bigintt");
-    assert_eq!(ShardMap::check("map.toml", &broken, &env).unwrap_err().count(), 1);
+    assert_eq!(ShardMap::check("map.toml", &broken, Outside::of(&env)).unwrap_err().count(), 1);
+    // Sections that only add to the tables' rows are no shards yet.
+    let named = format!("default_shard = \"east\"\n{FILE}[[shards]]\nid = 1\nname = \"east\"\n");
+    let (map, _) = ShardMap::check("map.toml", &named, Outside::of(&env)).unwrap();
+    assert!(map.is_none());
+    let broken = named.replace("id = 1\n", "id = 1\nregoin = \"USA\"\n");
+    assert_eq!(ShardMap::check("map.toml", &broken, Outside::of(&env)).unwrap_err().count(), 1);
     let control = ShardMap::control_of("map.toml", FILE, &env).unwrap().unwrap();
     assert_eq!(control.key_type, Some(KeyType::BigInt));
 }
@@ -171,7 +178,6 @@ fn each_fault_of_the_tables_is_told_once() {
     check(
         &|t| t.shards.clear(),
         &[
-            "map.toml line 1: default_shard is missing",
             "shard_config row 1: shard_config has no rows",
             "tenant_shard_map row 1: tenant 1500: shard_config has no shard_id 1",
             "tenant_shard_map row 2: tenant 7: shard_config has no shard_id 2",
@@ -207,10 +213,7 @@ fn each_fault_of_the_tables_is_told_once() {
     );
     check(
         &|t| t.shards[0].is_primary = Some("maybe".to_owned()),
-        &[
-            "map.toml line 1: default_shard is missing",
-            "shard_config row 1: shard_id 1: is_primary is neither true nor false",
-        ],
+        &["shard_config row 1: shard_id 1: is_primary is neither true nor false"],
     );
     check(
         &|t| t.shards[0].is_active = Some("2".to_owned()),
@@ -220,7 +223,7 @@ fn each_fault_of_the_tables_is_told_once() {
         &|t| t.shards[1].is_primary = Some("true".to_owned()),
         &["shard_config row 2: two shards are is_primary"],
     );
-    check(&|t| t.shards[0].is_primary = None, &["map.toml line 1: default_shard is missing"]);
+    check(&|t| t.shards[0].is_primary = None, &["shard_config row 1: no shard is_primary"]);
     check(
         &|t| t.shards[1].max_tenant_id = Some("2000".to_owned()),
         &["shard_config row 3: the ranges of shard_id 2 and 3 overlap"],

@@ -11,9 +11,18 @@ fn faults(text: &str) -> Vec<String> {
         Err(faults) => {
             let rendered = faults.render(false);
             assert!(!rendered.contains("s3cret"), "{rendered}");
+            faults.iter().for_each(is_a_help);
             faults.iter().map(|f| format!("{}: {}", f.position().0, f.message())).collect()
         }
     }
+}
+
+/// Whoever reads it is told where, and what to write instead.
+pub(super) fn is_a_help(fault: &Fault) {
+    let rendered = fault.render(false);
+    let place = format!("{}:{}:{}", fault.file(), fault.position().0, fault.position().1);
+    assert!(rendered.contains(&place) && rendered.contains('^'), "{rendered}");
+    assert!(fault.is_explained(), "{rendered}");
 }
 
 const TEN: &str = r#"version = 1

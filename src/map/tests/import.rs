@@ -60,6 +60,21 @@ fn ranges_and_regions_and_databases() {
     assert_eq!(map.shard_name(map.place(K, &region).unwrap()), "eu");
     assert!(remarks.contains("shard-detection has no equivalent"), "{remarks}");
 
+    // Shards of their own sections may be named, too; those that are not, are told.
+    let (map, remarks) = imported(
+        "shard-strategy,geo\nshard-geo-us,shard-1\nshard-geo-eu,shard2\nshard-default,shard-1\n\
+         shard-1-primary,postgresql://gb@us-1/gb\nshard-1-replica-1,postgresql://gb@us-2/gb\n\
+         shard-2-primary,postgresql://gb@eu-1/gb\nshard-3-primary,postgresql://gb@asia-1/gb\n\
+         shard-4-url,postgresql://gb@other/gb\n",
+    );
+    assert_eq!(map.shard_name(map.place(K, &region).unwrap()), "shard2");
+    assert_eq!(map.shard_name(map.default_shard()), "shard1");
+    assert_eq!(map.shards()[0].url.host.to_string(), "us-1");
+    assert_eq!((map.shards()[0].replicas.len(), map.shards().len()), (1, 2));
+    assert!(remarks.contains("the primary and the replicas of shard3 are not used"), "{remarks}");
+    assert!(remarks.contains("shard-4-url is not known: a shard's URL is shard-1-primary"));
+    assert!(!remarks.contains("bigint"), "{remarks}");
+
     let (map, _) = imported(
         "shard-strategy,tenant\nshard-tenant-db-prefix,gb_tenant_\nshard-auto-create,true\n",
     );

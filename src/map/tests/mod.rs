@@ -2,6 +2,7 @@
 
 mod control;
 mod faults;
+mod geoip;
 mod golden;
 mod import;
 mod parts;

@@ -238,7 +238,7 @@ fn read_chunks(mut lines: impl io::BufRead, ty: KeyType) -> io::Result<Snapshot>
                 good = Some(next.clone());
             }
             _ if first => first = false,
-            Some(kind) => read_line(&mut next, ty, kind, fields)?,
+            Some(kind) => read_line(&mut next, good.is_some(), ty, kind, fields)?,
             None => {}
         }
         if !content.starts_with(b"end\t") {
@@ -250,6 +250,7 @@ fn read_chunks(mut lines: impl io::BufRead, ty: KeyType) -> io::Result<Snapshot>
 
 fn read_line<'l>(
     next: &mut Snapshot,
+    later: bool,
     ty: KeyType,
     kind: &[u8],
     mut fields: impl Iterator<Item = &'l [u8]>,
@@ -278,7 +279,10 @@ fn read_line<'l>(
         b"tenant" => {
             let key = fields.next().and_then(unescape);
             let home = fields.next().and_then(unescape);
-            forget(tables, ty, key.as_deref());
+            // Only a later chunk may say otherwise of a key.
+            if later {
+                forget(tables, ty, key.as_deref());
+            }
             put_row(tables, ty, key, home);
         }
         b"gone" => {

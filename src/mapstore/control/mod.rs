@@ -21,9 +21,9 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
-use super::Store;
+use super::{Files, ReloadError, Store};
 use crate::datum::KeyType;
-use crate::map::{Control, Fault, Faults, ShardMap};
+use crate::map::{Control, Fault, Faults, Outside, ShardMap, Tables};
 use crate::observe::{self, METRICS};
 use cache::Cache;
 pub use read::TablesError;
@@ -69,6 +69,8 @@ struct State {
     cache: Option<Cache>,
     /// The file's text of the last good map.
     text: String,
+    /// What that text refers to.
+    files: Files,
     /// How long everything took to be read.
     full_read: Duration,
     /// What was read is from the cache: the control database has not answered yet.
@@ -81,6 +83,7 @@ struct State {
 struct Loaded {
     tables: Snapshot,
     text: String,
+    files: Files,
     /// What is wrong, when these tables are not what is there now.
     problem: Option<String>,
 }
@@ -126,6 +129,16 @@ fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+fn parse(
+    name: &str,
+    text: &str,
+    files: &Files,
+    tables: Option<&Tables>,
+) -> Result<(ShardMap, Vec<Fault>), Faults> {
+    let outside = Outside { env: &env, geoip: Some(&|name: &str| files.geoip(name)) };
+    ShardMap::parse_in(name, text, outside, tables)
+}
+
 impl Source {
     /// A map file's.
     pub fn new(path: &Path) -> Arc<Self> {
@@ -161,12 +174,13 @@ impl Source {
         guard.next = None;
         let control = ShardMap::control_of(&name, &text, &env)?;
         let Some(control) = control else {
-            let built = ShardMap::parse(&name, &text, &env)?;
+            let built = parse(&name, &text, &Files::beside(&self.path), None)?;
             guard.next = Some(Box::default());
             return Ok(built);
         };
+        let files = Files::beside(&self.path);
         if guard.control.as_ref() == Some(&control) {
-            return guard.load(&name, text, &control).await;
+            return guard.load(&name, text, files, &control).await;
         }
         let path = control.cache.as_ref().map_or_else(|| beside(&self.path), PathBuf::from);
         let mut next = State {
@@ -174,7 +188,7 @@ impl Source {
             control: Some(control.clone()),
             ..State::default()
         };
-        let built = next.load(&name, text, &control).await?;
+        let built = next.load(&name, text, files, &control).await?;
         guard.next = Some(Box::new(next));
         Ok(built)
     }
@@ -242,26 +256,35 @@ impl Source {
             Ok(_) => {}
         }
         let name = self.path.display().to_string();
-        let text = state.text.clone();
-        let problem = match state.build(&name, &text) {
-            Err(faults) => format!("has faults:\n{faults}"),
+        let (text, files) = (state.text.clone(), state.files.clone());
+        let (problem, error) = match state.build(&name, &text, &files) {
+            Err(faults) => {
+                let error = ReloadError::Load(SourceError::Faults(faults.clone()));
+                (format!("has faults:\n{faults}"), error)
+            }
             Ok((map, _)) => match store.follow_map(map).await {
                 Ok((old, world)) => {
                     store.note_followed(&old, &world);
                     let version = world.map.version();
                     info!(version, "the control tables have changed: the map was swapped");
                     observe::add(&METRICS.map_reloads, 1);
-                    state.loaded =
-                        state.read.clone().map(|tables| Loaded { tables, text, problem: None });
+                    state.loaded = state.read.clone().map(|tables| Loaded {
+                        tables,
+                        text,
+                        files,
+                        problem: None,
+                    });
                     state.accept(store).await;
                     return true;
                 }
-                Err(error) => format!("has a map that can't be used yet: {error}"),
+                Err(error) => {
+                    (format!("has a map that can't be used yet: {error}"), ReloadError::Swap(error))
+                }
             },
         };
         state.pending = true;
         if state.tell(store, Some(problem)) {
-            observe::add(&METRICS.map_reload_errors, 1);
+            store.note_not_followed(&error);
         }
         true
     }
@@ -280,6 +303,7 @@ impl State {
         &mut self,
         name: &str,
         text: String,
+        files: Files,
         control: &Control,
     ) -> Result<(ShardMap, Vec<Fault>), SourceError> {
         let mut problem = None;
@@ -287,20 +311,20 @@ impl State {
             problem = Some(format!("can't be read: {error}"));
             self.fall_back(control, error)?;
         }
-        let (built, tables) = match self.build(name, &text) {
+        let (built, tables) = match self.build(name, &text, &files) {
             Ok(built) => (built, self.read.clone()),
             Err(faults) if self.good.is_some() => return Err(faults.into()),
             // Tables full of nonsense are no reason not to start.
             Err(faults) => {
                 let kept = self.kept(control).and_then(|kept| {
-                    ShardMap::parse_with(name, &text, &env, &kept.tables).ok().zip(Some(kept))
+                    parse(name, &text, &files, Some(&kept.tables)).ok().zip(Some(kept))
                 });
                 let Some((built, kept)) = kept else { return Err(faults.into()) };
                 problem = Some(format!("has faults:\n{faults}"));
                 (built, Some(kept))
             }
         };
-        self.loaded = tables.map(|tables| Loaded { tables, text, problem });
+        self.loaded = tables.map(|tables| Loaded { tables, text, files, problem });
         Ok(built)
     }
 
@@ -380,23 +404,26 @@ impl State {
         self.cache.as_ref()?.read(&called(&control.url), ty).ok()
     }
 
-    fn build(&self, name: &str, text: &str) -> Result<(ShardMap, Vec<Fault>), Faults> {
-        match &self.read {
-            Some(read) => ShardMap::parse_with(name, text, &env, &read.tables),
-            None => ShardMap::parse(name, text, &env),
-        }
+    fn build(
+        &self,
+        name: &str,
+        text: &str,
+        files: &Files,
+    ) -> Result<(ShardMap, Vec<Fault>), Faults> {
+        parse(name, text, files, self.read.as_ref().map(|read| &read.tables))
     }
 
     async fn accept(&mut self, store: &Store) {
         let Some(control) = &self.control else { return store.set_control(None) };
         let ty = control.key_type.unwrap_or(KeyType::BigInt);
-        let Some(Loaded { tables: loaded, text, problem }) = self.loaded.take() else {
+        let Some(Loaded { tables: loaded, text, files, problem }) = self.loaded.take() else {
             // Newer tables were accepted while this map was on its way: they are to be used again.
             self.pending = true;
             return;
         };
         self.good = Some(loaded.clone());
         self.text = text;
+        self.files = files;
         self.pending = problem.is_some();
         if problem.is_none()
             && let Some(mut cache) = self.cache.take()

@@ -423,6 +423,10 @@ pub(super) fn unescape(field: &[u8]) -> Option<String> {
     if field == b"\\N" {
         return None;
     }
+    // Of millions hardly one has anything to be unescaped.
+    if !field.contains(&b'\\') {
+        return Some(String::from_utf8_lossy(field).into_owned());
+    }
     let mut text = Vec::with_capacity(field.len());
     let mut bytes = field.iter().copied();
     while let Some(byte) = bytes.next() {
