@@ -24,17 +24,16 @@ impl Executor {
             return Ok(None);
         }
         let shards = self.shards_of(plan);
-        let moment = match self.session.transaction {
-            Transaction::Idle => self.read_moment(&shards).await?,
-            _ => {
-                self.may_read_on(&shards)?;
-                if let (Transaction::Pending(_), Some(first)) =
-                    (&self.session.transaction, shards.first())
-                {
-                    self.join(*first).await?;
-                }
-                self.moment_within().await?
+        let moment = if self.session.transaction.is_open() {
+            self.may_read_on(&shards)?;
+            if let (Transaction::Pending(_), Some(first)) =
+                (&self.session.transaction, shards.first())
+            {
+                self.join(*first).await?;
             }
+            self.moment_within().await?
+        } else {
+            self.read_moment(&shards).await?
         };
         Ok(Some(plan.at(moment, text, standard_strings)?))
     }

@@ -129,9 +129,10 @@ impl Executor {
             rows_max: scatter.rows_max,
         };
         let text = String::from_utf8_lossy(&scatter.sql);
-        let timed = match scatter.is_executed() {
-            true => self.at_one_time(&scatter.plan, &text).await?,
-            false => None,
+        let timed = if scatter.is_executed() {
+            self.at_one_time(&scatter.plan, &text).await?
+        } else {
+            None
         };
         let plan = timed.as_ref().unwrap_or(&scatter.plan);
         let own = timed.as_ref().and_then(|plan| plan.rewritten.as_deref());
