@@ -1,4 +1,4 @@
-//! `geoip`: which country a client's address is in, by a file as MaxMind and others publish it.
+//! `geoip`: which country a client's address is in, by a file as `MaxMind` and others publish it.
 //!
 //! Main types: [`GeoIp`] (a file's contents), [`Outside`] (what a map's text refers to beyond itself: the
 //! environment, files). Such files say alpha-2 codes, maps mostly alpha-3 ones: [`alpha3`] translates.
@@ -9,13 +9,16 @@ use std::sync::Arc;
 
 use maxminddb::{PathElement, Reader};
 
+/// Reads the `GeoIP` file of a name, or says what is wrong with it.
+pub type ReadGeoIp<'a> = &'a dyn Fn(&str) -> Result<Arc<GeoIp>, String>;
+
 /// What a map refers to beyond its text.
 #[derive(Clone, Copy)]
 pub struct Outside<'a> {
     /// Answers `${VAR}`.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// Reads the `GeoIP` file of this name, or says what is wrong with it; `None`: such files are not read.
-    pub geoip: Option<&'a dyn Fn(&str) -> Result<Arc<GeoIp>, String>>,
+    /// `None`: `GeoIP` files are not read.
+    pub geoip: Option<ReadGeoIp<'a>>,
 }
 
 impl<'a> Outside<'a> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::map::GeoIp;
 
-/// A larger file is none of countries: MaxMind's largest has some 150 MB.
+/// A larger file is none of countries: `MaxMind`'s largest has some 150 MB.
 const GEOIP_BYTES_MAX: u64 = 1 << 30;
 
 /// The files of a map.

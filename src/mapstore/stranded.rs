@@ -221,15 +221,16 @@ async fn databases(
 /// Whether the new map finds a database of the old one where it is; else where it looks for it, if anywhere.
 fn stays(old: &ShardMap, new: &ShardMap, shard: &Shard, name: &str) -> Result<(), Option<String>> {
     let home = match old.key_database_named(name) {
-        Some(own) => match new.key_database_named(name) {
-            Some(own) => Some((own.shard, name.to_owned())),
-            // The same key's, where they are called otherwise now.
-            None => {
+        Some(own) => {
+            if let Some(own) = new.key_database_named(name) {
+                Some((own.shard, name.to_owned()))
+            } else {
+                // The same key's, where they are called otherwise now.
                 let key = old.key(own.key).and_then(|key| new.key_named(&key.name));
                 let renamed = key.and_then(|key| new.key_database(key, &own.value).ok().flatten());
                 renamed.map(|own| (own.shard, own.name))
             }
-        },
+        }
         None => match new.database_home(name) {
             Some(DatabaseHome::Here(at)) => Some((at, name.to_owned())),
             _ => None,
@@ -747,9 +748,10 @@ async fn answer(
         note(&mut held.keys, &mut held.keys_more, texts.join(", "));
         if let Some(now) = now {
             let name = new.shard_name(now);
-            let to = match elsewhere {
-                true => format!("{name}, in databases of their own"),
-                false => name.to_owned(),
+            let to = if elsewhere {
+                format!("{name}, in databases of their own")
+            } else {
+                name.to_owned()
             };
             if !held.to.contains(&to) {
                 held.to.push(to);

@@ -1,4 +1,4 @@
-//! A small `GeoIP` file of countries, in MaxMind's format (version 2): a binary tree over addresses, whose
+//! A small `GeoIP` file of countries, in `MaxMind`'s format (version 2): a binary tree over addresses, whose
 //! leaves lead to records.
 
 use std::net::Ipv4Addr;
@@ -85,7 +85,7 @@ fn text(into: &mut Vec<u8>, text: &str) {
     if length < 29 {
         into.push(2 << 5 | length);
     } else {
-        into.extend_from_slice(&[2 << 5 | 29, length - 29]);
+        into.extend_from_slice(&[0x5d, length - 29]);
     }
     into.extend_from_slice(text.as_bytes());
 }
