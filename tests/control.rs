@@ -1,6 +1,6 @@
 //! The map from control tables, with a real control database: installed, followed, away, full of nonsense.
 
-#![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 
 #[path = "support/mmdb.rs"]
 mod mmdb;

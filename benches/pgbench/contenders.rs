@@ -149,13 +149,13 @@ pub(crate) fn pooler_before(shards: &[Cluster], mode: &str) -> Result<Contender>
     let shard = shards.first().context("a shard")?;
     let names = |shard: &Cluster| match shards.len() {
         1 => DATABASE.to_owned(),
-        _ => format!("{DATABASE} of {}", shard.name()),
+        _ => format!("{DATABASE}_{}", shard.name().replace('-', "_")),
     };
     let databases: Vec<String> = shards.iter().map(names).collect();
     let mut listed = String::new();
     for (name, shard) in databases.iter().zip(shards) {
         let port = shard.port();
-        writeln!(listed, "\"{name}\" = host=127.0.0.1 port={port} dbname={DATABASE}")?;
+        writeln!(listed, "{name} = host=127.0.0.1 port={port} dbname={DATABASE}")?;
     }
     let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"]
         .iter()
