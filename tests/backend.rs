@@ -468,7 +468,7 @@ async fn servers_that_lie() {
         let error = connect(&target, &[], Duration::from_millis(500)).await.unwrap_err();
         assert!(error.to_string().contains(expect), "{error} / {expect}");
     };
-    check(&|out| out.extend(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "exceeds the limit").await;
+    check(&|out| out.extend(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "invalid message length").await;
     check(&|out| out.extend(b"E\0\0\0\x05x"), "invalid string in message").await;
     check(&|out| backend::ready_for_query(out, b'I'), "unexpected message \"Z\"").await;
     check(&|out| backend::authentication_sasl(out, &["OTHER"]), "no SASL mechanism but OTHER")

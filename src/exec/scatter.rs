@@ -426,10 +426,20 @@ impl Executor {
         asked: &mut [Asked],
     ) -> Result<(), Trouble> {
         while let Some(n) = concat.stuck() {
-            let io = &mut self.io;
-            let result = poll_fn(|cx| poll_rows(cx, n, asked, concat, io)).await;
-            let shard = asked.get(n).map_or(ShardId(0), Asked::shard);
-            result.map_err(|(_, cut)| Self::trouble(cut, shard))?;
+            // No other one: what it sent before is yet to be fed.
+            let Some(one) = asked.get_mut(n) else { return Ok(()) };
+            let (shard, io) = (one.shard(), &mut self.io);
+            let result = poll_fn(|cx| {
+                if ready!(io.poll_flush(cx)).is_err() {
+                    return Poll::Ready(Err(Cut::Client));
+                }
+                match poll_one(cx, n, one, concat, io) {
+                    Poll::Pending => poll_gone(cx, io).map(|()| Err(Cut::Client)),
+                    result => result,
+                }
+            })
+            .await;
+            result.map_err(|cut| Self::trouble(cut, shard))?;
         }
         Ok(())
     }
