@@ -269,6 +269,8 @@ async fn what_does_not_hold_over_several_is_refused(proxy: &Proxy) {
     // What the server's or the session's defaults say counts as well.
     run(&client, "SET default_transaction_isolation = 'serializable'").await;
     check(&begin(""), deu, "0A000", "a SERIALIZABLE").await;
+    let alone = refused(&client, "SELECT count(*) FROM tenants", "0A000").await;
+    assert!(alone.contains("a SERIALIZABLE"), "{alone}");
     check(&begin("ISOLATION LEVEL READ COMMITTED"), "SELECT 1/0", "22012", "division").await;
     run(&client, "BEGIN ISOLATION LEVEL READ COMMITTED").await;
     run(&client, west).await;

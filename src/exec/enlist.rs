@@ -86,6 +86,31 @@ impl Executor {
         }
     }
 
+    /// A statement outside a transaction block has the level that the session has made its default.
+    pub(super) fn allow_default_isolation(&self, plan: &Plan) -> Result<(), SqlError> {
+        let default = self.session.settings.current().value("default_transaction_isolation");
+        let (Some(level), Transaction::Idle) = (default, &self.session.transaction) else {
+            return Ok(());
+        };
+        let isolation = match level.trim_matches('\'').to_ascii_lowercase().as_str() {
+            "serializable" => Isolation::Serializable,
+            "repeatable read" => Isolation::RepeatableRead,
+            _ => return Ok(()),
+        };
+        let (first, second) = match &plan.route {
+            Route::Many(shards) => {
+                let mut shards = shards.iter();
+                let (Some(first), Some(second)) = (shards.next(), shards.next()) else {
+                    return Ok(());
+                };
+                (first, second)
+            }
+            Route::All if self.world.map.shards().len() > 1 => (ShardId(0), ShardId(1)),
+            _ => return Ok(()),
+        };
+        self.allow_isolation(Some(isolation), first, second)
+    }
+
     pub(super) fn allow_isolation(
         &self,
         isolation: Option<Isolation>,

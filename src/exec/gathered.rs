@@ -72,6 +72,7 @@ impl Executor {
             return Err(error.into());
         }
         self.refuse_beside_temporary(plan)?;
+        self.allow_default_isolation(plan)?;
         self.note_route(plan);
         if about.copies {
             self.copy_out(plan, &about, error).await?;

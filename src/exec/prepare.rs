@@ -267,6 +267,7 @@ impl Executor {
         let mut bind = Vec::new();
         wire::frontend::bind_text_into(&mut bind, b"", &values, Format::Text);
         self.refuse_beside_temporary(plan)?;
+        self.allow_default_isolation(plan)?;
         let (own, oids) = (Arc::clone(&statement.sql), statement.oids.clone());
         let body = bind.get(wire::frame::HEADER_BYTES..);
         let timed = self.at_one_time(plan, &String::from_utf8_lossy(&own)).await?;

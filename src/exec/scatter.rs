@@ -160,6 +160,7 @@ impl Executor {
             self.one_shard(plan)?;
         }
         self.refuse_beside_temporary(plan)?;
+        self.allow_default_isolation(plan)?;
         let timed = self.at_one_time(plan, text).await?;
         let plan = timed.as_ref().unwrap_or(plan);
         let wanted = Wanted { sql: text.as_bytes(), described: true, ..Wanted::default() };

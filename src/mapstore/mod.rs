@@ -89,7 +89,7 @@ pub struct Store {
     freezes_version: AtomicU64,
     /// Changes of the schema that were made through this proxy.
     changes: AtomicU64,
-    reading: Mutex<Option<Instant>>,
+    reading: Mutex<Reading>,
     control: ArcSwapOption<ControlStatus>,
     control_changed: Notify,
     /// One reload at a time.
@@ -192,7 +192,7 @@ impl Store {
             version: AtomicU64::new(version),
             freezes_version: AtomicU64::new(0),
             changes: AtomicU64::new(0),
-            reading: Mutex::new(None),
+            reading: Mutex::default(),
             control: ArcSwapOption::empty(),
             control_changed: Notify::new(),
             reloading: Mutex::new(()),
@@ -385,7 +385,7 @@ impl Store {
                 continue;
             }
             if fresh.is_some() {
-                *reading = Some(began);
+                reading.began = Some(began);
             }
             return Ok(self.swap(fresh.is_some().then_some(known), |old, version| {
                 let catalog = fresh.unwrap_or_else(|| Arc::clone(&old.catalog));
@@ -430,14 +430,14 @@ impl Store {
     ///
     /// The default shard could not be asked.
     pub async fn refresh_stale(&self) -> Result<Arc<World>, ReadError> {
+        let asked = Instant::now();
         let mut reading = self.reading.lock().await;
         if !self.is_stale() {
             return Ok(self.current());
         }
+        reading.since(asked)?;
         let known = self.changes.load(Ordering::Acquire);
-        let began = Instant::now();
-        let catalog = read_default(&self.current().map).await?;
-        *reading = Some(began);
+        let catalog = reading.read(&self.current().map).await?;
         Ok(self.swap(Some(known), |old, _| (Arc::clone(&old.map), Arc::new(catalog))))
     }
 
@@ -459,9 +459,7 @@ impl Store {
     pub async fn swap_map(&self, map: ShardMap) -> Result<Arc<World>, ReadError> {
         let mut reading = self.reading.lock().await;
         let known = self.changes.load(Ordering::Acquire);
-        let began = Instant::now();
-        let catalog = read_default(&map).await?;
-        *reading = Some(began);
+        let catalog = reading.read(&map).await?;
         let world = self.swap(Some(known), |old, version| {
             (Arc::new(map.succeeding(&old.map, version)), Arc::new(catalog))
         });
@@ -477,9 +475,7 @@ impl Store {
     pub async fn read_catalog(&self) -> Result<Arc<World>, ReadError> {
         let mut reading = self.reading.lock().await;
         let known = self.changes.load(Ordering::Acquire);
-        let began = Instant::now();
-        let catalog = read_default(&self.current().map).await?;
-        *reading = Some(began);
+        let catalog = reading.read(&self.current().map).await?;
         Ok(self.swap(Some(known), |old, _| (Arc::clone(&old.map), Arc::new(catalog))))
     }
 
@@ -493,7 +489,8 @@ impl Store {
         let asked = Instant::now();
         loop {
             let mut reading = self.reading.lock().await;
-            let wait = match *reading {
+            reading.since(asked)?;
+            let wait = match reading.began {
                 Some(began) if began >= asked => return Ok(self.current()),
                 Some(began) => REREAD_AFTER.saturating_sub(began.elapsed()),
                 None => Duration::ZERO,
@@ -520,12 +517,10 @@ impl Store {
     }
 
     /// [`Self::follow_catalog`] for one who has `reading` locked.
-    async fn look_at_catalog(&self, reading: &mut Option<Instant>) -> Result<bool, ReadError> {
+    async fn look_at_catalog(&self, reading: &mut Reading) -> Result<bool, ReadError> {
         let current = self.current();
         let known = self.changes.load(Ordering::Acquire);
-        let began = Instant::now();
-        let catalog = read_default(&current.map).await?;
-        *reading = Some(began);
+        let catalog = reading.read(&current.map).await?;
         let same = current.catalog.fingerprint == catalog.fingerprint;
         if current.catalog_known && same && !self.is_stale() {
             return Ok(false);
@@ -582,6 +577,41 @@ impl ReloadError {
                 }
             }
             other => other.to_string(),
+        }
+    }
+}
+
+/// What became of the last readings of the schema.
+#[derive(Default)]
+struct Reading {
+    /// When the last one began that succeeded.
+    began: Option<Instant>,
+    /// When the last one began that failed, and how.
+    failed: Option<(Instant, Arc<ReadError>)>,
+}
+
+impl Reading {
+    async fn read(&mut self, map: &ShardMap) -> Result<Catalog, ReadError> {
+        let began = Instant::now();
+        match read_default(map).await {
+            Ok(catalog) => {
+                self.began = Some(began);
+                Ok(catalog)
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                self.failed = Some((began, Arc::clone(&error)));
+                Err(ReadError::Shared(error))
+            }
+        }
+    }
+
+    /// A reading that has begun since then, and failed, is everybody's: each of a hundred clients would else wait
+    /// out its own, one after the other.
+    fn since(&self, asked: Instant) -> Result<(), ReadError> {
+        match &self.failed {
+            Some((began, error)) if *began >= asked => Err(ReadError::Shared(Arc::clone(error))),
+            _ => Ok(()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Reading the schema from a shard, over a control connection.
 
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 use tokio_postgres::SimpleQueryMessage;
 
@@ -30,6 +31,9 @@ pub enum ReadError {
     /// Its own catalog gave rows of another form: a kind of server that is not known.
     #[error("{0}")]
     Rows(#[from] crate::error::SqlError),
+    /// Another one's reading, which began after this one was asked for.
+    #[error("{0}")]
+    Shared(Arc<ReadError>),
 }
 
 impl ReadError {
@@ -39,6 +43,7 @@ impl ReadError {
             Self::Server(ControlError::Server(error)) => error.code(),
             Self::Server(ControlError::Backend(_)) => None,
             Self::Rows(error) => return error.code,
+            Self::Shared(error) => return error.code(),
         };
         let known = told.and_then(|code| sqlstates::known(code.code().as_bytes()));
         known.unwrap_or(SqlState::CANNOT_CONNECT_NOW)
@@ -54,8 +59,13 @@ impl From<tokio_postgres::Error> for ReadError {
 impl ReadError {
     /// The server is there, and somebody has altered what is to be read without ending the transaction.
     pub fn is_locked(&self) -> bool {
-        let Self::Server(ControlError::Server(error)) = self else { return false };
-        error.code() == Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE)
+        match self {
+            Self::Server(ControlError::Server(error)) => {
+                error.code() == Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE)
+            }
+            Self::Shared(error) => error.is_locked(),
+            Self::Server(ControlError::Backend(_)) | Self::Rows(_) => false,
+        }
     }
 }
 

@@ -446,6 +446,9 @@ impl Executor {
             return Err(not_alone().into());
         }
         self.refuse_beside_temporary(&plan)?;
+        if !plan.answer.is_everywhere() {
+            self.allow_default_isolation(&plan)?;
+        }
         // What was parsed in this unit is parsed on the shards; the client is told here.
         let mut prefix = Vec::new();
         for op in &unit.ops {
