@@ -436,7 +436,7 @@ impl Executor {
                 }
                 match poll_one(cx, n, one, concat, io) {
                     Poll::Pending => poll_gone(cx, io).map(|()| Err(Cut::Client)),
-                    result => result,
+                    result @ Poll::Ready(_) => result,
                 }
             })
             .await;

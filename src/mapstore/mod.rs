@@ -582,7 +582,7 @@ impl ReloadError {
 }
 
 /// What became of the last readings of the schema.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Reading {
     /// When the last one began that succeeded.
     began: Option<Instant>,
