@@ -12,9 +12,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use pgmeridian::demo::cluster::{Cluster, DATABASE, ROLE, free_port};
 use serde::Deserialize;
 
-/// Connections to all servers together that each proxy may have, divided among its shards: they share the machine,
-/// and more of them than it has cores for cost whoever is before them.
-const POOL_SIZE: u32 = 24;
+/// Connections to a shard for either proxy, PgBouncer's and pgmeridian's usual figure.
+const POOL_SIZE: u32 = 25;
 /// Clients that either lets in.
 const CLIENTS_MAX: u32 = 20_000;
 /// From this version on PgBouncer keeps prepared statements apart in transaction mode.
@@ -115,14 +114,12 @@ pub(crate) fn direct(shard: &Cluster) -> Contender {
 
 /// pgmeridian with a map.
 pub(crate) fn meridian(name: &str, directory: &Path, map: &str) -> Result<Contender> {
-    let servers = map.matches("[[shards]]").count().clamp(1, 3) as u32;
     let port = free_port()?;
     let file = directory.join(format!("map.{port}.toml"));
     fs::write(&file, map)?;
     let log = file.with_extension("log");
     let config = file.with_extension("conf");
-    let pool = format!("[pool]\nsize = {}\n", POOL_SIZE / servers);
-    fs::write(&config, format!("[listen]\nclients_max = {CLIENTS_MAX}\n{pool}"))?;
+    fs::write(&config, format!("[listen]\nclients_max = {CLIENTS_MAX}\n"))?;
     let process = Command::new(env!("CARGO_BIN_EXE_pgmeridian"))
         .arg("serve")
         .arg("--map")
@@ -178,10 +175,9 @@ pub(crate) fn pooler_before(shards: &[Cluster], mode: &str) -> Result<Contender>
             "[databases]\n{listed}\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
              auth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\n\
-             default_pool_size = {}\nmax_client_conn = {CLIENTS_MAX}\nlog_connections = 0\n\
+             default_pool_size = {POOL_SIZE}\nmax_client_conn = {CLIENTS_MAX}\nlog_connections = 0\n\
              log_disconnections = 0\nignore_startup_parameters = extra_float_digits\n{prepared}",
             users.display(),
-            POOL_SIZE / shards.len() as u32,
         ),
     )?;
     let process = shard

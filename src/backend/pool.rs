@@ -391,7 +391,12 @@ impl Pool {
         loop {
             let object = self.hot.take()?;
             let Some(why) = worn_out(&object.connection, &self.settings, clock::recent()) else {
-                return Some(object);
+                if self.book.gate() == Gate::Open {
+                    return Some(object);
+                }
+                // It was closed since it was asked for.
+                drop(Object::take(object));
+                return None;
             };
             self.discard(object, why);
         }

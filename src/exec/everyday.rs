@@ -3,7 +3,7 @@
 //!
 //! It does what the long way does with them ([`Executor::run_one`], `extended`), and leaves out what is only
 //! there for others. A statement that turns out to be none of these is taken from its beginning by the long
-//! way: nothing of it was sent by then.
+//! way: nothing of it was carried out by then.
 
 use super::again::Repeat;
 use super::pins::Pins;
@@ -147,7 +147,14 @@ impl Executor {
             self.statements.remove(b"");
         }
         match outcome {
-            Ok(done) => done.then_some(Ok(())),
+            Ok(true) => {
+                self.batch.is_over();
+                Some(Ok(()))
+            }
+            Ok(false) => {
+                self.made.clear();
+                None
+            }
             Err(failure) => Some(self.fail_unit(failure, true)),
         }
     }
@@ -174,7 +181,7 @@ impl Executor {
     /// What these messages ask for, if they are such a unit.
     fn read_plain(&mut self, bytes: &[u8]) -> Option<PlainUnit> {
         let fresh = !self.stale && !self.session.schema_stale && self.world.catalog_known;
-        if !(fresh && self.is_at_rest()) {
+        if !(fresh && self.is_at_rest() && self.portals.is_empty()) {
             return None;
         }
         let messages = Messages::read(bytes)?;

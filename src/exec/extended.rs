@@ -30,6 +30,7 @@ use super::set_config::Settings;
 use super::spool::Spool;
 use super::statements::Known;
 use super::{Executor, Failure, Gone, worker};
+use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::observe;
@@ -123,6 +124,11 @@ impl Batch {
         self.skipping
     }
 
+    /// The transaction that its messages were part of has ended.
+    pub(super) fn is_over(&mut self) {
+        self.read = false;
+    }
+
     /// Takes what it has done to the session.
     pub(super) fn take_effects(&mut self) -> Vec<Class> {
         std::mem::take(&mut self.effects)
@@ -142,6 +148,8 @@ pub(super) enum Which {
 /// A text that differs from the client's by a name.
 pub(super) struct Text {
     pub(super) sql: String,
+    /// The parameters' types.
+    pub(super) oids: Vec<Oid>,
     /// Error positions beyond the first are moved by the second.
     pub(super) shift: (u32, i64),
 }

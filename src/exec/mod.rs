@@ -381,7 +381,7 @@ impl Executor {
 
     /// A statement that may write was planned with a map that is outdated meanwhile: a key may be frozen by
     /// now. On a connection that was there before, it may go on, for whoever freezes a key waits for those.
-    fn may_write(&self, at: usize, writes: bool) -> Result<(), SqlError> {
+    fn may_write(&mut self, at: usize, writes: bool) -> Result<(), SqlError> {
         let planned = self.world.map.freezes_version();
         if !writes || self.worker.shared.store.freezes_version() == planned {
             return Ok(());
@@ -389,6 +389,7 @@ impl Executor {
         if self.held.get(at).is_some_and(|held| held.freezes_version <= planned) {
             return Ok(());
         }
+        self.settle(at);
         Err(SqlError::new(
             SqlState::SERIALIZATION_FAILURE,
             "could not write because keys were frozen meanwhile",

@@ -81,7 +81,7 @@ impl Executor {
     /// The time of the first of these shards, outside of any transaction.
     async fn read_moment(&mut self, shards: &[ShardId]) -> Result<Moment, Failure> {
         let first = shards.first().copied().unwrap_or(self.world.map.default_shard());
-        let mut last = false;
+        let mut again = false;
         loop {
             let at = self.acquire(first).await?;
             let Some(held) = self.held.get_mut(at) else { return Err(unreadable().into()) };
@@ -93,14 +93,13 @@ impl Executor {
                     let moment = value.as_deref().and_then(|value| read(value.as_bytes()));
                     return moment.ok_or_else(|| unreadable().into());
                 }
-                // It was dead when it was leased.
-                Err(error) if fresh && !std::mem::replace(&mut last, true) => {
-                    if matches!(error, BackendError::Statement(_)) {
-                        self.settle(at);
-                        return Err(self.shard_error(first, &error).into());
-                    }
-                    self.lose(at);
+                // Cancelled, say: the connection is as it was.
+                Err(error @ BackendError::Statement(_)) => {
+                    self.settle(at);
+                    return Err(self.shard_error(first, &error).into());
                 }
+                // It was dead when it was leased.
+                Err(_) if fresh && !std::mem::replace(&mut again, true) => self.lose(at),
                 Err(error) => {
                     let told = self.shard_error(first, &error);
                     self.lose(at);

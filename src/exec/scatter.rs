@@ -218,6 +218,7 @@ impl Executor {
             }
         }
         if sync {
+            self.batch.is_over();
             if self.session.transaction.is_open() {
                 self.portals.retain(|portal| !matches!(portal, extended::Portal::Scatter));
             } else {

@@ -84,6 +84,7 @@ impl Executor {
     fn begin_query(&mut self) -> Option<ShardId> {
         self.statements.remove(b"");
         self.portals.remove(b"");
+        self.batch.is_over();
         let shard = self.batch.open_on()?;
         let effects = self.batch.take_effects();
         if let Some(at) = self.held.iter().position(|held| held.shard == shard) {

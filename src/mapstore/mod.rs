@@ -385,6 +385,10 @@ impl Store {
                 continue;
             }
             if fresh.is_some() {
+                // Somebody has read a newer one meanwhile.
+                if reading.began.is_some_and(|later| later > began) {
+                    continue;
+                }
                 reading.began = Some(began);
             }
             return Ok(self.swap(fresh.is_some().then_some(known), |old, version| {

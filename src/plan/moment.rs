@@ -49,7 +49,7 @@ fn key_word(word: &str) -> Option<(&'static str, bool)> {
 }
 
 impl Plan {
-    /// It reads several shards, and its texts (or the client's, where it has none of its own) name the time.
+    /// Its texts (or the client's, where it has none of its own) name the time.
     ///
     /// # Errors
     ///
@@ -159,6 +159,8 @@ enum Form {
     Constant,
     /// A column of this name: one that has no alias is called like its function.
     Output(&'static str),
+    /// Something that a column is named after.
+    Within(&'static str),
     /// An item of FROM, with the alias that it has by itself.
     From(Option<&'static str>),
 }
@@ -168,7 +170,8 @@ impl Place {
         let constant = format!("'{moment}'::pg_catalog.timestamptz{}", self.casts);
         match self.form {
             Form::Constant => format!("({constant})"),
-            Form::Output(name) => format!("(SELECT {constant} AS \"{name}\")"),
+            Form::Output(name) => format!("({constant}) AS \"{name}\""),
+            Form::Within(name) => format!("(SELECT {constant} AS \"{name}\")"),
             Form::From(None) => format!("coalesce({constant})"),
             Form::From(Some(name)) => format!("coalesce({constant}) AS \"{name}\""),
         }
@@ -179,6 +182,8 @@ impl Place {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Output,
+    /// In parentheses that hold a column's expression together.
+    Grouped,
     From,
     Other,
 }
@@ -222,11 +227,16 @@ fn places(sql: &str, standard_strings: bool) -> Result<Vec<Place>, Unclear> {
     for at in 0..tokens.len() {
         let Some(part) = parts.last_mut() else { return Err(Unclear) };
         if text.is(at, "(") {
-            let inherits = *part == Part::Output && text.groups(at);
-            parts.push(if inherits { Part::Output } else { Part::Other });
+            let inherits = matches!(part, Part::Output | Part::Grouped)
+                && (text.groups(at) || text.is_cast(at));
+            parts.push(if inherits { Part::Grouped } else { Part::Other });
             continue;
         }
-        if text.is(at, ")") {
+        if text.is(at, "[") {
+            parts.push(Part::Other);
+            continue;
+        }
+        if text.is(at, ")") || text.is(at, "]") {
             parts.pop();
             continue;
         }
@@ -273,6 +283,11 @@ impl Tokens<'_> {
         self.behind(at, &["select", "all", "distinct", "returning", "else"])
             || self.behind_symbol(at, ",")
             || self.behind_symbol(at, "(")
+    }
+
+    /// The parenthesis of CAST.
+    fn is_cast(&self, at: usize) -> bool {
+        self.behind(at, &["cast"])
     }
 
     /// The place that begins with this token, if it names the time.
@@ -333,14 +348,21 @@ impl Tokens<'_> {
                 };
                 Form::From((!next.is_some_and(word)).then_some(name))
             }
-            Part::Output
-                if self.groups(first)
-                    && (next.is_none()
-                        || [",", ")", "::", ";"].iter().any(|end| self.is(last + 1, end))
-                        || self.is_word(last + 1, &["from", "end", "collate"])
-                        || self.is_word(last + 1, &CLAUSES)) =>
-            {
-                Form::Output(name)
+            Part::Output | Part::Grouped if self.groups(first) => {
+                let ends = next.is_none()
+                    || [",", ")", ";"].iter().any(|end| self.is(last + 1, end))
+                    || self.is_word(last + 1, &["from", "into"])
+                    || self.is_word(last + 1, &CLAUSES);
+                let goes_on = self.is(last + 1, "::")
+                    || self.is_word(last + 1, &["end", "collate"])
+                    || self.is_word(last + 1, &["as"])
+                        && first.checked_sub(1).is_some_and(|before| self.is_cast(before));
+                match (part, ends) {
+                    (Part::Output, true) => Form::Output(name),
+                    (Part::Grouped, true) => Form::Within(name),
+                    _ if goes_on => Form::Within(name),
+                    _ => Form::Constant,
+                }
             }
             _ => Form::Constant,
         }
@@ -359,7 +381,9 @@ impl Tokens<'_> {
             _ => return None,
         };
         let (start, end) = (token.start as usize, token.end as usize);
-        let cast = self.is(at + 1, "::") || self.is_word(at + 1, &["as"]);
+        // Anywhere else AS gives a column its name.
+        let within_cast = || self.behind_symbol(at, "(") && self.is_cast(at - 1);
+        let cast = self.is(at + 1, "::") || self.is_word(at + 1, &["as"]) && within_cast();
         // A day has no time of day.
         let times = if casts.is_empty() { &TYPES[..] } else { &TYPES[..3] };
         if cast && self.is_word(at + 2, times) {
@@ -455,14 +479,25 @@ mod tests {
 
     #[test]
     fn a_column_keeps_its_name() {
-        check("SELECT now(), x FROM t", "SELECT (SELECT @ AS \"now\"), x FROM t");
+        check("SELECT now(), x FROM t", "SELECT (@) AS \"now\", x FROM t");
         check("SELECT now() AS n, x FROM t", "SELECT (@) AS n, x FROM t");
         check("SELECT (now())::date", "SELECT ((SELECT @ AS \"now\"))::date");
         check(
             "SELECT x < now(), current_date",
-            "SELECT x < (@), (SELECT @::pg_catalog.date AS \"current_date\")",
+            "SELECT x < (@), (@::pg_catalog.date) AS \"current_date\"",
         );
-        check("DELETE FROM t RETURNING now()", "DELETE FROM t RETURNING (SELECT @ AS \"now\")");
+        check("DELETE FROM t RETURNING now()", "DELETE FROM t RETURNING (@) AS \"now\"");
+        check(
+            "SELECT CAST(now() AS date) FROM t",
+            "SELECT CAST((SELECT @ AS \"now\") AS date) FROM t",
+        );
+        check("SELECT now()::date", "SELECT (SELECT @ AS \"now\")::date");
+        check("SELECT ARRAY[x, now(), y]", "SELECT ARRAY[x, (@), y]");
+        check(
+            "SELECT DISTINCT current_date, x FROM t ORDER BY current_date",
+            "SELECT DISTINCT (@::pg_catalog.date) AS \"current_date\", x FROM t \
+             ORDER BY (@::pg_catalog.date)",
+        );
     }
 
     #[test]
@@ -487,6 +522,7 @@ mod tests {
             "SELECT 'today'::time, 'now'::text, 'today'",
             "SELECT 'today'::time, 'now'::text, 'today'",
         );
+        check("SELECT 'today' AS date, ('now') AS time", "SELECT 'today' AS date, ('now') AS time");
     }
 
     #[test]

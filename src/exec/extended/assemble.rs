@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{Op, Text, Unit, Which};
+use crate::datum::Oid;
 use crate::exec::statements::{Known, Prepared, Registry};
 use crate::exec::{Executor, worker};
 use crate::session::responses::StepKind;
@@ -75,7 +76,7 @@ impl Executor {
                     }
                     Which::Text(text) => {
                         self.shift_positions(ops, text);
-                        self.parse_text(&text.sql, &mut step);
+                        self.parse_text(&text.sql, &text.oids, &mut step);
                         self.bind(bytes, raw, b"", &mut step);
                     }
                 },
@@ -84,7 +85,7 @@ impl Executor {
                         Which::Unnamed => b"",
                         Which::Text(text) => {
                             self.shift_positions(ops, text);
-                            self.parse_text(&text.sql, &mut step);
+                            self.parse_text(&text.sql, &text.oids, &mut step);
                             b""
                         }
                         Which::Known(known) => {
@@ -105,7 +106,7 @@ impl Executor {
                 }
                 Op::Run(sql) | Op::RunBehind(sql) => {
                     let hidden = matches!(op, Op::RunBehind(_));
-                    self.parse_text(sql, &mut step);
+                    self.parse_text(sql, &[], &mut step);
                     frontend::bind_text_into(
                         &mut self.request,
                         b"",
@@ -148,8 +149,9 @@ impl Executor {
         }
     }
 
-    fn parse_text(&mut self, sql: &str, step: &mut u32) {
-        frontend::parse_into(&mut self.request, b"", sql.as_bytes(), [].into_iter());
+    fn parse_text(&mut self, sql: &str, oids: &[Oid], step: &mut u32) {
+        let oids = oids.iter().copied();
+        frontend::parse_into(&mut self.request, b"", sql.as_bytes(), oids);
         self.step(StepKind::Parse, true, step);
     }
 

@@ -18,7 +18,8 @@ fn renamed(text: &str, execution: &Execution, name: &[u8]) -> Text {
     let after = text.get(execution.at.end as usize..).unwrap_or_default();
     let written = i64::from(execution.at.end) - i64::from(execution.at.start);
     let shift = (before.chars().count() as u32 + 1, written - name.len() as i64);
-    Text { sql: format!("{before}{}{after}", String::from_utf8_lossy(name)), shift }
+    let sql = format!("{before}{}{after}", String::from_utf8_lossy(name));
+    Text { sql, oids: Vec::new(), shift }
 }
 
 impl Executor {

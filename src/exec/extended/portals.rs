@@ -21,6 +21,10 @@ impl Portals {
         if name.is_empty() { self.unnamed.as_mut() } else { self.named.as_mut()?.get_mut(name) }
     }
 
+    pub(in crate::exec) fn is_empty(&self) -> bool {
+        self.unnamed.is_none() && self.named.as_ref().is_none_or(|named| named.is_empty())
+    }
+
     pub(in crate::exec) fn contains(&self, name: &[u8]) -> bool {
         self.get(name).is_some()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Op, Portal, Unit, Which};
+use super::{Op, Portal, Text, Unit, Which};
 use crate::datum::{KeyValue, Param};
 use crate::error::{SqlError, SqlState};
 use crate::exec::control::{Control, aborted, is_control};
@@ -284,34 +284,43 @@ impl Executor {
             let (portal, statement) = (view.portal, view.statement);
             return self.bind_scatter(portal, statement, BindBody::Client(raw), unit, plan);
         }
-        let plan = self.plan_behind_first(view.statement, &entry, plan)?;
+        let (plan, timed) = self.plan_behind_first(view.statement, &entry, plan)?;
         self.place(&plan, &entry, unit)?;
-        let which = self.which(view.statement, plan.rewritten.as_deref(), unit)?;
+        let which = match plan.rewritten.as_ref().filter(|_| timed) {
+            // It will never come again: no connection need know it by a name.
+            Some(sql) => {
+                // The server's unnamed statement is then this one.
+                unit.unnamed_parsed = false;
+                let oids = self.statement(view.statement)?.oids.clone();
+                Which::Text(Text { sql: sql.clone(), oids, shift: (0, 0) })
+            }
+            None => self.which(view.statement, plan.rewritten.as_deref(), unit)?,
+        };
         unit.ops.push(Op::Bind { raw, which });
         self.portals.insert(view.portal, Portal::Shard { copies, shard: unit.shard });
         Ok(())
     }
 
     /// The plan of a statement for a shard that is not its transaction's first one, with the time in its text if
-    /// that names it.
+    /// that names it, and whether it does.
     fn plan_behind_first(
         &mut self,
         statement: &[u8],
         entry: &Entry,
         plan: Plan,
-    ) -> Result<Plan, Obstacle> {
+    ) -> Result<(Plan, bool), Obstacle> {
         let standard_strings = self.reading.standard_strings;
         if !self.is_behind_first(&entry.class, &plan) {
-            return Ok(plan);
+            return Ok((plan, false));
         }
         let moment = self.session.transaction.deeds().moment;
         let text = self.statement(statement)?.text();
         if !plan.names_time(text, standard_strings)? {
-            return Ok(plan);
+            return Ok((plan, false));
         }
         match moment {
             None => Err(Obstacle::Timeless),
-            Some(moment) => Ok(plan.at(Moment(moment), text, standard_strings)?),
+            Some(moment) => Ok((plan.at(Moment(moment), text, standard_strings)?, true)),
         }
     }
 
