@@ -281,3 +281,9 @@ SELECT count(*) FROM ONLY events
 SELECT any_value(x) FROM users u (x)
 
 SELECT greatest(max(score), 7), least(min(score), 0), nullif(count(*), 0), coalesce(sum(score), 0) FROM users WHERE id < 10
+
+SELECT 'today' AS date, id FROM users WHERE id < 4 ORDER BY id
+
+SELECT DISTINCT CAST(now() AS date) - current_date AS days, score IS NULL FROM users ORDER BY 2
+
+SELECT now() = now() AS one, ARRAY[id, 1, extract(year FROM now())::int - extract(year FROM current_timestamp)::int] FROM users WHERE id < 4 ORDER BY id
