@@ -321,7 +321,8 @@ fn difference(expect: &[String], found: &[String]) -> String {
     text
 }
 
-#[tokio::test]
+// The scripts wait with their thread, and the proxies' control work goes on meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_proxy_answers_as_postgresql_does() {
     let servers = Servers::start().await;
     let direct = SocketAddr::from(([127, 0, 0, 1], servers.cluster.port()));
