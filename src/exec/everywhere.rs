@@ -163,7 +163,7 @@ impl Executor {
 
     /// With trace on: these shards have answered by now.
     fn note_times(&mut self, shards: &[ShardId]) {
-        if self.started.is_some() {
+        if self.traced.is_some() {
             for shard in shards {
                 self.note_shard_time(*shard, Some(Instant::now()));
             }

@@ -545,15 +545,17 @@ impl Executor {
     pub(super) fn trace_notice(&mut self) {
         let mut message = String::from("route: ");
         message.push_str(&self.last_route.text(&self.world, &self.session.transaction));
-        if let Some(started) = self.started {
-            let _ = write!(message, ", {:.3} ms", started.elapsed().as_secs_f64() * 1e3);
+        let traced = self.traced.as_deref();
+        if let Some(traced) = traced {
+            let _ = write!(message, ", {:.3} ms", traced.began.elapsed().as_secs_f64() * 1e3);
         }
-        for (n, (shard, time)) in self.shard_times.iter().enumerate() {
+        let shards = traced.map(|traced| traced.shards.as_slice()).unwrap_or_default();
+        for (n, (shard, time)) in shards.iter().enumerate() {
             let name = self.world.map.shard_name(*shard);
             let before = if n == 0 { " (" } else { ", " };
             let _ = write!(message, "{before}{name} {:.3} ms", time.as_secs_f64() * 1e3);
         }
-        if !self.shard_times.is_empty() {
+        if !shards.is_empty() {
             message.push(')');
         }
         let notice = SqlError::new(SqlState("00000"), message);

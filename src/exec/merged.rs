@@ -208,7 +208,7 @@ impl Executor {
     }
 
     fn note_done_times(&mut self, asked: &[Asked], merged: &Ordered) {
-        if self.started.is_some() {
+        if self.traced.is_some() {
             self.note_shard_times(asked, &|n| merged.is_done(n));
         }
     }

@@ -55,6 +55,7 @@ mod worker;
 mod workspace;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::backend::{BackendError, Lease, Pool};
 use crate::config::PoolMode;
@@ -136,6 +137,19 @@ struct Held {
     freezes_version: u64,
 }
 
+/// What trace tells of a statement.
+struct Traced {
+    began: Instant,
+    /// When each shard of a statement over several was done, since it began.
+    shards: Vec<(ShardId, Duration)>,
+}
+
+impl Traced {
+    fn new() -> Self {
+        Self { began: Instant::now(), shards: Vec::new() }
+    }
+}
+
 /// One client's executor.
 pub struct Executor {
     worker: Arc<Worker>,
@@ -174,7 +188,7 @@ pub struct Executor {
     /// A query string is carried out piece by piece: its one `ReadyForQuery` comes at its end.
     piece: Option<strings::Piece>,
     /// What the server said of that.
-    last_words: Option<Vec<u8>>,
+    last_words: Option<Box<[u8]>>,
     /// What the statements that are about to run may leave on their connection.
     leaving: Pins,
     /// The text of a simple query, kept for its capacity.
@@ -187,12 +201,10 @@ pub struct Executor {
     bound: Vec<(Id, KeyValue<'static>)>,
     /// Ids that an EXPLAIN (ROUTE) would like to know.
     wanted: Vec<Id>,
-    /// When the statement began; only known while trace is on.
-    started: Option<std::time::Instant>,
+    /// With trace on: the times of the statement that runs.
+    traced: Option<Box<Traced>>,
     /// The map has keys with a database each.
     keyed: Option<Box<Keyed>>,
-    /// With trace on: when each shard of a statement over several was done, since it began.
-    shard_times: Vec<(ShardId, std::time::Duration)>,
 }
 
 impl Executor {
@@ -240,8 +252,7 @@ impl Executor {
             made: Vec::new(),
             bound: Vec::new(),
             wanted: Vec::new(),
-            started: None,
-            shard_times: Vec::new(),
+            traced: None,
             keyed,
         }
     }
@@ -400,8 +411,7 @@ impl Executor {
 
     fn note_start(&mut self) {
         self.last_route.begin();
-        self.started = self.session.trace.then(std::time::Instant::now);
-        self.shard_times.clear();
+        self.traced = self.session.trace.then(|| Box::new(Traced::new()));
     }
 
     /// Tells the client of an error of ours, and fails its transaction.

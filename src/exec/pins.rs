@@ -364,7 +364,7 @@ impl Executor {
             Ok(filled) => filled,
             Err((at, last_words)) => {
                 if let Some(at) = at {
-                    self.last_words = last_words;
+                    self.last_words = last_words.map(Vec::into_boxed_slice);
                     self.lose(at);
                 }
                 Ok(true)

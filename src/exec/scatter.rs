@@ -388,7 +388,7 @@ impl Executor {
 
     /// With trace on: which shards are done by now.
     pub(super) fn note_shard_times(&mut self, asked: &[Asked], is_done: &dyn Fn(usize) -> bool) {
-        if self.started.is_none() {
+        if self.traced.is_none() {
             return;
         }
         for (n, one) in asked.iter().enumerate() {
@@ -398,9 +398,9 @@ impl Executor {
 
     /// With trace on: a shard was done then. The first word counts.
     pub(super) fn note_shard_time(&mut self, shard: ShardId, done: Option<Instant>) {
-        let (Some(started), Some(done)) = (self.started, done) else { return };
-        if self.shard_times.iter().all(|(known, _)| *known != shard) {
-            self.shard_times.push((shard, done.saturating_duration_since(started)));
+        let (Some(traced), Some(done)) = (&mut self.traced, done) else { return };
+        if traced.shards.iter().all(|(known, _)| *known != shard) {
+            traced.shards.push((shard, done.saturating_duration_since(traced.began)));
         }
     }
 
