@@ -263,7 +263,7 @@ fn outcome(case: &Case, map: &ShardMap, catalog: &Catalog) -> (String, Option<St
                 ),
                 Answer::Merge(merge) => (
                     kind + if merge.certain { " merge" } else { " merge?" } + &flags,
-                    Some(format!("{} <- {}", merge.steps().join(", "), merge.sql)),
+                    Some(format!("{} <- {}", merge.steps().join(", "), merge.text_worker().sql)),
                 ),
                 Answer::Staged(staged) => {
                     let rest = format!("{} <- {} {}", staged.head, staged.query, staged.tail);

@@ -104,6 +104,15 @@ pub(crate) fn compare(shards: &[Cluster], rows: u64, rounds: u32) -> Result<Vec<
     let map = contenders::map_over(shards, shards.len(), contenders::BY_HASH);
     let proxy = contenders::meridian("pgmeridian", first.directory(), &map)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // The same for all statements, as the proxy's are: a session that has once compiled an expression has every
+    // parallel worker load LLVM from then on (RestoreLibraryState in PostgreSQL's parallel.c), and takes longer.
+    let mut direct = runtime.block_on(async {
+        let mut all = Vec::new();
+        for shard in shards {
+            all.push(connect(shard.port()).await?);
+        }
+        Ok::<_, anyhow::Error>(all)
+    })?;
     let mut results = Vec::new();
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
@@ -117,7 +126,7 @@ pub(crate) fn compare(shards: &[Cluster], rows: u64, rounds: u32) -> Result<Vec<
         "memory above idle MiB",
     ]);
     for (name, sql) in STATEMENTS {
-        let row = runtime.block_on(one(shards, &proxy, sql, rounds));
+        let row = runtime.block_on(one(&mut direct, &proxy, sql, rounds));
         match row {
             Ok((direct, through, memory)) => {
                 let ms = |time: Duration| time.as_secs_f64() * 1e3;
@@ -150,22 +159,18 @@ pub(crate) fn compare(shards: &[Cluster], rows: u64, rounds: u32) -> Result<Vec<
 
 /// The medians of one statement, and how far the proxy's memory grew above what it was idle.
 async fn one(
-    shards: &[Cluster],
+    direct: &mut [Connection],
     proxy: &Contender,
     sql: &str,
     rounds: u32,
 ) -> Result<(Taken, Taken, f64)> {
     let pid = proxy.pid().context("the proxy's process")?;
-    let mut direct = Vec::new();
-    for shard in shards {
-        direct.push(connect(shard.port()).await?);
-    }
     let mut through = connect(proxy.port).await?;
     let (mut directly, mut proxied, mut grown) = (Vec::new(), Vec::new(), 0.0_f64);
     for _ in 0..rounds {
         let started = Instant::now();
         let mut reads = Vec::new();
-        for connection in &mut direct {
+        for connection in &mut *direct {
             reads.push(read(connection, sql));
         }
         let answers = futures_all(reads).await?;

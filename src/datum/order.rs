@@ -1,9 +1,11 @@
 //! The order of values, as PostgreSQL's default B-tree operator classes have it, on their binary forms.
 //!
-//! Main types: [`Order`], [`Key`]. Only what is provably the same here is known: integers, numeric, floats (NaN is
+//! Main types: [`Order`], [`Key`], [`KeyColumns`]. Only what is provably the same here is known: integers, numeric, floats (NaN is
 //! the greatest and equals itself, -0 equals 0: `float8_cmp_internal`), dates and times, uuid, bytea, booleans, and
 //! text where the collation compares bytes (C, POSIX, the provider `builtin`). Binary forms: the types'
 //! `…_send` functions (`numeric_send`, `interval_send` …).
+//!
+//! Of integers, uuid, booleans and such texts the order is known in text format, too ([`Order::of_text`]).
 //!
 //! Deliberately absent: enums, arrays, ranges, jsonb, network addresses, user-defined types, other collations.
 
@@ -33,6 +35,8 @@ pub enum Order {
     TimeTz,
     /// `interval`: months are thirty days and days 24 hours (`interval_cmp_value`).
     Interval,
+    /// Integers in text format: `int2out`, `int4out`, `int8out`.
+    Decimal,
 }
 
 /// Microseconds of a day.
@@ -70,6 +74,21 @@ impl Order {
         })
     }
 
+    /// The same of values in text format, where that is as good: nothing that a setting writes otherwise.
+    pub fn of_text(type_oid: Oid, bytewise: bool) -> Option<Self> {
+        Some(match type_oid {
+            oid::INT2 | oid::INT4 | oid::INT8 => Self::Decimal,
+            // `f` and `t`
+            oid::BOOL => Self::Fixed(1),
+            // Hexadecimal digits in lower case, groups of one length (`uuid_out`).
+            oid::UUID => Self::Fixed(36),
+            oid::NAME => Self::Bytes,
+            oid::TEXT | oid::VARCHAR if bytewise => Self::Bytes,
+            oid::BPCHAR if bytewise => Self::Padded,
+            _ => return None,
+        })
+    }
+
     /// Whether these bytes are a value of the type, as far as comparing them needs it.
     pub fn fits(self, value: &[u8]) -> bool {
         match self {
@@ -80,6 +99,7 @@ impl Order {
             Self::Numeric => Decimal::read(value).is_some(),
             Self::TimeTz => value.len() == 12,
             Self::Interval => value.len() == 16,
+            Self::Decimal => decimal(value).is_some(),
         }
     }
 
@@ -103,6 +123,7 @@ impl Order {
             },
             Self::TimeTz => instant(a).cmp(&instant(b)),
             Self::Interval => span(a).cmp(&span(b)),
+            Self::Decimal => decimal(a).cmp(&decimal(b)),
         }
     }
 }
@@ -111,6 +132,23 @@ impl Order {
 fn signed(a: &[u8], b: &[u8]) -> Ordering {
     let negative = |v: &[u8]| v.first().is_some_and(|byte| *byte >= 0x80);
     negative(b).cmp(&negative(a)).then_with(|| a.cmp(b))
+}
+
+/// An integer that is written in digits.
+fn decimal(value: &[u8]) -> Option<i64> {
+    let (negative, digits) = match value.strip_prefix(b"-") {
+        Some(digits) => (true, digits),
+        None => (false, value),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_i64, |number, byte| {
+        let digit = i64::from(char::from(*byte).to_digit(10)?);
+        let number = number.checked_mul(10)?;
+        // The least one has no positive counterpart.
+        if negative { number.checked_sub(digit) } else { number.checked_add(digit) }
+    })
 }
 
 /// Without the blanks at its end (`bcTruelen`).
@@ -226,6 +264,10 @@ impl Key {
     /// A number for a value: of two values that have another one, the less comes first. `None` where the order is
     /// not that of the first bytes.
     pub fn rank(&self, value: &[u8]) -> Option<u64> {
+        if self.order == Order::Decimal {
+            let rank = decimal(value)?.cast_unsigned() ^ (1 << 63);
+            return Some(if self.descending { !rank } else { rank });
+        }
         let mut first = [0; 8];
         for (place, byte) in first.iter_mut().zip(value) {
             *place = *byte;
@@ -239,9 +281,26 @@ impl Key {
             | Order::Float8
             | Order::Numeric
             | Order::TimeTz
-            | Order::Interval => return None,
+            | Order::Interval
+            | Order::Decimal => return None,
         };
         Some(if self.descending { !rank } else { rank })
+    }
+}
+
+/// Where the sort keys are in rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyColumns {
+    /// The column of each key, counted from 0.
+    pub at: Vec<usize>,
+    /// So many columns in front are not part of the answer.
+    pub hidden: usize,
+}
+
+impl KeyColumns {
+    /// So many columns in front are the keys, and are cut off.
+    pub fn hidden(keys: usize) -> Self {
+        Self { at: (0..keys).collect(), hidden: keys }
     }
 }
 
@@ -282,6 +341,15 @@ mod tests {
         assert_eq!(Order::Float8.compare(&zero(-0.0), &zero(0.0)), Ordering::Equal);
         assert_eq!(Order::Float8.compare(&zero(f64::NAN), &zero(-f64::NAN)), Ordering::Equal);
         assert!(!Order::Signed(4).fits(b"abc"));
+    }
+
+    #[test]
+    fn integers_in_digits() {
+        let ints = [i64::MIN, -256, -99, -1, 0, 1, 9, 10, 255, i64::MAX];
+        ascending(Order::Decimal, &ints.map(|n| n.to_string().into_bytes()));
+        for nonsense in ["", "-", "1a", "9223372036854775808", " 1", "+1"] {
+            assert!(!Order::Decimal.fits(nonsense.as_bytes()), "{nonsense}");
+        }
     }
 
     fn numeric(sign: u16, weight: i16, digits: &[u16]) -> Vec<u8> {

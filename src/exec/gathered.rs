@@ -217,7 +217,7 @@ impl Executor {
             self.shards_of(plan).into_iter().map(|shard| (shard, sql.to_owned())).collect()
         };
         match &plan.answer {
-            Answer::Merge(merge) => (each(&merge.sql), merge.steps()),
+            Answer::Merge(merge) => (each(&merge.text_worker().sql), merge.steps()),
             Answer::Workspace(work) => {
                 let fetches = work.tables.iter().flat_map(|table| &table.fetches);
                 let mut steps: Vec<String> = work

@@ -1,7 +1,7 @@
 //! Reads over several shards whose rows come in order: asked all at once, merged as they come.
 //!
 //! The merge itself is [`Ordered`]'s; here are its connections. Shards are asked in the extended protocol whatever
-//! the client speaks, since the sort keys come in binary and the client's columns as it wants them. Where a key's
+//! the client speaks, since sort keys of their own come in binary and the client's columns as it wants them. Where a key's
 //! type turns out to have no order outside PostgreSQL, scratch tables (`workspace`) take over, which is found out
 //! before anything is run. A user-defined type may have another OID on each shard: it is then compared by its name,
 //! and the client is told the home shard's.
@@ -17,13 +17,14 @@ use super::relay::poll_gone;
 use super::scatter::{Cut, Trouble};
 use super::workspace::Ask;
 use super::{Executor, Failure, Gone};
-use crate::datum::order::{Key, Order};
+use crate::datum::order::Key;
 use crate::datum::{Format, Oid};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::merge::concat;
 
 use crate::merge::ordered::{Ordered, State, Window};
+use crate::plan::ordered::Worker;
 use crate::plan::{Merge, Plan};
 use crate::wire::backend::tag;
 use crate::wire::frontend::BindView;
@@ -54,10 +55,10 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// The client wants the n-th column in binary.
-    fn is_binary(&self, n: usize) -> bool {
+    /// How the client wants the n-th column.
+    fn format(&self, n: usize) -> Format {
         let view = self.bind.and_then(|body| BindView::parse(body).ok());
-        view.is_some_and(|view| view.result_formats().of(n) == Format::Binary)
+        view.map_or(Format::Text, |view| view.result_formats().of(n))
     }
 }
 
@@ -94,8 +95,10 @@ impl Executor {
             let mut asked = self.take_all(&shards).await?;
             self.work_with(&asked);
             let window = Window { skip: merge.skip, take: merge.take, ties: merge.ties };
-            let mut merged = Ordered::new(asked.len(), merge.keys.len(), window);
-            let trouble = match self.gather_ordered(&mut asked, merge, &wanted, &mut merged).await {
+            let worker = merge.worker(|n| wanted.format(n));
+            let mut merged = Ordered::new(asked.len(), worker.columns.clone(), window);
+            let gathered = self.gather_ordered(&mut asked, merge, worker, &wanted, &mut merged);
+            let trouble = match gathered.await {
                 Ok(Ended::Elsewhere) => {
                     self.put_back(asked);
                     return self.merge_elsewhere(plan, merge, wanted).await;
@@ -125,7 +128,7 @@ impl Executor {
             return Err(self.failure(match trouble {
                 _ if merged.is_stuck() => Trouble::BrokenOff,
                 Trouble::Server(body) => {
-                    Trouble::Server(in_the_clients_text(&body, merge, wanted.sql))
+                    Trouble::Server(in_the_clients_text(&body, worker, wanted.sql))
                 }
                 trouble => trouble,
             }));
@@ -155,11 +158,12 @@ impl Executor {
         &mut self,
         asked: &mut [Asked],
         merge: &Merge,
+        worker: &Worker,
         wanted: &Wanted<'_>,
         merged: &mut Ordered,
     ) -> Result<Ended, Trouble> {
         if !merge.certain {
-            match are_alike(asked, merge, wanted).await? {
+            match are_alike(asked, merge, worker, wanted).await? {
                 Alike::No => return Ok(Ended::Elsewhere),
                 Alike::ByName => {
                     let home = self.world.map.default_shard();
@@ -169,7 +173,7 @@ impl Executor {
                 Alike::Yes => {}
             }
         }
-        let request = request(merge, wanted);
+        let request = request(merge, worker, wanted);
         for one in asked.iter_mut() {
             if !one.ask(&request).await {
                 return Err(Trouble::Lost(one.shard()));
@@ -178,7 +182,8 @@ impl Executor {
         while merged.description().is_none() {
             self.read_more(asked, merged).await?;
         }
-        let Some(keys) = orders(merge, merged.key_types()) else { return Err(Trouble::Differs) };
+        let keys = orders(merge, worker, wanted, merged.key_types());
+        let Some(keys) = keys else { return Err(Trouble::Differs) };
         merged.sort_by(keys);
         if let (true, Some(body)) = (wanted.described, merged.description()) {
             super::reply::frame_into(&mut self.io.outbox, tag::ROW_DESCRIPTION, body);
@@ -254,15 +259,17 @@ impl Executor {
 }
 
 /// How the keys are compared; `None` if one of them has no order here.
-fn orders(merge: &Merge, types: &[Oid]) -> Option<Vec<Key>> {
-    let key = |(sort, oid): (&crate::plan::ordered::Sort, &Oid)| {
-        let order = Order::of(*oid, sort.bytewise)?;
-        Some(Key { order, descending: sort.descending, nulls_first: sort.nulls_first })
-    };
-    if types.len() != merge.keys.len() {
+fn orders(merge: &Merge, worker: &Worker, wanted: &Wanted<'_>, types: &[Oid]) -> Option<Vec<Key>> {
+    let at = &worker.columns.at;
+    if types.len() != merge.keys.len() || at.len() != merge.keys.len() {
         return None;
     }
-    merge.keys.iter().zip(types).map(key).collect()
+    let format = |at: usize| match at.checked_sub(worker.columns.hidden) {
+        Some(own) => wanted.format(own),
+        None => Format::Binary,
+    };
+    let keys = merge.keys.iter().zip(types).zip(at);
+    keys.map(|((sort, oid), at)| sort.order(*oid, format(*at))).collect()
 }
 
 /// User-defined types whose binary form has no OID in it that may be another one on each shard.
@@ -271,12 +278,12 @@ const BINARY_ALIKE: &str = " AND (t.typtype = 'e' OR t.typtype = 'c' AND NOT EXI
          AND NOT a.attisdropped AND a.atttypid >= 16384))";
 
 /// What each shard is sent.
-fn request(merge: &Merge, wanted: &Wanted<'_>) -> Vec<u8> {
+fn request(merge: &Merge, worker: &Worker, wanted: &Wanted<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     let oids = wanted.oids.iter().copied();
-    wire::frontend::parse_into(&mut out, b"", merge.sql.as_bytes(), oids);
+    wire::frontend::parse_into(&mut out, b"", worker.sql.as_bytes(), oids);
     let view = wanted.bind.and_then(|body| BindView::parse(body).ok());
-    let keys = std::iter::repeat_n(Format::Binary, merge.keys.len());
+    let keys = std::iter::repeat_n(Format::Binary, worker.columns.hidden);
     let own = (0..merge.visible).map(|n| match &view {
         Some(view) => view.result_formats().of(n),
         None => Format::Text,
@@ -296,12 +303,12 @@ fn request(merge: &Merge, wanted: &Wanted<'_>) -> Vec<u8> {
 /// Asks the shards what their columns are.
 async fn descriptions(
     asked: &mut [Asked],
-    merge: &Merge,
+    worker: &Worker,
     wanted: &Wanted<'_>,
 ) -> Result<Vec<Vec<u8>>, Trouble> {
     let mut request = Vec::new();
     let oids = wanted.oids.iter().copied();
-    wire::frontend::parse_into(&mut request, b"", merge.sql.as_bytes(), oids);
+    wire::frontend::parse_into(&mut request, b"", worker.sql.as_bytes(), oids);
     wire::frontend::describe_statement_into(&mut request, b"");
     wire::frontend::sync_into(&mut request);
     for one in asked.iter_mut() {
@@ -320,12 +327,15 @@ async fn descriptions(
 async fn are_alike(
     asked: &mut [Asked],
     merge: &Merge,
+    worker: &Worker,
     wanted: &Wanted<'_>,
 ) -> Result<Alike, Trouble> {
-    let found = descriptions(asked, merge, wanted).await?;
+    let found = descriptions(asked, worker, wanted).await?;
     let fields = found.first().and_then(|body| response::row_description(body).ok());
     let types: Vec<Oid> = fields.iter().flatten().map(|field| field.type_oid).collect();
-    if orders(merge, types.get(..merge.keys.len()).unwrap_or_default()).is_none() {
+    let at = worker.columns.at.iter();
+    let keys: Option<Vec<Oid>> = at.map(|at| types.get(*at).copied()).collect();
+    if keys.and_then(|keys| orders(merge, worker, wanted, &keys)).is_none() {
         return Ok(Alike::No);
     }
     let columns: Option<Vec<_>> = found.iter().map(|body| concat::columns(body)).collect();
@@ -342,7 +352,8 @@ async fn are_alike(
     }
     differing.sort_unstable();
     differing.dedup();
-    let binary = |n: &usize| wanted.is_binary(n.saturating_sub(merge.keys.len()));
+    let hidden = worker.columns.hidden;
+    let binary = |n: &usize| wanted.format(n.saturating_sub(hidden)) == Format::Binary;
     let any_binary = differing.iter().any(binary);
     let mut names: Option<Vec<Vec<Option<String>>>> = None;
     for (one, columns) in asked.iter_mut().zip(columns.iter().flatten()) {
@@ -408,14 +419,14 @@ async fn description(one: &mut Asked) -> Result<Vec<u8>, Trouble> {
 }
 
 /// An error message with its position in the statement as the client wrote it.
-fn in_the_clients_text(body: &[u8], merge: &Merge, sql: &[u8]) -> Vec<u8> {
+fn in_the_clients_text(body: &[u8], worker: &Worker, sql: &[u8]) -> Vec<u8> {
     let Ok(error) = ServerError::parse(body) else { return body.to_vec() };
     let text = std::str::from_utf8(sql).unwrap_or_default();
     let mut out = Vec::with_capacity(body.len());
     for (kind, value) in error.fields() {
         let position = if kind == b'P' {
             let own = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
-            let Some(position) = own.and_then(|own| merge.original_position(text, own)) else {
+            let Some(position) = own.and_then(|own| worker.original_position(text, own)) else {
                 continue;
             };
             Some(position.to_string())

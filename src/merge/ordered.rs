@@ -1,8 +1,8 @@
 //! K-way merge: rows that each shard delivers in order become one stream in order.
 //!
-//! Main type: [`Ordered`]. The shards put the sort keys in front of the columns that the client asked for, in
-//! binary ([`Key`]); here they decide and are cut off. OFFSET and LIMIT (WITH TIES too) are counted here: each
-//! shard gives as many rows as both together ask for.
+//! Main type: [`Ordered`]. The sort keys ([`Key`]) are columns that the client asked for, or the shards put them in
+//! front of those, in binary: here they decide and are cut off. OFFSET and LIMIT (WITH TIES too) are counted here:
+//! each shard gives as many rows as both together ask for.
 //!
 //! Memory is bounded by the number of shards: of each the keys of its next row are there, and what came in the
 //! same read ([`AHEAD_BYTES`]). A row goes on while the rest of it is still to come, and until then nothing else
@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 
 use super::concat::{Fault, HELD_BYTES_MAX, columns, differing_types};
 use crate::datum::Oid;
-use crate::datum::order::{Key, Order};
+use crate::datum::order::{Key, KeyColumns, Order};
 
 /// More of a shard than this is not read before it is needed.
 const AHEAD_BYTES: usize = 64 << 10;
@@ -57,8 +57,7 @@ pub struct Ordered {
     keys: Vec<Key>,
     /// A collation decides on one of them.
     collates: bool,
-    /// How many columns stand before those of the client.
-    hidden: usize,
+    columns: KeyColumns,
     streams: Vec<Stream>,
     /// Streams with a row, the least one first.
     heap: Vec<usize>,
@@ -116,12 +115,12 @@ struct Head {
 }
 
 impl Ordered {
-    /// So many shards were asked, and so many columns stand before those of the client.
-    pub fn new(shards: usize, hidden: usize, window: Window) -> Self {
+    /// So many shards were asked.
+    pub fn new(shards: usize, columns: KeyColumns, window: Window) -> Self {
         Self {
             keys: Vec::new(),
             collates: false,
-            hidden,
+            columns,
             streams: (0..shards).map(|_| Stream::default()).collect(),
             heap: Vec::new(),
             begun: false,
@@ -149,7 +148,7 @@ impl Ordered {
         &self.key_types
     }
 
-    /// How the rows are compared, one key for each hidden column. To be said before [`Self::advance`].
+    /// How the rows are compared, a key for each of [`KeyColumns::at`]. To be said before [`Self::advance`].
     pub fn sort_by(&mut self, keys: Vec<Key>) {
         self.collates = keys.iter().any(|key| collates(key.order));
         self.keys = keys;
@@ -244,7 +243,7 @@ impl Ordered {
                 return Ok(());
             }
             if tag == b'D' {
-                stream.head = Head::read(unread, total, self.hidden, &mut stream.keys)?;
+                stream.head = Head::read(unread, total, &self.columns, &mut stream.keys)?;
                 if stream.head.is_some() {
                     check_keys(&self.keys, stream)?;
                     stream.rank = rank(&self.keys, stream);
@@ -305,15 +304,16 @@ impl Ordered {
         let chosen = self.described_by.and_then(|shard| self.streams.get(shard));
         let first = chosen.and_then(|stream| stream.described.as_deref()).unwrap_or(first);
         let found = columns(first).ok_or(Fault::Malformed)?;
-        let Some(visible) = found.len().checked_sub(self.hidden) else {
+        let Some(visible) = found.len().checked_sub(self.columns.hidden) else {
             return Err(Fault::Differs);
         };
-        let mut cut = 2;
-        for (name, types) in found.iter().take(self.hidden) {
-            cut += name.len() + 1 + 18;
+        for at in &self.columns.at {
+            let (_, types) = found.get(*at).ok_or(Fault::Differs)?;
             let oid = types.first_chunk().ok_or(Fault::Malformed)?;
             self.key_types.push(u32::from_be_bytes(*oid));
         }
+        let hidden = found.iter().take(self.columns.hidden);
+        let cut = hidden.fold(2, |cut, (name, _)| cut + name.len() + 1 + 18);
         let mut body = u16::try_from(visible).unwrap_or(u16::MAX).to_be_bytes().to_vec();
         body.extend_from_slice(first.get(cut..).ok_or(Fault::Malformed)?);
         self.description = Some(body);
@@ -379,7 +379,7 @@ impl Ordered {
 
     /// All streams have a row, or have ended.
     fn begin(&mut self) -> Result<(), Fault> {
-        if self.keys.len() != self.hidden {
+        if self.keys.len() != self.columns.at.len() {
             return Err(Fault::Malformed);
         }
         self.begun = true;
@@ -475,7 +475,8 @@ impl Ordered {
             };
             self.last = Some(stream.keys.iter().map(value).collect());
         }
-        let columns = usize::from(head.columns).checked_sub(self.hidden).ok_or(Fault::Malformed)?;
+        let columns = usize::from(head.columns).checked_sub(self.columns.hidden);
+        let columns = columns.ok_or(Fault::Malformed)?;
         out.push(b'D');
         // Tag and hidden columns are not counted; the length itself and the number of columns are.
         out.extend_from_slice(&(left as u32 + 6).to_be_bytes());
@@ -583,32 +584,39 @@ impl Head {
     fn read(
         row: &[u8],
         length: usize,
-        hidden: usize,
+        own: &KeyColumns,
         keys: &mut Keys,
     ) -> Result<Option<Self>, Fault> {
         let Some(head) = row.first_chunk::<ROW_HEAD_BYTES>() else { return Ok(None) };
         let [.., c0, c1] = *head;
         let columns = u16::from_be_bytes([c0, c1]);
-        if usize::from(columns) < hidden || length < ROW_HEAD_BYTES {
+        let read = own.at.iter().map(|at| at + 1).max().unwrap_or(0);
+        if usize::from(columns) < read.max(own.hidden) || length < ROW_HEAD_BYTES {
             return Err(Fault::Malformed);
         }
         keys.clear();
+        keys.resize(own.at.len(), None);
         let mut at = ROW_HEAD_BYTES;
-        for _ in 0..hidden {
+        let mut visible = at;
+        for column in 0..read {
             let Some(size) = row.get(at..).and_then(<[u8]>::first_chunk::<4>) else {
                 return Ok(None);
             };
             at += 4;
-            match u32::from_be_bytes(*size) {
-                u32::MAX => keys.push(None),
-                size => {
-                    let end = at + size as usize;
-                    if end > length {
-                        return Err(Fault::Malformed);
-                    }
-                    keys.push(Some(at..end));
-                    at = end;
+            let size = u32::from_be_bytes(*size);
+            if size != u32::MAX {
+                let value = at..at + size as usize;
+                if value.end > length {
+                    return Err(Fault::Malformed);
                 }
+                at = value.end;
+                let asked = own.at.iter().zip(keys.iter_mut()).filter(|(at, _)| **at == column);
+                for (_, key) in asked {
+                    *key = Some(value.clone());
+                }
+            }
+            if column < own.hidden {
+                visible = at;
             }
         }
         if at > length {
@@ -617,7 +625,7 @@ impl Head {
         if row.len() < at {
             return Ok(None);
         }
-        Ok(Some(Self { length, columns, visible: at }))
+        Ok(Some(Self { length, columns, visible }))
     }
 }
 

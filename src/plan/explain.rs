@@ -121,7 +121,8 @@ fn routed(
     let statements: Vec<Value> = match &plan.answer {
         Answer::Workspace(workspace) => fetched(map, workspace),
         Answer::Merge(merge) => {
-            shards.iter().map(|shard| json!({"shard": shard, "sql": merge.sql})).collect()
+            let sql = &merge.text_worker().sql;
+            shards.iter().map(|shard| json!({"shard": shard, "sql": sql})).collect()
         }
         // Where its query goes is what that has as its own route.
         Answer::Staged(_) => Vec::new(),

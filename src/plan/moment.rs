@@ -79,9 +79,9 @@ impl Plan {
             }
             Answer::Merge(merge) => {
                 let merge = Arc::make_mut(merge);
-                merge.sql = said(&merge.sql)?;
-                // Its places are no longer those of the client's text.
-                merge.pieces.clear();
+                for worker in std::iter::once(&mut merge.keyed).chain(&mut merge.plain) {
+                    worker.rewrite(said(&worker.sql)?);
+                }
                 if let Some(work) = &mut merge.fallback {
                     say_in(Arc::make_mut(work), &said)?;
                 }
@@ -99,7 +99,7 @@ impl Plan {
     ) -> Result<(), Unclear> {
         match &self.answer {
             Answer::Relay | Answer::Stream => look(self.rewritten.as_deref().unwrap_or(text)),
-            Answer::Merge(merge) => look(&merge.sql),
+            Answer::Merge(merge) => look(&merge.keyed.sql),
             Answer::Workspace(work) => {
                 look(&work.sql)?;
                 let fetches = work.tables.iter().flat_map(|table| &table.fetches);

@@ -49,7 +49,7 @@ fn merge(
     window: Window,
     key: Key,
 ) -> Result<(Vec<u8>, u64), Fault> {
-    let mut merge = Ordered::new(streams.len(), 1, window);
+    let mut merge = Ordered::new(streams.len(), KeyColumns::hidden(1), window);
     let mut at = vec![0; streams.len()];
     let mut out = Vec::new();
     let mut told = false;
@@ -150,7 +150,7 @@ fn a_large_row_is_passed_on_in_pieces() {
         stream(&[(Some(1), large.clone()), (Some(3), "c".into())]),
         stream(&[(Some(2), "b".into())]),
     ];
-    let mut merge = Ordered::new(2, 1, Window::default());
+    let mut merge = Ordered::new(2, KeyColumns::hidden(1), Window::default());
     let mut most = 0;
     let mut at = [0, 0];
     let mut out = Vec::new();
@@ -211,7 +211,7 @@ fn rows_out_of_order_are_found_where_a_collation_decides() {
         value(&mut body, Some(b"x"));
         message(b'D', &body)
     };
-    let mut merge = Ordered::new(1, 1, Window::default());
+    let mut merge = Ordered::new(1, KeyColumns::hidden(1), Window::default());
     let mut bytes = description();
     bytes.extend(text("B"));
     bytes.extend(text("a"));
@@ -219,4 +219,42 @@ fn rows_out_of_order_are_found_where_a_collation_decides() {
     merge.feed(0, &bytes).unwrap();
     merge.sort_by(vec![Key { order: Order::Bytes, descending: false, nulls_first: false }]);
     assert_eq!(merge.advance(&mut Vec::new(), usize::MAX), Err(Fault::Unsorted));
+}
+
+#[test]
+fn keys_among_the_clients_columns_stay() {
+    let row = |id: &str, rank: Option<&str>| {
+        let mut body = vec![0, 3];
+        value(&mut body, Some(b"x"));
+        value(&mut body, Some(id.as_bytes()));
+        value(&mut body, rank.map(str::as_bytes));
+        message(b'D', &body)
+    };
+    let mut head = vec![0, 3];
+    for oid in [oid::TEXT, oid::INT8, oid::INT4] {
+        head.extend_from_slice(&[b'c', 0, 0, 0, 0, 0, 0, 0]);
+        head.extend_from_slice(&oid.to_be_bytes());
+        head.extend_from_slice(&[0, 8, 255, 255, 255, 255, 0, 0]);
+    }
+    let all = [
+        vec![row("9", Some("-3")), row("10", Some("-3")), row("7", None)],
+        vec![row("-8", Some("-20")), row("9", Some("-3")), row("100", Some("5"))],
+    ];
+    let columns = KeyColumns { at: vec![2, 1], hidden: 0 };
+    let mut merge = Ordered::new(2, columns, Window::default());
+    for (n, rows) in all.iter().enumerate() {
+        let mut bytes = message(b'T', &head);
+        bytes.extend(rows.concat());
+        bytes.extend(message(b'C', b"SELECT 3\0"));
+        bytes.extend(message(b'Z', b"I"));
+        merge.feed(n, &bytes).unwrap();
+    }
+    assert_eq!(merge.description(), Some(&*head));
+    assert_eq!(merge.key_types(), [oid::INT4, oid::INT8]);
+    let key = Key { order: Order::Decimal, descending: false, nulls_first: false };
+    merge.sort_by(vec![key, key]);
+    let mut out = Vec::new();
+    assert_eq!(merge.advance(&mut out, usize::MAX), Ok(State::Over));
+    let sorted = [&all[1][0], &all[0][0], &all[1][1], &all[0][1], &all[1][2], &all[0][2]];
+    assert!(out == sorted.map(Vec::as_slice).concat());
 }
