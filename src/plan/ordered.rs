@@ -18,12 +18,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::combine::is_renamed;
-use super::splice::quoted;
 use super::text::{Bounds, Clauses, Text};
 use super::{Inputs, Workspace};
 use crate::datum::Oid;
 use crate::datum::order::Order;
 use crate::sql::ir::{Analysis, Block, BlockKind, ColumnRef, Expr, SourceKind};
+use crate::sql::quote::quote_identifier;
 use crate::sql::tokens::{TokenKind, tokenize};
 
 /// What sort keys are called, before their number.
@@ -209,7 +209,7 @@ impl Shape {
             let output = self.outputs.get(self.output_column(text, expression)?)?;
             let (oid, bytewise) = output.known?;
             Order::of(oid, bytewise)?;
-            let _ = write!(list, "{ROWS}.{} AS {KEY}{n}, ", quoted(&output.name));
+            let _ = write!(list, "{ROWS}.{} AS {KEY}{n}, ", quote_identifier(&output.name));
             keys.push(sort(text, n, direction, output.known, &mut order));
         }
         let certain = self.outputs.iter().all(Output::is_built_in);
@@ -248,8 +248,11 @@ impl Shape {
                 columns.find(|(_, output)| output.name == name)?.0
             }
             [table, dot, column] if dot.is(sql, ".") => {
-                let column =
-                    format!("{}.{}", quoted(&table.name(sql)?), quoted(&column.name(sql)?));
+                let column = format!(
+                    "{}.{}",
+                    quote_identifier(&table.name(sql)?),
+                    quote_identifier(&column.name(sql)?)
+                );
                 columns.find(|(_, output)| output.sql.as_ref() == Some(&column))?.0
             }
             _ => return None,
@@ -399,7 +402,7 @@ fn qualified(analysis: &Analysis, column: ColumnRef) -> Option<String> {
     let names = names_of(analysis, column.source);
     let name = names.get(usize::from(column.column)).filter(|name| !name.is_empty())?;
     let alone = names.iter().filter(|other| *other == name).count() == 1;
-    alone.then(|| format!("{}.{}", quoted(&source.name), quoted(name)))
+    alone.then(|| format!("{}.{}", quote_identifier(&source.name), quote_identifier(name)))
 }
 
 /// A column's type, looked for through derived tables.

@@ -21,6 +21,7 @@ mod keywords;
 pub mod lexer;
 pub mod literal;
 mod parse;
+pub mod quote;
 pub mod reshape;
 pub mod temporary;
 pub mod token;
