@@ -11,8 +11,9 @@
 
 use std::time::Instant;
 
+use super::one_shard::several_at_once;
 use super::reply::{Reply, frame_into};
-use super::{Executor, Failure, several_at_once};
+use super::{Executor, Failure};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::plan::{Answer, Plan, repeating_numbers};
