@@ -7,10 +7,13 @@
 //! needs it.
 
 pub(super) mod assemble;
+mod bind;
 mod describe;
 mod done;
 mod execute;
+mod place;
 mod portals;
+mod prepare;
 mod resolve;
 
 use std::ops::Range;
