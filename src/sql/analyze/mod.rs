@@ -14,13 +14,16 @@ mod dml;
 mod dump;
 mod expr;
 mod from;
+mod joins;
 mod opaque;
 mod pred;
 mod query;
+mod relations;
 mod scalar;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use std::sync::Arc;
 
@@ -47,10 +50,10 @@ const BLOCKS_MAX: usize = 1_000;
 /// How deep views may be made of views.
 const VIEW_DEPTH_MAX: u32 = 32;
 
-/// Why a statement is opaque.
 /// DECLARE, a name and its options: `CURSOR` stands among so many words.
 const CURSOR_WORDS_MAX: usize = 8;
 
+/// What was lowered, or why the statement is opaque.
 type Lowered<T> = Result<T, String>;
 
 /// Analyses a query, INSERT, UPDATE, DELETE, MERGE, EXPLAIN or DECLARE.
