@@ -186,17 +186,7 @@ impl Shape {
         }
         out.up_to(u32::try_from(inputs.text.len()).ok()?);
         out.sql.truncate(out.sql.trim_end().len());
-        Some(Merge {
-            sql: out.sql,
-            keys,
-            visible: self.outputs.len(),
-            skip: bounds.offset,
-            take: bounds.limit,
-            ties: bounds.ties,
-            certain,
-            fallback: None,
-            pieces: out.pieces,
-        })
+        Some(self.merge(out, keys, certain, &bounds))
     }
 
     /// The same where every key is an output column of built-in type whose name means it alone: the statement stays
@@ -221,7 +211,12 @@ impl Shape {
         let end = text.tokens.len() - usize::from(text.tokens.last()?.is(text.sql(), ";"));
         out.up_to(text.bytes(0..end)?.end.try_into().ok()?);
         let _ = write!(out.sql, ") AS {ROWS} ORDER BY {}", order.trim_end());
-        Some(Merge {
+        Some(self.merge(out, keys, certain, bounds))
+    }
+
+    /// One execution by the statement that was put together for it.
+    fn merge(&self, out: Spliced<'_>, keys: Vec<Sort>, certain: bool, bounds: &Bounds) -> Merge {
+        Merge {
             sql: out.sql,
             keys,
             visible: self.outputs.len(),
@@ -231,7 +226,7 @@ impl Shape {
             certain,
             fallback: None,
             pieces: out.pieces,
-        })
+        }
     }
 
     /// The output that an item of ORDER BY is, if that is a column of FROM and has its name to itself.
