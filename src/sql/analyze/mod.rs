@@ -39,7 +39,7 @@ use super::parse;
 use super::reshape;
 use super::tokens::{self, Token, TokenKind};
 pub use crate::catalog::Names;
-use crate::catalog::{Catalog, Column, RelationKind, Table};
+use crate::catalog::{Catalog, Column, Table};
 use rustc_hash::{FxHashMap, FxHashSet};
 use scope::Scope;
 
@@ -371,20 +371,8 @@ impl Arena {
 }
 
 fn open_table((schema, name): (String, String), columns: Vec<String>) -> Table {
-    Table {
-        schema,
-        name,
-        kind: RelationKind::Table,
-        columns: columns.into_iter().map(Column::named).collect(),
-        primary_key: Vec::new(),
-        view_definition: None,
-        has_triggers: false,
-        before_row: Vec::new(),
-        has_rules: false,
-        columns_known: false,
-        parents: Vec::new(),
-        heirs: Vec::new(),
-    }
+    let columns = columns.into_iter().map(Column::named).collect();
+    Table { columns_known: false, ..Table::plain(schema, name, columns) }
 }
 
 /// The lowering of one text.
