@@ -429,10 +429,7 @@ async fn says(lease: &mut Lease, sql: &str) -> bool {
 
 /// The server's last words as a FATAL error of its own, as they came.
 pub(super) fn as_message(body: &[u8]) -> Vec<u8> {
-    let mut message = vec![wire::backend::tag::ERROR];
-    message.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-    message.extend_from_slice(body);
-    message
+    wire::frame::of(wire::backend::tag::ERROR, body)
 }
 
 #[cfg(test)]

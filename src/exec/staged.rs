@@ -28,10 +28,9 @@ use crate::map::ShardId;
 use crate::plan::staged::Place;
 use crate::plan::{Plan, Staged};
 use crate::session::responses::StepKind;
-use crate::session::transaction::{Pending, Transaction};
 use crate::sql::class::{TransactionModes, classify};
+use crate::wire::frontend;
 use crate::wire::frontend::BindView;
-use crate::wire::{frame, frontend};
 
 /// What the shard says of the statement, and of its query.
 struct Described {
@@ -75,10 +74,7 @@ impl Executor {
         if self.session.transaction.is_open() {
             return self.put(place, staged, plan, &wanted, &load).await;
         }
-        let modes = TransactionModes::default();
-        self.session.transaction = Transaction::Pending(Pending::new(modes));
-        self.session.modes = Some(modes);
-        self.session.settings.begin();
+        self.begin_own(TransactionModes::default());
         // That it is done, the client is told when it is committed.
         let kept = !described.answers;
         if kept {
@@ -87,23 +83,15 @@ impl Executor {
         let outcome = self.put(place, staged, plan, &wanted, &load).await;
         let told = if kept { self.io.end_capture().0 } else { Vec::new() };
         match outcome {
-            Ok(()) => match self.commit("COMMIT", false).await {
-                Ok(last) => {
-                    last.notices_into(&mut self.io.outbox);
-                    self.io.outbox.extend_from_slice(&told);
-                    Ok(())
-                }
-                Err(message) => {
-                    self.io.outbox.extend_from_slice(&message);
-                    Err(Failure::Shown)
-                }
-            },
+            Ok(()) => {
+                self.commit_own().await?;
+                self.io.outbox.extend_from_slice(&told);
+                Ok(())
+            }
             Err(Failure::Gone(gone)) => Err(Failure::Gone(gone)),
             Err(failure) => {
                 self.io.outbox.extend_from_slice(&told);
-                let shards = self.enlisted();
-                self.roll_back_on(&shards, "ROLLBACK").await;
-                self.ended(false, false);
+                self.roll_back_own().await;
                 Err(failure)
             }
         }
@@ -278,14 +266,4 @@ fn leaves(staged: &Staged, plan: &Plan, readied: &Readied) -> Pins {
         Place::Cursor => Pins::NONE,
         Place::Table(..) => Pins::of(Pin::EventTrigger),
     }
-}
-
-/// Whole messages, one after the other.
-fn frames(bytes: &[u8]) -> impl Iterator<Item = frame::Frame<'_>> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let found = frame::next(rest, frame::STATEMENT_BYTES_MAX).ok().flatten()?;
-        rest = rest.get(found.raw.len()..).unwrap_or_default();
-        Some(found)
-    })
 }

@@ -253,13 +253,8 @@ fn wrong_number(view: &BindView<'_>, wanted: usize) -> SqlError {
 }
 
 /// Behind a Bind there is nothing but what fetches its rows, and Sync.
-fn is_fetched_at_once(mut rest: &[u8]) -> bool {
-    while let Ok(Some(frame)) = wire::frame::next(rest, wire::frame::STATEMENT_BYTES_MAX) {
-        rest = rest.get(frame.raw.len()..).unwrap_or_default();
-        match frame.tag {
-            tag::DESCRIBE | tag::EXECUTE | tag::CLOSE => {}
-            other => return other == tag::SYNC,
-        }
-    }
-    false
+fn is_fetched_at_once(rest: &[u8]) -> bool {
+    let fetches = |tag: &u8| matches!(*tag, tag::DESCRIBE | tag::EXECUTE | tag::CLOSE);
+    let behind = wire::frame::all(rest).map(|frame| frame.tag).find(|tag| !fetches(tag));
+    behind == Some(tag::SYNC)
 }

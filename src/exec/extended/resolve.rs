@@ -53,8 +53,7 @@ impl Executor {
         let mut at = 0;
         let mut refreshed = false;
         let mut settled = false;
-        while let Ok(Some(frame)) =
-            wire::frame::next(bytes.get(at..).unwrap_or_default(), wire::frame::STATEMENT_BYTES_MAX)
+        while let Ok(Some(frame)) = wire::frame::next(bytes.get(at..).unwrap_or_default(), u32::MAX)
         {
             let raw = at..at + frame.raw.len();
             let rest = bytes.get(raw.end..).unwrap_or_default();

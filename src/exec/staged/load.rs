@@ -2,12 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Described, frames};
-use crate::datum::Oid;
+use super::Described;
 use crate::error::{SqlError, SqlState};
 use crate::exec::answer::Asked;
 use crate::exec::line::{Line, PART_BYTES};
-use crate::exec::reply::frame_into;
 use crate::exec::scatter::Trouble;
 use crate::exec::{Executor, Failure, parts};
 use crate::map::ShardId;
@@ -157,7 +155,7 @@ async fn copy(line: &mut Line, load: &Load<'_>) -> Result<(), Trouble> {
         return Err(trouble);
     }
     let mut data = parts::HEADER.to_vec();
-    for (number, row) in (0_u64..).zip(frames(&load.rows).filter(|f| f.tag == tag::DATA_ROW)) {
+    for (number, row) in (0_u64..).zip(frame::all(&load.rows).filter(|f| f.tag == tag::DATA_ROW)) {
         append_row(&mut data, number, row.body);
         if data.len() >= PART_BYTES {
             send(line, &mut data).await?;
@@ -173,7 +171,7 @@ async fn copy(line: &mut Line, load: &Load<'_>) -> Result<(), Trouble> {
 
 async fn send(line: &mut Line, data: &mut Vec<u8>) -> Result<(), Trouble> {
     let mut message = Vec::with_capacity(data.len() + frame::HEADER_BYTES);
-    frame_into(&mut message, tag::COPY_DATA, data);
+    frame::append(&mut message, tag::COPY_DATA, data);
     data.clear();
     line.send(&message).await
 }

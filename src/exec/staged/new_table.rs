@@ -1,14 +1,14 @@
 //! CREATE TABLE … AS and SELECT … INTO: the table is made on every shard, and the rows go where the map places it.
 
-use super::frames;
 use super::load::Load;
-use crate::catalog::{Column, RelationKind, Table};
+use crate::catalog::{Column, Table};
 use crate::error::{SqlError, SqlState};
 use crate::exec::{Executor, Failure};
 use crate::map::{Placement, ShardId, UnlistedTables};
 use crate::plan::staged::Place;
 use crate::plan::{self, Plan, Staged};
 use crate::sql::quote::{quote_identifier, quote_literal};
+use crate::wire::frame;
 use crate::wire::response::{self, ServerError};
 
 impl Executor {
@@ -68,21 +68,8 @@ impl Executor {
         );
         let reply = self.ask_query(home, &sql).await;
         self.refuse_reply(home, &reply)?;
-        let mut table = Table {
-            schema: String::new(),
-            name: String::new(),
-            kind: RelationKind::Table,
-            columns: Vec::new(),
-            primary_key: Vec::new(),
-            view_definition: None,
-            has_triggers: false,
-            has_rules: false,
-            columns_known: true,
-            parents: Vec::new(),
-            heirs: Vec::new(),
-            before_row: Vec::new(),
-        };
-        for row in frames(&reply.rows) {
+        let mut table = Table::plain("", "", Vec::new());
+        for row in frame::all(&reply.rows) {
             let values = response::data_row(row.body).unwrap_or_default();
             let text = |value: Option<&[u8]>| {
                 value.map(|bytes| String::from_utf8_lossy(bytes).into_owned())

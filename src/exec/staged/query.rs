@@ -2,11 +2,11 @@
 
 use std::iter::repeat_n;
 
-use super::{Described, frames};
+use super::Described;
 use crate::datum::{Format, Oid, Param};
 use crate::error::{SqlError, SqlState};
 use crate::exec::merged::Wanted;
-use crate::exec::reply::{Reply, frame_into};
+use crate::exec::reply::Reply;
 use crate::exec::scatter::{BindBody, ScatterBind, Trouble};
 use crate::exec::workspace::without_position;
 use crate::exec::{Executor, Failure, worker};
@@ -159,14 +159,14 @@ impl Executor {
         self.io.begin_capture(usize::try_from(most).unwrap_or(usize::MAX));
         let result = Box::pin(self.read_portal(&scatter, &[])).await;
         let (answer, over) = self.io.end_capture();
-        for found in frames(&answer) {
+        for found in frame::all(&answer) {
             match found.tag {
                 tag::NOTICE | tag::PARAMETER_STATUS => {
                     self.io.outbox.extend_from_slice(found.raw);
                 }
                 // Its position counts in a text that the client does not know.
                 tag::ERROR => {
-                    frame_into(&mut self.io.outbox, tag::ERROR, &without_position(found.body));
+                    frame::append(&mut self.io.outbox, tag::ERROR, &without_position(found.body));
                 }
                 _ => {}
             }
