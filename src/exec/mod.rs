@@ -5,6 +5,26 @@
 //! that the client holds, and nothing else runs beside it: no channel, no lock, no second task on the
 //! way of a routed statement. [`Worker`] is what the clients of one thread share.
 //!
+//! A statement's way: `simple` or `extended` reads it, `planner` plans it, `one_shard` says where it goes, `held`
+//! has the connection, `begin` and `lend` say what that must hear first, `relay` passes the answer on, `effects`
+//! draws the conclusions. Nearly all take `everyday`, the same in short. What is beside that way:
+//!
+//! | files | their concern |
+//! |---|---|
+//! | `strings`, `prepare`, `statements`, `function_call`, `set_config` | forms of requests: query strings, prepared statements, `PQfn` |
+//! | `local`, `foregone` | answers that take no shard |
+//! | `io`, `relay`, `reply`, `answer`, `line` | bytes: the client's, and shards' answers passed on, kept, followed, read one by one |
+//! | `scatter`, `merged`, `gathered`, `workspace`, `parts`, `spool`, `copy_out` | reads over several shards |
+//! | `staged` | rows of several shards that are put somewhere |
+//! | `everywhere` | statements that every shard carries out |
+//! | `control`, `begin`, `enlist`, `several`, `moment` | transactions, those over several shards too |
+//! | `held`, `pins`, `again`, `temporary`, `cursors` | connections, and what sessions leave on them |
+//! | `world`, `schema`, `lookup`, `newcomers` | what is planned by: map, catalog, ids, keys without a home |
+//! | `key_databases`, `databases` | keys that have a database each, databases that are routed by name |
+//! | `cancel`, `timeouts`, `clients` | ends from outside, and who is there |
+//! | `parameters` | what the client is told of its server |
+//! | `worker` | what a thread's clients share |
+//!
 //! Invariants: a connection goes back to its pool only idle, clean and with known settings, else it is
 //! closed; no statement that may have had an effect is sent twice; an error of ours inside a transaction
 //! fails the transaction.
@@ -300,6 +320,20 @@ impl Executor {
         self.last_route.note_refusal();
         self.session.transaction.fail();
         wire::backend::error(&mut self.io.outbox, error, Severity::Error);
+    }
+
+    /// The end of a request whose answer `ReadyForQuery` ends: the client is told what has failed.
+    fn end_request(&mut self, result: Result<(), Failure>) -> Result<(), Gone> {
+        match result {
+            Ok(()) => {}
+            Err(Failure::Gone(gone)) => return Err(gone),
+            Err(Failure::Error(error)) => {
+                self.report(&error);
+                self.ready();
+            }
+            Err(Failure::Shown) => self.ready(),
+        }
+        Ok(())
     }
 
     /// Starts over for the next request. Within a string `ReadyForQuery` is kept back, and positions are

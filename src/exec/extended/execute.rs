@@ -149,36 +149,7 @@ impl Executor {
         self.refuse_late_isolation(class)?;
         // Behind statements that a shard has yet to be sent, their order matters: it goes there too.
         if is_control(class) && !busy {
-            let control = self.control(class, text)?;
-            if matches!(class, Class::Commit { .. } | Class::Rollback { .. }) {
-                self.portals.retain(|portal| !matches!(portal, Portal::Local { .. }));
-            }
-            match control {
-                Control::Warned(warning, tag) => unit.inject(|out| {
-                    let severity = wire::backend::Severity::Warning;
-                    wire::backend::notice(out, &warning, severity);
-                    wire::backend::command_complete(out, tag);
-                }),
-                Control::Answered(tag) => {
-                    unit.inject(|out| wire::backend::command_complete(out, tag));
-                    unit.failed = self.session.transaction.status() == b'E';
-                    unit.block = self.session.transaction.is_open();
-                }
-                Control::Forward(shard, sql) => {
-                    let other = unit.shard.filter(|other| *other != shard);
-                    if let Some(other) = other {
-                        return Err(self.other_pipeline(shard, other).into());
-                    }
-                    unit.shard = Some(shard);
-                    self.run(unit, sql, class);
-                }
-                Control::Tell(sql) => {
-                    unit.tell = Some(Box::new((class.clone(), sql)));
-                    // What follows is answered after it.
-                    unit.ops.push(Op::Inject(Vec::new()));
-                }
-            }
-            return Ok(());
+            return self.execute_control(class, text, unit);
         }
         if !busy && self.defer_setting(class, text) {
             unit.inject(|out| wire::backend::command_complete(out, setting_tag(class)));
@@ -186,6 +157,45 @@ impl Executor {
         }
         unit.taints |= matches!(class, Class::SetTransaction { session: true, .. });
         self.run(unit, text.to_owned(), class);
+        Ok(())
+    }
+
+    /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT … in front of what a shard is sent.
+    fn execute_control(
+        &mut self,
+        class: &Class,
+        text: &str,
+        unit: &mut Unit,
+    ) -> Result<(), Obstacle> {
+        let control = self.control(class, text)?;
+        if matches!(class, Class::Commit { .. } | Class::Rollback { .. }) {
+            self.portals.retain(|portal| !matches!(portal, Portal::Local { .. }));
+        }
+        match control {
+            Control::Warned(warning, tag) => unit.inject(|out| {
+                let severity = wire::backend::Severity::Warning;
+                wire::backend::notice(out, &warning, severity);
+                wire::backend::command_complete(out, tag);
+            }),
+            Control::Answered(tag) => {
+                unit.inject(|out| wire::backend::command_complete(out, tag));
+                unit.failed = self.session.transaction.status() == b'E';
+                unit.block = self.session.transaction.is_open();
+            }
+            Control::Forward(shard, sql) => {
+                let other = unit.shard.filter(|other| *other != shard);
+                if let Some(other) = other {
+                    return Err(self.other_pipeline(shard, other).into());
+                }
+                unit.shard = Some(shard);
+                self.run(unit, sql, class);
+            }
+            Control::Tell(sql) => {
+                unit.tell = Some(Box::new((class.clone(), sql)));
+                // What follows is answered after it.
+                unit.ops.push(Op::Inject(Vec::new()));
+            }
+        }
         Ok(())
     }
 
