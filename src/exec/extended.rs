@@ -1,8 +1,9 @@
 //! The extended query protocol: Parse, Bind, Describe, Execute, Close up to Sync or Flush (a *unit*).
 //!
-//! A unit is first resolved, message by message, to a list of [`Op`]s and the one shard that they go to
-//! ([`resolve`]); then a connection is taken, the request assembled (statements that this connection
-//! has not seen are prepared on the way) and the answers relayed. Prepared statements are virtual: a
+//! A unit is first resolved, message by message, to a list of [`Op`]s (`resolve`; `bind`, `describe` and `execute`
+//! for the messages of these names) and the one shard that they go to (`place`); then a connection is taken, the
+//! request assembled (`assemble`; statements that this connection has not seen are prepared on the way) and the
+//! answers relayed. Prepared statements are virtual: a
 //! client's name leads to a text, the text to a name of ours, and a connection is told it when it first
 //! needs it.
 
