@@ -38,6 +38,10 @@
 //! by shape) → `plan` → `exec` on `backend` connections → frames back to the client. Control never
 //! sits in the data path.
 //!
+//! Where to begin: `frontend::client::serve` is a client's loop, `exec` has the way of a statement in its header,
+//! `plan` the list of its rules. A route that is wrong is a case in `tests/plans`, an answer that is wrong one in
+//! `tests/differential`, a conversation one in `tests/protocol`: all three are files of text.
+//!
 //! # The pure rooms by example
 //!
 //! Everything up to a plan works without a server:

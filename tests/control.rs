@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant, SystemTime};
 
 use pgmeridian::demo::cluster::{Cluster, Options};
-use support::{Proxy, Shards, connect, http};
+use support::{Proxy, Shards, connect, eventually, http};
 use tokio_postgres::Client;
 
 const TABLES: &str = "
@@ -25,16 +25,6 @@ fn run(words: &[&str]) -> (i32, String, String) {
         Command::new(env!("CARGO_BIN_EXE_pgmeridian")).args(words).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
-}
-
-/// Waits for something that takes a moment; how long it took.
-async fn eventually(what: &str, mut is: impl AsyncFnMut() -> Result<(), String>) -> Duration {
-    let begun = Instant::now();
-    loop {
-        let Err(why) = is().await else { return begun.elapsed() };
-        assert!(begun.elapsed() < Duration::from_secs(15), "{what} did not happen: {why}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// Shards, and a control database of its own that tells where they are.
@@ -124,12 +114,15 @@ impl<'a> tokio_postgres::types::FromSql<'a> for Json {
     }
 }
 
+/// Waits until a tenant has this home; how long it took.
 async fn becomes(client: &Client, tenant: i64, expect: &str) -> Duration {
+    let begun = Instant::now();
     eventually(expect, async || {
         let found = home(client, tenant).await;
         if found == expect { Ok(()) } else { Err(found) }
     })
-    .await
+    .await;
+    begun.elapsed()
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::raw::{self, Raw, Silence, field, frame, query, rows, sqlstate, startup};
-use support::{Proxy, Shards, said};
+use support::raw::{self, BOT, Raw, Silence, field, frame, query, rows, sqlstate, startup};
+use support::{Proxy, Shards, TRUST, eventually, said};
 use tokio_postgres::error::SqlState;
 
 const TABLES: &str = "
@@ -20,11 +20,6 @@ const TABLES: &str = "
 
 const REST: &str = "[tables]\nplans = \"reference\"\n";
 
-/// Everybody is who they say: raw clients need no password.
-const TRUST: &str = "[auth]\nmethod = \"trust\"\n";
-
-const BOT: [(&str, &str); 2] = [("user", "bot"), ("database", "bots")];
-
 async fn serve(count: usize, config: &str) -> (Shards, Proxy) {
     let shards = Shards::databases(count);
     shards.run_on_all(TABLES).await;
@@ -32,28 +27,10 @@ async fn serve(count: usize, config: &str) -> (Shards, Proxy) {
     (shards, proxy)
 }
 
-fn log_in(proxy: &Proxy) -> Raw {
-    let (client, told) = Raw::log_in(proxy.address, &BOT);
-    assert_eq!(sqlstate(&told), "", "{told:?}");
-    client
-}
-
-/// Tries until it works.
-async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        match attempt().await {
-            Ok(done) => return done,
-            Err(why) => assert!(Instant::now() < deadline, "{what}: {why}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 #[tokio::test]
 async fn broken_frames_end_their_connection_alone() {
     let (_shards, mut proxy) = serve(1, TRUST).await;
-    let mut witness = log_in(&proxy);
+    let mut witness = proxy.raw();
     let version = |number: u32, rest: &[u8]| {
         let length = u32::try_from(rest.len() + 8).unwrap().to_be_bytes();
         [&length[..], &number.to_be_bytes(), rest].concat()
@@ -92,7 +69,7 @@ async fn broken_frames_end_their_connection_alone() {
     }
     // Later: these end the connection.
     let check_code = |code: &str, bytes: &[u8]| {
-        let mut client = log_in(&proxy);
+        let mut client = proxy.raw();
         client.query("BEGIN");
         client.query("INSERT INTO tenants VALUES (1, 'never')");
         let _ = client.try_send(bytes);
@@ -112,7 +89,7 @@ async fn broken_frames_end_their_connection_alone() {
     check(&startup(&BOT));
     // These are errors that Sync recovers from (a Query by itself), as in PostgreSQL.
     let check = |bytes: &[u8]| {
-        let mut client = log_in(&proxy);
+        let mut client = proxy.raw();
         client.send(bytes);
         if bytes.first() != Some(&b'Q') {
             client.send(&frame(b'S', b""));
@@ -140,7 +117,7 @@ async fn broken_frames_end_their_connection_alone() {
             seed ^= seed << 17;
             seed
         };
-        let mut client = log_in(&proxy);
+        let mut client = proxy.raw();
         for _ in 0..next() % 6 {
             let tag = b"QPBDECSHdcfFXpz"[next() as usize % 15];
             let body: Vec<u8> = (0..next() % 24).map(|_| (next() >> 9) as u8 & 0x4f).collect();
@@ -210,11 +187,11 @@ async fn a_client_that_vanishes_leaves_nothing() {
         }),
     ];
     for (what, act) in endings {
-        let mut client = log_in(&proxy);
+        let mut client = proxy.raw();
         act(&mut client);
         drop(client);
         // The only connection of the pool is free again, and clean.
-        let mut next = log_in(&proxy);
+        let mut next = proxy.raw();
         let answer = next.query("SELECT id FROM tenants");
         assert_eq!(sqlstate(&answer), "", "{what}");
         assert_eq!(rows(&answer).len(), 0, "{what}");
@@ -240,7 +217,7 @@ async fn what_a_client_sets_stays_its_own() {
         let answer = client.query(&format!("SHOW {name}"));
         rows(&answer).first().unwrap_or_else(|| panic!("{name}: {answer:?}"))[0].clone().unwrap()
     };
-    let (mut a, mut b) = (log_in(&proxy), log_in(&proxy));
+    let (mut a, mut b) = (proxy.raw(), proxy.raw());
     let settings = [
         ("application_name", "'mine'"),
         ("search_path", "pg_catalog, public"),
@@ -298,7 +275,7 @@ async fn what_a_client_sets_stays_its_own() {
         if got.as_deref() == Some("t") { Ok(()) } else { Err("still held".to_owned()) }
     })
     .await;
-    let mut c = log_in(&proxy);
+    let mut c = proxy.raw();
     assert_eq!(sqlstate(&c.query("SELECT * FROM scratch")), "42P01");
     assert_eq!(rows(&c.query(hidden))[0][0].as_deref(), Some(""));
 }
@@ -310,7 +287,7 @@ async fn limits_are_errors_with_a_name() {
          [limits]\nstatement_bytes_max = \"1MiB\"\n[listen]\nclients_max = 8\n"
     );
     let (_shards, mut proxy) = serve(2, &config).await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     for sql in [
         format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000)),
         format!(
@@ -338,7 +315,7 @@ async fn limits_are_errors_with_a_name() {
     // What could not be read may have left something on its connection.
     client.query("DISCARD ALL");
     // The statement's size.
-    let mut large = log_in(&proxy);
+    let mut large = proxy.raw();
     let _ = large.try_send(&query(&format!("SELECT '{}'", "x".repeat(2 << 20))));
     let told = large.until_ready();
     assert!(!told.is_empty(), "{}", proxy.log());
@@ -346,7 +323,7 @@ async fn limits_are_errors_with_a_name() {
     assert!(raw::field(&told[0], b'M').contains("limits.statement_bytes_max"), "{told:?}");
     drop(large);
     // The pool's.
-    let mut holder = log_in(&proxy);
+    let mut holder = proxy.raw();
     holder.query("BEGIN");
     holder.query("SELECT name FROM tenants WHERE id = 2");
     let began = Instant::now();
@@ -371,7 +348,7 @@ async fn limits_are_errors_with_a_name() {
 async fn cancel_reaches_its_own_statement_and_no_other() {
     let config = format!("{TRUST}[pool]\nsize = 2\nreserve = 0\n");
     let (shards, proxy) = serve(3, &config).await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     for tenant in 1..4 {
         let rows = format!("INSERT INTO notes SELECT n, {tenant} FROM generate_series(1, 20000) n");
         assert_eq!(sqlstate(&client.query(&rows)), "");
@@ -402,8 +379,8 @@ async fn cancel_reaches_its_own_statement_and_no_other() {
         }
     }
     // One client that is cancelled all the time shares connections with one that must never be.
-    let mut cancelled = log_in(&proxy);
-    let mut other = log_in(&proxy);
+    let mut cancelled = proxy.raw();
+    let mut other = proxy.raw();
     let stop = std::sync::atomic::AtomicBool::new(false);
     let key = cancelled.key;
     std::thread::scope(|scope| {
@@ -436,14 +413,14 @@ async fn who_waits_for_a_connection_can_be_cancelled() {
          [limits]\nquery_timeout = \"3s\"\n"
     );
     let (_shards, proxy) = serve(1, &config).await;
-    let mut holder = log_in(&proxy);
+    let mut holder = proxy.raw();
     holder.query("BEGIN");
     holder.query("SELECT id FROM tenants");
     let waits = |client: &mut Raw| {
         client.send(&query("SELECT name FROM tenants WHERE id = 1"));
         assert_eq!(client.receive_within(Duration::from_millis(300)), Err(Silence::Hang));
     };
-    let mut cancelled = log_in(&proxy);
+    let mut cancelled = proxy.raw();
     waits(&mut cancelled);
     let began = Instant::now();
     cancelled.cancel();
@@ -526,7 +503,7 @@ fn resident(proxy: &Proxy) -> u64 {
 #[tokio::test]
 async fn a_slow_reader_does_not_fill_the_memory() {
     let (_shards, proxy) = serve(3, TRUST).await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     for id in 1..=3 {
         client.query(&format!("INSERT INTO tenants VALUES ({id}, 'x')"));
         client.query(&format!(
@@ -537,7 +514,7 @@ async fn a_slow_reader_does_not_fill_the_memory() {
     for sql in
         ["SELECT repeat('x', 1000) FROM generate_series(1, 100000)", "SELECT id, body FROM notes"]
     {
-        let mut slow = log_in(&proxy);
+        let mut slow = proxy.raw();
         slow.send(&query(sql));
         let mut count = 0;
         let mut largest = 0;
@@ -556,18 +533,18 @@ async fn a_slow_reader_does_not_fill_the_memory() {
         assert!(largest < before + 16 * 1024, "{sql}: {before} KiB became {largest}");
     }
     // A client that never reads, and one that only sends.
-    let mut deaf = log_in(&proxy);
+    let mut deaf = proxy.raw();
     deaf.send(&query("SELECT repeat('x', 1000) FROM generate_series(1, 200000)"));
     std::thread::sleep(Duration::from_millis(500));
     assert!(resident(&proxy) < before + 16 * 1024);
-    let mut other = log_in(&proxy);
+    let mut other = proxy.raw();
     assert_eq!(rows(&other.query("SELECT 1")).len(), 1);
 }
 
 #[tokio::test]
 async fn a_large_pipeline_does_not_stall() {
     let (_shards, proxy) = serve(1, TRUST).await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     let mut reader = client.second_hand();
     // Answers are far larger than what sockets hold, and so are the requests.
     let count = 3_000;
@@ -597,7 +574,7 @@ async fn a_shard_that_is_down_keeps_to_itself() {
     shards.cluster("usa-west").stop();
     // Down at the start: the others serve.
     let proxy = Proxy::start_with(&shards, &shards.map_by_hash(REST), &config).await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     // Ids go by modulo 3 to usa-east, usa-west, deu.
     let at = |client: &mut Raw, id: u32| {
         sqlstate(&client.query(&format!("SELECT id FROM tenants WHERE id = {id}")))
@@ -624,7 +601,7 @@ async fn a_shard_that_is_down_keeps_to_itself() {
     // Down in a transaction, by kill -9.
     client.query("BEGIN");
     client.query("INSERT INTO tenants VALUES (2, 'never')");
-    let mut other = log_in(&proxy);
+    let mut other = proxy.raw();
     assert_eq!(at(&mut other, 2), "");
     let directory = shards.cluster("deu").directory().join("data/postmaster.pid");
     let pid = std::fs::read_to_string(directory).unwrap().lines().next().unwrap().to_owned();
@@ -648,7 +625,7 @@ async fn a_shard_that_is_down_keeps_to_itself() {
     recovers(&mut client, 2).await;
     assert_eq!(rows(&client.query("SELECT id FROM tenants WHERE id = 2")).len(), 0);
     // All connections ended by an administrator while they are free: nobody need notice.
-    let mut crowd: Vec<Raw> = (0..5).map(|_| log_in(&proxy)).collect();
+    let mut crowd: Vec<Raw> = (0..5).map(|_| proxy.raw()).collect();
     for client in &mut crowd {
         client.query("BEGIN");
         client.query("SELECT id FROM tenants WHERE id = 3");
@@ -677,8 +654,8 @@ async fn a_shard_that_is_down_keeps_to_itself() {
 #[tokio::test]
 async fn sigterm_lets_transactions_finish() {
     let (shards, mut proxy) = serve(1, TRUST).await;
-    let mut idle = log_in(&proxy);
-    let mut busy = log_in(&proxy);
+    let mut idle = proxy.raw();
+    let mut busy = proxy.raw();
     busy.query("BEGIN");
     busy.query("INSERT INTO tenants VALUES (1, 'kept')");
     proxy.signal("TERM");
@@ -699,7 +676,7 @@ async fn sigterm_lets_transactions_finish() {
 #[tokio::test]
 async fn sighup_swaps_the_map_whole_or_not_at_all() {
     let (shards, proxy) = serve(3, TRUST).await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     client.query("INSERT INTO tenants VALUES (1, 'x')");
     let placed = |client: &mut Raw| {
         let route = rows(&client.query("EXPLAIN (ROUTE) SELECT name FROM plans WHERE tier = 1"));
@@ -707,7 +684,7 @@ async fn sighup_swaps_the_map_whole_or_not_at_all() {
     };
     assert!(placed(&mut client).contains("any"));
     // A transaction stays on the map that it began with.
-    let mut open = log_in(&proxy);
+    let mut open = proxy.raw();
     open.query("BEGIN");
     open.query("SELECT id FROM tenants WHERE id = 1");
     proxy.reload("version = 1\nthis is no map");

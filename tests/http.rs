@@ -4,35 +4,21 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-
 use serde_json::Value;
-use support::{Proxy, Shards};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use support::{Proxy, Shards, eventually, http};
 
 /// Status code and body.
 async fn fetch(proxy: &Proxy, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(proxy.http).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    http(proxy.http, "GET", path, None).await
 }
 
 async fn wait_for(proxy: &Proxy, status: &str) -> Value {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    loop {
+    eventually(status, async || {
         let (_, body) = fetch(proxy, "/health").await;
         let health: Value = serde_json::from_str(&body).unwrap();
-        if health["status"] == status {
-            return health;
-        }
-        assert!(Instant::now() < deadline, "not {status}: {body}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        if health["status"] == status { Ok(health) } else { Err(body) }
+    })
+    .await
 }
 
 #[tokio::test]

@@ -16,19 +16,11 @@ const TABLES: &str = "
 const CONFIG: &str = "[auth]\nmethod = \"trust\"\n
     [pool]\nsize = 1\nreserve = 0\nwait_timeout = \"5s\"\n";
 
-const BOT: [(&str, &str); 2] = [("user", "bot"), ("database", "bots")];
-
 async fn serve() -> (Shards, Proxy) {
     let shards = Shards::databases(1);
     shards.run_on_all(TABLES).await;
     let proxy = Proxy::start_with(&shards, &shards.map_by_hash(""), CONFIG).await;
     (shards, proxy)
-}
-
-fn log_in(proxy: &Proxy) -> Raw {
-    let (client, told) = Raw::log_in(proxy.address, &BOT);
-    assert_eq!(sqlstate(&told), "", "{told:?}");
-    client
 }
 
 fn parse(name: &str, sql: &str) -> Vec<u8> {
@@ -66,7 +58,7 @@ const ALL: &str = "SELECT * FROM tenants ORDER BY id";
 #[tokio::test]
 async fn who_prepares_after_a_change_finds_the_new_columns() {
     let (shards, proxy) = serve().await;
-    let (mut early, mut late) = (log_in(&proxy), log_in(&proxy));
+    let (mut early, mut late) = (proxy.raw(), proxy.raw());
     let answer = sync(&mut early, &[parse("s", ALL), bind("s")]);
     assert_eq!((tags(&answer).as_str(), rows(&answer)[0].len()), ("12DDCZ", 2));
     // Nobody tells the proxy.
@@ -87,11 +79,11 @@ async fn who_prepares_after_a_change_finds_the_new_columns() {
 
     // The same at Bind, with SQL's EXECUTE, and for the next change.
     shards.run_on_all("ALTER TABLE tenants DROP COLUMN note").await;
-    let mut third = log_in(&proxy);
+    let mut third = proxy.raw();
     let answer = sync(&mut third, &[parse("other", ALL), bind("other")]);
     assert_eq!((tags(&answer).as_str(), rows(&answer)[0].len()), ("12DDCZ", 2), "{answer:?}");
     shards.run_on_all("ALTER TABLE tenants ADD COLUMN note text").await;
-    let mut fourth = log_in(&proxy);
+    let mut fourth = proxy.raw();
     let answer = fourth.query(&format!("PREPARE p AS {ALL}"));
     assert_eq!(sqlstate(&answer), "");
     let answer = fourth.query("EXECUTE p");
@@ -104,7 +96,7 @@ async fn who_prepares_after_a_change_finds_the_new_columns() {
 #[tokio::test]
 async fn a_connection_keeps_some_statements_and_a_client_many() {
     let (_shards, proxy) = serve().await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     let rounds = std::env::var("STATEMENTS").map_or(2_000, |count| count.parse().unwrap()) / 100;
     for round in 0..rounds {
         let names = (0..100).map(|n| round * 100 + n);
@@ -137,7 +129,7 @@ async fn a_connection_keeps_some_statements_and_a_client_many() {
 #[tokio::test]
 async fn a_client_that_never_closes_a_statement_is_told() {
     let (_shards, proxy) = serve().await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     let mut refused = None;
     for round in 0..210 {
         let names = (0..100).map(|n| round * 100 + n);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use support::raw::{Raw, frame, query, rows, sqlstate};
-use support::{Proxy, Shards};
+use support::raw::{frame, query, rows, sqlstate};
+use support::{Proxy, Shards, TRUST};
 
 /// A row of the table waits for whoever holds this lock.
 const TABLES: &str = "
@@ -20,20 +20,11 @@ const TABLES: &str = "
         BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NEW; END $$;
     CREATE TRIGGER waits BEFORE INSERT ON bulk FOR EACH ROW EXECUTE FUNCTION wait();";
 
-const BOT: [(&str, &str); 2] = [("user", "bot"), ("database", "bots")];
-
 async fn serve() -> (Shards, Proxy) {
     let shards = Shards::databases(3);
     shards.run_on_all(TABLES).await;
-    let config = "[auth]\nmethod = \"trust\"\n";
-    let proxy = Proxy::start_with(&shards, &shards.map_by_hash(""), config).await;
+    let proxy = Proxy::start_with(&shards, &shards.map_by_hash(""), TRUST).await;
     (shards, proxy)
-}
-
-fn log_in(proxy: &Proxy) -> Raw {
-    let (client, told) = Raw::log_in(proxy.address, &BOT);
-    assert_eq!(sqlstate(&told), "", "{told:?}");
-    client
 }
 
 /// What the process has in memory, in bytes.
@@ -49,7 +40,7 @@ const GROWTH_MAX: usize = 24 << 20;
 
 /// Others work on every shard, as fast as ever.
 fn others_work(proxy: &Proxy) {
-    let mut other = log_in(proxy);
+    let mut other = proxy.raw();
     let began = Instant::now();
     for tenant in 0..6 {
         let insert = format!("INSERT INTO notes VALUES (1, {tenant}, 'x')");
@@ -65,7 +56,7 @@ fn others_work(proxy: &Proxy) {
 async fn a_shard_that_does_not_take_a_copy_holds_up_its_client_alone() {
     let (shards, proxy) = serve().await;
     let direct = shards.direct("usa-east").await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     others_work(&proxy);
     let before = resident(&proxy);
     direct.batch_execute("SELECT pg_advisory_lock(7)").await.unwrap();
@@ -107,7 +98,7 @@ async fn a_shard_that_does_not_take_a_copy_holds_up_its_client_alone() {
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_up_nobody() {
     let (_shards, proxy) = serve().await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     for tenant in 0..3 {
         let rows = "SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n";
         let insert =
@@ -123,7 +114,7 @@ async fn a_client_that_does_not_read_holds_up_nobody() {
         "SELECT id, body FROM notes ORDER BY id",
         "SELECT a.body FROM notes a, generate_series(1, 50) WHERE tenant_id = 1",
     ] {
-        let mut client = log_in(&proxy);
+        let mut client = proxy.raw();
         client.send(&query(sql));
         deaf.push(client);
     }

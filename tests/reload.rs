@@ -7,10 +7,10 @@ mod support;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
-use support::{Proxy, Shards, connect, http};
+use support::{Proxy, Shards, connect, http, until};
 use tokio_postgres::Client;
 
 const TABLES: &str =
@@ -38,14 +38,6 @@ async fn history(console: &Client) -> Vec<(String, String, String)> {
     rows.iter()
         .map(|row| (text(row, "origin"), text(row, "outcome"), text(row, "changes")))
         .collect()
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !holds().await {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Puts a map in the file's place, as an editor does.

@@ -147,12 +147,6 @@ fn say_extended(client: &mut Raw, sql: &str) -> Vec<raw::Message> {
     client.until_ready()
 }
 
-fn log_in(proxy: &Proxy) -> Raw {
-    let (client, told) = Raw::log_in(proxy.address, &[("user", "bot"), ("database", "bots")]);
-    assert_eq!(sqlstate(&told), "", "{told:?}");
-    client
-}
-
 /// Connections past the relay.
 async fn direct(shards: &Shards) -> Vec<tokio_postgres::Client> {
     let mut clients = Vec::new();
@@ -175,7 +169,7 @@ async fn tenants(direct: &[tokio_postgres::Client]) -> u64 {
 async fn only_what_had_no_effect_is_sent_again() {
     let (shards, relay, proxy) = serve().await;
     let direct = direct(&shards).await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     // What is said before, and what meets its fate; the SQLSTATE, and how many rows there are in the end.
     let mut check = async |before: &str, sql: &str, fate: Fate, code: &str, count: u64| {
         for warm in 1..=2 {
@@ -239,7 +233,7 @@ async fn only_what_had_no_effect_is_sent_again() {
 async fn a_commit_without_an_answer_is_in_doubt() {
     let (shards, relay, proxy) = serve().await;
     let direct = direct(&shards).await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     let insert = "INSERT INTO tenants VALUES (1, 'a')";
     let read = "SELECT name FROM tenants WHERE id = 2";
     let mut extended = false;
@@ -292,7 +286,7 @@ async fn a_commit_without_an_answer_is_in_doubt() {
         let at = shards.names().position(|own| own == name).unwrap();
         direct[at].batch_execute(&row).await.unwrap();
     }
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     for sql in ["SET pgmeridian.shard = '*'", "BEGIN", both] {
         assert_eq!(sqlstate(&client.query(sql)), "", "{sql}");
     }
@@ -364,7 +358,7 @@ async fn a_restarted_shard_costs_idle_clients_nothing() {
     let mut shards = Shards::clusters(1);
     shards.run_on_all(TABLES).await;
     let proxy = Proxy::start_with(&shards, &shards.map_by_hash(""), CONFIG).await;
-    let mut crowd: Vec<Raw> = (0..50).map(|_| log_in(&proxy)).collect();
+    let mut crowd: Vec<Raw> = (0..50).map(|_| proxy.raw()).collect();
     for (n, client) in crowd.iter_mut().enumerate() {
         if n < 20 {
             assert_eq!(sqlstate(&client.query("BEGIN; SELECT 1 FROM tenants WHERE id = 1")), "");

@@ -7,8 +7,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::raw::{Message, Raw, field, frame, query, rows, sqlstate};
-use support::{Proxy, Shards};
+use support::raw::{BOT, Message, Raw, field, frame, query, rows, sqlstate};
+use support::{Proxy, Shards, TRUST, eventually};
 
 const TABLES: &str = "
     CREATE TABLE tenants (id bigint PRIMARY KEY, name text NOT NULL);
@@ -20,13 +20,8 @@ const TABLES: &str = "
 
 const REST: &str = "[tables]\nplans = \"reference\"\n[functions]\nslow = \"pure\"\n";
 
-/// Everybody is who they say: raw clients need no password.
-const TRUST: &str = "[auth]\nmethod = \"trust\"\n";
-
 /// A single connection per shard: whoever leaves something behind leaves it to the next client.
 const ONE: &str = "[pool]\nsize = 1\nreserve = 0\nwait_timeout = \"5s\"\n";
-
-const BOT: [(&str, &str); 2] = [("user", "bot"), ("database", "bots")];
 
 async fn serve(count: usize, config: &str) -> (Shards, Proxy) {
     let shards = Shards::databases(count);
@@ -34,12 +29,6 @@ async fn serve(count: usize, config: &str) -> (Shards, Proxy) {
     let config = format!("{TRUST}{config}");
     let proxy = Proxy::start_with(&shards, &shards.map_by_hash(REST), &config).await;
     (shards, proxy)
-}
-
-fn log_in(proxy: &Proxy) -> Raw {
-    let (client, told) = Raw::log_in(proxy.address, &BOT);
-    assert_eq!(sqlstate(&told), "", "{told:?}");
-    client
 }
 
 /// The first value of the first row.
@@ -63,7 +52,7 @@ fn backend(client: &mut Raw, shard: &str) -> String {
 #[tokio::test]
 async fn a_failed_read_over_several_shards_costs_no_connection() {
     let (shards, proxy) = serve(3, ONE).await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     for id in 1..=60 {
         run(&mut client, &format!("INSERT INTO tenants VALUES ({id}, 'x')"));
     }
@@ -97,15 +86,6 @@ async fn a_failed_read_over_several_shards_costs_no_connection() {
     assert_eq!(sqlstate(&client.query("SELECT id FROM tenants")), "0A000");
 }
 
-/// Tries until it holds.
-async fn eventually(what: &str, mut attempt: impl AsyncFnMut() -> Result<(), String>) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while let Err(why) = attempt().await {
-        assert!(Instant::now() < deadline, "{what}: {why}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// How many statements of others run on a shard.
 async fn running(direct: &tokio_postgres::Client, like: &str) -> i64 {
     let sql = "SELECT count(*) FROM pg_stat_activity
@@ -135,7 +115,7 @@ async fn the_statement_of_a_client_that_vanishes_is_cancelled() {
     let sleep = "/* pgmeridian: shard=deu */ SELECT pg_sleep(100)";
     let scattered = "SELECT slow(), id FROM tenants";
     for sql in [sleep, scattered] {
-        let mut client = log_in(&proxy);
+        let mut client = proxy.raw();
         client.send(&query(sql));
         starts().await;
         // One that pipelines is not gone, nor is one that says good-bye: PostgreSQL would go on, too.
@@ -145,11 +125,11 @@ async fn the_statement_of_a_client_that_vanishes_is_cancelled() {
         drop(client);
         none_runs().await;
     }
-    let mut polite = log_in(&proxy);
+    let mut polite = proxy.raw();
     polite.send(&query("INSERT INTO tenants SELECT 77, pg_sleep(0.3)::text"));
     polite.send(&frame(b'X', b""));
     drop(polite);
-    let mut next = log_in(&proxy);
+    let mut next = proxy.raw();
     eventually("it is carried out", async || {
         match rows(&next.query("SELECT id FROM tenants WHERE id = 77")).len() {
             1 => Ok(()),
@@ -158,10 +138,10 @@ async fn the_statement_of_a_client_that_vanishes_is_cancelled() {
     })
     .await;
     // Who waits for a connection and goes away does not get one.
-    let mut busy = log_in(&proxy);
+    let mut busy = proxy.raw();
     run(&mut busy, "BEGIN");
     run(&mut busy, "/* pgmeridian: shard=deu */ SELECT 1");
-    let mut waits = log_in(&proxy);
+    let mut waits = proxy.raw();
     waits.send(&query("/* pgmeridian: shard=deu */ INSERT INTO plans VALUES (7, 'never')"));
     tokio::time::sleep(Duration::from_millis(100)).await;
     drop(waits);
@@ -177,7 +157,7 @@ async fn what_takes_too_long_is_ended() {
     let config = "[limits]\nquery_timeout = \"300ms\"\nidle_in_transaction_timeout = \"1s\"\n";
     let (shards, proxy) = serve(2, &format!("{ONE}{config}")).await;
     shards.run_on_all("INSERT INTO tenants VALUES (1, 'x')").await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     // To make the connection is part of the first statement's time.
     let first = "/* pgmeridian: shard=usa-west */ SELECT pg_backend_pid()";
     while sqlstate(&client.query(first)) == "57014" {}
@@ -211,9 +191,9 @@ async fn what_takes_too_long_is_ended() {
         run(&mut client, "SELECT pg_sleep(0.1)");
     }
     // An idle transaction ends its client, and nobody else.
-    let mut idler = log_in(&proxy);
+    let mut idler = proxy.raw();
     for begun in [false, true] {
-        let mut lazy = log_in(&proxy);
+        let mut lazy = proxy.raw();
         run(&mut lazy, "BEGIN");
         if begun {
             run(&mut lazy, "INSERT INTO tenants VALUES (5, 'never')");
@@ -232,7 +212,7 @@ async fn what_takes_too_long_is_ended() {
 async fn a_cancelled_statement_costs_no_connection() {
     let (shards, proxy) = serve(3, ONE).await;
     shards.run_on_all("INSERT INTO tenants VALUES (1, 'x')").await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     let before = backend(&mut client, "deu");
     let sleep = "/* pgmeridian: shard=deu */ SELECT pg_sleep(100)";
     for sql in [sleep, "SELECT slow(), id FROM tenants"] {
@@ -244,7 +224,7 @@ async fn a_cancelled_statement_costs_no_connection() {
         assert_eq!(backend(&mut client, "deu"), before, "{sql}");
     }
     // A cancel that comes when all is over hits nobody.
-    let mut other = log_in(&proxy);
+    let mut other = proxy.raw();
     for _ in 0..50 {
         run(&mut client, "SELECT 1");
         client.cancel();
@@ -301,7 +281,7 @@ async fn a_clients_own_notifications_look_like_its_own() {
     let direct = shards.direct("usa-east").await;
     direct.batch_execute("NOTIFY news").await.unwrap();
     assert_ne!(heard(&mut a, &[]), own);
-    let mut b = log_in(&proxy);
+    let mut b = proxy.raw();
     run(&mut b, "NOTIFY news");
     assert_ne!(heard(&mut a, &[]), own);
 }
@@ -317,7 +297,7 @@ fn notification(message: &Message) -> Option<(String, String)> {
 #[tokio::test]
 async fn notifications_reach_who_listens_and_nobody_else() {
     let (shards, proxy) = serve(3, "[pool]\nsize = 2\nreserve = 0\n").await;
-    let (mut a, mut b) = (log_in(&proxy), log_in(&proxy));
+    let (mut a, mut b) = (proxy.raw(), proxy.raw());
     let heard = |client: &mut Raw| {
         let message = client.receive_within(Duration::from_secs(5)).unwrap();
         notification(&message).unwrap_or_else(|| panic!("{message:?}"))
@@ -358,7 +338,7 @@ async fn notifications_reach_who_listens_and_nobody_else() {
     // Who has stopped listening hears nothing, nor does who gets the connection next.
     run(&mut a, "UNLISTEN *");
     run(&mut b, "UNLISTEN other");
-    let mut c = log_in(&proxy);
+    let mut c = proxy.raw();
     run(&mut c, "NOTIFY news, 'never'");
     run(&mut c, "NOTIFY other, 'never'");
     for client in [&mut a, &mut b, &mut c] {
@@ -370,7 +350,7 @@ async fn notifications_reach_who_listens_and_nobody_else() {
 #[tokio::test]
 async fn a_listener_is_told_how_its_connection_ended() {
     let (shards, proxy) = serve(1, "").await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     run(&mut client, "LISTEN news");
     let pid = backend(&mut client, "usa-east");
     let direct = shards.direct("usa-east").await;
@@ -404,7 +384,7 @@ const HIDDEN_CODE: &str = "
 async fn a_connection_goes_back_when_it_is_no_longer_needed() {
     let (shards, proxy) = serve(1, ONE).await;
     shards.run_on_all(&format!("CREATE SEQUENCE s; {HIDDEN_CODE}")).await;
-    let mut a = log_in(&proxy);
+    let mut a = proxy.raw();
     // Each ends what it has begun: the other client gets the only connection.
     let stories: [&[&str]; 8] = [
         &["SELECT pg_advisory_lock(5)", "SELECT pg_advisory_unlock(5)"],
@@ -421,7 +401,7 @@ async fn a_connection_goes_back_when_it_is_no_longer_needed() {
         &["BEGIN", "DECLARE c CURSOR WITH HOLD FOR SELECT 1", "COMMIT", "FETCH c", "CLOSE c"],
         &["LISTEN x", "UNLISTEN *"],
     ];
-    let mut b = log_in(&proxy);
+    let mut b = proxy.raw();
     for story in stories {
         for sql in story {
             run(&mut a, sql);
@@ -476,7 +456,7 @@ async fn a_connection_goes_back_when_it_is_no_longer_needed() {
     // Who leaves takes everything along, and leaves the connection.
     let mut before = String::new();
     for sql in keeps {
-        let mut leaver = log_in(&proxy);
+        let mut leaver = proxy.raw();
         run(&mut leaver, sql);
         before = backend(&mut leaver, "usa-east");
         drop(leaver);
@@ -516,7 +496,7 @@ async fn pooling_by_session_and_by_statement() {
         proxy
     };
     let proxy = serve("session").await;
-    let mut a = log_in(&proxy);
+    let mut a = proxy.raw();
     let pid = value(&run(&mut a, "SELECT pg_backend_pid()"));
     run(&mut a, "SELECT set_config('app.x', 'y', false)");
     run(&mut a, "SET work_mem TO '5MB'");
@@ -540,7 +520,7 @@ async fn pooling_by_session_and_by_statement() {
     drop(proxy);
 
     let proxy = serve("statement").await;
-    let mut a = log_in(&proxy);
+    let mut a = proxy.raw();
     for sql in ["BEGIN", "START TRANSACTION", "SELECT 1; BEGIN; SELECT 2"] {
         let answer = a.query(sql);
         let error = answer.iter().find(|m| m.tag == b'E').unwrap_or_else(|| panic!("{sql}"));
@@ -563,7 +543,7 @@ async fn serve_keys() -> (Shards, Proxy) {
          [[users]]\nname = \"two\"\npassword = \"two\"\nkey = \"2\"\nhints = true\n"
     );
     let proxy = Proxy::start_with(&shards, &shards.map_by_hash(SESSIONS), &config).await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     for tenant in 1..=4 {
         run(&mut client, &format!("INSERT INTO notes VALUES (1, {tenant}, 'of {tenant}')"));
     }
@@ -589,7 +569,7 @@ fn all_of(key: &str) -> (String, String, String) {
 #[tokio::test]
 async fn a_sessions_key_is_a_setting_like_any_other() {
     let (_shards, proxy) = serve_keys().await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     assert_eq!(sees(&mut client), all_of(""));
     run(&mut client, "SET app.tenant_id = '3'");
     assert_eq!(sees(&mut client), all_of("3"));
@@ -614,7 +594,7 @@ async fn a_sessions_key_is_a_setting_like_any_other() {
     assert_eq!(sees(&mut client), all_of("3"));
     run(&mut client, "SET app.tenant_id = '1'");
     run(&mut client, "COMMIT");
-    let mut other = log_in(&proxy);
+    let mut other = proxy.raw();
     assert_eq!(sees(&mut other), all_of(""));
     assert_eq!(sees(&mut client), all_of("1"));
     // A connection of its own is told as well.
@@ -659,7 +639,7 @@ async fn a_sessions_key_is_a_setting_like_any_other() {
 #[tokio::test]
 async fn a_sessions_key_is_set_by_set_config_too() {
     let (_shards, proxy) = serve_keys().await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     let answer = run(&mut client, "SELECT set_config('app.tenant_id', '3', false)");
     assert_eq!(value(&answer), "3");
     assert_eq!(sees(&mut client), all_of("3"));
@@ -747,7 +727,7 @@ fn pipeline(client: &mut Raw, statements: &[&str]) -> Vec<Message> {
 #[tokio::test]
 async fn a_key_behind_the_end_of_a_transaction_stays() {
     let (_shards, proxy) = serve_keys().await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     for (end, key) in [("ROLLBACK", "3"), ("COMMIT", "4"), ("ROLLBACK", "2")] {
         run(&mut client, "RESET app.tenant_id");
         run(&mut client, "BEGIN");
@@ -836,7 +816,7 @@ async fn regions_are_crossed_by_right_and_on_record() {
     );
     let map = shards.map_by_hash("[policy]\nresidency = { DEU = [\"DEU\"] }\n");
     let proxy = Proxy::start_with(&shards, &map, &config).await;
-    let mut client = log_in(&proxy);
+    let mut client = proxy.raw();
     for tenant in 3..=5 {
         run(&mut client, &format!("INSERT INTO notes VALUES ({tenant}, {tenant}, 'x')"));
     }

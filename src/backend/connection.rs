@@ -373,10 +373,8 @@ impl Connection {
 
     /// The server has said this unasked; it can be [taken](Connection::take_notices).
     pub fn note_notice(&mut self, tag: u8, body: &[u8]) {
-        self.notices.push(tag);
-        self.notices.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-        let start = self.notices.len();
-        self.notices.extend_from_slice(body);
+        frame::append(&mut self.notices, tag, body);
+        let start = self.notices.len() - body.len();
         if let (tag::NOTIFICATION, Some(shown)) = (tag, self.shown_pid) {
             let body = self.notices.get_mut(start..).unwrap_or_default();
             response::rename_notifier(body, self.pid, shown);

@@ -124,6 +124,24 @@ impl Function {
 }
 
 impl Table {
+    /// A table of which these columns are all that is known.
+    pub fn plain(schema: impl Into<String>, name: impl Into<String>, columns: Vec<Column>) -> Self {
+        Self {
+            schema: schema.into(),
+            name: name.into(),
+            kind: RelationKind::Table,
+            columns,
+            primary_key: Vec::new(),
+            view_definition: None,
+            has_triggers: false,
+            has_rules: false,
+            columns_known: true,
+            parents: Vec::new(),
+            heirs: Vec::new(),
+            before_row: Vec::new(),
+        }
+    }
+
     /// The index of a column.
     pub fn column(&self, name: &str) -> Option<u16> {
         self.columns.iter().position(|c| c.name == name).and_then(|i| u16::try_from(i).ok())

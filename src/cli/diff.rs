@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::route::{self, Question};
 use super::say::{self, remark, say};
-use super::{FOUND, WRONG, load_map};
+use super::{FOUND, Format, WRONG, load_map};
 use crate::catalog::Catalog;
 use crate::error::SqlError;
 use crate::map::{MapDiff, ShardMap};
@@ -41,12 +40,6 @@ pub(super) struct Diff {
     /// How to print the difference.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// A statement whose route changes.

@@ -15,7 +15,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use say::remark;
 
@@ -81,6 +81,13 @@ enum Command {
         after_help = "Examples:\n  pgmeridian diff shard-maps/hash.toml new.toml\n  pgmeridian diff old.toml new.toml --schema schema.sql --statements workload.sql\n\nExit code: 0 nothing changes, 1 something does."
     )]
     Diff(diff::Diff),
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
 }
 
 #[derive(clap::Args)]

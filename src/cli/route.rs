@@ -4,10 +4,8 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::ValueEnum;
-
 use super::say::{remark, say};
-use super::{FOUND, WRONG, load_map};
+use super::{FOUND, Format, WRONG, load_map};
 use crate::catalog::Catalog;
 use crate::datum::{Format as WireFormat, Param};
 use crate::error::SqlError;
@@ -38,12 +36,6 @@ pub(super) struct Route {
     /// How to print the route.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 pub(super) fn run(words: &Route) -> ExitCode {

@@ -2,9 +2,11 @@
 //! functions.
 //!
 //! Main types: [`KeyType`], [`KeyValue`] (a non-null value of a sharding key), [`Param`] (a bound
-//! parameter as it came from the wire), [`Decoded`] and
-//! [`DecodedArray`] (what a literal or parameter turned out to be). Invariant: whatever this room computes equals what PostgreSQL
-//! computes, or it says that it does not know. It knows no SQL, no map and no socket.
+//! parameter as it came from the wire), [`Decoded`] and [`DecodedArray`] (what a literal or parameter turned
+//! out to be).
+//!
+//! Invariant: whatever this room computes equals what PostgreSQL computes, or it says that it does not know.
+//! It knows no SQL, no map and no socket.
 
 pub mod array;
 pub mod hash;

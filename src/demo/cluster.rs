@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::NoTls;
 
 use super::scratch::Scratch;
+use crate::sql::quote::quote_identifier;
 
 /// The role that applications use on a scratch cluster; its password is the same word.
 pub const ROLE: &str = "bot";
@@ -274,8 +275,7 @@ impl Cluster {
         }
         let mut create = String::new();
         for name in &options.databases {
-            let name = name.replace('"', "\"\"");
-            let _ = writeln!(create, "CREATE DATABASE \"{name}\" OWNER {ROLE};");
+            let _ = writeln!(create, "CREATE DATABASE {} OWNER {ROLE};", quote_identifier(name));
         }
         self.scratch.single_user(&self.data(), &create)
     }

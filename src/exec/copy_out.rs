@@ -8,7 +8,7 @@ use super::workspace::{Ask, in_our_words};
 use super::{Executor, Failure, Gone};
 use crate::plan::Plan;
 use crate::wire::backend::tag;
-use crate::wire::{self, response};
+use crate::wire::{self, frame, response};
 
 /// A COPY to the client that is under way.
 struct CopyOut {
@@ -82,7 +82,7 @@ impl Executor {
 
     fn end_copy(&mut self, out: &CopyOut) {
         trailer_into(&mut self.io.outbox, out.header);
-        super::reply::frame_into(&mut self.io.outbox, tag::COPY_DONE, b"");
+        frame::append(&mut self.io.outbox, tag::COPY_DONE, b"");
         self.complete(&format!("COPY {}", out.rows));
     }
 
@@ -105,12 +105,12 @@ impl Executor {
             let (kind, body) = line.message().await?;
             match kind {
                 tag::COPY_OUT if !std::mem::replace(&mut out.begun, true) => {
-                    super::reply::frame_into(&mut self.io.outbox, kind, &body);
+                    frame::append(&mut self.io.outbox, kind, &body);
                 }
                 tag::COPY_DATA => {
                     let data = unwrapped.message(&body);
                     if !data.is_empty() {
-                        super::reply::frame_into(&mut self.io.outbox, kind, data);
+                        frame::append(&mut self.io.outbox, kind, data);
                     }
                     if self.io.outbox.len() >= PART_BYTES {
                         self.io.flush().await.map_err(|_| Trouble::Client)?;

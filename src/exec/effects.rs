@@ -10,9 +10,10 @@ use super::pins::{Pin, Pins, raises_doubt};
 use super::{Executor, worker};
 use crate::error::{SqlError, SqlState};
 use crate::plan::Plan;
-use crate::session::settings::{SessionSettings, quote_literal};
+use crate::session::settings::SessionSettings;
 use crate::session::transaction::{Transaction, set_transaction_sql};
 use crate::sql::class::{Class, SetCommand, SetValue};
+use crate::sql::quote::quote_literal;
 use crate::sql::temporary::TemporaryNames;
 use crate::wire::response::ServerError;
 

@@ -9,7 +9,8 @@
 //! map's policy takes each shard's own snapshot for good enough; a transaction whose connection may carry
 //! what can't be said again does not enlist another.
 
-use super::{Executor, Failure, several_at_once};
+use super::one_shard::several_at_once;
+use super::{Executor, Failure};
 use crate::error::{SqlError, SqlState};
 use crate::map::{CrossShardSnapshot, ShardId};
 use crate::plan::{Plan, Route};

@@ -11,16 +11,16 @@
 
 use std::time::Instant;
 
-use super::reply::{Reply, frame_into};
-use super::{Executor, Failure, several_at_once};
+use super::one_shard::several_at_once;
+use super::reply::Reply;
+use super::{Executor, Failure};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::plan::{Answer, Plan, repeating_numbers};
-use crate::session::transaction::{Pending, Transaction};
 use crate::sql::class::{Class, Isolation, TransactionModes};
-use crate::wire;
 use crate::wire::backend::{Severity, tag};
 use crate::wire::response::{self, ServerError};
+use crate::wire::{self, frame};
 
 /// What the client is told of the answer.
 #[derive(Clone, Copy, Debug)]
@@ -74,31 +74,21 @@ impl Executor {
             isolation: Some(Isolation::ReadCommitted),
             ..TransactionModes::default()
         };
-        self.session.transaction = Transaction::Pending(Pending::new(modes));
-        self.session.modes = Some(modes);
-        self.session.settings.begin();
+        self.begin_own(modes);
         let outcome = match self.within(plan, request).await {
             Ok(replies) => Self::same_columns(&replies).map(|()| replies).map_err(Into::into),
             Err(failure) => Err(failure),
         };
         match outcome {
-            Ok(replies) => match self.commit("COMMIT", false).await {
-                Ok(last) => {
-                    last.notices_into(&mut self.io.outbox);
-                    self.warn_of_numbers(plan, sql, &replies);
-                    self.show(&replies, show);
-                    Ok(())
-                }
-                Err(message) => {
-                    self.io.outbox.extend_from_slice(&message);
-                    Err(Failure::Shown)
-                }
-            },
+            Ok(replies) => {
+                self.commit_own().await?;
+                self.warn_of_numbers(plan, sql, &replies);
+                self.show(&replies, show);
+                Ok(())
+            }
             Err(Failure::Gone(gone)) => Err(Failure::Gone(gone)),
             Err(failure) => {
-                let shards = self.enlisted();
-                self.roll_back_on(&shards, "ROLLBACK").await;
-                self.ended(false, false);
+                self.roll_back_own().await;
                 Err(failure)
             }
         }
@@ -270,13 +260,13 @@ impl Executor {
         for body in replies.iter().skip(1).flat_map(|reply| &reply.notices) {
             let own = words(body);
             if !said.contains(&own) {
-                frame_into(&mut self.io.outbox, tag::NOTICE, body);
+                frame::append(&mut self.io.outbox, tag::NOTICE, body);
                 said.push(own);
             }
         }
         match &first.columns {
             Some(columns) if show.describe => {
-                frame_into(&mut self.io.outbox, tag::ROW_DESCRIPTION, columns);
+                frame::append(&mut self.io.outbox, tag::ROW_DESCRIPTION, columns);
             }
             None if show.describe && show.no_data => wire::backend::no_data(&mut self.io.outbox),
             _ => {}

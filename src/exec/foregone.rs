@@ -202,7 +202,7 @@ impl Executor {
         // Every connection is in UTF8 unless a session says otherwise.
         let said = self.session.settings.current().value(&set.name).is_some();
         if said || !unchanged || name != "client_encoding" {
-            let value = crate::session::settings::quote_literal(value);
+            let value = crate::sql::quote::quote_literal(value);
             self.session.settings.set(&set.name, Some(&value), false);
         }
         self.follow_settings();

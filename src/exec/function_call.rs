@@ -43,16 +43,8 @@ impl Executor {
         self.note_start();
         let frame = self.io.slice(0, length).to_vec();
         self.io.consume(length);
-        match self.call(&frame).await {
-            Ok(()) => {}
-            Err(Failure::Gone(gone)) => return Err(gone),
-            Err(Failure::Error(error)) => {
-                self.report(&error);
-                self.ready();
-            }
-            Err(Failure::Shown) => self.ready(),
-        }
-        Ok(())
+        let result = self.call(&frame).await;
+        self.end_request(result)
     }
 
     async fn call(&mut self, frame: &[u8]) -> Result<(), Failure> {

@@ -11,19 +11,18 @@
 use serde_json::{Value, json};
 
 use super::planner::Planned;
-use super::reply::{Reply, frame_into};
+use super::reply::Reply;
 use super::workspace::{Ask, without_position};
 use super::{Executor, Failure, worker};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::plan::{Answer, Plan, Workspace};
-use crate::session::settings::quote_literal;
 use crate::sql::class::{Class, classify};
 use crate::sql::lexer::{self, Limits, Scan};
+use crate::sql::quote::quote_literal;
 use crate::sql::tokens::{Token, closing, tokenize};
 use crate::wire::backend::{self, FieldDescription};
-use crate::wire::frame::HEADER_BYTES;
-use crate::wire::response;
+use crate::wire::{frame, response};
 
 /// A statement about a query.
 struct About<'t> {
@@ -160,9 +159,10 @@ impl Executor {
                 let mut message = self.failure_message(*shard, &reply, n == 0);
                 if !matches!(plan.answer, Answer::Stream) {
                     // Its position counts in a text that the client does not know.
-                    let body = without_position(message.get(HEADER_BYTES..).unwrap_or_default());
+                    let body =
+                        without_position(message.get(frame::HEADER_BYTES..).unwrap_or_default());
                     message.clear();
-                    frame_into(&mut message, backend::tag::ERROR, &body);
+                    frame::append(&mut message, backend::tag::ERROR, &body);
                 }
                 self.io.outbox.extend_from_slice(&message);
                 self.session.transaction.fail();
@@ -394,15 +394,12 @@ impl<'t> About<'t> {
 
 /// The first column's values.
 fn texts(reply: &Reply) -> Vec<String> {
-    let mut rest = reply.rows.as_slice();
-    let mut found = Vec::new();
-    while let Ok(Some(frame)) = crate::wire::frame::next(rest, u32::MAX >> 2) {
+    let text = |frame: frame::Frame<'_>| {
         let row = response::data_row(frame.body).unwrap_or_default();
         let value = row.first().copied().flatten().unwrap_or_default();
-        found.push(String::from_utf8_lossy(value).into_owned());
-        rest = rest.get(frame.raw.len()..).unwrap_or_default();
-    }
-    found
+        String::from_utf8_lossy(value).into_owned()
+    };
+    frame::all(&reply.rows).map(text).collect()
 }
 
 fn as_text(steps: &[String], parts: &[(String, String, Vec<String>)]) -> Vec<String> {
@@ -472,7 +469,7 @@ impl Unwrapped {
 /// Appends the end of a binary COPY.
 pub(super) fn trailer_into(out: &mut Vec<u8>, header: Header) {
     if header == Header::Binary {
-        frame_into(out, backend::tag::COPY_DATA, &super::parts::TRAILER);
+        frame::append(out, backend::tag::COPY_DATA, &super::parts::TRAILER);
     }
 }
 

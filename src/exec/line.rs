@@ -156,7 +156,7 @@ impl Line {
         for chunk in std::iter::once(&parts::HEADER[..]).chain(chunks).chain([&parts::TRAILER[..]])
         {
             let mut data = Vec::with_capacity(chunk.len() + frame::HEADER_BYTES);
-            super::reply::frame_into(&mut data, tag::COPY_DATA, chunk);
+            frame::append(&mut data, tag::COPY_DATA, chunk);
             host.send(&data).await?;
         }
         let mut done = Vec::new();
@@ -198,10 +198,7 @@ impl Line {
                     tag::COPY_DATA => {
                         let length = body.len() as u64;
                         left = left.checked_sub(length).ok_or(Trouble::TooMuch)?;
-                        let mut data = vec![tag::COPY_DATA];
-                        data.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-                        data.extend_from_slice(&body);
-                        host.send(&data).await?;
+                        host.send(&frame::of(tag::COPY_DATA, &body)).await?;
                         continue;
                     }
                     tag::ERROR => return Err(Trouble::Server(body.to_vec())),

@@ -18,7 +18,7 @@ use crate::lookup::{Answer, Id, View};
 use crate::map::ShardId;
 use crate::mapstore::World;
 use crate::plan::Scope;
-use crate::session::settings::quote_literal;
+use crate::sql::quote::{quote_identifier, quote_literal};
 
 /// The session's scopes, with what is known of ids.
 pub(super) struct LookingUp<'a> {
@@ -116,14 +116,13 @@ impl Executor {
                 rules.map(|rule| format!("({})", rule.predicate)).collect();
             let everywhere =
                 if everywhere.is_empty() { "false".to_owned() } else { everywhere.join(" OR ") };
-            let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
             let _ = write!(
                 sql,
                 "{union}SELECT {n}, CASE WHEN {everywhere} THEN NULL ELSE {}::pg_catalog.text END FROM {}.{} WHERE {} OPERATOR(pg_catalog.=) {literal}",
-                quoted(&source.key),
-                quoted(schema),
-                quoted(name),
-                quoted(&source.id),
+                quote_identifier(&source.key),
+                quote_identifier(schema),
+                quote_identifier(name),
+                quote_identifier(&source.id),
             );
         }
         Some(sql)

@@ -186,7 +186,7 @@ impl Executor {
         let Some(keys) = keys else { return Err(Trouble::Differs) };
         merged.sort_by(keys);
         if let (true, Some(body)) = (wanted.described, merged.description()) {
-            super::reply::frame_into(&mut self.io.outbox, tag::ROW_DESCRIPTION, body);
+            frame::append(&mut self.io.outbox, tag::ROW_DESCRIPTION, body);
         }
         loop {
             let state = merged.advance(&mut self.io.outbox, CHUNK_BYTES);

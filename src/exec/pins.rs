@@ -15,7 +15,6 @@ use super::cancel::Quiet;
 use super::io::with_read_buffer;
 use super::{Executor, Held};
 use crate::backend::{Lease, Notices};
-use crate::map::ShardId;
 use crate::observe;
 use crate::sql::class::Class;
 use crate::sql::ir::{CallKind, SourceKind, Statement, Utility, UtilityKind};
@@ -248,22 +247,6 @@ pub(super) fn raises_doubt(class: &Class) -> bool {
 }
 
 impl Held {
-    /// A connection that has just been leased.
-    pub(super) fn new(shard: ShardId, lease: Lease) -> Self {
-        Self {
-            shard,
-            lease,
-            pinned: false,
-            pins: Pins::NONE,
-            doubtful: false,
-            beside: false,
-            swept: false,
-            fresh: true,
-            untold: Vec::new(),
-            freezes_version: 0,
-        }
-    }
-
     /// It stays with its client, for these reasons.
     pub(super) fn pin(&mut self, pins: Pins) {
         self.pinned = true;
@@ -446,10 +429,7 @@ async fn says(lease: &mut Lease, sql: &str) -> bool {
 
 /// The server's last words as a FATAL error of its own, as they came.
 pub(super) fn as_message(body: &[u8]) -> Vec<u8> {
-    let mut message = vec![wire::backend::tag::ERROR];
-    message.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-    message.extend_from_slice(body);
-    message
+    wire::frame::of(wire::backend::tag::ERROR, body)
 }
 
 #[cfg(test)]

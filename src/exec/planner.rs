@@ -1,8 +1,8 @@
 //! One thread's way from text to plan: scan, cached analysis, template, plan.
 //!
 //! The cache belongs to one [`World`] (a shard map and a catalog) and to one thread: no lock, and a new
-//! world simply starts an empty one. Each store of the process has a cache of its own. Its key is the statement's shape with what else changes its meaning
-//! (`search_path`, role, `standard_conforming_strings`).
+//! world simply starts an empty one. Each store of the process has a cache of its own. Its key is the
+//! statement's shape with what else changes its meaning (`search_path`, role, `standard_conforming_strings`).
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};

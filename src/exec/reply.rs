@@ -12,7 +12,7 @@ use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::wire::backend::tag;
 use crate::wire::response::{self, ServerError};
-use crate::wire::{self, Out};
+use crate::wire::{self, frame};
 
 /// What one shard answered.
 #[derive(Debug, Default)]
@@ -49,16 +49,9 @@ impl Reply {
     /// Appends the notices as they came.
     pub(super) fn notices_into(&self, out: &mut Vec<u8>) {
         for body in &self.notices {
-            frame_into(out, tag::NOTICE, body);
+            frame::append(out, tag::NOTICE, body);
         }
     }
-}
-
-/// Appends a message.
-pub(super) fn frame_into(out: &mut impl Out, tag: u8, body: &[u8]) {
-    out.put(&[tag]);
-    out.put(&(body.len() as u32 + 4).to_be_bytes());
-    out.put(body);
 }
 
 impl Executor {

@@ -17,8 +17,8 @@ use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::merge::concat::{Concat, Fault, Piece};
 use crate::plan::{Answer, Plan, Route};
-use crate::wire;
 use crate::wire::response::ServerError;
+use crate::wire::{self, frame};
 
 /// A Bind that goes to several shards, with what was asked of its portal.
 pub(super) struct ScatterBind {
@@ -361,10 +361,7 @@ impl Executor {
             }
         }
         if describe && let Some(body) = concat.description() {
-            let out = &mut self.io.outbox;
-            out.push(b'T');
-            out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-            out.extend_from_slice(body);
+            frame::append(&mut self.io.outbox, wire::backend::tag::ROW_DESCRIPTION, body);
         }
         self.io.outbox.extend_from_slice(&head);
         self.finish_row(concat, asked).await?;
@@ -475,7 +472,7 @@ impl Executor {
                         error.error_into(&mut self.io.outbox);
                     }
                     Err(_) => {
-                        super::reply::frame_into(&mut self.io.outbox, wire::backend::tag::ERROR, &body);
+                        frame::append(&mut self.io.outbox, wire::backend::tag::ERROR, &body);
                     },
                 }
                 Failure::Shown

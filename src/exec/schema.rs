@@ -70,27 +70,17 @@ impl Executor {
 
     /// Something in these messages stands on the schema.
     pub(super) fn unit_stands_on_schema(&self, bytes: &[u8]) -> bool {
-        let mut at = 0;
-        while let Ok(Some(found)) =
-            frame::next(bytes.get(at..).unwrap_or_default(), frame::STATEMENT_BYTES_MAX)
-        {
-            at += found.raw.len();
-            let stands = match found.tag {
-                tag::PARSE => ParseView::parse(found.body).is_ok_and(|view| {
-                    let text = std::str::from_utf8(view.sql).unwrap_or_default();
-                    stands_on_schema(&classify(text, self.reading.standard_strings))
-                }),
-                tag::BIND => BindView::parse(found.body).is_ok_and(|view| {
-                    let known = self.statements.get(view.statement);
-                    known.is_some_and(|known| stands_on_schema(&known.readied.entry.class))
-                }),
-                _ => false,
-            };
-            if stands {
-                return true;
-            }
-        }
-        false
+        frame::all(bytes).any(|found| match found.tag {
+            tag::PARSE => ParseView::parse(found.body).is_ok_and(|view| {
+                let text = std::str::from_utf8(view.sql).unwrap_or_default();
+                stands_on_schema(&classify(text, self.reading.standard_strings))
+            }),
+            tag::BIND => BindView::parse(found.body).is_ok_and(|view| {
+                let known = self.statements.get(view.statement);
+                known.is_some_and(|known| stands_on_schema(&known.readied.entry.class))
+            }),
+            _ => false,
+        })
     }
 
     /// The open transaction has changed the schema since it was last read, and a statement of this class

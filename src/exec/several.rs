@@ -12,7 +12,7 @@ use super::{Executor, Failure};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::session::transaction::{Pending, Transaction};
-use crate::sql::class::Class;
+use crate::sql::class::{Class, TransactionModes};
 use crate::wire::{self, backend::Severity};
 
 /// How a COMMIT over several shards ended.
@@ -264,6 +264,34 @@ impl Executor {
             shards.iter().map(|shard| format!("\"{}\"", self.place_name(*shard))).collect();
         let word = if names.len() == 1 { "shard" } else { "shards" };
         format!("{word} {}", names.join(", "))
+    }
+
+    /// Begins a transaction of a statement's own: it stands outside a block, and concerns several shards.
+    pub(super) fn begin_own(&mut self, modes: TransactionModes) {
+        self.session.transaction = Transaction::Pending(Pending::new(modes));
+        self.session.modes = Some(modes);
+        self.session.settings.begin();
+    }
+
+    /// Commits it.
+    pub(super) async fn commit_own(&mut self) -> Result<(), Failure> {
+        match self.commit("COMMIT", false).await {
+            Ok(last) => {
+                last.notices_into(&mut self.io.outbox);
+                Ok(())
+            }
+            Err(message) => {
+                self.io.outbox.extend_from_slice(&message);
+                Err(Failure::Shown)
+            }
+        }
+    }
+
+    /// Takes it back.
+    pub(super) async fn roll_back_own(&mut self) {
+        let shards = self.enlisted();
+        self.roll_back_on(&shards, "ROLLBACK").await;
+        self.ended(false, false);
     }
 
     /// Rolls back on these shards. One that does not answer has lost its transaction with its connection.

@@ -13,7 +13,7 @@ use super::{Executor, Failure, Gone, Held, local, worker};
 use crate::error::{SqlError, SqlState};
 use crate::lookup::{Noted, View};
 use crate::map::ShardId;
-use crate::plan::Answer;
+use crate::plan::{Answer, Plan};
 use crate::session::responses::StepKind;
 use crate::session::settings::SessionSettings;
 use crate::session::transaction::Transaction;
@@ -63,15 +63,7 @@ impl Executor {
         if text.capacity() <= IDLE_BUFFER_BYTES {
             self.text = text;
         }
-        match result {
-            Ok(()) => {}
-            Err(Failure::Gone(gone)) => return Err(gone),
-            Err(Failure::Error(error)) => {
-                self.report(&error);
-                self.ready();
-            }
-            Err(Failure::Shown) => self.ready(),
-        }
+        self.end_request(result)?;
         if !self.session.transaction.is_open() {
             self.portals.clear();
         }
@@ -222,6 +214,10 @@ impl Executor {
         }
     }
 
+    /// Runs a statement that stands alone.
+    ///
+    /// It is as long as it is because each `async fn` within another is memory of every client
+    /// (`an_idle_client_is_small`).
     pub(super) async fn run_one(&mut self, planned: &Planned, query: &[u8]) -> Result<(), Failure> {
         let class = &planned.entry.class;
         if matches!(class, Class::Empty) {
@@ -363,18 +359,7 @@ impl Executor {
             let at = self.acquire(shard).await?;
             self.may_write(at, plan.writes || plan.taints)?;
             self.start(at).await?;
-            let block = self.session.settings.in_block();
-            let reset = after_reset(&self.session.settings, class, block);
-            match &plan.rewritten {
-                Some(sql) => wire::frontend::query_into(&mut self.request, sql.as_bytes()),
-                None if !reset.is_empty() => {
-                    let sql = format!("{text};{}", reset.join(";"));
-                    wire::frontend::query_into(&mut self.request, sql.as_bytes());
-                    (1..=reset.len() as u32).for_each(|n| self.responses.silence(n));
-                }
-                None => wire::frontend::query_into(&mut self.request, query),
-            }
-            self.responses.expect(StepKind::Query, false);
+            self.expect_one(plan, class, &text, query);
             if self.attempt(at, std::mem::take(&mut repeat)).await? {
                 break at;
             }
@@ -383,6 +368,22 @@ impl Executor {
         self.session.transaction.note(shard, plan.writes, plan.taints);
         self.close_trace();
         Ok(())
+    }
+
+    /// Appends a statement to the request, with what is expected in return.
+    fn expect_one(&mut self, plan: &Plan, class: &Class, text: &str, query: &[u8]) {
+        let block = self.session.settings.in_block();
+        let reset = after_reset(&self.session.settings, class, block);
+        match &plan.rewritten {
+            Some(sql) => wire::frontend::query_into(&mut self.request, sql.as_bytes()),
+            None if !reset.is_empty() => {
+                let sql = format!("{text};{}", reset.join(";"));
+                wire::frontend::query_into(&mut self.request, sql.as_bytes());
+                (1..=reset.len() as u32).for_each(|n| self.responses.silence(n));
+            }
+            None => wire::frontend::query_into(&mut self.request, query),
+        }
+        self.responses.expect(StepKind::Query, false);
     }
 
     /// `ReadyForQuery` behind what the proxy answered for several shards.

@@ -32,11 +32,7 @@ impl Spool {
     /// Takes an answer apart; what is neither a row nor about rows is returned.
     fn of(answer: &[u8]) -> (Self, Vec<u8>) {
         let (mut spool, mut aside) = (Self::default(), Vec::new());
-        let mut at = 0;
-        while let Ok(Some(found)) =
-            frame::next(answer.get(at..).unwrap_or_default(), frame::STATEMENT_BYTES_MAX)
-        {
-            at += found.raw.len();
+        for found in frame::all(answer) {
             match found.tag {
                 tag::ROW_DESCRIPTION => spool.description = found.raw.to_vec(),
                 tag::NO_DATA => {}
@@ -61,20 +57,21 @@ impl Spool {
     /// more (manual, "Extended Query": a portal that gives as many as were asked for does not know whether
     /// they were the last).
     pub(super) fn fetch(&mut self, most: u32, out: &mut Vec<u8>) {
-        let (start, mut count) = (self.given, 0);
-        while most == 0 || count < most {
-            let rest = self.rows.get(self.given..).unwrap_or_default();
-            let Ok(Some(row)) = frame::next(rest, frame::STATEMENT_BYTES_MAX) else { break };
-            self.given += row.raw.len();
+        let rest = self.rows.get(self.given..).unwrap_or_default();
+        let most_rows = if most == 0 { usize::MAX } else { most as usize };
+        let (mut count, mut bytes) = (0, 0);
+        for row in frame::all(rest).take(most_rows) {
+            bytes += row.raw.len();
             count += 1;
         }
-        out.extend_from_slice(self.rows.get(start..self.given).unwrap_or_default());
+        out.extend_from_slice(rest.get(..bytes).unwrap_or_default());
+        self.given += bytes;
         if most > 0 && count == most {
             wire::backend::portal_suspended(out);
         } else if self.tag.is_empty() || self.tag.starts_with(b"SELECT ") {
             wire::backend::command_complete(out, &format!("SELECT {count}"));
         } else {
-            super::reply::frame_into(out, tag::COMMAND_COMPLETE, &self.tag);
+            frame::append(out, tag::COMMAND_COMPLETE, &self.tag);
         }
         if self.given == self.rows.len() {
             (self.rows, self.given) = (Vec::new(), 0);
@@ -166,23 +163,18 @@ mod tests {
     #[test]
     fn rows_are_given_once_and_in_order() {
         let mut answer = Vec::new();
-        super::super::reply::frame_into(&mut answer, tag::ROW_DESCRIPTION, &[0, 0]);
+        frame::append(&mut answer, tag::ROW_DESCRIPTION, &[0, 0]);
         for n in 0..5_u8 {
-            super::super::reply::frame_into(&mut answer, tag::DATA_ROW, &[0, 1, n]);
+            frame::append(&mut answer, tag::DATA_ROW, &[0, 1, n]);
         }
-        super::super::reply::frame_into(&mut answer, tag::NOTICE, b"\0");
+        frame::append(&mut answer, tag::NOTICE, b"\0");
         wire::backend::command_complete(&mut answer, "SELECT 5");
         let (mut spool, aside) = Spool::of(&answer);
         assert_eq!(aside.first(), Some(&tag::NOTICE));
         let mut fetch = |most: u32| {
             let mut out = Vec::new();
             spool.fetch(most, &mut out);
-            let (mut kinds, mut at) = (String::new(), 0);
-            while let Ok(Some(found)) = frame::next(&out[at..], u32::MAX) {
-                at += found.raw.len();
-                kinds.push(char::from(found.tag));
-            }
-            kinds
+            frame::all(&out).map(|found| char::from(found.tag)).collect::<String>()
         };
         assert_eq!(fetch(2), "DDs");
         assert_eq!(fetch(3), "DDDs");

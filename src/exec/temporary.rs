@@ -1,6 +1,7 @@
 //! Statements in a session that has temporary tables: those that may mean them belong to their shard.
 
 use super::Executor;
+use super::one_shard::several_at_once;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
 use crate::plan::{Answer, Plan, Route};
@@ -8,7 +9,7 @@ use crate::plan::{Answer, Plan, Route};
 impl Executor {
     /// The shard of a statement that may mean temporary tables.
     pub(super) fn beside_temporary(&self, plan: &Plan) -> Result<ShardId, SqlError> {
-        let Some((own, _)) = &self.session.temporary else { return Err(super::several_at_once()) };
+        let Some((own, _)) = &self.session.temporary else { return Err(several_at_once()) };
         match plan.route {
             Route::One(shard) if shard != *own => Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
@@ -21,7 +22,7 @@ impl Executor {
             .detail(HIDES)
             .hint(DROPS)),
             Route::One(_) | Route::Any | Route::Nowhere => Ok(*own),
-            Route::Database(_) | Route::Many(_) | Route::All => Err(super::several_at_once()),
+            Route::Database(_) | Route::Many(_) | Route::All => Err(several_at_once()),
         }
     }
 

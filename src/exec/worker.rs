@@ -423,7 +423,7 @@ pub fn check_startup(name: &str, value: &str) -> Result<(), SqlError> {
 
 /// A start-up value as SQL text: lists become lists of literals.
 pub fn startup_value(name: &str, value: &str) -> String {
-    use crate::session::settings::quote_literal;
+    use crate::sql::quote::quote_literal;
     if !matches!(name, "search_path" | "datestyle") {
         return quote_literal(value);
     }

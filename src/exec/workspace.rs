@@ -28,7 +28,7 @@ use crate::map::ShardId;
 use crate::merge::concat::Concat;
 use crate::plan::workspace::Scratch;
 use crate::plan::{Plan, Workspace};
-use crate::session::settings::quote_literal;
+use crate::sql::quote::quote_literal;
 use crate::wire::backend::tag;
 use crate::wire::{self, frame, response};
 

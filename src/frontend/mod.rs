@@ -3,8 +3,9 @@
 //! [`serve`] accepts on one thread's listener; [`door`] and [`tls`] take a client to its start-up packet,
 //! [`auth`] lets it prove who it is ([`throttle`] slows guessing down), [`login`] does the rest up to
 //! `ReadyForQuery`; [`client`] cuts frames and hands them to `exec`. What the threads share of this is the
-//! [`Gate`]. It is the only room that reads a
-//! client's socket outside of a running statement. It knows no SQL.
+//! [`Gate`].
+//!
+//! It is the only room that reads a client's socket outside of a running statement. It knows no SQL.
 
 mod auth;
 mod client;

@@ -4,6 +4,7 @@ use tokio_postgres::error::SqlState;
 
 use super::read::{ReadError, connect};
 use crate::map::ConnectionTarget;
+use crate::sql::quote::quote_identifier;
 
 /// Creates a database from a template, as the role of the shard's URL, which then owns it. That it is there
 /// already is as good: another proxy, or another client, may have been first.
@@ -22,7 +23,11 @@ pub async fn create_database(
 ) -> Result<(), ReadError> {
     let (client, connection) = connect(target).await?;
     let connection = tokio::spawn(connection);
-    let sql = format!("CREATE DATABASE {} TEMPLATE {}", quoted(name), quoted(template));
+    let sql = format!(
+        "CREATE DATABASE {} TEMPLATE {}",
+        quote_identifier(name),
+        quote_identifier(template)
+    );
     let outcome = client.batch_execute(&sql).await;
     drop(client);
     // It ends with its client; whatever it had to say has been said to the command.
@@ -43,8 +48,4 @@ pub async fn create_database(
             Ok(())
         }
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

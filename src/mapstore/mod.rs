@@ -5,7 +5,8 @@
 //! hot path compare [`Store::version`] with the version they have.
 //!
 //! A map comes from a [`control::Source`]; [`Store::reload`] loads it again, whoever asks ([`Origin`]), and takes it
-//! whole or not at all. What came of each attempt is in [`Store::history`].
+//! whole or not at all. What came of each attempt is in [`Store::history`]. Before it is taken the shards are
+//! asked what it would leave behind (`stranded`); [`live`] is what an operator has them asked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

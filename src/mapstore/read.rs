@@ -22,6 +22,9 @@ const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// schema is then read later.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
 
+/// What a question about a shard's rows may do and take.
+const READ_ONLY: &str = "SET default_transaction_read_only = on; SET statement_timeout = '60s'";
+
 /// Why a schema could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -87,6 +90,16 @@ pub async fn read_catalog(target: &ConnectionTarget) -> Result<Catalog, ReadErro
 /// A connection of the control side: its client, and what keeps it going.
 pub(super) async fn connect(target: &ConnectionTarget) -> Result<Control, ReadError> {
     Ok(control(&target.into(), CONNECT_TIMEOUT).await?)
+}
+
+/// A connection for questions about what a shard holds: it writes nothing, and each question has its time.
+pub(super) async fn read_only(
+    target: &ConnectionTarget,
+) -> Result<tokio_postgres::Client, ReadError> {
+    let (client, connection) = connect(target).await?;
+    tokio::spawn(connection);
+    client.batch_execute(READ_ONLY).await?;
+    Ok(client)
 }
 
 /// The schema, in one snapshot.

@@ -9,6 +9,8 @@
 
 use std::ops::Range;
 
+use crate::wire::frame;
+
 /// A piece of what goes to the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
@@ -193,10 +195,7 @@ impl Concat {
             b'Z' => stream.done = true,
             b'E' => return Err(Fault::Server(body)),
             b'N' | b'A' => {
-                let mut notice = vec![tag];
-                notice.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-                notice.extend_from_slice(&body);
-                out.push(Piece::Bytes(notice));
+                out.push(Piece::Bytes(frame::of(tag, &body)));
             }
             _ => return Err(Fault::Malformed),
         }
@@ -355,13 +354,7 @@ fn row_count(tag: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-        let mut m = vec![tag];
-        m.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-        m.extend_from_slice(body);
-        m
-    }
+    use crate::wire::frame::of as message;
 
     fn description(table: u32, type_oid: u32) -> Vec<u8> {
         let mut body = vec![0, 1];

@@ -18,12 +18,12 @@ use std::sync::Arc;
 
 use super::Inputs;
 use super::moment::can_be_said;
-use super::splice::quoted;
 use super::text::{Call, Clauses, Found, Text};
 use crate::catalog::Table;
 use crate::datum::{Oid, oid};
 use crate::map::{FunctionRule, ShardMap};
 use crate::sql::ir::{Analysis, BlockKind, CallKind, Expr, FromTree, Select, Source, SourceKind};
+use crate::sql::quote::quote_identifier;
 use crate::sql::tokens::{Token, TokenKind, tokenize};
 
 /// What partial results are called, before their number.
@@ -121,9 +121,13 @@ impl Single {
 
     /// The table as a shard is asked for it.
     pub(super) fn relation(&self) -> String {
-        let mut sql = format!("{}.{}", quoted(&self.table.schema), quoted(&self.table.name));
+        let mut sql = format!(
+            "{}.{}",
+            quote_identifier(&self.table.schema),
+            quote_identifier(&self.table.name)
+        );
         if self.aliased {
-            let _ = write!(sql, " AS {}", quoted(&self.name));
+            let _ = write!(sql, " AS {}", quote_identifier(&self.name));
         }
         sql
     }
@@ -194,7 +198,7 @@ impl Single {
                 if name.is_empty() {
                     return None;
                 }
-                let _ = write!(new, " AS {}", quoted(name));
+                let _ = write!(new, " AS {}", quote_identifier(name));
             }
             list.push(new);
         }
@@ -202,7 +206,7 @@ impl Single {
             "SELECT {}{} FROM {scratch} AS {}",
             if clauses.distinct { "DISTINCT " } else { "" },
             list.join(", "),
-            quoted(&self.name)
+            quote_identifier(&self.name)
         );
         let rest = [
             (" GROUP BY ", &clauses.group),
@@ -226,7 +230,7 @@ impl Single {
         if !columns.iter().all(|column| self.keeps_apart(column, partials.whole)) {
             return None;
         }
-        let names: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+        let names: Vec<String> = columns.iter().map(|column| quote_identifier(column)).collect();
         let group_by = if names.is_empty() {
             String::new()
         } else {

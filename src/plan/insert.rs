@@ -29,6 +29,7 @@ use crate::sql::ir::{
     Analysis, Block, BlockId, BlockKind, ColumnRef, Expr, InsertRows, MergeAction, OnConflict,
     Scalar, SourceKind,
 };
+use crate::sql::quote::quote_identifier;
 
 /// Rows for a sharded table.
 #[derive(Clone, Debug)]
@@ -355,10 +356,10 @@ impl InsertPlan {
                     }
                 }
                 if let (true, Some(end)) = (fills, columns_end) {
-                    let column = self.column(0).replace('"', "\"\"");
+                    let column = quote_identifier(&self.column(0));
                     let number =
                         if self.numbers { format!(", {SHARD_NUMBER}") } else { String::new() };
-                    edits.insert(*end, format!(", \"{column}\"{number}"));
+                    edits.insert(*end, format!(", {column}{number}"));
                 }
                 Ok(shards)
             }

@@ -188,28 +188,15 @@ mod tests {
     #[test]
     fn only_what_a_check_says_is_trusted() {
         let (map, _) = ShardMap::parse("m", MAP, &|_| None).unwrap();
-        let table = |checks: [ShardCheck; 2], not_null| Table {
-            schema: "public".to_owned(),
-            name: "t".to_owned(),
-            kind: RelationKind::Table,
-            columns: [SHARD_NUMBER, "id"]
-                .into_iter()
-                .zip(checks)
-                .map(|(name, shard_check)| Column {
-                    type_oid: oid::INT8,
-                    not_null,
-                    shard_check,
-                    ..Column::named(name)
-                })
-                .collect(),
-            primary_key: Vec::new(),
-            view_definition: None,
-            has_triggers: false,
-            has_rules: false,
-            columns_known: true,
-            parents: Vec::new(),
-            heirs: Vec::new(),
-            before_row: Vec::new(),
+        let table = |checks: [ShardCheck; 2], not_null| {
+            let column = |(name, shard_check): (&str, ShardCheck)| Column {
+                type_oid: oid::INT8,
+                not_null,
+                shard_check,
+                ..Column::named(name)
+            };
+            let columns = [SHARD_NUMBER, "id"].into_iter().zip(checks).map(column).collect();
+            Table::plain("public", "t", columns)
         };
         let check = |checks: [ShardCheck; 2], not_null: bool, expect: &[(u16, Holds)]| {
             assert_eq!(trusted(&map, &table(checks, not_null)), expect, "{checks:?}");

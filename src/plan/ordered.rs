@@ -21,12 +21,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::combine::is_renamed;
-use super::splice::quoted;
 use super::text::{Bounds, Clauses, Text};
 use super::{Inputs, Workspace};
 use crate::datum::order::{Key, KeyColumns, Order};
 use crate::datum::{Format, Oid, oid};
 use crate::sql::ir::{Analysis, Block, BlockKind, ColumnRef, Expr, SourceKind};
+use crate::sql::quote::quote_identifier;
 use crate::sql::tokens::{TokenKind, tokenize};
 
 /// What sort keys are called, before their number.
@@ -252,7 +252,7 @@ impl Shape {
             let output = self.outputs.get(column)?;
             let (oid, bytewise) = output.known?;
             Order::of(oid, bytewise)?;
-            let name = quoted(&output.name);
+            let name = quote_identifier(&output.name);
             let _ = write!(list, "{ROWS}.{name} AS {KEY}{n}, ");
             keys.push(sort(text, n, direction, output.known, &mut order));
             at.push(column);
@@ -307,8 +307,11 @@ impl Shape {
                 columns.find(|(_, output)| output.name == name)?.0
             }
             [table, dot, column] if dot.is(sql, ".") => {
-                let column =
-                    format!("{}.{}", quoted(&table.name(sql)?), quoted(&column.name(sql)?));
+                let column = format!(
+                    "{}.{}",
+                    quote_identifier(&table.name(sql)?),
+                    quote_identifier(&column.name(sql)?)
+                );
                 columns.find(|(_, output)| output.sql.as_ref() == Some(&column))?.0
             }
             _ => return None,
@@ -471,7 +474,7 @@ fn qualified(analysis: &Analysis, column: ColumnRef) -> Option<String> {
     let names = names_of(analysis, column.source);
     let name = names.get(usize::from(column.column)).filter(|name| !name.is_empty())?;
     let alone = names.iter().filter(|other| *other == name).count() == 1;
-    alone.then(|| format!("{}.{}", quoted(&source.name), quoted(name)))
+    alone.then(|| format!("{}.{}", quote_identifier(&source.name), quote_identifier(name)))
 }
 
 /// A column's type, looked for through derived tables.

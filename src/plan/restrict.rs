@@ -10,13 +10,14 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::constant::Constants;
-use super::splice::{quoted, value_sql};
+use super::splice::value_sql;
 use super::workspace::widest;
 use crate::datum::array::DecodedArray;
 use crate::datum::{Decoded, KeyType, KeyValue};
 use crate::error::SqlError;
 use crate::map::{KeyId, NoShard, Part, ShardMap, ShardSet};
 use crate::sql::ir::Scalar;
+use crate::sql::quote::quote_identifier;
 
 /// A union of more boxes than this is not intersected further: one operand is kept, which is a superset.
 /// Statements with more alternatives than this on several columns at once are not written by hand.
@@ -252,7 +253,7 @@ fn box_sql(one: &KeyBox<'_>, columns: &[String], types: &[KeyType]) -> Option<St
     let mut conditions = Vec::new();
     for (n, (domain, column)) in one.iter().zip(columns).enumerate() {
         let ty = widest(types.get(n).copied().unwrap_or(KeyType::Text));
-        let column = quoted(column);
+        let column = quote_identifier(column);
         match domain {
             Domain::Any => {}
             Domain::Values(values) if values.len() > LISTED_MAX => {}

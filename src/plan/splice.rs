@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use crate::datum::{KeyType, KeyValue};
 use crate::sql::ir::Span;
 use crate::sql::lexer::Literal;
+use crate::sql::quote::{quote_identifier, quote_literal};
 use crate::sql::tokens::{Token, index_at, tokenize};
 
 /// Where a predicate can be added that restricts one occurrence of a table.
@@ -101,16 +102,18 @@ impl<'p> Edits<'p> {
                 let Some(name) = self.text.get(span.start as usize..span.end as usize) else {
                     return Err("its name was not found in the statement's text");
                 };
-                let mut new = format!("(SELECT * FROM {name} WHERE {} = {value})", quoted(column));
+                let mut new =
+                    format!("(SELECT * FROM {name} WHERE {} = {value})", quote_identifier(column));
                 if let Some(alias) = alias {
                     // Writing to a String can't fail.
-                    let _ = write!(new, " AS {}", quoted(alias));
+                    let _ = write!(new, " AS {}", quote_identifier(alias));
                 }
                 self.splices.push((span, new));
                 Ok(())
             }
             Site::Filter { filter, insert, target } => {
-                let condition = format!("{}.{} = {value}", quoted(target), quoted(column));
+                let condition =
+                    format!("{}.{} = {value}", quote_identifier(target), quote_identifier(column));
                 if let Some(filter) = filter {
                     self.insert_before(filter.start, "(".to_owned());
                     self.insert(filter.end, format!(") AND ({condition})"));
@@ -204,20 +207,10 @@ impl<'p> Edits<'p> {
     }
 }
 
-/// An identifier in double quotes.
-pub(super) fn quoted(identifier: &str) -> String {
-    format!("\"{}\"", identifier.replace('"', "\"\""))
-}
-
 /// A key value as SQL: a quoted literal with a cast, whatever the value and whatever
 /// `standard_conforming_strings` says.
 pub(super) fn value_sql(ty: KeyType, value: &KeyValue<'_>) -> String {
-    let text = value.to_string().replace('\'', "''");
-    if text.contains('\\') {
-        format!("E'{}'::{}", text.replace('\\', "\\\\"), ty.name())
-    } else {
-        format!("'{text}'::{}", ty.name())
-    }
+    format!("{}::{}", quote_literal(&value.to_string()), ty.name())
 }
 
 #[cfg(test)]

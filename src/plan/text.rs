@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::Inputs;
 use crate::datum::{Format, Param, oid};
 use crate::sql::functions;
+use crate::sql::quote::quote_literal;
 use crate::sql::tokens::{Token, TokenKind, closing, depth_step};
 
 /// The clauses of a SELECT, as ranges of tokens without their key words.
@@ -383,12 +384,7 @@ impl<'t> Text<'t> {
         if !self.inputs.utf8 && !text.is_ascii() {
             return None;
         }
-        let doubled = text.replace('\'', "''");
-        Some(if text.contains('\\') {
-            format!("(E'{}'{type_name})", doubled.replace('\\', "\\\\"))
-        } else {
-            format!("('{doubled}'{type_name})")
-        })
+        Some(format!("({}{type_name})", quote_literal(&text)))
     }
 }
 

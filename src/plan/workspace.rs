@@ -20,12 +20,13 @@ use super::compile::{Occurrence, Query};
 use super::refusal::Construct;
 use super::restrict::Region;
 use super::scope::Resolved;
-use super::splice::{Edits, quoted, value_sql};
+use super::splice::{Edits, value_sql};
 use super::via;
 use crate::catalog::Table;
 use crate::datum::KeyType;
 use crate::map::{FunctionRule, Placement, ShardId, ShardMap, ShardSet};
 use crate::sql::ir::{Analysis, BlockKind, CallKind, ColumnRef, SourceKind, Span};
+use crate::sql::quote::quote_identifier;
 
 /// What scratch tables are called, before their number.
 const SCRATCH_NAME: &str = "pgmeridian_scratch_";
@@ -339,7 +340,11 @@ impl Shape {
         edits.drop_schemas(&renamed);
         let sql = edits.apply()?;
         let name = |relation: &Relation| {
-            format!("{}.{}", quoted(&relation.table.schema), quoted(&relation.table.name))
+            format!(
+                "{}.{}",
+                quote_identifier(&relation.table.schema),
+                quote_identifier(&relation.table.name)
+            )
         };
         let viewed =
             if self.views { self.relations.iter().map(name).collect() } else { Vec::new() };
@@ -464,11 +469,15 @@ impl Relation {
 
     fn from(&self) -> String {
         let only = if self.only { "ONLY " } else { "" };
-        format!("{only}{}.{}", quoted(&self.table.schema), quoted(&self.table.name))
+        format!(
+            "{only}{}.{}",
+            quote_identifier(&self.table.schema),
+            quote_identifier(&self.table.name)
+        )
     }
 
     fn column(&self, column: u16) -> Option<String> {
-        self.table.columns.get(usize::from(column)).map(|column| quoted(&column.name))
+        self.table.columns.get(usize::from(column)).map(|column| quote_identifier(&column.name))
     }
 
     /// The columns that the scratch table has, in the table's order.
@@ -513,7 +522,7 @@ fn key_condition(values: &Values<'_, '_>, occurrences: &[usize]) -> Vec<String> 
         }
         if let (Some(key), Some(column)) = (values.scope.key(occurrence.key), names.first()) {
             let ty = occurrence.types.first().map_or(KeyType::Text, |ty| widest(*ty));
-            let filter = format!("{} = {}", quoted(column), value_sql(ty, key.value));
+            let filter = format!("{} = {}", quote_identifier(column), value_sql(ty, key.value));
             if !conditions.contains(&filter) {
                 conditions.push(filter);
             }
@@ -538,7 +547,7 @@ impl Spot {
             What::View { text, spots, .. } => format!("({})", spliced(text, spots, names)?),
         };
         if let Some(alias) = &self.alias {
-            let _ = write!(text, " AS {}", quoted(alias));
+            let _ = write!(text, " AS {}", quote_identifier(alias));
         }
         Some(text)
     }

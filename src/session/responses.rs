@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::wording::Wording;
 pub use super::wording::{Alias, OUR_NAMES};
 
+use crate::wire::frame;
 use crate::wire::response::{self, ServerError};
 
 /// A request that a shard will answer.
@@ -572,7 +573,7 @@ impl Responses {
         if let Some((own, shown)) = self.notifier {
             response::rename_notifier(&mut self.captured, own, shown);
         }
-        out.push(Segment::Bytes(message(b'A', &self.captured)));
+        out.push(Segment::Bytes(frame::of(b'A', &self.captured)));
     }
 
     fn note_error(&mut self, out: &mut Vec<Segment>) {
@@ -583,7 +584,7 @@ impl Responses {
             self.hold_ready = true;
             return;
         }
-        out.push(Segment::Bytes(message(b'E', &self.error)));
+        out.push(Segment::Bytes(frame::of(b'E', &self.error)));
     }
 
     fn note_parameter(&mut self) {
@@ -612,14 +613,6 @@ fn is_out_of_date(error: &[u8]) -> bool {
         && fields.any(|field| field == b"RRevalidateCachedQuery")
 }
 
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut message = Vec::with_capacity(body.len() + 5);
-    message.push(tag);
-    message.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-    message.extend_from_slice(body);
-    message
-}
-
 /// A frame's tag, and how long its body is.
 fn body_length(header: [u8; 5]) -> Result<(u8, usize), Malformed> {
     let [tag, a, b, c, d] = header;
@@ -644,13 +637,7 @@ fn push_range(out: &mut Vec<Segment>, range: Range<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
-        let mut f = vec![tag];
-        f.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-        f.extend_from_slice(body);
-        f
-    }
+    use crate::wire::frame::of as frame;
 
     /// Feeds `stream` in chunks of every size; what reaches the client must not depend on it.
     fn run(set_up: impl Fn(&mut Responses), stream: &[u8]) -> (Vec<u8>, Responses) {

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::transaction::quote_identifier;
+use crate::sql::quote::quote_identifier;
 
 /// Names and the SQL text of their values, as it stands after `SET name TO`.
 type Values = BTreeMap<String, String>;
@@ -170,20 +170,8 @@ fn push_name(sql: &mut String, name: &str) {
         if plain && !several {
             sql.push_str(part);
         } else {
-            sql.push('"');
-            sql.push_str(&part.replace('"', "\"\""));
-            sql.push('"');
+            sql.push_str(&quote_identifier(part));
         }
-    }
-}
-
-/// A string as an SQL literal that reads the same whatever `standard_conforming_strings` is.
-pub fn quote_literal(value: &str) -> String {
-    let doubled = value.replace('\'', "''");
-    if value.contains('\\') {
-        format!("E'{}'", doubled.replace('\\', "\\\\"))
-    } else {
-        format!("'{doubled}'")
     }
 }
 
@@ -454,6 +442,7 @@ fn changes(from: (&Settings, &Settings), to: (&Settings, &Settings), script: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sql::quote::quote_literal;
 
     #[test]
     fn equal_settings_share_a_number() {

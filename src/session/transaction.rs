@@ -18,6 +18,7 @@
 
 use crate::map::ShardId;
 use crate::sql::class::TransactionModes;
+use crate::sql::quote::quote_identifier;
 
 /// Where a client's transaction stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -310,11 +311,6 @@ fn modes_sql(modes: TransactionModes) -> String {
         None => {}
     }
     sql
-}
-
-/// An identifier, quoted.
-pub fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]

@@ -77,20 +77,7 @@ fn insert(catalog: &mut Catalog, table: Table) {
 }
 
 fn table(schema: String, name: String, kind: RelationKind, columns: Vec<Column>) -> Table {
-    Table {
-        schema,
-        name,
-        kind,
-        columns,
-        primary_key: Vec::new(),
-        view_definition: None,
-        has_triggers: false,
-        before_row: Vec::new(),
-        has_rules: false,
-        columns_known: true,
-        parents: Vec::new(),
-        heirs: Vec::new(),
-    }
+    Table { kind, ..Table::plain(schema, name, columns) }
 }
 
 fn create_table(catalog: &mut Catalog, reader: &mut Reader<'_>) {

@@ -4,8 +4,9 @@
 //! [`lexer`] reads every statement once: it lifts the literals out (what is left is the *shape*, the key
 //! of the analysis cache), finds the hint, splits at `;`, counts, and classifies what needs no tree
 //! ([`class`]). On a cache miss [`parse`], the one seam to the parser, builds a tree and [`analyze`]
-//! lowers it to the [`ir`], which no longer mentions the parser's types. The IR never depends on the
-//! value of a literal, only on its slot, so it serves all statements of its shape.
+//! lowers it to the [`ir`], which does not mention the parser's types. The IR never depends on the
+//! value of a literal, only on its slot, so it serves all statements of its shape. The other way, from values
+//! to SQL, is [`quote`].
 //!
 //! Invariants: no input makes it panic or overflow the stack; what it does not understand it calls
 //! unknown (a predicate) or opaque (a statement), never something else.
@@ -21,6 +22,7 @@ mod keywords;
 pub mod lexer;
 pub mod literal;
 mod parse;
+pub mod quote;
 pub mod reshape;
 pub mod temporary;
 pub mod token;

@@ -1,8 +1,8 @@
-//! Cuts frames out of a byte stream: a tag, a length that counts itself, a body.
+//! Frames: a tag, a length that counts itself, a body. Cut out of a byte stream, and made of a body that is there.
 //!
 //! A frame is found by its first five bytes alone. What is in it is nobody's business here.
 
-use super::ProtocolError;
+use super::{Out, ProtocolError};
 use crate::error::SqlState;
 
 /// Bytes of a frame before its body: tag and length.
@@ -75,6 +75,31 @@ pub fn header(buf: &[u8]) -> Result<Option<(u8, usize)>, ProtocolError> {
     Ok(Some((tag, length as usize + 1)))
 }
 
+/// The whole frames at the start of `buf`, one after the other, however long: they are here already.
+pub fn all(buf: &[u8]) -> impl Iterator<Item = Frame<'_>> {
+    let mut rest = buf;
+    std::iter::from_fn(move || {
+        let found = next(rest, u32::MAX).ok().flatten()?;
+        rest = rest.get(found.raw.len()..).unwrap_or_default();
+        Some(found)
+    })
+}
+
+/// Appends a frame.
+#[inline]
+pub fn append(out: &mut impl Out, tag: u8, body: &[u8]) {
+    out.put(&[tag]);
+    out.put(&(body.len() as u32 + 4).to_be_bytes());
+    out.put(body);
+}
+
+/// A frame by itself.
+pub fn of(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
+    append(&mut out, tag, body);
+    out
+}
+
 #[cold]
 fn too_long(body_bytes: usize, body_max: u32) -> ProtocolError {
     if body_bytes > STATEMENT_BYTES_POSSIBLE {
@@ -110,6 +135,17 @@ mod tests {
             }
             (found, expect) => panic!("{buf:?}: {found:?} instead of {expect:?}"),
         }
+    }
+
+    #[test]
+    fn a_frame_that_is_here_is_found_however_long() {
+        let long = vec![b'x'; STATEMENT_BYTES_MAX as usize + 1];
+        let mut bytes = of(b'D', &long);
+        append(&mut bytes, b'C', b"SELECT 1\0");
+        bytes.extend_from_slice(b"Z\0\0\0\x05");
+        let found: Vec<(u8, usize)> =
+            all(&bytes).map(|frame| (frame.tag, frame.body.len())).collect();
+        assert_eq!(found, [(b'D', long.len()), (b'C', 9)]);
     }
 
     #[test]

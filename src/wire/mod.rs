@@ -1,6 +1,6 @@
 //! Bytes ↔ frames ↔ messages of the frontend/backend protocol; SCRAM; error responses.
 //!
-//! [`frame`] cuts frames out of a byte stream; [`startup`] reads the packet that opens a connection;
+//! [`frame`] cuts frames out of a byte stream and makes them; [`startup`] reads the packet that opens a connection;
 //! [`frontend`] views and rewrites what clients send; [`backend`] writes what the proxy itself answers;
 //! [`response`] reads what a shard answers, as far as it must be understood; [`walk`] only tells where an
 //! answer ends; [`scram`] is both sides of SCRAM-SHA-256; [`certificate`] reads what a certificate says.

@@ -19,11 +19,19 @@ use std::time::{Duration, Instant};
 use pgmeridian::demo::cluster::{Cluster, DATABASE, Options, ROLE, free_port};
 use tokio_postgres::{Client, NoTls};
 
+use raw::{BOT, Raw, sqlstate};
+
 /// The shards' names, in the order of the map; as many of them as are asked for.
 pub(crate) const NAMES: [&str; 4] = ["usa-east", "usa-west", "deu", "bra"];
 
 /// A proxy that is not ready by then is not going to be.
 const READY_MAX: Duration = Duration::from_secs(20);
+
+/// What takes a moment, and has not come by then, does not come.
+const MOMENT_MAX: Duration = Duration::from_secs(20);
+
+/// Configuration: everybody is who they say, since raw clients know no password.
+pub(crate) const TRUST: &str = "[auth]\nmethod = \"trust\"\n";
 
 /// A hash-modulo tenant key, the rest of a map after its shards.
 pub(crate) const TENANT_BY_HASH: &str = r#"
@@ -216,6 +224,13 @@ impl Proxy {
         connect(&self.url()).await.unwrap_or_else(|error| panic!("{error:?}\n{}", self.log()))
     }
 
+    /// A client that speaks bytes, where users are [trusted](TRUST).
+    pub(crate) fn raw(&self) -> Raw {
+        let (client, told) = Raw::log_in(self.address, &BOT);
+        assert_eq!(sqlstate(&told), "", "{told:?}");
+        client
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -266,6 +281,30 @@ impl Drop for Proxy {
         }
         let _ = self.server.kill();
         let _ = self.server.wait();
+    }
+}
+
+/// Tries until it works.
+pub(crate) async fn eventually<T>(
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    let deadline = Instant::now() + MOMENT_MAX;
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(why) => assert!(Instant::now() < deadline, "{what}: {why}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until it holds; the other case is what `otherwise` says.
+pub(crate) async fn until(otherwise: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + MOMENT_MAX;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "{otherwise}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

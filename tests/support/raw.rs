@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// Whoever waits longer for an answer has found a hang.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// The start-up parameters of the role and database of scratch clusters.
+pub(crate) const BOT: [(&str, &str); 2] = [("user", "bot"), ("database", "bots")];
+
 /// A message from the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::resolve::{Obstacle, no_portal, not_alone};
+use super::execute::no_portal;
+use super::place::not_alone;
+use super::resolve::Obstacle;
 use super::{Op, Portal, Unit};
 use crate::datum::Format;
 use crate::exec::Executor;

@@ -1,138 +1,270 @@
-//! PREPARE and EXECUTE as statements of the extended protocol.
+//! Execute: a portal of a shard is fetched from there, a portal of ours is answered, and a command that the
+//! session follows itself is carried out or put among what the shard is told.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::place::{not_alone, not_alone_in_transaction};
 use super::resolve::Obstacle;
-use super::{Op, Portal, Text, Unit, Which};
-use crate::exec::prepare::read_arguments;
-use crate::exec::scatter::BindBody;
-use crate::exec::strings::characters_of;
-use crate::exec::{Executor, worker};
-use crate::sql::class::{Class, Execution};
-use crate::wire::{self, frontend::BindView};
-
-/// EXECUTE with the statement's name replaced.
-fn renamed(text: &str, execution: &Execution, name: &[u8]) -> Text {
-    let before = text.get(..execution.at.start as usize).unwrap_or_default();
-    let after = text.get(execution.at.end as usize..).unwrap_or_default();
-    let written = i64::from(execution.at.end) - i64::from(execution.at.start);
-    let shift = (before.chars().count() as u32 + 1, written - name.len() as i64);
-    let sql = format!("{before}{}{after}", String::from_utf8_lossy(name));
-    Text { sql, oids: Vec::new(), shift }
-}
+use super::{Op, Portal, Unit};
+use crate::error::{SqlError, SqlState};
+use crate::exec::Executor;
+use crate::exec::control::{Control, aborted, is_control};
+use crate::exec::effects::{after_reset, foresee, refuse_unsafe_encoding, setting_tag};
+use crate::exec::local::is_local;
+use crate::exec::several::is_for_all;
+use crate::exec::statements::no_statement;
+use crate::session::responses::StepKind;
+use crate::session::transaction::Transaction;
+use crate::sql::class::{Class, Isolation};
+use crate::wire;
+use crate::wire::frontend::ExecuteView;
 
 impl Executor {
-    /// PREPARE behind what a shard is sent: it is carried out there under the client's own name, which is
-    /// given back at once.
-    pub(super) fn prepare_in_unit(
+    pub(super) fn resolve_execute(
         &mut self,
-        name: &str,
-        typed: bool,
-        body: u32,
-        text: &str,
-        unit: &mut Unit,
-    ) -> Result<(), Obstacle> {
-        let sql = text.get(body as usize..).unwrap_or_default().as_bytes();
-        self.statements.admit(name.as_bytes(), sql)?;
-        let readied = worker::with_planner(|p| p.prepare(&self.world, &self.reading, sql))?;
-        if unit.describe_shard.is_none() {
-            unit.describe_shard = self.describe_shard(&readied)?;
-        }
-        let mut statement = self.client_statement(sql.into(), Vec::new(), readied);
-        statement.untold = typed;
-        statement.before = characters_of(text.get(..body as usize).unwrap_or_default().as_bytes());
-        self.statements.insert(name.as_bytes(), statement);
-        let class = Class::Prepare { name: name.to_owned(), typed, body };
-        self.run(unit, text.to_owned(), &class);
-        unit.described.push(name.as_bytes().to_vec());
-        unit.ops.push(Op::Learn(name.as_bytes().to_vec()));
-        Ok(())
-    }
-
-    /// Bind of EXECUTE: what it executes is what is routed.
-    pub(super) fn bind_execute(
-        &mut self,
-        execution: &Execution,
-        view: &BindView<'_>,
+        view: &ExecuteView<'_>,
         raw: Range<usize>,
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
-        let name = execution.name.as_bytes();
-        let portal = if self.statements.contains(name) {
-            let inner = self.statement(name)?;
-            let entry = Arc::clone(&inner.readied.entry);
-            inner.local.then(|| Portal::local(entry, inner.text().to_owned()))
-        } else {
-            // PostgreSQL looks when it is executed.
-            Some(Portal::Missing(name.to_vec()))
-        };
-        if let Some(portal) = portal {
-            self.portals.insert(view.portal, portal);
-            unit.inject(wire::backend::bind_complete);
+        if !self.portals.contains(view.portal) && self.has_cursors(view.portal, unit) {
+            self.refuse_in_failed(unit)?;
+            unit.executes = true;
+            unit.executions += 1;
+            unit.ops.push(Op::Raw(raw, StepKind::Execute));
             return Ok(());
         }
-        let Some(outer) = self.statements.get(view.statement) else { return Ok(()) };
-        let (text, hint) = (outer.text().to_owned(), outer.readied.hint.clone());
-        let (plan, noted) = self.plan_execution_known(execution, &text, hint.as_deref())?;
-        if !noted.wanted.is_empty() {
-            return Err(Obstacle::Wanted(noted.wanted));
+        let failed_here = self.has_failed_here(unit);
+        match self.portals.get_mut(view.portal) {
+            None => Err(no_portal(view.portal).into()),
+            Some(Portal::Shard { .. }) if failed_here => Err(aborted().into()),
+            Some(Portal::Shard { copies, shard }) => {
+                let shard = *shard;
+                unit.executes = true;
+                unit.executions += 1;
+                unit.copies |= *copies;
+                if view.portal.is_empty() {
+                    self.made.append(&mut self.bound);
+                }
+                self.stay(shard, unit)?;
+                unit.ops.push(Op::Raw(raw, StepKind::Execute));
+                Ok(())
+            }
+            Some(Portal::Scatter) => match unit.scatter.as_mut() {
+                Some(scatter) => {
+                    scatter.execute(u32::try_from(view.max_rows).unwrap_or(0));
+                    Ok(())
+                }
+                None => Err(not_alone().into()),
+            },
+            Some(Portal::Spooled(_)) if unit.failed => Err(aborted().into()),
+            Some(Portal::Spooled(spool)) => {
+                let most = u32::try_from(view.max_rows).unwrap_or(0);
+                unit.inject(|out| spool.fetch(most, out));
+                Ok(())
+            }
+            Some(Portal::Missing(name)) => Err(no_statement(name).into()),
+            Some(Portal::Settings(_)) if unit.failed => Err(aborted().into()),
+            Some(Portal::Settings(_)) => {
+                Ok(self.fetch_settings(view.portal, view.max_rows, unit)?)
+            }
+            Some(Portal::Constant(constant)) => {
+                unit.inject(|out| constant.execute(view.max_rows, out));
+                Ok(())
+            }
+            Some(Portal::Local { entry, text, has_run }) => {
+                let (entry, text, again) = (Arc::clone(entry), text.clone(), *has_run);
+                if again && (!unit.failed || self.ends_failure(&entry.class)) {
+                    return Err(cannot_be_run(view.portal).into());
+                }
+                self.execute_local(&entry.class, &text, unit)?;
+                if let Some(Portal::Local { has_run, .. }) = self.portals.get_mut(view.portal) {
+                    // Nothing can be done again and again.
+                    *has_run = !matches!(entry.class, Class::Empty);
+                }
+                Ok(())
+            }
         }
-        let plan = plan?;
-        let entry = Arc::clone(&self.statement(name)?.readied.entry);
-        if let Some(portal) = self.settings_portal(&entry, &plan, view, unit) {
-            self.portals.insert(view.portal, portal);
-            return Ok(());
-        }
-        self.bound = if view.portal.is_empty() { noted.made } else { Vec::new() };
-        if plan.answer.is_gathered() {
-            self.note_route(&plan);
-            let found = read_arguments(execution, &text, self.reading.standard_strings);
-            let values = self.constants(execution, &found)?;
-            let mut bind = Vec::new();
-            wire::frontend::bind_text_as(&mut bind, view, &values);
-            let body = BindBody::Own(bind.split_off(wire::frame::HEADER_BYTES));
-            return self.bind_scatter(view.portal, name, body, unit, plan);
-        }
-        self.note_route(&plan);
-        self.refuse_session_state(&entry)?;
-        self.place(&plan, &entry, unit)?;
-        let known = self.known(name, plan.rewritten.as_deref())?;
-        let text = renamed(&text, execution, &known.prepared.name);
-        unit.ops.push(Op::Ensure(known));
-        unit.ops.push(Op::Bind { raw, which: Which::Text(text) });
-        // The server's unnamed statement is then this one.
-        unit.unnamed_parsed = false;
-        self.portals.insert(view.portal, Portal::Shard { copies: false, shard: unit.shard });
-        Ok(())
     }
 
-    /// Describe of EXECUTE: its rows are those of what it executes.
-    pub(super) fn describe_execute(
+    fn execute_local(
         &mut self,
-        execution: &Execution,
-        outer: &[u8],
+        class: &Class,
+        text: &str,
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
-        let name = execution.name.as_bytes();
-        if !self.statements.contains(name) || self.statement(name)?.local {
+        if matches!(class, Class::Empty) {
+            unit.inject(wire::backend::empty_query_response);
+            return Ok(());
+        }
+        if unit.failed && !self.ends_failure(class) {
+            return Err(aborted().into());
+        }
+        if let Class::Prepare { name, typed, body } = class {
+            return self.prepare_in_unit(name, *typed, *body, text, unit);
+        }
+        let busy = unit.executes || self.batch.is_open();
+        if busy && is_local(class, &self.world) && matches!(class, Class::DiscardAll) {
+            return Err(SqlError::new(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                "DISCARD ALL cannot be executed within a pipeline",
+            )
+            .into());
+        }
+        if matches!(class, Class::DiscardAll) && self.has_to_discard() {
+            return Err(Obstacle::Held);
+        }
+        self.note_local(class, unit);
+        if let Some(answer) = self.answer_locally(class, text)? {
+            self.follow_again(class, unit);
+            unit.inject(|out| answer.execute(out));
+            return Ok(());
+        }
+        refuse_unsafe_encoding(class)?;
+        self.refuse_block(class)?;
+        if !busy
+            && unit.last
+            && !unit.needs_shard()
+            && let Some(report) = self.settle_foregone(class)
+        {
             unit.inject(|out| {
-                wire::backend::parameter_description(out, &[]);
-                wire::backend::no_data(out);
+                wire::backend::command_complete(out, "SET");
+                out.extend_from_slice(&report);
             });
             return Ok(());
         }
-        let readied = self.statement(name)?.readied.clone();
-        if unit.describe_shard.is_none() {
-            unit.describe_shard = self.describe_shard(&readied)?;
+        // What was parsed before may have failed, or have taken a snapshot so that it is too late for another
+        // isolation level: the shard says so.
+        let parsed = unit.needs_shard() && !self.session.transaction.is_several();
+        let busy = busy || is_control(class) && parsed;
+        let concerns_all = is_control(class) || is_for_all(class);
+        if concerns_all && (busy || unit.shard.is_some()) && self.goes_elsewhere(unit) {
+            return Err(not_alone_in_transaction().into());
         }
-        let known = self.known(name, None)?;
-        let text = self.statements.get(outer).map(|outer| outer.text().to_owned());
-        let text = renamed(&text.unwrap_or_default(), execution, &known.prepared.name);
-        unit.ops.push(Op::Ensure(known));
-        unit.described.push(outer.to_vec());
-        unit.ops.push(Op::DescribeStatement(Which::Text(text)));
-        unit.unnamed_parsed = false;
+        if is_for_all(class) && self.session.transaction.is_several() {
+            unit.tell = Some(Box::new((class.clone(), text.to_owned())));
+            unit.ops.push(Op::Inject(Vec::new()));
+            return Ok(());
+        }
+        self.refuse_late_isolation(class)?;
+        // Behind statements that a shard has yet to be sent, their order matters: it goes there too.
+        if is_control(class) && !busy {
+            return self.execute_control(class, text, unit);
+        }
+        if !busy && self.defer_setting(class, text) {
+            unit.inject(|out| wire::backend::command_complete(out, setting_tag(class)));
+            return Ok(());
+        }
+        unit.taints |= matches!(class, Class::SetTransaction { session: true, .. });
+        self.run(unit, text.to_owned(), class);
         Ok(())
     }
+
+    /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT … in front of what a shard is sent.
+    fn execute_control(
+        &mut self,
+        class: &Class,
+        text: &str,
+        unit: &mut Unit,
+    ) -> Result<(), Obstacle> {
+        let control = self.control(class, text)?;
+        if matches!(class, Class::Commit { .. } | Class::Rollback { .. }) {
+            self.portals.retain(|portal| !matches!(portal, Portal::Local { .. }));
+        }
+        match control {
+            Control::Warned(warning, tag) => unit.inject(|out| {
+                let severity = wire::backend::Severity::Warning;
+                wire::backend::notice(out, &warning, severity);
+                wire::backend::command_complete(out, tag);
+            }),
+            Control::Answered(tag) => {
+                unit.inject(|out| wire::backend::command_complete(out, tag));
+                unit.failed = self.session.transaction.status() == b'E';
+                unit.block = self.session.transaction.is_open();
+            }
+            Control::Forward(shard, sql) => {
+                let other = unit.shard.filter(|other| *other != shard);
+                if let Some(other) = other {
+                    return Err(self.other_pipeline(shard, other).into());
+                }
+                unit.shard = Some(shard);
+                self.run(unit, sql, class);
+            }
+            Control::Tell(sql) => {
+                unit.tell = Some(Box::new((class.clone(), sql)));
+                // What follows is answered after it.
+                unit.ops.push(Op::Inject(Vec::new()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was parsed before a Flush was no part of a transaction on its shard: that it would have been too late
+    /// for another isolation level, is said here, in PostgreSQL's own words (`check_XactIsoLevel`).
+    fn refuse_late_isolation(&self, class: &Class) -> Result<(), SqlError> {
+        let Class::Begin(modes) = class else { return Ok(()) };
+        let other = modes.isolation.is_some_and(|level| level != Isolation::ReadCommitted);
+        if !(other && self.batch.read && self.session.transaction == Transaction::Idle) {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            SqlState::ACTIVE_SQL_TRANSACTION,
+            "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+        ))
+    }
+
+    /// A setting of the proxy's own is made at once; behind the end of a transaction that is yet to come it is
+    /// made again when that has come, and has not taken it back.
+    pub(in crate::exec) fn follow_again(&self, class: &Class, unit: &mut Unit) {
+        let mut before = self.batch.effects.iter().chain(unit.effects.iter().map(|(_, own)| own));
+        if matches!(class, Class::Set(_) | Class::Reset(_)) && before.any(is_control) {
+            unit.effects.push((unit.executions, class.clone()));
+        }
+    }
+
+    pub(super) fn run(&mut self, unit: &mut Unit, sql: String, class: &Class) {
+        match class {
+            Class::Begin(_) => unit.block = true,
+            Class::Commit { chain } | Class::Rollback { chain } => {
+                unit.block &= *chain;
+                unit.failed = false;
+                // Those of the shard it drops itself.
+                self.portals.retain(|portal| !matches!(portal, Portal::Local { .. }));
+            }
+            Class::RollbackTo(_) => unit.failed = false,
+            _ => {}
+        }
+        unit.executes = true;
+        // The server's unnamed statement is then this one.
+        unit.unnamed_parsed = false;
+        unit.effects.push((unit.executions, class.clone()));
+        unit.executions += 1;
+        let block = unit.block || self.session.settings.in_block();
+        let behind = after_reset(&self.session.settings, class, block);
+        foresee(unit.after.get_or_insert_with(|| Box::new(self.session.settings.clone())), class);
+        unit.ops.push(Op::Run(sql));
+        unit.ops.extend(behind.into_iter().map(Op::RunBehind));
+    }
+
+    /// The transaction has failed by an error of ours: its shard would go on.
+    fn has_failed_here(&self, unit: &Unit) -> bool {
+        unit.failed && matches!(self.session.transaction, Transaction::Failed { .. })
+    }
+
+    pub(super) fn refuse_in_failed(&self, unit: &Unit) -> Result<(), SqlError> {
+        if self.has_failed_here(unit) { Err(aborted()) } else { Ok(()) }
+    }
+}
+
+pub(super) fn no_portal(name: &[u8]) -> SqlError {
+    SqlError::new(
+        SqlState::INVALID_CURSOR_NAME,
+        format!("portal \"{}\" does not exist", String::from_utf8_lossy(name)),
+    )
+}
+
+/// A portal of what is no query runs once (`MarkPortalActive`).
+fn cannot_be_run(portal: &[u8]) -> SqlError {
+    let name = String::from_utf8_lossy(portal);
+    SqlError::new(SqlState("55000"), format!("portal \"{name}\" cannot be run"))
 }

@@ -1,8 +1,51 @@
 //! A client's portals, by name. The unnamed one, which most statements run in, is found without hashing.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
-use super::Portal;
+use crate::exec::foregone::Constant;
+use crate::exec::planner::Entry;
+use crate::exec::set_config::Settings;
+use crate::exec::spool::Spool;
+use crate::map::ShardId;
+
+/// A client's portal.
+pub(in crate::exec) enum Portal {
+    /// On a shard.
+    Shard {
+        /// COPY … FROM STDIN: its Execute waits for data.
+        copies: bool,
+        /// Which one, where the transaction is on several.
+        shard: Option<ShardId>,
+    },
+    /// Ours.
+    Local { entry: Arc<Entry>, text: String, has_run: bool },
+    /// EXECUTE of a statement that there is not: its Execute says so.
+    Missing(Vec<u8>),
+    /// Over several shards, to be run by its Execute.
+    Scatter,
+    /// Over several shards, its rows read and kept.
+    Spooled(Box<Spool>),
+    /// Its answer is known without a shard.
+    Constant(Constant),
+    /// It sets the session's key.
+    Settings(Box<Settings>),
+}
+
+impl Portal {
+    /// Of a statement that the session carries out itself, or sees carried out.
+    pub(super) fn local(entry: Arc<Entry>, text: String) -> Self {
+        Self::Local { entry, text, has_run: false }
+    }
+
+    /// The transaction goes on on other shards: a portal stays where it is.
+    pub(in crate::exec) fn bound_on(&mut self, first: ShardId) {
+        if let Self::Shard { shard, .. } = self {
+            shard.get_or_insert(first);
+        }
+    }
+}
 
 /// The portals that are open.
 #[derive(Default)]

@@ -74,20 +74,7 @@ fn table(name: &str, columns: &str) -> Table {
             shard_check: ShardCheck::None,
         }
     };
-    Table {
-        schema: schema.to_owned(),
-        name: name.to_owned(),
-        kind: RelationKind::Table,
-        columns: columns.split_whitespace().map(column).collect(),
-        primary_key: Vec::new(),
-        view_definition: None,
-        has_triggers: false,
-        before_row: Vec::new(),
-        has_rules: false,
-        columns_known: true,
-        parents: Vec::new(),
-        heirs: Vec::new(),
-    }
+    Table::plain(schema, name, columns.split_whitespace().map(column).collect())
 }
 
 fn show(placement: &Placement<'_>) -> String {

@@ -4,13 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::datum::oid;
-
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut m = vec![tag];
-    m.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-    m.extend_from_slice(body);
-    m
-}
+use crate::wire::frame::of as message;
 
 fn description() -> Vec<u8> {
     let mut body = vec![0, 2];

@@ -14,7 +14,7 @@ use super::super::ir::{
 };
 use super::super::parse;
 use super::super::tokens;
-use super::from::{Meaning, relation_name};
+use super::relations::{Meaning, relation_name};
 use super::scope::{Columns, Entry, Outside, Scope, ScopeId, Visible};
 use super::{Lowered, Lowering, Text, foreign, unsupported};
 use crate::catalog::{RelationKind, Table};

@@ -14,13 +14,16 @@ mod dml;
 mod dump;
 mod expr;
 mod from;
+mod joins;
 mod opaque;
 mod pred;
 mod query;
+mod relations;
 mod scalar;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use std::sync::Arc;
 
@@ -36,7 +39,7 @@ use super::parse;
 use super::reshape;
 use super::tokens::{self, Token, TokenKind};
 pub use crate::catalog::Names;
-use crate::catalog::{Catalog, Column, RelationKind, Table};
+use crate::catalog::{Catalog, Column, Table};
 use rustc_hash::{FxHashMap, FxHashSet};
 use scope::Scope;
 
@@ -47,10 +50,10 @@ const BLOCKS_MAX: usize = 1_000;
 /// How deep views may be made of views.
 const VIEW_DEPTH_MAX: u32 = 32;
 
-/// Why a statement is opaque.
 /// DECLARE, a name and its options: `CURSOR` stands among so many words.
 const CURSOR_WORDS_MAX: usize = 8;
 
+/// What was lowered, or why the statement is opaque.
 type Lowered<T> = Result<T, String>;
 
 /// Analyses a query, INSERT, UPDATE, DELETE, MERGE, EXPLAIN or DECLARE.
@@ -368,20 +371,8 @@ impl Arena {
 }
 
 fn open_table((schema, name): (String, String), columns: Vec<String>) -> Table {
-    Table {
-        schema,
-        name,
-        kind: RelationKind::Table,
-        columns: columns.into_iter().map(Column::named).collect(),
-        primary_key: Vec::new(),
-        view_definition: None,
-        has_triggers: false,
-        before_row: Vec::new(),
-        has_rules: false,
-        columns_known: false,
-        parents: Vec::new(),
-        heirs: Vec::new(),
-    }
+    let columns = columns.into_iter().map(Column::named).collect();
+    Table { columns_known: false, ..Table::plain(schema, name, columns) }
 }
 
 /// The lowering of one text.

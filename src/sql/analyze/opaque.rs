@@ -181,18 +181,8 @@ fn open_tables(text: &str, tokens: &[Token]) -> Vec<Arc<Table>> {
     let columns: Vec<_> = names.iter().map(Column::named).collect();
     let table = |name: &String| {
         Arc::new(Table {
-            schema: "public".to_owned(),
-            name: name.clone(),
-            kind: RelationKind::Table,
-            columns: columns.clone(),
-            primary_key: Vec::new(),
-            view_definition: None,
-            has_triggers: false,
-            before_row: Vec::new(),
-            has_rules: false,
             columns_known: false,
-            parents: Vec::new(),
-            heirs: Vec::new(),
+            ..Table::plain("public", name.as_str(), columns.clone())
         })
     };
     names.iter().map(table).collect()
