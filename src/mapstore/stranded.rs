@@ -19,7 +19,7 @@ use self::moved::Deltas;
 use self::question::{Held, Question, answer, ask_of, compare};
 use super::read::{ReadError, read_only};
 use crate::catalog::{Catalog, RelationKind};
-use crate::map::{ShardId, ShardMap};
+use crate::map::{Shard, ShardId, ShardMap};
 
 /// So many keys are named; the others are counted.
 const NAMED_MAX: usize = 10;
@@ -43,6 +43,22 @@ pub struct Stranded {
     pub there: Option<u64>,
     /// They are in databases of their own: those of the keys, or where there are no keys, the ones named here.
     pub databases: Vec<String>,
+}
+
+impl Stranded {
+    /// No rows so far.
+    fn of(table: String, shard: &Shard) -> Self {
+        Self {
+            table,
+            shard: shard.name.clone(),
+            rows: 0,
+            keys: Vec::new(),
+            keys_more: 0,
+            to: Vec::new(),
+            there: None,
+            databases: Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for Stranded {
@@ -151,6 +167,11 @@ fn note(keys: &mut Vec<String>, more: &mut u64, key: String) {
     } else {
         *more += 1;
     }
+}
+
+/// A table's name, with its schema where that isn't public.
+fn called(schema: &str, table: &str) -> String {
+    if schema == "public" { table.to_owned() } else { format!("{schema}.{table}") }
 }
 
 /// The number that an answer consists of.

@@ -2,7 +2,7 @@
 
 use tokio_postgres::SimpleQueryMessage;
 
-use super::{NAMED_MAX, NotAsked, Stranded, note, number};
+use super::{NAMED_MAX, NotAsked, Stranded, called, note, number};
 use crate::map::{DatabaseHome, Shard, ShardId, ShardMap};
 use crate::mapstore::read::read_only;
 use crate::sql::quote::quote_identifier;
@@ -55,10 +55,7 @@ pub(super) async fn databases(
                 let counted = client.simple_query(&sql).await.map_err(|e| not_asked(e.into()))?;
                 let rows = number(&counted);
                 if rows > 0 {
-                    let table = match schema {
-                        "public" => table.to_owned(),
-                        schema => format!("{schema}.{table}"),
-                    };
+                    let table = called(schema, table);
                     note_database(&mut of_shard, &table, shard, rows, name, to.clone());
                 }
             }
@@ -107,16 +104,7 @@ fn note_database(
     to: Option<String>,
 ) {
     if !found.iter().any(|own| own.table == table) {
-        found.push(Stranded {
-            table: table.to_owned(),
-            shard: shard.name.clone(),
-            rows: 0,
-            keys: Vec::new(),
-            keys_more: 0,
-            to: Vec::new(),
-            there: None,
-            databases: Vec::new(),
-        });
+        found.push(Stranded::of(table.to_owned(), shard));
     }
     let Some(own) = found.iter_mut().find(|own| own.table == table) else { return };
     own.rows += rows;

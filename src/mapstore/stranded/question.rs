@@ -3,7 +3,7 @@
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::moved::{Deltas, Which, id_of};
-use super::{NotAsked, Stranded, note, number};
+use super::{NotAsked, Stranded, called, note, number};
 use crate::catalog::Table;
 use crate::datum::KeyValue;
 use crate::map::{KeyId, Placement, Shard, ShardId, ShardMap};
@@ -29,6 +29,10 @@ impl<'a> Question<'a> {
     fn narrowed(&self, which: Which) -> Question<'a> {
         let (columns, to) = (self.columns.clone(), self.to.clone());
         Question { table: self.table, shard: self.shard, columns, keys: self.keys, which, to }
+    }
+
+    fn table_name(&self) -> String {
+        called(&self.table.schema, &self.table.name)
     }
 
     fn sql(&self, old: &ShardMap) -> String {
@@ -201,16 +205,8 @@ pub(super) async fn answer(
     question: &Question<'_>,
 ) -> Result<Held, ReadError> {
     let mut frozen = Vec::new();
-    let mut held = Stranded {
-        table: called(question.table),
-        shard: shard.name.clone(),
-        rows: 0,
-        keys: Vec::new(),
-        keys_more: 0,
-        to: question.to.clone(),
-        there: None,
-        databases: Vec::new(),
-    };
+    let mut held = Stranded::of(question.table_name(), shard);
+    held.to.clone_from(&question.to);
     for message in client.simple_query(&question.sql(old)).await? {
         let SimpleQueryMessage::Row(row) = message else { continue };
         let rows = row.get(0).and_then(|count| count.parse::<u64>().ok()).unwrap_or_default();
@@ -288,21 +284,10 @@ pub(super) async fn compare(
     let messages = client.simple_query(&sql).await.map_err(|e| not_asked(e.into()))?;
     let there = number(&messages);
     Ok((there != frozen.rows).then(|| Stranded {
-        table: called(question.table),
-        shard: shard.name.clone(),
         rows: frozen.rows,
         keys: vec![frozen.key],
-        keys_more: 0,
         to: vec![home.name.clone()],
         there: Some(there),
-        databases: Vec::new(),
+        ..Stranded::of(question.table_name(), shard)
     }))
-}
-
-/// A table's name, with its schema where that isn't public.
-fn called(table: &Table) -> String {
-    match table.schema.as_str() {
-        "public" => table.name.clone(),
-        schema => format!("{schema}.{}", table.name),
-    }
 }

@@ -26,9 +26,9 @@ impl Lowering<'_, '_> {
         if self.arena.view_depth >= VIEW_DEPTH_MAX {
             return Err(unreadable("views are nested too deep".to_owned()));
         }
-        let text = definition.trim_end().trim_end_matches(';');
+        let text = query_of(definition);
         let tokens = tokens::tokenize(text, None).map_err(|f| unreadable(f.reason.to_owned()))?;
-        let path = [view.schema.clone(), "public".to_owned()];
+        let path = search_path_of(view);
         let names = Names { search_path: &path, user: self.names.user };
         let written = self.text.view.unwrap_or(span);
         self.arena.view_depth += 1;
@@ -66,9 +66,9 @@ impl Lowering<'_, '_> {
             return Ok(());
         }
         let definition = view.view_definition.as_deref().unwrap_or_default();
-        let text = definition.trim_end().trim_end_matches(';').to_owned();
+        let text = query_of(definition).to_owned();
         let tokens = tokens::tokenize(&text, None).map_err(|fault| fault.reason.to_owned())?;
-        let path = [view.schema.clone(), "public".to_owned()];
+        let path = search_path_of(view);
         let names = Names { search_path: &path, user: self.names.user };
         let Statement::Query(body) = analyze_tokens(&text, &tokens, self.catalog, &names) else {
             return Err(format!("the view \"{}\" is not a query", view.name));
@@ -85,4 +85,14 @@ impl Lowering<'_, '_> {
         });
         Ok(())
     }
+}
+
+/// The query that a view's definition is (`pg_get_viewdef` ends it with a semicolon).
+fn query_of(definition: &str) -> &str {
+    definition.trim_end().trim_end_matches(';')
+}
+
+/// The search path that the names in a view's definition are read by.
+fn search_path_of(view: &Table) -> [String; 2] {
+    [view.schema.clone(), "public".to_owned()]
 }
