@@ -13,11 +13,13 @@
 //! | `scale` | the same with more shards in the map, more tenants in the directory, more statements' shapes |
 //! | `scatter` | reads over all shards beside direct connections in parallel |
 //! | `idle` | memory of idle clients, CPU of a login |
+//! | `churn` | memory while a hundred clients come and go each second; only when asked for, it takes an hour |
 //!
 //! `cargo bench --bench pgbench -- --help` lists the options; `make bench` runs all suites.
 
 #![expect(clippy::print_stdout, reason = "a report for people")]
 
+mod churn;
 mod contenders;
 mod idle;
 mod load;
@@ -91,6 +93,9 @@ struct Arguments {
     /// Clients for `idle`.
     #[arg(long, default_value_t = 5_000)]
     idle_clients: usize,
+    /// Minutes of `churn`.
+    #[arg(long, default_value_t = 60)]
+    churn_minutes: u32,
     /// Most entries of a directory for `scale`.
     #[arg(long, default_value_t = 100_000)]
     directory: u32,
@@ -116,6 +121,7 @@ fn main() -> Result<()> {
             "scale" => scale(&arguments, &shards)?,
             "scatter" => scatter::compare(&shards, arguments.rows, arguments.rounds)?,
             "idle" => idle::compare(&shards, arguments.idle_clients)?,
+            "churn" => churn::watch(&shards, arguments.churn_minutes)?,
             other => bail!("no suite is called {other}"),
         });
         fs::write(&arguments.output, serde_json::to_string_pretty(&results)?)?;

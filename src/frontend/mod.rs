@@ -14,6 +14,7 @@ mod login;
 mod throttle;
 mod tls;
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -122,21 +123,12 @@ pub async fn serve(
                 let operator = Arc::clone(&operator);
                 let own = Arc::new(OnceLock::new());
                 let task = Arc::clone(&own);
-                let spawned = tokio::spawn(async move {
-                    let _counted = Counted::new();
-                    // Boxed: it is soon done, and would make every client larger.
-                    let login = Box::pin(login::login(worker, &gate, socket, peer, task)).await;
-                    drop((entering, gate));
-                    if let Some((entered, place)) = login {
-                        match entered {
-                            Entered::Client(executor) => client::run(executor).await,
-                            Entered::Operator(io, client) => {
-                                Box::pin(console::run(*io, client, operator)).await;
-                            }
-                        }
-                        drop(place);
-                    }
+                // Boxed: it is soon done, and would make every client larger.
+                let login = Box::pin(async move {
+                    let _entering = entering;
+                    login::login(worker, &gate, socket, peer, task).await
                 });
+                let spawned = tokio::spawn(attend(login, operator));
                 let _ = own.set(spawned.abort_handle());
             }
             Err(error) => {
@@ -148,6 +140,19 @@ pub async fn serve(
     }
 }
 
+/// The way of a client up to where it is served.
+type Login = Pin<Box<dyn Future<Output = Option<(Entered, Place)>> + Send>>;
+
+/// A client from its first byte to its last. Its task lives as long as the client: little is kept in it.
+async fn attend(login: Login, operator: Arc<Operator>) {
+    let _counted = Counted::new();
+    let Some((entered, _place)) = login.await else { return };
+    match entered {
+        Entered::Client(executor) => client::run(executor).await,
+        Entered::Operator(io, client) => Box::pin(console::run(*io, client, operator)).await,
+    }
+}
+
 /// More clients are logging in than can be served: as PostgreSQL says it, before it knows who they are.
 fn turn_away(socket: &TcpStream) {
     let mut out = Vec::new();
@@ -155,4 +160,18 @@ fn turn_away(socket: &TcpStream) {
     wire::backend::error(&mut out, &error, Severity::Fatal);
     // A socket that is new has room for it, or its client does not read.
     let _ = socket.try_write(&out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_clients_task_is_small() {
+        fn size_of_future<F>(_: fn(Login, Arc<Operator>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let task = size_of_future(attend);
+        assert!(task <= 1_360, "the task's future takes {task} bytes");
+    }
 }
