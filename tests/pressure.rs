@@ -96,6 +96,32 @@ async fn a_shard_that_does_not_take_a_copy_holds_up_its_client_alone() {
 }
 
 #[tokio::test]
+async fn a_row_larger_than_any_statement_is_copied_as_it_comes() {
+    let (shards, proxy) = serve().await;
+    let mut client = proxy.raw();
+    assert_eq!(sqlstate(&client.query("CREATE TABLE whole (n int, body text)")), "");
+    let before = resident(&proxy);
+    let row = |number: &str| {
+        let row = [number.as_bytes(), b"\t", &vec![b'x'; DATA], b"\n"].concat();
+        frame(b'd', &row)
+    };
+    for (number, expected) in [("1", ""), ("one", "22P02")] {
+        client.send(&query("COPY whole FROM STDIN"));
+        assert_eq!(client.receive().unwrap().tag, b'G');
+        client.send(&row(number));
+        client.send(&frame(b'c', b""));
+        assert_eq!(sqlstate(&client.until_ready()), expected);
+        let grown = resident(&proxy).saturating_sub(before);
+        assert!(grown < GROWTH_MAX, "{grown} bytes of memory");
+    }
+    others_work(&proxy);
+    let direct = shards.direct("usa-east").await;
+    let found = direct.query_one("SELECT n, length(body) FROM whole", &[]).await.unwrap();
+    let found: (i32, i32) = (found.get(0), found.get(1));
+    assert_eq!(found, (1, i32::try_from(DATA).unwrap()));
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_holds_up_nobody() {
     let (_shards, proxy) = serve().await;
     let mut client = proxy.raw();

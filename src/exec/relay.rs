@@ -356,8 +356,12 @@ async fn copy_in(connection: &mut Connection, client: &mut Client<'_>) -> Result
     let extended = client.responses.in_execute();
     client.io.flush().await.map_err(|_| Broken::Client)?;
     let mut chunk = Vec::new();
+    // So much of a message of data is still to come: a row may be larger than what should be kept in memory.
+    let mut rest = 0;
     loop {
-        let taken = take_copy_frames(client.io, &mut chunk).map_err(|()| Broken::Client)?;
+        let ended = client.responses.failed();
+        let taken = take_copy_frames(client.io, &mut chunk, &mut rest, ended);
+        let taken = taken.map_err(|()| Broken::Client)?;
         let mut boundaries = 0;
         if extended {
             match taken {
@@ -391,6 +395,9 @@ async fn copy_in(connection: &mut Connection, client: &mut Client<'_>) -> Result
         if !matches!(taken, Taken::Data) {
             return Ok(boundaries);
         }
+        if ended && rest == 0 {
+            return Ok(0);
+        }
         let shard_spoke = poll_fn(|cx| {
             if let Poll::Ready(Err(_)) = client.io.poll_flush(cx) {
                 return Poll::Ready(Err(Broken::Client));
@@ -405,8 +412,9 @@ async fn copy_in(connection: &mut Connection, client: &mut Client<'_>) -> Result
             Poll::Ready(Ok(true))
         })
         .await?;
-        // An error ends the COPY on the shard's side; what the client still sends of it is skipped.
-        if shard_spoke && client.responses.failed() {
+        // An error ends the COPY on the shard's side, once the message that has begun is whole; what the client still
+        // sends of it is skipped.
+        if shard_spoke && client.responses.failed() && rest == 0 {
             return Ok(0);
         }
     }
@@ -423,20 +431,39 @@ enum Taken {
     Stranger,
 }
 
-/// Moves whole COPY frames to `chunk`.
-fn take_copy_frames(client: &mut ClientIo, chunk: &mut Vec<u8>) -> Result<Taken, ()> {
+/// Moves COPY frames to `chunk`: data as far as it is there, everything else whole. With `ended` only the `rest` of
+/// the message that has begun.
+fn take_copy_frames(
+    client: &mut ClientIo,
+    chunk: &mut Vec<u8>,
+    rest: &mut usize,
+    ended: bool,
+) -> Result<Taken, ()> {
     loop {
+        let there = client.unread().get(..*rest).unwrap_or(client.unread());
+        chunk.extend_from_slice(there);
+        let there = there.len();
+        client.consume(there);
+        *rest -= there;
+        if *rest > 0 || ended {
+            return Ok(Taken::Data);
+        }
+        let header = wire::frame::header(client.unread()).map_err(|_| ())?;
+        let Some((kind, length)) = header else { return Ok(Taken::Data) };
+        if kind == tag::COPY_DATA {
+            *rest = length;
+            continue;
+        }
         let frame = wire::frame::next(client.unread(), wire::frame::STATEMENT_BYTES_MAX);
         let Some(frame) = frame.map_err(|_| ())? else { return Ok(Taken::Data) };
-        let (length, kind) = (frame.raw.len(), frame.tag);
-        match kind {
-            // Flush and Sync have no meaning in copy-in mode (manual, "COPY Operations").
-            tag::FLUSH | tag::SYNC => {}
-            _ => chunk.extend_from_slice(frame.raw),
+        // Flush and Sync have no meaning in copy-in mode (manual, "COPY Operations").
+        let meaningless = matches!(kind, tag::FLUSH | tag::SYNC);
+        if !meaningless {
+            chunk.extend_from_slice(frame.raw);
         }
         client.consume(length);
         match kind {
-            tag::COPY_DATA | tag::FLUSH | tag::SYNC => {}
+            _ if meaningless => {}
             tag::COPY_DONE | tag::COPY_FAIL => return Ok(Taken::Last),
             _ => return Ok(Taken::Stranger),
         }
