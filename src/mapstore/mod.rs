@@ -145,6 +145,8 @@ pub struct Reloaded {
     pub unchanged: bool,
     /// What is legal in it, but probably not meant.
     pub warnings: Vec<Fault>,
+    /// Why it may not be what is wanted: the control tables can't be read, and what was read of them last is used.
+    pub problem: Option<String>,
 }
 
 /// Why a reload did nothing.
@@ -279,13 +281,14 @@ impl Store {
             let world = self.read_catalog().await.unwrap_or(old);
             let version = world.map.version();
             let changes = MapDiff::default();
-            return Ok(Reloaded { version, changes, unchanged: true, warnings });
+            return Ok(Reloaded { version, changes, unchanged: true, warnings, problem: None });
         }
         let world = self.swap_if_whole(map, force).await?;
         source.accept(self).await;
         self.describe(checksum);
         let changes = MapDiff::of(&old.map, &world.map, Some(&world.catalog));
-        Ok(Reloaded { version: world.map.version(), changes, unchanged: false, warnings })
+        let (version, problem) = (world.map.version(), self.control_problem());
+        Ok(Reloaded { version, changes, unchanged: false, warnings, problem })
     }
 
     /// Another map is used since now.
@@ -325,9 +328,13 @@ impl Store {
         if let Some(fault) = self.history.fault() {
             return Some((fault.what, fault.at));
         }
+        Some((self.control_problem()?, self.control()?.since))
+    }
+
+    fn control_problem(&self) -> Option<String> {
         let control = self.control()?;
         let problem = control.problem.as_ref()?;
-        Some((format!("the control database {} {problem}", control.database), control.since))
+        Some(format!("the control database {} {problem}", control.database))
     }
 
     /// Makes known how it is about the control database.

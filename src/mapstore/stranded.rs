@@ -6,6 +6,8 @@
 //! lookup's source table, which is asked itself. Databases that are a key's own, or that `[[databases]]` routes,
 //! are asked where they are, for rows of any table.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::time::Duration;
 
@@ -133,33 +135,46 @@ pub async fn stranded(
         let key = |q: &Question<'_>| (q.shard, q.table.schema.clone(), q.table.name.clone());
         key(a).cmp(&key(b))
     });
+    // Each shard takes its time: all are asked at once.
+    let of_shards = questions.chunk_by(|a, b| a.shard == b.shard);
+    let asked = of_shards.map(|questions| ask_shard(old, new, questions));
+    let mut found = futures_util::future::try_join_all(asked).await?.concat();
+    databases(old, new, &mut found).await?;
+    Ok(found)
+}
+
+/// Asks one shard.
+async fn ask_shard(
+    old: &ShardMap,
+    new: &ShardMap,
+    questions: &[Question<'_>],
+) -> Result<Vec<Stranded>, NotAsked> {
     let mut found: Vec<Stranded> = Vec::new();
-    let mut open: Option<(ShardId, Client)> = None;
-    for question in &questions {
-        let Some(shard) = old.shard(question.shard) else { continue };
-        let not_asked = |error| NotAsked { shard: shard.name.clone(), error };
-        if open.as_ref().is_none_or(|(at, _)| *at != question.shard) {
-            open = Some((question.shard, dial(&shard.url).await.map_err(not_asked)?));
-        }
-        let Some((_, client)) = &open else { continue };
+    let Some(shard) = questions.first().and_then(|first| old.shard(first.shard)) else {
+        return Ok(found);
+    };
+    let not_asked = |error| NotAsked { shard: shard.name.clone(), error };
+    let client = dial(&shard.url).await.map_err(not_asked)?;
+    let mut homes = Homes::new();
+    for question in questions {
         let Held { stays: held, frozen } =
-            answer(client, old, new, shard, question).await.map_err(not_asked)?;
+            answer(&client, old, new, shard, question).await.map_err(not_asked)?;
         for copied in frozen {
-            found.extend(compare(old, new, shard, question, copied).await?);
+            found.extend(compare(old, new, shard, question, copied, &mut homes).await?);
         }
         match (held, found.last_mut()) {
-            (Some(held), Some(last))
-                if last.table == held.table && last.shard == held.shard && last.there.is_none() =>
-            {
+            (Some(held), Some(last)) if last.table == held.table && last.there.is_none() => {
                 merge(last, held);
             }
             (Some(held), _) => found.push(held),
             (None, _) => {}
         }
     }
-    databases(old, new, &mut found).await?;
     Ok(found)
 }
+
+/// Connections to the new homes of frozen keys.
+type Homes = BTreeMap<ShardId, Client>;
 
 /// Databases that clients of the old map find by name or by their key, as they are on a server.
 const DATABASES: &str = "SELECT datname FROM pg_catalog.pg_database \
@@ -656,10 +671,14 @@ async fn compare(
     shard: &Shard,
     question: &Question<'_>,
     frozen: Frozen,
+    homes: &mut Homes,
 ) -> Result<Option<Stranded>, NotAsked> {
     let Some(home) = new.shard(frozen.to) else { return Ok(None) };
     let not_asked = |error| NotAsked { shard: home.name.clone(), error };
-    let client = dial(&home.url).await.map_err(not_asked)?;
+    let client = match homes.entry(frozen.to) {
+        Entry::Occupied(open) => open.into_mut(),
+        Entry::Vacant(place) => place.insert(dial(&home.url).await.map_err(not_asked)?),
+    };
     let which = Which::Keys(vec![frozen.key.clone()]);
     let sql = question.narrowed(which).sql(old);
     let messages = client.simple_query(&sql).await.map_err(|e| not_asked(e.into()))?;

@@ -77,7 +77,11 @@ pub(super) fn key_type(r: &mut Reader<'_>, node: &Node<'_>) -> Option<KeyType> {
 }
 
 /// A list of shards: not empty, none twice.
-fn shard_list(r: &mut Reader<'_>, names: &Names, node: &Node<'_>) -> Option<Vec<ShardId>> {
+pub(super) fn shard_list(
+    r: &mut Reader<'_>,
+    names: &Names,
+    node: &Node<'_>,
+) -> Option<Vec<ShardId>> {
     let listed = node.strings(r)?;
     if listed.is_empty() {
         r.fault(&node.span(), "the list of shards is empty").hint("name one at least");

@@ -77,6 +77,8 @@ struct State {
     cached: bool,
     /// What was read is not what is in use.
     pending: bool,
+    /// What is in use is being written to the cache.
+    keeping: bool,
 }
 
 /// What a map was made of.
@@ -97,6 +99,8 @@ pub struct ControlStatus {
     pub problem: Option<String>,
     /// The tables' version that is used; none where changes are not counted.
     pub version: Option<i64>,
+    /// It is on disk, too: a proxy that starts without the control database knows of it.
+    pub is_kept: bool,
     /// When this became so.
     pub since: SystemTime,
 }
@@ -179,6 +183,9 @@ impl Source {
             return Ok(built);
         };
         let files = Files::beside(&self.path);
+        // What is wrong in the file is told before the control database is asked, which may be away.
+        let outside = Outside { env: &env, geoip: Some(&|name: &str| files.geoip(name)) };
+        ShardMap::check(&name, &text, outside)?;
         if guard.control.as_ref() == Some(&control) {
             return guard.load(&name, text, files, &control).await;
         }
@@ -242,6 +249,7 @@ impl Source {
     /// Looks at the tables once; false when they could not be read.
     async fn look(&self, state: &mut State, store: &Store) -> bool {
         let Some(control) = state.control.clone() else { return true };
+        let began = Instant::now();
         match state.refresh(&control).await {
             Err(error) => {
                 let problem = format!("can't be read: {error}");
@@ -255,6 +263,7 @@ impl Source {
             }
             Ok(_) => {}
         }
+        let read_ms = began.elapsed().as_millis();
         let name = self.path.display().to_string();
         let (text, files) = (state.text.clone(), state.files.clone());
         let (problem, error) = match state.build(&name, &text, &files) {
@@ -266,7 +275,12 @@ impl Source {
                 Ok((old, world)) => {
                     store.note_followed(&old, &world);
                     let version = world.map.version();
-                    info!(version, "the control tables have changed: the map was swapped");
+                    // Most of it is the shards' time, where rows might be left behind.
+                    let ms = began.elapsed().as_millis();
+                    info!(
+                        version,
+                        read_ms, ms, "the control tables have changed: the map was swapped"
+                    );
                     observe::add(&METRICS.map_reloads, 1);
                     state.loaded = state.read.clone().map(|tables| Loaded {
                         tables,
@@ -428,7 +442,9 @@ impl State {
         if problem.is_none()
             && let Some(mut cache) = self.cache.take()
         {
-            // Ten million rows take seconds to write.
+            // Ten million rows take seconds to write: that they are used is known before.
+            self.keeping = true;
+            self.tell(store, None);
             let kept = tokio::task::spawn_blocking(move || {
                 let outcome = cache.keep(&loaded, ty);
                 (cache, outcome)
@@ -440,6 +456,7 @@ impl State {
                 }
                 self.cache = Some(cache);
             }
+            self.keeping = false;
         }
         self.tell(store, problem);
     }
@@ -450,11 +467,15 @@ impl State {
         let database = called(&control.url);
         let version =
             self.good.as_ref().and_then(|good| good.version.as_ref()).map(|version| version.number);
+        let is_kept = !self.keeping;
         let before = store.control();
-        let same = before.as_ref().is_some_and(|before| {
+        let same = before.as_ref().filter(|before| {
             before.problem == problem && before.version == version && before.database == database
         });
-        if same {
+        if let Some(same) = same {
+            if same.is_kept != is_kept {
+                store.set_control(Some(ControlStatus { is_kept, ..ControlStatus::clone(same) }));
+            }
             return false;
         }
         match (&problem, before.and_then(|before| before.problem.clone())) {
@@ -468,6 +489,7 @@ impl State {
             database,
             problem,
             version,
+            is_kept,
             since: SystemTime::now(),
         }));
         true
