@@ -9,6 +9,7 @@
 pub mod array;
 pub mod hash;
 pub mod key;
+pub mod moment;
 pub mod oid;
 pub mod order;
 

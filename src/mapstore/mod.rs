@@ -21,6 +21,7 @@ use crate::map::{Fault, MapDiff, ShardMap};
 use crate::observe::{self, METRICS};
 use control::{Source, SourceError};
 
+mod asked;
 pub mod control;
 mod create;
 mod files;
@@ -30,6 +31,7 @@ mod read;
 mod stranded;
 mod watch;
 
+pub use asked::Asked;
 pub use control::ControlStatus;
 pub use create::create_database;
 pub use files::Files;
@@ -97,6 +99,7 @@ pub struct Store {
     source: ArcSwapOption<Source>,
     description: ArcSwap<Description>,
     history: History,
+    asked: Asked,
 }
 
 /// Why a map was not swapped in.
@@ -201,6 +204,7 @@ impl Store {
             source: ArcSwapOption::empty(),
             description: ArcSwap::from_pointee(description),
             history: History::default(),
+            asked: Asked::default(),
         };
         store.note(Origin::Start, Outcome::Loaded, String::new());
         store
@@ -382,7 +386,7 @@ impl Store {
             // Shards may take their time to answer: nobody waits for that at the lock.
             if !force {
                 let catalog = fresh.as_ref().unwrap_or(&old.catalog);
-                let stranded = stranded(&old.map, &map, catalog).await?;
+                let stranded = stranded(&old.map, &map, catalog, &self.asked).await?;
                 if !stranded.is_empty() {
                     return Err(SwapError::Stranded(stranded));
                 }
@@ -398,6 +402,7 @@ impl Store {
                 }
                 reading.began = Some(began);
             }
+            self.asked.forget_others(&map);
             return Ok(self.swap(fresh.is_some().then_some(known), |old, version| {
                 let catalog = fresh.unwrap_or_else(|| Arc::clone(&old.catalog));
                 (Arc::new(map.succeeding(&old.map, version)), catalog)

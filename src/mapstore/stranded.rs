@@ -6,32 +6,25 @@
 //! lookup's source table, which is asked itself. Databases that are a key's own, or that `[[databases]]` routes,
 //! are asked where they are, for rows of any table.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
-use std::time::Duration;
 
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::SimpleQueryMessage;
 
-use super::read::{ReadError, connect};
+use super::asked::Asked;
+use super::read::ReadError;
 use crate::catalog::{Catalog, RelationKind, Table};
 use crate::datum::KeyValue;
 use crate::map::directory::{Directory, Otherwise};
 use crate::map::geo::{Geo, Region};
 use crate::map::hash::Hash;
 use crate::map::range::{RangeEntry, Ranges};
-use crate::map::{
-    ConnectionTarget, DatabaseHome, Key, KeyId, Placement, Shard, ShardId, ShardMap, Strategy,
-};
+use crate::map::{DatabaseHome, Key, KeyId, Placement, Shard, ShardId, ShardMap, Strategy};
 
 /// So many keys are named; the others are counted.
 const NAMED_MAX: usize = 10;
 
 /// Keys asked for in one statement.
 const KEYS_AT_ONCE: usize = 5_000;
-
-/// A shard that takes longer is not asked on: the swap is refused, and can be forced.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Rows of a table that a new map would not find.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +115,7 @@ pub async fn stranded(
     old: &ShardMap,
     new: &ShardMap,
     catalog: &Catalog,
+    asked: &Asked,
 ) -> Result<Vec<Stranded>, NotAsked> {
     let mut questions = Vec::new();
     let deltas = Deltas::of(old, new);
@@ -137,9 +131,9 @@ pub async fn stranded(
     });
     // Each shard takes its time: all are asked at once.
     let of_shards = questions.chunk_by(|a, b| a.shard == b.shard);
-    let asked = of_shards.map(|questions| ask_shard(old, new, questions));
-    let mut found = futures_util::future::try_join_all(asked).await?.concat();
-    databases(old, new, &mut found).await?;
+    let answers = of_shards.map(|questions| ask_shard(old, new, questions, asked));
+    let mut found = futures_util::future::try_join_all(answers).await?.concat();
+    databases(old, new, &mut found, asked).await?;
     Ok(found)
 }
 
@@ -148,19 +142,18 @@ async fn ask_shard(
     old: &ShardMap,
     new: &ShardMap,
     questions: &[Question<'_>],
+    asked: &Asked,
 ) -> Result<Vec<Stranded>, NotAsked> {
     let mut found: Vec<Stranded> = Vec::new();
     let Some(shard) = questions.first().and_then(|first| old.shard(first.shard)) else {
         return Ok(found);
     };
     let not_asked = |error| NotAsked { shard: shard.name.clone(), error };
-    let client = dial(&shard.url).await.map_err(not_asked)?;
-    let mut homes = Homes::new();
     for question in questions {
         let Held { stays: held, frozen } =
-            answer(&client, old, new, shard, question).await.map_err(not_asked)?;
+            answer(asked, old, new, shard, question).await.map_err(not_asked)?;
         for copied in frozen {
-            found.extend(compare(old, new, shard, question, copied, &mut homes).await?);
+            found.extend(compare(old, new, shard, question, copied, asked).await?);
         }
         match (held, found.last_mut()) {
             (Some(held), Some(last)) if last.table == held.table && last.there.is_none() => {
@@ -172,9 +165,6 @@ async fn ask_shard(
     }
     Ok(found)
 }
-
-/// Connections to the new homes of frozen keys.
-type Homes = BTreeMap<ShardId, Client>;
 
 /// Databases that clients of the old map find by name or by their key, as they are on a server.
 const DATABASES: &str = "SELECT datname FROM pg_catalog.pg_database \
@@ -191,15 +181,14 @@ async fn databases(
     old: &ShardMap,
     new: &ShardMap,
     found: &mut Vec<Stranded>,
+    asked: &Asked,
 ) -> Result<(), NotAsked> {
     if !old.has_key_databases() && old.databases().is_empty() {
         return Ok(());
     }
     for (at, shard) in (0..).map(ShardId).zip(old.shards()) {
         let not_asked = |error| NotAsked { shard: shard.name.clone(), error };
-        let client = dial(&shard.url).await.map_err(not_asked)?;
-        let messages = client.simple_query(DATABASES).await.map_err(|e| not_asked(e.into()))?;
-        drop(client);
+        let messages = asked.query(&shard.url, DATABASES).await.map_err(not_asked)?;
         let mut of_shard: Vec<Stranded> = Vec::new();
         for message in &messages {
             let SimpleQueryMessage::Row(row) = message else { continue };
@@ -211,13 +200,13 @@ async fn databases(
             let Err(to) = stays(old, new, shard, name) else { continue };
             let mut target = shard.url.clone();
             name.clone_into(&mut target.dbname);
-            let client = dial(&target).await.map_err(not_asked)?;
-            let tables = client.simple_query(TABLES).await.map_err(|e| not_asked(e.into()))?;
+            let own = Asked::default();
+            let tables = own.query(&target, TABLES).await.map_err(not_asked)?;
             for table in &tables {
                 let SimpleQueryMessage::Row(table) = table else { continue };
                 let (Some(schema), Some(table)) = (table.get(0), table.get(1)) else { continue };
                 let sql = format!("SELECT count(*) FROM {}.{}", quote(schema), quote(table));
-                let counted = client.simple_query(&sql).await.map_err(|e| not_asked(e.into()))?;
+                let counted = own.query(&target, &sql).await.map_err(not_asked)?;
                 let rows = number(&counted);
                 if rows > 0 {
                     let table = match schema {
@@ -227,6 +216,7 @@ async fn databases(
                     note_database(&mut of_shard, &table, shard, rows, name, to.clone());
                 }
             }
+            own.close();
         }
         found.append(&mut of_shard);
     }
@@ -308,16 +298,6 @@ fn note(keys: &mut Vec<String>, more: &mut u64, key: String) {
     } else {
         *more += 1;
     }
-}
-
-async fn dial(target: &ConnectionTarget) -> Result<Client, ReadError> {
-    let (client, connection) = connect(target).await?;
-    tokio::spawn(connection);
-    let timeout = ANSWER_TIMEOUT.as_millis();
-    let settings =
-        format!("SET statement_timeout = {timeout}; SET default_transaction_read_only = on");
-    client.batch_execute(&settings).await?;
-    Ok(client)
 }
 
 /// The same shard in another map: the one of the same id.
@@ -671,17 +651,13 @@ async fn compare(
     shard: &Shard,
     question: &Question<'_>,
     frozen: Frozen,
-    homes: &mut Homes,
+    asked: &Asked,
 ) -> Result<Option<Stranded>, NotAsked> {
     let Some(home) = new.shard(frozen.to) else { return Ok(None) };
     let not_asked = |error| NotAsked { shard: home.name.clone(), error };
-    let client = match homes.entry(frozen.to) {
-        Entry::Occupied(open) => open.into_mut(),
-        Entry::Vacant(place) => place.insert(dial(&home.url).await.map_err(not_asked)?),
-    };
     let which = Which::Keys(vec![frozen.key.clone()]);
     let sql = question.narrowed(which).sql(old);
-    let messages = client.simple_query(&sql).await.map_err(|e| not_asked(e.into()))?;
+    let messages = asked.query(&home.url, &sql).await.map_err(not_asked)?;
     let there = number(&messages);
     Ok((there != frozen.rows).then(|| Stranded {
         table: called(question.table),
@@ -714,7 +690,7 @@ fn called(table: &Table) -> String {
 
 /// What a shard answers: rows that both maps don't place on it any more.
 async fn answer(
-    client: &Client,
+    asked: &Asked,
     old: &ShardMap,
     new: &ShardMap,
     shard: &Shard,
@@ -731,7 +707,7 @@ async fn answer(
         there: None,
         databases: Vec::new(),
     };
-    for message in client.simple_query(&question.sql(old)).await? {
+    for message in asked.query(&shard.url, &question.sql(old)).await? {
         let SimpleQueryMessage::Row(row) = message else { continue };
         let rows = row.get(0).and_then(|count| count.parse::<u64>().ok()).unwrap_or_default();
         let Some((before, after)) = question.keys else {

@@ -89,9 +89,10 @@ pub(super) fn shard_list(
     }
     let mut shards = Vec::with_capacity(listed.len());
     let mut complete = true;
-    for name in &listed {
+    for (at, name) in listed.iter().enumerate() {
         match names.shard(r, name) {
-            Some(shard) if shards.contains(&shard) => {
+            // By name: which shard that is may be written in the control database.
+            Some(_) if listed.iter().take(at).any(|first| first.value == name.value) => {
                 r.fault(&name.span, format!("shard \"{}\" is listed twice", name.value))
                     .hint("name each once; slots give one more than another");
                 complete = false;

@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
 use super::{Files, ReloadError, Store};
-use crate::datum::KeyType;
+use crate::datum::{KeyType, moment};
 use crate::map::{Control, Fault, Faults, Outside, ShardMap, Tables};
 use crate::observe::{self, METRICS};
 use cache::Cache;
@@ -183,9 +183,6 @@ impl Source {
             return Ok(built);
         };
         let files = Files::beside(&self.path);
-        // What is wrong in the file is told before the control database is asked, which may be away.
-        let outside = Outside { env: &env, geoip: Some(&|name: &str| files.geoip(name)) };
-        ShardMap::check(&name, &text, outside)?;
         if guard.control.as_ref() == Some(&control) {
             return guard.load(&name, text, files, &control).await;
         }
@@ -252,7 +249,7 @@ impl Source {
         let began = Instant::now();
         match state.refresh(&control).await {
             Err(error) => {
-                let problem = format!("can't be read: {error}");
+                let problem = state.unread(&error);
                 observe::add(&METRICS.control_errors, 1);
                 state.tell(store, Some(problem));
                 return false;
@@ -322,8 +319,14 @@ impl State {
     ) -> Result<(ShardMap, Vec<Fault>), SourceError> {
         let mut problem = None;
         if let Err(error) = self.refresh(control).await {
-            problem = Some(format!("can't be read: {error}"));
-            self.fall_back(control, error)?;
+            let unread = error.to_string();
+            if let Err(error) = self.fall_back(control, error) {
+                // What is wrong in the file is told even so.
+                let outside = Outside { env: &env, geoip: Some(&|name: &str| files.geoip(name)) };
+                ShardMap::check(name, &text, outside)?;
+                return Err(error);
+            }
+            problem = Some(self.unread(&unread));
         }
         let (built, tables) = match self.build(name, &text, &files) {
             Ok(built) => (built, self.read.clone()),
@@ -410,6 +413,18 @@ impl State {
                 Err(SourceError::Control { database, error })
             }
         }
+    }
+
+    /// What it means that the tables can't be read.
+    fn unread(&self, error: &impl std::fmt::Display) -> String {
+        let Some(cache) = self.cache.as_ref().filter(|_| self.cached) else {
+            return format!("can't be read: {error}");
+        };
+        // Nobody knows what has changed since.
+        let written =
+            cache.written().map_or_else(String::new, |at| format!(" at {}", moment::text(at)));
+        let path = cache.path().display();
+        format!("can't be read: {error}; the map is what was kept of it in {path}{written}")
     }
 
     /// What the cache has.

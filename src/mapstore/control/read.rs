@@ -31,6 +31,9 @@ const URL_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// good as away.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Somebody who alters the tables and does not end the transaction is told of, not waited for.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
+
 /// Why control tables could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TablesError {
@@ -121,7 +124,7 @@ impl Session {
     /// follows a change: what can be asked at once is one message.
     async fn begin(&self) -> Result<Layout, TablesError> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let answers = self.ask(&[begin, INSTALLED, COLUMNS]).await;
+        let answers = self.ask(&[begin, LOCK_TIMEOUT, INSTALLED, COLUMNS]).await;
         let layout = answers.and_then(|mut answers| {
             let columns = Columns::of(&answers.pop().unwrap_or_default())?;
             let installed = answers.pop().and_then(|mut rows| rows.pop()).unwrap_or_default();
