@@ -54,17 +54,20 @@ fn database(
     seen: &mut Vec<At<String>>,
 ) -> Option<DatabaseRule> {
     let pattern = fields.require("match").and_then(|node| node.string(r));
-    if let Some(pattern) = &pattern {
-        if let Some(first) = seen.iter().find(|first| first.value == pattern.value) {
-            r.fault(&pattern.span, format!("two sections match \"{}\"", pattern.value))
-                .label("again here")
-                .other(first.span.clone(), "first here")
-                .hint("a database goes by the first section that matches its name");
-        }
-        seen.push(pattern.clone());
+    if let Some(pattern) = &pattern
+        && let Some(first) = seen.iter().find(|first| first.value == pattern.value)
+    {
+        r.fault(&pattern.span, format!("two sections match \"{}\"", pattern.value))
+            .label("again here")
+            .other(first.span.clone(), "first here")
+            .hint("the first one has a shard for every name, and this is never asked");
     }
     let words = [("hash", false), ("directory", true)];
     let by_directory = fields.require("strategy").and_then(|node| node.choice(r, &words));
+    // A directory has no place for names that it does not list: the next section is asked for those.
+    if by_directory == Some(false) {
+        seen.extend(pattern.clone());
+    }
     let shards = fields.take("shards");
     let entries = fields.entries_of(r, "entries");
     let strategy = match by_directory {
