@@ -167,7 +167,7 @@ impl Operator {
                     reloaded.changes.summary()
                 );
                 if let Some(problem) = reloaded.problem {
-                    notice += &format!("; {problem}: what was read last is used");
+                    notice = format!("{notice}; {problem}: what was read last is used");
                 }
                 Ok(Answer::Done { tag: "RELOAD", notice: Some(notice) })
             }

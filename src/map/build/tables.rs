@@ -196,11 +196,7 @@ fn is_one_condition(predicate: &str) -> bool {
     while let Some((at, c)) = rest.next() {
         let goes_on = |with: &str| predicate.get(at..).is_some_and(|text| text.starts_with(with));
         match c {
-            '\'' | '"' => {
-                if !rest.any(|(_, end)| end == c) {
-                    return false;
-                }
-            }
+            '\'' | '"' if !rest.any(|(_, end)| end == c) => return false,
             '(' => open += 1,
             ')' if open == 0 => return false,
             ')' => open -= 1,

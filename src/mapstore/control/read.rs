@@ -303,10 +303,8 @@ fn frozen(rows: Vec<Row>) -> Vec<(String, String)> {
 
 /// A literal of SQL, whatever `standard_conforming_strings` says.
 pub(super) fn literal(text: &str) -> String {
-    let (escape, text) = match text.contains('\\') {
-        true => ("E", text.replace('\\', "\\\\")),
-        false => ("", text.to_owned()),
-    };
+    let (escape, text) =
+        if text.contains('\\') { ("E", text.replace('\\', "\\\\")) } else { ("", text.to_owned()) };
     format!("{escape}'{}'", text.replace('\'', "''"))
 }
 
@@ -375,16 +373,18 @@ struct Layout {
 
 impl Layout {
     fn version(&self) -> &'static str {
-        match self.counts {
-            true => "SELECT version, token FROM pgmeridian.map_version",
-            false => "SELECT WHERE false",
+        if self.counts {
+            "SELECT version, token FROM pgmeridian.map_version"
+        } else {
+            "SELECT WHERE false"
         }
     }
 
     fn freezes(&self) -> &'static str {
-        match self.freezes {
-            true => "SELECT key, value FROM pgmeridian.freeze ORDER BY key, value",
-            false => "SELECT WHERE false",
+        if self.freezes {
+            "SELECT key, value FROM pgmeridian.freeze ORDER BY key, value"
+        } else {
+            "SELECT WHERE false"
         }
     }
 }
