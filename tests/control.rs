@@ -491,6 +491,48 @@ async fn what_is_wrong_with_the_control_database_is_told_everywhere() {
     tells_of_none(&proxy).await;
 }
 
+/// Nobody knows what has changed since a map was kept on disk.
+#[tokio::test]
+async fn a_proxy_that_starts_from_what_was_kept_says_so() {
+    let mut own = Controlled::new().await;
+    let control = own.control().await;
+    // What is put down must outlast the server's end.
+    control.batch_execute("SET synchronous_commit = on").await.unwrap();
+    control.batch_execute("INSERT INTO tenant_shard_map VALUES (1500, 3, 'DEU')").await.unwrap();
+    let first = own.serve().await;
+    assert_eq!(home(&first.connect().await, 1500).await, "deu");
+    tells_of_none(&first).await;
+    drop(first);
+    control.batch_execute("UPDATE tenant_shard_map SET shard_id = 2").await.unwrap();
+    own.cluster.stop();
+    // The map is older than the tables, and nobody can tell by how much but by its time.
+    let second = own.serve().await;
+    assert_eq!(home(&second.connect().await, 1500).await, "deu");
+    let kept = format!("the map is what was kept of it in {} at 20", own.cache().display());
+    tells(&second, &kept).await;
+    let console = connect(&second.console_url("bot")).await.unwrap();
+    console.batch_execute("RELOAD").await.unwrap();
+    tells(&second, &kept).await;
+    drop(second);
+    // Everything comes back at once.
+    let map = own.map();
+    let Controlled { shards, mut cluster } = own;
+    let back = std::thread::spawn(move || {
+        cluster.start_again().unwrap();
+        cluster
+    });
+    let (one, two, three) = tokio::join!(
+        Proxy::start(&shards, &map),
+        Proxy::start(&shards, &map),
+        Proxy::start(&shards, &map)
+    );
+    let _cluster = back.join().unwrap();
+    for proxy in [&one, &two, &three] {
+        becomes(&proxy.connect().await, 1500, "usa-west").await;
+        tells_of_none(proxy).await;
+    }
+}
+
 fn write(own: &Controlled, name: &str, text: &str) -> PathBuf {
     let path = own.shards.first().directory().join(name);
     std::fs::write(&path, text).unwrap();

@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::error::SqlError;
 use crate::map::{MapDiff, ShardMap};
 use crate::mapstore::control::Source;
-use crate::mapstore::{self, Stranded};
+use crate::mapstore::{self, Asked, Stranded};
 use crate::plan::{Explained, Scope};
 use crate::sql::lexer::{self, Limits, Scan};
 
@@ -74,7 +74,7 @@ async fn run_live(words: &Diff) -> ExitCode {
             return ExitCode::from(FOUND);
         }
     };
-    match mapstore::stranded(&old, &new, &catalog).await {
+    match mapstore::stranded(&old, &new, &catalog, &Asked::default()).await {
         Ok(stranded) => report(words, &old, &new, Some(&catalog), &stranded),
         Err(error) => {
             remark!("error: {error}");
@@ -93,7 +93,7 @@ fn report(
     match compare(words, old, new, schema) {
         Ok((diff, rerouted)) => {
             match words.format {
-                Format::Text => print_text(&diff, &rerouted, stranded),
+                Format::Text => print_text(&diff, &rerouted, stranded, words.live),
                 Format::Json => print_json(&diff, &rerouted, stranded),
             }
             let same = diff.is_empty() && rerouted.is_empty() && stranded.is_empty();
@@ -163,7 +163,7 @@ fn said(explained: &Explained) -> String {
     if names.is_empty() { kind.to_owned() } else { format!("{kind}: {}", names.join(", ")) }
 }
 
-fn print_text(diff: &MapDiff, rerouted: &[Rerouted], stranded: &[Stranded]) {
+fn print_text(diff: &MapDiff, rerouted: &[Rerouted], stranded: &[Stranded], is_live: bool) {
     say::to_stdout(format_args!("{}", diff.text()));
     for one in rerouted {
         let line: String = one.sql.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -176,6 +176,8 @@ fn print_text(diff: &MapDiff, rerouted: &[Rerouted], stranded: &[Stranded]) {
     }
     if diff.is_empty() && rerouted.is_empty() {
         remark!("nothing changes");
+    } else if is_live && stranded.is_empty() {
+        remark!("the shards hold no rows that have to be moved");
     } else if diff.moves_rows() {
         remark!("rows have to be moved before the new map is used");
     }

@@ -161,11 +161,14 @@ impl Operator {
                 Ok(Answer::Done { tag: "RELOAD", notice: Some("the map is unchanged".to_owned()) })
             }
             Ok(reloaded) => {
-                let notice = format!(
+                let mut notice = format!(
                     "map version {} is used: {}",
                     reloaded.version,
                     reloaded.changes.summary()
                 );
+                if let Some(problem) = reloaded.problem {
+                    notice = format!("{notice}; {problem}: what was read last is used");
+                }
                 Ok(Answer::Done { tag: "RELOAD", notice: Some(notice) })
             }
             Err(error) => Err(reload_refused(&error)),

@@ -11,6 +11,7 @@
 pub mod array;
 pub mod hash;
 pub mod key;
+pub mod moment;
 pub mod oid;
 pub mod order;
 

@@ -186,9 +186,9 @@ mod tests {
             let shards: Vec<Shard> = names(count)
                 .into_iter()
                 .map(|(name, region)| Shard {
+                    url: format!("postgresql://bot@h/{name}"),
                     name,
                     region,
-                    url: "postgresql://bot@h/d".to_owned(),
                 })
                 .collect();
             let parsed = ShardMap::parse("hash", &hash(&shards), &|_| None);

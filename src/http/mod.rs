@@ -108,6 +108,7 @@ fn took(reloaded: &Reloaded) -> Value {
         "changes": reloaded.changes.json(),
         "summary": reloaded.changes.summary(),
         "warnings": reloaded.warnings.iter().map(fault).collect::<Vec<_>>(),
+        "problem": reloaded.problem,
     })
 }
 

@@ -156,6 +156,11 @@ struct Parts {
 }
 
 impl ConnectionTarget {
+    /// Whether both lead to one database, whoever connects.
+    pub fn is_same_database(&self, other: &Self) -> bool {
+        (&self.host, self.port, &self.dbname) == (&other.host, other.port, &other.dbname)
+    }
+
     /// Reads `postgresql://user:password@host:port/dbname?param=value`. What is missing is taken from
     /// `PGHOST`, `PGPORT`, `PGUSER` and `PGDATABASE` as in libpq.
     ///

@@ -22,6 +22,7 @@ use crate::map::{Fault, MapDiff, ShardMap};
 use crate::observe::{self, METRICS};
 use control::{Source, SourceError};
 
+mod asked;
 pub mod control;
 mod create;
 mod files;
@@ -31,6 +32,7 @@ mod read;
 mod stranded;
 mod watch;
 
+pub use asked::Asked;
 pub use control::ControlStatus;
 pub use create::create_database;
 pub use files::Files;
@@ -98,6 +100,7 @@ pub struct Store {
     source: ArcSwapOption<Source>,
     description: ArcSwap<Description>,
     history: History,
+    asked: Asked,
 }
 
 /// Why a map was not swapped in.
@@ -146,6 +149,8 @@ pub struct Reloaded {
     pub unchanged: bool,
     /// What is legal in it, but probably not meant.
     pub warnings: Vec<Fault>,
+    /// Why it may not be what is wanted: the control tables can't be read, and what was read of them last is used.
+    pub problem: Option<String>,
 }
 
 /// Why a reload did nothing.
@@ -200,6 +205,7 @@ impl Store {
             source: ArcSwapOption::empty(),
             description: ArcSwap::from_pointee(description),
             history: History::default(),
+            asked: Asked::default(),
         };
         store.note(Origin::Start, Outcome::Loaded, String::new());
         store
@@ -280,13 +286,14 @@ impl Store {
             let world = self.read_catalog().await.unwrap_or(old);
             let version = world.map.version();
             let changes = MapDiff::default();
-            return Ok(Reloaded { version, changes, unchanged: true, warnings });
+            return Ok(Reloaded { version, changes, unchanged: true, warnings, problem: None });
         }
         let world = self.swap_if_whole(map, force).await?;
         source.accept(self).await;
         self.describe(checksum);
         let changes = MapDiff::of(&old.map, &world.map, Some(&world.catalog));
-        Ok(Reloaded { version: world.map.version(), changes, unchanged: false, warnings })
+        let (version, problem) = (world.map.version(), self.control_problem());
+        Ok(Reloaded { version, changes, unchanged: false, warnings, problem })
     }
 
     /// Another map is used since now.
@@ -326,9 +333,13 @@ impl Store {
         if let Some(fault) = self.history.fault() {
             return Some((fault.what, fault.at));
         }
+        Some((self.control_problem()?, self.control()?.since))
+    }
+
+    fn control_problem(&self) -> Option<String> {
         let control = self.control()?;
         let problem = control.problem.as_ref()?;
-        Some((format!("the control database {} {problem}", control.database), control.since))
+        Some(format!("the control database {} {problem}", control.database))
     }
 
     /// Makes known how it is about the control database.
@@ -376,7 +387,7 @@ impl Store {
             // Shards may take their time to answer: nobody waits for that at the lock.
             if !force {
                 let catalog = fresh.as_ref().unwrap_or(&old.catalog);
-                let stranded = stranded(&old.map, &map, catalog).await?;
+                let stranded = stranded(&old.map, &map, catalog, &self.asked).await?;
                 if !stranded.is_empty() {
                     return Err(SwapError::Stranded(stranded));
                 }
@@ -392,6 +403,7 @@ impl Store {
                 }
                 reading.began = Some(began);
             }
+            self.asked.forget_others(&map);
             return Ok(self.swap(fresh.is_some().then_some(known), |old, version| {
                 let catalog = fresh.unwrap_or_else(|| Arc::clone(&old.catalog));
                 (Arc::new(map.succeeding(&old.map, version)), catalog)

@@ -12,14 +12,15 @@ mod question;
 
 use std::fmt;
 
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::SimpleQueryMessage;
 
 use self::databases::databases;
 use self::moved::Deltas;
 use self::question::{Held, Question, answer, ask_of, compare};
-use super::read::{ReadError, read_only};
+use super::asked::Asked;
+use super::read::ReadError;
 use crate::catalog::{Catalog, RelationKind};
-use crate::map::{Shard, ShardId, ShardMap};
+use crate::map::{Shard, ShardMap};
 
 /// So many keys are named; the others are counted.
 const NAMED_MAX: usize = 10;
@@ -107,6 +108,7 @@ pub async fn stranded(
     old: &ShardMap,
     new: &ShardMap,
     catalog: &Catalog,
+    asked: &Asked,
 ) -> Result<Vec<Stranded>, NotAsked> {
     let mut questions = Vec::new();
     let deltas = Deltas::of(old, new);
@@ -120,31 +122,40 @@ pub async fn stranded(
         let key = |q: &Question<'_>| (q.shard, q.table.schema.clone(), q.table.name.clone());
         key(a).cmp(&key(b))
     });
+    // Each shard takes its time: all are asked at once.
+    let of_shards = questions.chunk_by(|a, b| a.shard == b.shard);
+    let answers = of_shards.map(|questions| ask_shard(old, new, questions, asked));
+    let mut found = futures_util::future::try_join_all(answers).await?.concat();
+    databases(old, new, &mut found, asked).await?;
+    Ok(found)
+}
+
+/// Asks one shard.
+async fn ask_shard(
+    old: &ShardMap,
+    new: &ShardMap,
+    questions: &[Question<'_>],
+    asked: &Asked,
+) -> Result<Vec<Stranded>, NotAsked> {
     let mut found: Vec<Stranded> = Vec::new();
-    let mut open: Option<(ShardId, Client)> = None;
-    for question in &questions {
-        let Some(shard) = old.shard(question.shard) else { continue };
-        let not_asked = |error| NotAsked { shard: shard.name.clone(), error };
-        if open.as_ref().is_none_or(|(at, _)| *at != question.shard) {
-            open = Some((question.shard, read_only(&shard.url).await.map_err(not_asked)?));
-        }
-        let Some((_, client)) = &open else { continue };
+    let Some(shard) = questions.first().and_then(|first| old.shard(first.shard)) else {
+        return Ok(found);
+    };
+    let not_asked = |error| NotAsked { shard: shard.name.clone(), error };
+    for question in questions {
         let Held { stays: held, frozen } =
-            answer(client, old, new, shard, question).await.map_err(not_asked)?;
+            answer(asked, old, new, shard, question).await.map_err(not_asked)?;
         for copied in frozen {
-            found.extend(compare(old, new, shard, question, copied).await?);
+            found.extend(compare(old, new, shard, question, copied, asked).await?);
         }
         match (held, found.last_mut()) {
-            (Some(held), Some(last))
-                if last.table == held.table && last.shard == held.shard && last.there.is_none() =>
-            {
+            (Some(held), Some(last)) if last.table == held.table && last.there.is_none() => {
                 merge(last, held);
             }
             (Some(held), _) => found.push(held),
             (None, _) => {}
         }
     }
-    databases(old, new, &mut found).await?;
     Ok(found)
 }
 

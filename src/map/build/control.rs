@@ -480,10 +480,7 @@ fn check_rows(r: &mut Reader<'_>, tables: &Tables, written: &Written, shards: &[
     for (at, shard) in shards.iter().enumerate() {
         let Some(shard) = shard else { continue };
         let same = |other: &Option<Shard>| {
-            other.as_ref().is_some_and(|other| {
-                (&other.url.host, other.url.port, &other.url.dbname)
-                    == (&shard.url.host, shard.url.port, &shard.url.dbname)
-            })
+            other.as_ref().is_some_and(|other| other.url.is_same_database(&shard.url))
         };
         let Some(first) = shards.iter().take(at).position(same) else { continue };
         let place = |at: usize| written.rows.get(at).map_or(0..0, |row| row.connection.clone());

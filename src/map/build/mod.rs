@@ -17,7 +17,7 @@ use toml::de::DeTable;
 use super::control::Tables;
 use super::fault::Source;
 use super::geoip::Outside;
-use super::model::{Control, Key};
+use super::model::{Control, Key, Shard};
 use super::reader::{At, Fields, Reader};
 use super::{Fault, Faults, KeyId, ShardId, ShardMap};
 use control::Feed;
@@ -133,6 +133,19 @@ pub(super) enum Built {
     NeedsTables,
 }
 
+/// The labels that the shards' regions have; `None` where a shard is faulty.
+fn region_labels(shards: &[Option<Shard>]) -> Option<Vec<&str>> {
+    let mut labels = Vec::new();
+    for shard in shards {
+        if let Some(region) = shard.as_ref()?.region.as_deref()
+            && !labels.contains(&region)
+        {
+            labels.push(region);
+        }
+    }
+    Some(labels)
+}
+
 /// Whoever connects to the database of this name speaks to the proxy itself.
 const CONSOLE: &str = "pgmeridian";
 
@@ -196,7 +209,8 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>, tables: Option<&Tables>) -> Op
     let functions = rest::functions(r, &mut root);
     let databases = rest::databases(r, &names, &mut root);
     let (session_key, key_setting) = rest::sessions(r, &names, &mut root);
-    let policy = rest::policy(r, &mut root);
+    let regions = region_labels(&shards).filter(|_| !names.open);
+    let policy = rest::policy(r, &mut root, regions.as_deref());
     root.finish(r);
     if names.open {
         return r.faults.is_empty().then_some(Built::NeedsTables);

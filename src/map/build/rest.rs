@@ -7,13 +7,15 @@ use rustc_hash::FxHashMap;
 
 use super::Names;
 use super::shards::{region_label, url};
+use super::strategies::shard_list;
+use crate::map::KeyId;
+use crate::map::fault::did_you_mean;
 use crate::map::hash::{Hash, VIRTUAL_NODES_DEFAULT};
 use crate::map::model::{
     Control, CrossShardReads, CrossShardSnapshot, CrossShardWrites, DatabaseRule, DatabaseStrategy,
     FunctionRule, Policy, Residency, UnlistedTables,
 };
 use crate::map::reader::{At, Fields, Node, Reader};
-use crate::map::{KeyId, ShardId};
 
 /// How often the control database is asked when the map doesn't say.
 const POLL_DEFAULT: Duration = Duration::from_secs(10);
@@ -41,22 +43,37 @@ pub(super) fn databases(
     root: &mut Fields<'_>,
 ) -> Vec<DatabaseRule> {
     let tables = root.tables(r, "databases");
-    tables.into_iter().filter_map(|fields| database(r, names, fields)).collect()
+    let mut seen: Vec<At<String>> = Vec::new();
+    tables.into_iter().filter_map(|fields| database(r, names, fields, &mut seen)).collect()
 }
 
-fn database(r: &mut Reader<'_>, names: &Names, mut fields: Fields<'_>) -> Option<DatabaseRule> {
+fn database(
+    r: &mut Reader<'_>,
+    names: &Names,
+    mut fields: Fields<'_>,
+    seen: &mut Vec<At<String>>,
+) -> Option<DatabaseRule> {
     let pattern = fields.require("match").and_then(|node| node.string(r));
+    if let Some(pattern) = &pattern
+        && let Some(first) = seen.iter().find(|first| first.value == pattern.value)
+    {
+        r.fault(&pattern.span, format!("two sections match \"{}\"", pattern.value))
+            .label("again here")
+            .other(first.span.clone(), "first here")
+            .hint("the first one has a shard for every name, and this is never asked");
+    }
     let words = [("hash", false), ("directory", true)];
     let by_directory = fields.require("strategy").and_then(|node| node.choice(r, &words));
-    let shards = fields.take("shards").and_then(|node| node.strings(r));
+    // A directory has no place for names that it does not list: the next section is asked for those.
+    if by_directory == Some(false) {
+        seen.extend(pattern.clone());
+    }
+    let shards = fields.take("shards");
     let entries = fields.entries_of(r, "entries");
     let strategy = match by_directory {
         Some(false) => {
-            if shards.is_none() {
-                fields.require("shards");
-            }
-            let ids: Vec<ShardId> =
-                shards.iter().flatten().filter_map(|name| names.shard(r, name)).collect();
+            let shards = shards.or_else(|| fields.require("shards"));
+            let ids = shards.and_then(|node| shard_list(r, names, &node)).unwrap_or_default();
             let points = ids
                 .iter()
                 .filter_map(|id| Some((*id, names.rings.get(usize::from(id.0))?.as_str())));
@@ -66,6 +83,14 @@ fn database(r: &mut Reader<'_>, names: &Names, mut fields: Fields<'_>) -> Option
         Some(true) => {
             let mut listed = BTreeMap::new();
             for node in entries {
+                if let Some(pattern) = &pattern
+                    && !crate::map::databases::matches(&pattern.value, &node.name)
+                {
+                    let told = format!("{} does not match \"{}\"", node.name, pattern.value);
+                    r.fault(&node.key_span, told)
+                        .other(pattern.span.clone(), "of other names nothing is looked up here")
+                        .hint("list it in a section that matches its name");
+                }
                 if let Some(shard) = node.string(r).and_then(|name| names.shard(r, &name)) {
                     listed.insert(node.name, shard);
                 }
@@ -86,13 +111,31 @@ pub(super) fn sessions(
 ) -> (Option<KeyId>, Option<String>) {
     let Some(mut fields) = root.table(r, "sessions") else { return (None, None) };
     let key = fields.string(r, "key").and_then(|name| names.key(r, &name));
-    let setting = fields.string(r, "key_setting").map(|s| s.value.to_lowercase());
+    let setting = fields.string(r, "key_setting");
+    if let Some(setting) = setting.as_ref().filter(|setting| !is_custom_setting(&setting.value)) {
+        r.fault(&setting.span, format!("\"{}\" can't be the key's setting", setting.value))
+            .label("PostgreSQL takes other names for settings of its own")
+            .hint("a setting of an application has a dot in its name: app.tenant_id");
+    }
     fields.finish(r);
-    (key, setting)
+    (key, setting.map(|setting| setting.value.to_lowercase()))
 }
 
-/// `[policy]`.
-pub(super) fn policy(r: &mut Reader<'_>, root: &mut Fields<'_>) -> Option<Policy> {
+/// A setting that an extension or an application could have (`valid_custom_variable_name` of PostgreSQL).
+fn is_custom_setting(name: &str) -> bool {
+    let word = |part: &str| {
+        let first = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+        part.starts_with(first) && part.chars().all(|c| first(c) || c.is_ascii_digit() || c == '$')
+    };
+    name.contains('.') && name.split('.').all(word)
+}
+
+/// `[policy]`. `regions`: those of all shards, where they are known.
+pub(super) fn policy(
+    r: &mut Reader<'_>,
+    root: &mut Fields<'_>,
+    regions: Option<&[&str]>,
+) -> Option<Policy> {
     let mut fields = root.table(r, "policy")?;
     let mut policy = Policy::default();
     let words = [("allow", CrossShardReads::Allow), ("refuse", CrossShardReads::Refuse)];
@@ -117,6 +160,19 @@ pub(super) fn policy(r: &mut Reader<'_>, root: &mut Fields<'_>) -> Option<Policy
     policy.trust_shard_id = fields.boolean(r, "trust_shard_id").unwrap_or(policy.trust_shard_id);
     for node in fields.entries_of(r, "residency") {
         region_label(r, &At { value: node.name.clone(), span: node.key_span.clone() });
+        if let Some(regions) = regions
+            && !regions.contains(&node.name.as_str())
+        {
+            let near = did_you_mean(&node.name, regions.iter().copied());
+            let hint = near.map_or_else(
+                || format!("the shards' regions are {}", regions.join(", ")),
+                |near| format!("did you mean region \"{near}\"?"),
+            );
+            // Its shards may be yet to come, or gone.
+            r.warn(&node.key_span, format!("no shard is in region \"{}\"", node.name))
+                .label("nothing is kept apart by this")
+                .hint(hint);
+        }
         if let Some(together) = node.strings(r) {
             let together = together.into_iter().map(|region| region.value).collect();
             policy.residency.push(Residency { region: node.name, together });

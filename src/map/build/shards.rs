@@ -1,5 +1,7 @@
 //! `[[shards]]`.
 
+use std::ops::Range;
+
 use super::Names;
 use super::control::inline_shards;
 use crate::map::SHARDS_MAX;
@@ -47,6 +49,19 @@ struct Seen {
     names: Vec<At<String>>,
     ring_names: Vec<At<String>>,
     ids: Vec<At<String>>,
+    urls: Vec<At<ConnectionTarget>>,
+}
+
+/// Two shards in one database: each row would be read twice.
+fn one_database(r: &mut Reader<'_>, seen: &mut Seen, span: Range<usize>, url: &ConnectionTarget) {
+    let same = |first: &&At<ConnectionTarget>| first.value.is_same_database(url);
+    if let Some(first) = seen.urls.iter().find(same) {
+        r.fault(&span, "another shard has the same database")
+            .label("again here")
+            .other(first.span.clone(), "first here")
+            .hint("its rows would be read twice");
+    }
+    seen.urls.push(At { value: url.clone(), span });
 }
 
 fn unique(r: &mut Reader<'_>, seen: &mut Vec<At<String>>, what: &str, value: At<String>) -> bool {
@@ -109,7 +124,11 @@ fn shard(
     }
     let datacenter = fields.string(r, "datacenter").map(|d| d.value);
     let active = fields.boolean(r, "active").unwrap_or(true);
-    let url = fields.require("url").and_then(|node| url(r, &node));
+    let url_node = fields.require("url");
+    let url = url_node.as_ref().and_then(|node| url(r, node));
+    if let (Some(url), Some(node)) = (&url, &url_node) {
+        one_database(r, seen, node.span(), url);
+    }
     let replica_nodes = fields.take("replicas").and_then(|node| node.array(r)).unwrap_or_default();
     let replicas = replica_nodes.iter().filter_map(|node| self::url(r, node)).collect();
     fields.finish(r);

@@ -77,7 +77,11 @@ pub(super) fn key_type(r: &mut Reader<'_>, node: &Node<'_>) -> Option<KeyType> {
 }
 
 /// A list of shards: not empty, none twice.
-fn shard_list(r: &mut Reader<'_>, names: &Names, node: &Node<'_>) -> Option<Vec<ShardId>> {
+pub(super) fn shard_list(
+    r: &mut Reader<'_>,
+    names: &Names,
+    node: &Node<'_>,
+) -> Option<Vec<ShardId>> {
     let listed = node.strings(r)?;
     if listed.is_empty() {
         r.fault(&node.span(), "the list of shards is empty").hint("name one at least");
@@ -85,9 +89,10 @@ fn shard_list(r: &mut Reader<'_>, names: &Names, node: &Node<'_>) -> Option<Vec<
     }
     let mut shards = Vec::with_capacity(listed.len());
     let mut complete = true;
-    for name in &listed {
+    for (at, name) in listed.iter().enumerate() {
         match names.shard(r, name) {
-            Some(shard) if shards.contains(&shard) => {
+            // By name: which shard that is may be written in the control database.
+            Some(_) if listed.iter().take(at).any(|first| first.value == name.value) => {
                 r.fault(&name.span, format!("shard \"{}\" is listed twice", name.value))
                     .hint("name each once; slots give one more than another");
                 complete = false;

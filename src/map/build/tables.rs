@@ -169,7 +169,10 @@ pub(super) fn everywhere(r: &mut Reader<'_>, root: &mut Fields<'_>) -> Vec<Every
         let (Some(table), Some(predicate)) = (table, predicate) else { continue };
         let Some((schema, name)) = table.value.split_once('.') else { continue };
         let equals = equality(&predicate.value);
-        if equals.is_none() {
+        if !is_one_condition(&predicate.value) {
+            r.fault(&predicate.span, "the predicate is not one condition")
+                .hint("write it as behind WHERE: column = 'constant'");
+        } else if equals.is_none() {
             r.warn(&predicate.span, "the predicate is not of the form column = constant")
                 .hint("Which statements are about these rows can't be told then: reads of them go to all shards, and other writes to the table are refused.");
         }
@@ -182,6 +185,28 @@ pub(super) fn everywhere(r: &mut Reader<'_>, root: &mut Fields<'_>) -> Vec<Every
         });
     }
     rules
+}
+
+/// The text is one expression as far as quotes, brackets, semicolons and comments go: it is put between brackets in
+/// statements that the shards are asked.
+fn is_one_condition(predicate: &str) -> bool {
+    let mut open = 0_usize;
+    let mut rest = predicate.char_indices();
+    let mut said = false;
+    while let Some((at, c)) = rest.next() {
+        let goes_on = |with: &str| predicate.get(at..).is_some_and(|text| text.starts_with(with));
+        match c {
+            '\'' | '"' if !rest.any(|(_, end)| end == c) => return false,
+            '(' => open += 1,
+            ')' if open == 0 => return false,
+            ')' => open -= 1,
+            ';' | '\0' => return false,
+            _ if goes_on("--") || goes_on("/*") => return false,
+            _ => {}
+        }
+        said |= !c.is_whitespace();
+    }
+    open == 0 && said
 }
 
 /// The column and the constant of `column = constant`.

@@ -130,6 +130,15 @@ fn without_the_tables_the_file_is_checked_as_far_as_it_goes() {
     let named = format!("default_shard = \"east\"\n{FILE}[[shards]]\nid = 1\nname = \"east\"\n");
     let (map, _) = ShardMap::check("map.toml", &named, Outside::of(&env)).unwrap();
     assert!(map.is_none());
+    // Any name may be a shard's; one that is listed twice is wrong whatever it is.
+    let placed = FILE
+        .replace("otherwise = \"range\"\n", "otherwise = \"hash\"\nplace_new = \"geo\"\n")
+        + "[keys.tenant.hash]\nalgorithm = \"modulo\"\nshards = [\"east\", \"west\"]\n[keys.tenant.place]\n\
+           regions = { USA = [\"east\", \"west\"] }\ndefault = \"USA\"\n";
+    let (map, _) = ShardMap::check("map.toml", &placed, Outside::of(&env)).unwrap();
+    assert!(map.is_none());
+    let twice = placed.replace("{ USA = [\"east\", \"west\"]", "{ USA = [\"east\", \"east\"]");
+    assert_eq!(ShardMap::check("map.toml", &twice, Outside::of(&env)).unwrap_err().count(), 1);
     let broken = named.replace("id = 1\n", "id = 1\nregoin = \"USA\"\n");
     assert_eq!(ShardMap::check("map.toml", &broken, Outside::of(&env)).unwrap_err().count(), 1);
     let control = ShardMap::control_of("map.toml", FILE, &env).unwrap().unwrap();

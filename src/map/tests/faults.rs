@@ -102,93 +102,32 @@ fn each_fault_is_told_once() {
         .replace("${BOT_PASSWORD}", "s3cret")
         .replace("routing = \"off\"\n", "");
     assert_eq!(faults(&base), Vec::<String>::new());
-    let check = |from: &str, to: &str, expect: &[&str]| {
-        assert!(base.contains(from), "{from}");
-        let found = faults(&base.replacen(from, to, 1));
+    for fault in FaultyMap::all() {
+        let FaultyMap { from, to, expect } = fault;
+        assert!(base.contains(&from), "{from}");
+        let found = faults(&base.replacen(&from, &to, 1));
         let messages: Vec<&str> =
             found.iter().map(|f| f.split_once(": ").map_or("", |(_, m)| m)).collect();
         assert_eq!(messages, expect, "{from} -> {to}");
-    };
-    check("version = 3", "version = 0", &["version must be from 1 to 9223372036854775807"]);
-    check("version = 3", "version = \"x\"", &["version must be an integer"]);
-    check("default_shard = \"usa-east\"\n", "", &["default_shard is missing"]);
-    check("id = 1", "id = 70000", &["id must be from -32767 to 32767"]);
-    check("name = \"usa-east\"\n", "", &["name is missing"]);
-    check(
-        "region = \"USA\"",
-        "region = \"Vereinigte Staaten\"",
-        &["a region has 1 to 16 characters"],
-    );
-    check("name = \"deu\"", "name = \"usa-west\"", &["two shards have the name \"usa-west\""]);
-    check("127.0.0.1:5501/bots?sslmode=require", "h/bots?sslmode=on", &["unknown sslmode"]);
-    check(
-        "\"postgresql://bot:s3cret@127.0.0.1:5501",
-        "\"${NONE}",
-        &["environment variable NONE is not set"],
-    );
-    check("\"postgresql:///bots", "\"host=/tmp password=s3cret", &["not a PostgreSQL URL"]);
-    check(
-        "type = \"bigint\"\nstrategy",
-        "type = \"citext\"\nstrategy",
-        &["a key can't be of type citext"],
-    );
-    check(
-        "type = \"bigint\"\nstrategy",
-        "type = \"numeric\"\nstrategy",
-        &["type can't be \"numeric\""],
-    );
-    check("strategy = \"directory\"", "strategy = \"list\"", &["strategy can't be \"list\""]);
-    check(
-        "{ 42 = \"deu\", 7",
-        "{ x = \"deu\", 7",
-        &["invalid input syntax for type bigint: \"x\""],
-    );
-    check("{ 42 = \"deu\", 7", "{ 07 = \"deu\", 7", &["key 7 is listed twice"]);
-    check("otherwise = \"range\"", "otherwise = \"hash\"", &["section hash is missing"]);
-    check(
-        "[control]\nurl",
-        "[contrl]\nurl",
-        &[
-            "place_new records new keys, and there is no [control] to record them in",
-            "unknown field contrl",
-        ],
-    );
-    check("from = 1000001,", "from = 1000000,", &["two ranges overlap"]);
-    check(
-        "from = 1000001,",
-        "from = 99999999999999999999,",
-        &["value \"99999999999999999999\" is out of range for type bigint"],
-    );
-    check("\"10.1.0.0/16\"", "\"10.1.0.0/99\"", &["\"10.1.0.0/99\" is not a network"]);
-    check("default = \"USA\"", "default = \"MEX\"", &["unknown region \"MEX\""]);
-    check("within = {", "# within = {", &["region USA has several shards"]);
-    check(
-        "type = \"uuid\", algorithm = \"consistent\"",
-        "type = \"uuid\", algorithm = \"modulo\"",
-        &["algorithm modulo needs an integer key"],
-    );
-    check("\"0-8191\"", "\"0-8190\"", &["slots 8191-8191 have no shard"]);
-    check("\"0-8191\"", "\"0-8192\"", &["some of these slots were given out before"]);
-    check("\"0-8191\"", "\"all\"", &["\"all\" is not a range of slots"]);
-    check("-16383\"", "-16384\"", &["slots are numbered from 0 to 16383, ascending"]);
-    check("key = \"tenant\"\nsource", "key = \"tennant\"\nsource", &["unknown key \"tennant\""]);
-    check("lookup = \"bot\"", "lookup = \"org\"", &["unknown lookup \"org\""]);
-    check("plans = \"reference\"", "plans = { key = \"tenant\" }", &["what is table plans to be?"]);
-    check("plans = \"reference\"", "plans = 1", &["this says nothing of the table"]);
-    check("\"pure\"", "\"clean\"", &["public.word_count can't be \"clean\""]);
-    check("match = \"bot_*\"\n", "", &["match is missing"]);
-    check("poll = \"10s\"", "poll = \"10\"", &["poll is not a duration"]);
-    check(
-        "columns = [\"box_id\"]",
-        "columns = [\"tenant_id\"]",
-        &["two keys have the column \"tenant_id\""],
-    );
-    check("columns = [\"box_id\"]", "columns = \"box_id\"", &["columns must be an array"]);
-    check("[keys.box.database]\n", "[keys.box.databas]\n", &["unknown field databas"]);
-    check("placement = \"hash\"", "placement = \"hsh\"", &["placement can't be \"hsh\""]);
-    check("ranges = [", "range = [", &["unknown field range"]);
-    check("ranges = [", "rows = [", &["ranges is missing", "unknown field rows"]);
-    check("algorithm = \"slots\"", "algoritm = \"slots\"", &["unknown field algoritm"]);
+    }
+}
+
+/// A change that makes the full map faulty.
+#[derive(serde::Deserialize)]
+struct FaultyMap {
+    from: String,
+    to: String,
+    expect: Vec<String>,
+}
+
+impl FaultyMap {
+    fn all() -> Vec<Self> {
+        #[derive(serde::Deserialize)]
+        struct File {
+            fault: Vec<FaultyMap>,
+        }
+        toml::from_str::<File>(include_str!("../../../tests/faulty/maps.toml")).unwrap().fault
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio_postgres::Client;
 
 use super::super::read::ReadError;
+use super::read::literal;
 use super::{Source, Store, install};
 use crate::backend::{Books, ConnectionBook, Doing};
 use crate::map::ConnectionTarget;
@@ -171,11 +172,12 @@ impl Source {
         let mut settled = 0;
         let mut open = Open::default();
         loop {
-            let version = store.control().and_then(|status| status.version);
-            if let Some(version) = version {
+            let status = store.control();
+            let version = status.as_ref().and_then(|status| status.version);
+            if let (Some(version), Some(status)) = (version, status) {
                 if !self.tell_version(&mut client, version, settled).await {
                     client = None;
-                } else if settled != version {
+                } else if settled != version && status.is_kept {
                     if open.version != version {
                         open = Open::now(&books, version).await;
                     }
@@ -197,20 +199,23 @@ impl Source {
             };
         }
         let Some(client) = client.as_ref() else { return false };
-        let sql = "INSERT INTO pgmeridian.proxy (name, used_version, settled_version) VALUES ($1, $2, $3) \
-                   ON CONFLICT (name) DO UPDATE SET used_version = excluded.used_version, \
-                   settled_version = excluded.settled_version, seen_at = now()";
-        match client.execute(sql, &[&own_name(), &used, &settled]).await {
-            Ok(_) => {
-                let gone = "DELETE FROM pgmeridian.proxy WHERE seen_at < now() - interval '1 hour'";
-                let _ = client.execute(gone, &[]).await;
-                true
-            }
-            Err(error) => {
-                tracing::debug!("the control database does not take this proxy's word: {error}");
-                false
-            }
+        // One message, and no more: those who wait for a freeze wait for this.
+        let sql = format!(
+            "INSERT INTO pgmeridian.proxy (name, used_version, settled_version) \
+             VALUES ({}, {used}, {settled}) ON CONFLICT (name) DO UPDATE SET \
+             used_version = excluded.used_version, settled_version = excluded.settled_version, \
+             seen_at = now()",
+            literal(&own_name())
+        );
+        if let Err(error) = client.simple_query(&sql).await {
+            tracing::debug!("the control database does not take this proxy's word: {error}");
+            return false;
         }
+        if used == settled {
+            let gone = "DELETE FROM pgmeridian.proxy WHERE seen_at < now() - interval '1 hour'";
+            let _ = client.simple_query(gone).await;
+        }
+        true
     }
 
     /// This proxy ends: nobody need wait for it.

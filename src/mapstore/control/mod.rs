@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
 use super::{Files, ReloadError, Store};
-use crate::datum::KeyType;
+use crate::datum::{KeyType, moment};
 use crate::map::{Control, Fault, Faults, Outside, ShardMap, Tables};
 use crate::observe::{self, METRICS};
 use cache::Cache;
@@ -77,6 +77,8 @@ struct State {
     cached: bool,
     /// What was read is not what is in use.
     pending: bool,
+    /// What is in use is being written to the cache.
+    keeping: bool,
 }
 
 /// What a map was made of.
@@ -97,6 +99,8 @@ pub struct ControlStatus {
     pub problem: Option<String>,
     /// The tables' version that is used; none where changes are not counted.
     pub version: Option<i64>,
+    /// It is on disk, too: a proxy that starts without the control database knows of it.
+    pub is_kept: bool,
     /// When this became so.
     pub since: SystemTime,
 }
@@ -242,9 +246,10 @@ impl Source {
     /// Looks at the tables once; false when they could not be read.
     async fn look(&self, state: &mut State, store: &Store) -> bool {
         let Some(control) = state.control.clone() else { return true };
+        let began = Instant::now();
         match state.refresh(&control).await {
             Err(error) => {
-                let problem = format!("can't be read: {error}");
+                let problem = state.unread(&error);
                 observe::add(&METRICS.control_errors, 1);
                 state.tell(store, Some(problem));
                 return false;
@@ -255,6 +260,7 @@ impl Source {
             }
             Ok(_) => {}
         }
+        let read_ms = began.elapsed().as_millis();
         let name = self.path.display().to_string();
         let (text, files) = (state.text.clone(), state.files.clone());
         let (problem, error) = match state.build(&name, &text, &files) {
@@ -266,7 +272,12 @@ impl Source {
                 Ok((old, world)) => {
                     store.note_followed(&old, &world);
                     let version = world.map.version();
-                    info!(version, "the control tables have changed: the map was swapped");
+                    // Most of it is the shards' time, where rows might be left behind.
+                    let ms = began.elapsed().as_millis();
+                    info!(
+                        version,
+                        read_ms, ms, "the control tables have changed: the map was swapped"
+                    );
                     observe::add(&METRICS.map_reloads, 1);
                     state.loaded = state.read.clone().map(|tables| Loaded {
                         tables,
@@ -308,8 +319,14 @@ impl State {
     ) -> Result<(ShardMap, Vec<Fault>), SourceError> {
         let mut problem = None;
         if let Err(error) = self.refresh(control).await {
-            problem = Some(format!("can't be read: {error}"));
-            self.fall_back(control, error)?;
+            let unread = error.to_string();
+            if let Err(error) = self.fall_back(control, error) {
+                // What is wrong in the file is told even so.
+                let outside = Outside { env: &env, geoip: Some(&|name: &str| files.geoip(name)) };
+                ShardMap::check(name, &text, outside)?;
+                return Err(error);
+            }
+            problem = Some(self.unread(&unread));
         }
         let (built, tables) = match self.build(name, &text, &files) {
             Ok(built) => (built, self.read.clone()),
@@ -398,6 +415,18 @@ impl State {
         }
     }
 
+    /// What it means that the tables can't be read.
+    fn unread(&self, error: &impl std::fmt::Display) -> String {
+        let Some(cache) = self.cache.as_ref().filter(|_| self.cached) else {
+            return format!("can't be read: {error}");
+        };
+        // Nobody knows what has changed since.
+        let written =
+            cache.written().map_or_else(String::new, |at| format!(" at {}", moment::text(at)));
+        let path = cache.path().display();
+        format!("can't be read: {error}; the map is what was kept of it in {path}{written}")
+    }
+
     /// What the cache has.
     fn kept(&self, control: &Control) -> Option<Snapshot> {
         let ty = control.key_type.unwrap_or(KeyType::BigInt);
@@ -428,7 +457,9 @@ impl State {
         if problem.is_none()
             && let Some(mut cache) = self.cache.take()
         {
-            // Ten million rows take seconds to write.
+            // Ten million rows take seconds to write: that they are used is known before.
+            self.keeping = true;
+            self.tell(store, None);
             let kept = tokio::task::spawn_blocking(move || {
                 let outcome = cache.keep(&loaded, ty);
                 (cache, outcome)
@@ -440,6 +471,7 @@ impl State {
                 }
                 self.cache = Some(cache);
             }
+            self.keeping = false;
         }
         self.tell(store, problem);
     }
@@ -450,11 +482,15 @@ impl State {
         let database = called(&control.url);
         let version =
             self.good.as_ref().and_then(|good| good.version.as_ref()).map(|version| version.number);
+        let is_kept = !self.keeping;
         let before = store.control();
-        let same = before.as_ref().is_some_and(|before| {
+        let same = before.as_ref().filter(|before| {
             before.problem == problem && before.version == version && before.database == database
         });
-        if same {
+        if let Some(same) = same {
+            if same.is_kept != is_kept {
+                store.set_control(Some(ControlStatus { is_kept, ..ControlStatus::clone(same) }));
+            }
             return false;
         }
         match (&problem, before.and_then(|before| before.problem.clone())) {
@@ -468,6 +504,7 @@ impl State {
             database,
             problem,
             version,
+            is_kept,
             since: SystemTime::now(),
         }));
         true

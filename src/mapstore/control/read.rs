@@ -14,6 +14,7 @@ use tokio_postgres::{AsyncMessage, Client, Connection as Wire, SimpleQueryMessag
 
 use super::super::read::{ReadError, connect};
 use super::install::CHANNEL;
+use crate::catalog::read::Row;
 use crate::datum::{KeyType, KeyValue};
 use crate::map::{Connection, ConnectionTarget, Control, Entries, OddTenant, ShardRow, Tables};
 
@@ -29,6 +30,9 @@ const URL_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// What is asked between two streams must be answered within this time; a control database that hangs is as
 /// good as away.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Somebody who alters the tables and does not end the transaction is told of, not waited for.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
 
 /// Why control tables could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +70,14 @@ pub(super) struct Version {
     pub(super) token: String,
 }
 
+impl Version {
+    fn of(rows: &[Row]) -> Option<Self> {
+        let [number, token] = rows.first()?.as_slice() else { return None };
+        let number = number.as_ref()?.parse().ok()?;
+        Some(Self { number, token: token.clone()? })
+    }
+}
+
 /// A connection to the control database that hears of changes.
 pub(super) struct Session {
     client: Client,
@@ -90,8 +102,8 @@ impl Session {
 
     /// Reads everything, in one snapshot.
     pub(super) async fn read(&self, control: &Control) -> Result<Snapshot, TablesError> {
-        self.begin().await?;
-        let outcome = self.read_all(control).await;
+        let layout = self.begin().await?;
+        let outcome = self.read_all(control, &layout).await;
         self.end(outcome.is_ok()).await?;
         outcome
     }
@@ -102,14 +114,28 @@ impl Session {
         control: &Control,
         seen: &Snapshot,
     ) -> Result<Option<Snapshot>, TablesError> {
-        self.begin().await?;
-        let outcome = self.read_changes(control, seen).await;
+        let layout = self.begin().await?;
+        let outcome = self.read_changes(control, seen, &layout).await;
         self.end(outcome.is_ok()).await?;
         outcome
     }
 
-    async fn begin(&self) -> Result<(), TablesError> {
-        within(self.client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")).await
+    /// Begins a snapshot and looks what there is to be read in it. Every proxy waits for each answer before it
+    /// follows a change: what can be asked at once is one message.
+    async fn begin(&self) -> Result<Layout, TablesError> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let answers = self.ask(&[begin, LOCK_TIMEOUT, INSTALLED, COLUMNS]).await;
+        let layout = answers.and_then(|mut answers| {
+            let columns = Columns::of(&answers.pop().unwrap_or_default())?;
+            let installed = answers.pop().and_then(|mut rows| rows.pop()).unwrap_or_default();
+            let is_there =
+                |at: usize| installed.get(at).is_some_and(|is| is.as_deref() == Some("t"));
+            Ok(Layout { columns, counts: is_there(0), freezes: is_there(1) })
+        });
+        if layout.is_err() {
+            self.end(false).await?;
+        }
+        layout
     }
 
     async fn end(&self, well: bool) -> Result<(), TablesError> {
@@ -118,19 +144,35 @@ impl Session {
         if well { ended } else { Ok(()) }
     }
 
-    async fn read_all(&self, control: &Control) -> Result<Snapshot, TablesError> {
-        let columns = self.columns().await?;
-        let version = self.version().await?;
-        let shards = self.shards(&columns).await?;
-        let freezes = self.freezes().await?;
+    /// The rows of each of several statements that are sent together.
+    async fn ask(&self, statements: &[&str]) -> Result<Vec<Vec<Row>>, TablesError> {
+        let messages = within(self.client.simple_query(&statements.join(";\n"))).await?;
+        let mut answers = Vec::with_capacity(statements.len());
+        let mut rows = Vec::new();
+        for message in messages {
+            match message {
+                SimpleQueryMessage::Row(row) => {
+                    rows.push((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect());
+                }
+                SimpleQueryMessage::CommandComplete(_) => answers.push(std::mem::take(&mut rows)),
+                _ => {}
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn read_all(&self, control: &Control, layout: &Layout) -> Result<Snapshot, TablesError> {
+        let shards = layout.columns.select_shards();
+        let answers = self.ask(&[layout.version(), layout.freezes(), &shards]).await?;
+        let [version, freezes, shards] = <[_; 3]>::try_from(answers).unwrap_or_default();
         let ty = control.key_type.unwrap_or(KeyType::BigInt);
         let mut tables = Tables {
             database: called(&control.url),
-            shards,
+            shards: shards.into_iter().map(shard_row).collect(),
             entries: Entries::new(ty),
             odd: Vec::new(),
             odd_more: 0,
-            freezes,
+            freezes: frozen(freezes),
         };
         // In the text format: keys of any type are read as their own input functions read them.
         let sql = "COPY (SELECT tenant_id, shard_id FROM tenant_shard_map) TO STDOUT";
@@ -151,32 +193,57 @@ impl Session {
                 }
             }
         }
-        Ok(Snapshot { tables, version })
+        Ok(Snapshot { tables, version: Version::of(&version) })
     }
 
     async fn read_changes(
         &self,
         control: &Control,
         seen: &Snapshot,
+        layout: &Layout,
     ) -> Result<Option<Snapshot>, TablesError> {
-        let version = self.version().await?;
+        let Some(before) = seen.version.as_ref().filter(|_| layout.counts) else {
+            return self.read_all(control, layout).await.map(Some);
+        };
+        let number = before.number;
+        let shards = layout.columns.select_shards();
+        let known = format!(
+            "SELECT count(DISTINCT version) FILTER (WHERE version > {number}), \
+             bool_or(version = {number} AND token = {}) \
+             FROM pgmeridian.map_change WHERE version >= {number}",
+            literal(&before.token)
+        );
+        let tenants = format!(
+            "SELECT tenant FROM pgmeridian.map_change WHERE version > {number} \
+             AND (tenant IS NOT NULL OR NOT shards) LIMIT {}",
+            CHANGED_MAX + 1
+        );
+        let answers =
+            self.ask(&[layout.version(), layout.freezes(), &shards, &known, &tenants]).await?;
+        let [version, freezes, shards, known, tenants] =
+            <[_; 5]>::try_from(answers).unwrap_or_default();
+        let version = Version::of(&version);
+        let shards: Vec<ShardRow> = shards.into_iter().map(shard_row).collect();
+        let freezes = frozen(freezes);
         if version.is_some() && version == seen.version {
-            return Ok(None);
+            // Where triggers don't fire (a logical replica, say) nothing is counted; what is small is compared.
+            if shards == seen.tables.shards && freezes == seen.tables.freezes {
+                return Ok(None);
+            }
+            let mut tables = seen.tables.clone();
+            (tables.shards, tables.freezes) = (shards, freezes);
+            return Ok(Some(Snapshot { tables, version }));
         }
-        let (Some(now), Some(before)) = (&version, &seen.version) else {
-            return self.read_all(control).await.map(Some);
+        let changed = version
+            .as_ref()
+            .and_then(|now| changed_tenants(before, now, &known, tenants))
+            .filter(|_| seen.tables.odd_more == 0);
+        let Some(changed) = changed else {
+            return self.read_all(control, layout).await.map(Some);
         };
-        let Some(changed) = self.changed_tenants(before, now.number).await? else {
-            return self.read_all(control).await.map(Some);
-        };
-        if seen.tables.odd_more > 0 {
-            return self.read_all(control).await.map(Some);
-        }
-        let columns = self.columns().await?;
         let ty = control.key_type.unwrap_or(KeyType::BigInt);
         let mut tables = seen.tables.clone();
-        tables.shards = self.shards(&columns).await?;
-        tables.freezes = self.freezes().await?;
+        (tables.shards, tables.freezes) = (shards, freezes);
         if !changed.is_empty() {
             for tenant in &changed {
                 tables.odd.retain(|odd| odd.tenant_id.as_ref() != Some(tenant));
@@ -184,84 +251,61 @@ impl Session {
                     tables.entries.remove(&key);
                 }
             }
+            let changed: Vec<String> = changed.iter().map(|tenant| literal(tenant)).collect();
             let sql = format!(
                 "SELECT tenant_id::text, shard_id::text FROM tenant_shard_map \
-                 WHERE tenant_id = ANY ($1::text[]::{}[])",
-                columns.tenant_type
+                 WHERE tenant_id = ANY (ARRAY[{}]::text[]::{}[])",
+                changed.join(","),
+                layout.columns.tenant_type
             );
-            for row in within(self.client.query(&sql, &[&changed])).await? {
-                let (tenant, shard): (Option<String>, Option<String>) = (row.get(0), row.get(1));
+            for row in self.ask(&[&sql]).await?.pop().unwrap_or_default() {
+                let mut fields = row.into_iter();
+                let (tenant, shard) = (fields.next().flatten(), fields.next().flatten());
                 put_row(&mut tables, ty, tenant, shard);
             }
         }
         Ok(Some(Snapshot { tables, version }))
     }
+}
 
-    /// The tenants whose rows other versions than those seen have changed; `None` when that is not known, or
-    /// is all of them.
-    async fn changed_tenants(
-        &self,
-        before: &Version,
-        now: i64,
-    ) -> Result<Option<Vec<String>>, TablesError> {
-        let sql = "SELECT count(DISTINCT version) FILTER (WHERE version > $1), \
-                   bool_or(version = $1 AND token = $3) FROM pgmeridian.map_change \
-                   WHERE version >= $1 AND version <= $2";
-        let row =
-            within(self.client.query_one(sql, &[&before.number, &now, &before.token])).await?;
-        let (versions, same): (i64, Option<bool>) = (row.get(0), row.get(1));
-        // Old changes are forgotten, and a restored database has another history.
-        if same != Some(true) || versions != now.saturating_sub(before.number) {
-            return Ok(None);
-        }
-        let sql = "SELECT tenant FROM pgmeridian.map_change \
-                   WHERE version > $1 AND version <= $2 AND (tenant IS NOT NULL OR NOT shards) \
-                   LIMIT $3";
-        let limit = CHANGED_MAX as i64 + 1;
-        let rows = within(self.client.query(sql, &[&before.number, &now, &limit])).await?;
-        if rows.len() > CHANGED_MAX {
-            return Ok(None);
-        }
-        // No tenant, and not the shards: all tenants.
-        let tenants: Option<Vec<String>> = rows.iter().map(|row| row.get(0)).collect();
-        Ok(tenants.map(|mut tenants| {
-            tenants.sort_unstable();
-            tenants.dedup();
-            tenants
-        }))
+/// The tenants whose rows other versions than those seen have changed; `None` when that is not known, or is all
+/// of them. `known`: how many versions are known since, and whether that one is among them.
+fn changed_tenants(
+    before: &Version,
+    now: &Version,
+    known: &[Row],
+    tenants: Vec<Row>,
+) -> Option<Vec<String>> {
+    let [versions, same] = known.first()?.as_slice() else { return None };
+    // Old changes are forgotten, and a restored database has another history.
+    let versions = versions.as_ref()?.parse::<i64>().ok()?;
+    if same.as_deref() != Some("t") || versions != now.number.saturating_sub(before.number) {
+        return None;
     }
+    if tenants.len() > CHANGED_MAX {
+        return None;
+    }
+    // No tenant, and not the shards: all tenants.
+    let mut tenants: Vec<String> =
+        tenants.into_iter().map(|row| row.into_iter().next().flatten()).collect::<Option<_>>()?;
+    tenants.sort_unstable();
+    tenants.dedup();
+    Some(tenants)
+}
 
-    async fn version(&self) -> Result<Option<Version>, TablesError> {
-        let sql = "SELECT to_regclass('pgmeridian.map_version') IS NOT NULL \
-                   AND to_regclass('pgmeridian.map_change') IS NOT NULL";
-        if !within(self.client.query_one(sql, &[])).await?.get::<_, bool>(0) {
-            return Ok(None);
-        }
-        let sql = "SELECT version, token FROM pgmeridian.map_version";
-        let row = within(self.client.query_opt(sql, &[])).await?;
-        Ok(row.map(|row| Version { number: row.get(0), token: row.get(1) }))
-    }
+fn frozen(rows: Vec<Row>) -> Vec<(String, String)> {
+    let pair = |row: Row| {
+        let mut fields = row.into_iter();
+        fields.next().flatten().zip(fields.next().flatten())
+    };
+    rows.into_iter().filter_map(pair).collect()
+}
 
-    async fn columns(&self) -> Result<Columns, TablesError> {
-        let rows = within(self.client.simple_query(COLUMNS)).await?;
-        Columns::of(&texts(rows))
-    }
-
-    /// Nothing is frozen where nothing was installed for it.
-    async fn freezes(&self) -> Result<Vec<(String, String)>, TablesError> {
-        let sql = "SELECT to_regclass('pgmeridian.freeze') IS NOT NULL";
-        if !within(self.client.query_one(sql, &[])).await?.get::<_, bool>(0) {
-            return Ok(Vec::new());
-        }
-        let sql = "SELECT key, value FROM pgmeridian.freeze ORDER BY key, value";
-        let rows = within(self.client.query(sql, &[])).await?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-    }
-
-    async fn shards(&self, columns: &Columns) -> Result<Vec<ShardRow>, TablesError> {
-        let rows = texts(within(self.client.simple_query(&columns.select_shards())).await?);
-        Ok(rows.into_iter().map(shard_row).collect())
-    }
+/// A literal of SQL, whatever `standard_conforming_strings` says.
+pub(super) fn literal(text: &str) -> String {
+    let (escape, text) =
+        if text.contains('\\') { ("E", text.replace('\\', "\\\\")) } else { ("", text.to_owned()) };
+    format!("{escape}'{}'", text.replace('\'', "''"))
 }
 
 /// Keeps a connection going and tells of notifications. One that was not taken yet is enough.
@@ -288,20 +332,16 @@ async fn within<T>(
     }
 }
 
-fn texts(messages: Vec<SimpleQueryMessage>) -> Vec<Vec<Option<String>>> {
-    let rows = messages.into_iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => {
-            Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect())
-        }
-        _ => None,
-    });
-    rows.collect()
-}
-
 /// The database as faults and logs call it, without a password.
 pub(super) fn called(url: &ConnectionTarget) -> String {
     format!("{}@{}:{}/{}", url.user, url.host, url.port, url.dbname)
 }
+
+/// Versions are counted; keys may be frozen.
+const INSTALLED: &str = "\
+SELECT pg_catalog.to_regclass('pgmeridian.map_version') IS NOT NULL
+    AND pg_catalog.to_regclass('pgmeridian.map_change') IS NOT NULL,
+    pg_catalog.to_regclass('pgmeridian.freeze') IS NOT NULL";
 
 const COLUMNS: &str = "\
 SELECT t.name, c.oid::text, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod)
@@ -322,6 +362,33 @@ const SHARD_COLUMNS: [&str; 8] = [
     "max_tenant_id",
 ];
 
+/// What a control database has to read.
+struct Layout {
+    columns: Columns,
+    /// Versions are counted.
+    counts: bool,
+    /// Keys may be frozen.
+    freezes: bool,
+}
+
+impl Layout {
+    fn version(&self) -> &'static str {
+        if self.counts {
+            "SELECT version, token FROM pgmeridian.map_version"
+        } else {
+            "SELECT WHERE false"
+        }
+    }
+
+    fn freezes(&self) -> &'static str {
+        if self.freezes {
+            "SELECT key, value FROM pgmeridian.freeze ORDER BY key, value"
+        } else {
+            "SELECT WHERE false"
+        }
+    }
+}
+
 /// What columns the tables have.
 struct Columns {
     of_shards: Vec<String>,
@@ -330,7 +397,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(rows: &[Vec<Option<String>>]) -> Result<Self, TablesError> {
+    fn of(rows: &[Row]) -> Result<Self, TablesError> {
         let mut faults = Vec::new();
         let hint = "\"pgmeridian control install\" creates it";
         let mut table = |name: &str, needed: &[&str]| {

@@ -4,7 +4,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::{NAMED_MAX, NotAsked, Stranded, called, note, number};
 use crate::map::{DatabaseHome, Shard, ShardId, ShardMap};
-use crate::mapstore::read::read_only;
+use crate::mapstore::asked::Asked;
 use crate::sql::quote::quote_identifier;
 
 /// Databases that clients of the old map find by name or by their key, as they are on a server.
@@ -22,15 +22,14 @@ pub(super) async fn databases(
     old: &ShardMap,
     new: &ShardMap,
     found: &mut Vec<Stranded>,
+    asked: &Asked,
 ) -> Result<(), NotAsked> {
     if !old.has_key_databases() && old.databases().is_empty() {
         return Ok(());
     }
     for (at, shard) in (0..).map(ShardId).zip(old.shards()) {
         let not_asked = |error| NotAsked { shard: shard.name.clone(), error };
-        let client = read_only(&shard.url).await.map_err(not_asked)?;
-        let messages = client.simple_query(DATABASES).await.map_err(|e| not_asked(e.into()))?;
-        drop(client);
+        let messages = asked.query(&shard.url, DATABASES).await.map_err(not_asked)?;
         let mut of_shard: Vec<Stranded> = Vec::new();
         for message in &messages {
             let SimpleQueryMessage::Row(row) = message else { continue };
@@ -42,8 +41,8 @@ pub(super) async fn databases(
             let Err(to) = stays(old, new, shard, name) else { continue };
             let mut target = shard.url.clone();
             name.clone_into(&mut target.dbname);
-            let client = read_only(&target).await.map_err(not_asked)?;
-            let tables = client.simple_query(TABLES).await.map_err(|e| not_asked(e.into()))?;
+            let own = Asked::default();
+            let tables = own.query(&target, TABLES).await.map_err(not_asked)?;
             for table in &tables {
                 let SimpleQueryMessage::Row(table) = table else { continue };
                 let (Some(schema), Some(table)) = (table.get(0), table.get(1)) else { continue };
@@ -52,13 +51,14 @@ pub(super) async fn databases(
                     quote_identifier(schema),
                     quote_identifier(table)
                 );
-                let counted = client.simple_query(&sql).await.map_err(|e| not_asked(e.into()))?;
+                let counted = own.query(&target, &sql).await.map_err(not_asked)?;
                 let rows = number(&counted);
                 if rows > 0 {
                     let table = called(schema, table);
                     note_database(&mut of_shard, &table, shard, rows, name, to.clone());
                 }
             }
+            own.close();
         }
         found.append(&mut of_shard);
     }

@@ -1,13 +1,14 @@
 //! What a shard is asked of a table, and what its answer means in both maps.
 
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::SimpleQueryMessage;
 
 use super::moved::{Deltas, Which, id_of};
 use super::{NotAsked, Stranded, called, note, number};
 use crate::catalog::Table;
 use crate::datum::KeyValue;
 use crate::map::{KeyId, Placement, Shard, ShardId, ShardMap};
-use crate::mapstore::read::{ReadError, read_only};
+use crate::mapstore::asked::Asked;
+use crate::mapstore::read::ReadError;
 use crate::sql::quote::{quote_identifier, quote_literal};
 
 /// One thing to ask of a shard.
@@ -198,7 +199,7 @@ pub(super) struct Frozen {
 
 /// What a shard answers: rows that both maps don't place on it any more.
 pub(super) async fn answer(
-    client: &Client,
+    asked: &Asked,
     old: &ShardMap,
     new: &ShardMap,
     shard: &Shard,
@@ -207,7 +208,7 @@ pub(super) async fn answer(
     let mut frozen = Vec::new();
     let mut held = Stranded::of(question.table_name(), shard);
     held.to.clone_from(&question.to);
-    for message in client.simple_query(&question.sql(old)).await? {
+    for message in asked.query(&shard.url, &question.sql(old)).await? {
         let SimpleQueryMessage::Row(row) = message else { continue };
         let rows = row.get(0).and_then(|count| count.parse::<u64>().ok()).unwrap_or_default();
         let Some((before, after)) = question.keys else {
@@ -275,13 +276,13 @@ pub(super) async fn compare(
     shard: &Shard,
     question: &Question<'_>,
     frozen: Frozen,
+    asked: &Asked,
 ) -> Result<Option<Stranded>, NotAsked> {
     let Some(home) = new.shard(frozen.to) else { return Ok(None) };
     let not_asked = |error| NotAsked { shard: home.name.clone(), error };
-    let client = read_only(&home.url).await.map_err(not_asked)?;
     let which = Which::Keys(vec![frozen.key.clone()]);
     let sql = question.narrowed(which).sql(old);
-    let messages = client.simple_query(&sql).await.map_err(|e| not_asked(e.into()))?;
+    let messages = asked.query(&home.url, &sql).await.map_err(not_asked)?;
     let there = number(&messages);
     Ok((there != frozen.rows).then(|| Stranded {
         rows: frozen.rows,
