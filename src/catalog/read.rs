@@ -79,13 +79,13 @@ ORDER BY 1";
 /// One row per column: the relation's OID, attribute number, name, type OID, type name, NOT NULL,
 /// deterministic collation, default (or identity, or generated), a collation that compares bytes: C and POSIX of
 /// the C library, and all of the provider `builtin` (`pg_newlocale_from_collation`; before PostgreSQL 15 a
-/// database's provider is the C library), validated CHECKs that may tie it to the shard, a line each.
+/// database's provider is the C library) in an encoding whose bytes sort as those of UTF8 do, validated CHECKs that may tie it to the shard, a line each.
 pub const READ_COLUMNS: &str = "\
 SELECT a.attrelid::text, a.attnum::text, a.attname::text, a.atttypid::text,
        pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull::text,
        COALESCE(l.collisdeterministic, true)::text,
        (a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '')::text,
-       (CASE l.collprovider
+       (pg_catalog.getdatabaseencoding() IN ('UTF8', 'LATIN1', 'SQL_ASCII') AND CASE l.collprovider
           WHEN 'd' THEN (SELECT b.provider = 'b' OR b.provider = 'c' AND b.datcollate IN ('C', 'POSIX')
                          FROM (SELECT d.datcollate, COALESCE(pg_catalog.to_jsonb(d) ->> 'datlocprovider', 'c') AS provider
                                FROM pg_catalog.pg_database d

@@ -1,11 +1,10 @@
-//! The order of values, as PostgreSQL's default B-tree operator classes have it, on their binary forms.
+//! The order of values, as PostgreSQL's default B-tree operator classes have it.
 //!
-//! Main types: [`Order`], [`Key`], [`KeyColumns`]. Only what is provably the same here is known: integers, numeric, floats (NaN is
-//! the greatest and equals itself, -0 equals 0: `float8_cmp_internal`), dates and times, uuid, bytea, booleans, and
-//! text where the collation compares bytes (C, POSIX, the provider `builtin`). Binary forms: the types'
-//! `…_send` functions (`numeric_send`, `interval_send` …).
-//!
-//! Of integers, uuid, booleans and such texts the order is known in text format, too ([`Order::of_text`]).
+//! Main types: [`Order`], [`Key`], [`KeyColumns`]. Only what is provably the same here is known: integers, numeric,
+//! floats (NaN is the greatest and equals itself, -0 equals 0: `float8_cmp_internal`), dates and times, uuid, bytea,
+//! booleans, and text where the collation compares bytes (C, POSIX, the provider `builtin`). Most are compared in
+//! their binary form: the types' `…_send` functions (`numeric_send`, `interval_send` …). Of integers, uuid, booleans
+//! and such texts the order is known in text format, too ([`Order::of_text`]).
 //!
 //! Deliberately absent: enums, arrays, ranges, jsonb, network addresses, user-defined types, other collations.
 

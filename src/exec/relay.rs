@@ -125,7 +125,7 @@ impl Executor {
             .await;
             match stop.map_err(|broken| sending.blame(broken))? {
                 Stop::Done => break,
-                Stop::CopyIn => boundaries += copy_in(connection, &mut client).await?,
+                Stop::CopyIn => boundaries += Box::pin(copy_in(connection, &mut client)).await?,
             }
         }
         // After an early error the shard still has to read what it skips.
@@ -353,14 +353,40 @@ fn has_taken_leave(mut unread: &[u8]) -> bool {
 /// COPY … FROM STDIN: the client's data goes to the shard until it says that it is done, or the shard
 /// says that it is enough. How many more `ReadyForQuery` are to come.
 async fn copy_in(connection: &mut Connection, client: &mut Client<'_>) -> Result<u32, Broken> {
+    let mut rest = 0;
+    let outcome = pass_copy_on(connection, client, &mut rest).await;
+    if matches!(outcome, Err(Broken::Shard(_) | Broken::Unsent(_))) {
+        // What is left of a message is no message: the client is listened to from where its next one begins.
+        loop {
+            let there = client.io.unread().len().min(rest);
+            client.io.consume(there);
+            rest -= there;
+            if rest == 0 {
+                break;
+            }
+            if !client.io.fill().await.unwrap_or(false) {
+                return Err(Broken::Client);
+            }
+        }
+    }
+    outcome
+}
+
+/// See [`copy_in`]. `rest`: so much of a message of data is still to come, for a row may be larger than what should
+/// be kept in memory.
+async fn pass_copy_on(
+    connection: &mut Connection,
+    client: &mut Client<'_>,
+    rest: &mut usize,
+) -> Result<u32, Broken> {
+    // Something before it in the same string.
+    let failed_before = client.responses.failed();
     let extended = client.responses.in_execute();
     client.io.flush().await.map_err(|_| Broken::Client)?;
     let mut chunk = Vec::new();
-    // So much of a message of data is still to come: a row may be larger than what should be kept in memory.
-    let mut rest = 0;
     loop {
-        let ended = client.responses.failed();
-        let taken = take_copy_frames(client.io, &mut chunk, &mut rest, ended);
+        let ended = client.responses.failed() && !failed_before;
+        let taken = take_copy_frames(client.io, &mut chunk, rest, ended);
         let taken = taken.map_err(|()| Broken::Client)?;
         let mut boundaries = 0;
         if extended {
@@ -395,7 +421,7 @@ async fn copy_in(connection: &mut Connection, client: &mut Client<'_>) -> Result
         if !matches!(taken, Taken::Data) {
             return Ok(boundaries);
         }
-        if ended && rest == 0 {
+        if ended && *rest == 0 {
             return Ok(0);
         }
         let shard_spoke = poll_fn(|cx| {
@@ -414,7 +440,7 @@ async fn copy_in(connection: &mut Connection, client: &mut Client<'_>) -> Result
         .await?;
         // An error ends the COPY on the shard's side, once the message that has begun is whole; what the client still
         // sends of it is skipped.
-        if shard_spoke && client.responses.failed() && rest == 0 {
+        if shard_spoke && client.responses.failed() && *rest == 0 {
             return Ok(0);
         }
     }

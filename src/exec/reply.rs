@@ -136,15 +136,14 @@ async fn receive(
 ) -> Option<()> {
     let mut buffer = BytesMut::new();
     while connection.awaiting() > 0 {
-        let frame = wire::frame::next(&buffer, wire::frame::STATEMENT_BYTES_MAX).ok()?;
-        let Some(frame) = frame else {
-            connection.read_some(&mut buffer).await.ok()?;
-            continue;
-        };
-        let length = frame.raw.len();
+        let length = wire::frame::header(&buffer).ok()?.map_or(0, |(_, length)| length);
         if reply.rows.len() as u64 + length as u64 > memory_max {
             return None;
         }
+        let Some(frame) = wire::frame::next(&buffer, u32::MAX).ok()? else {
+            connection.read_some(&mut buffer).await.ok()?;
+            continue;
+        };
         match frame.tag {
             tag::READY_FOR_QUERY => connection.ready(response::ready_for_query(frame.body).ok()?),
             tag::ERROR => {

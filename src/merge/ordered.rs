@@ -34,7 +34,7 @@ const ROW_HEAD_BYTES: usize = 7;
 pub enum State {
     /// As much as was asked for has been written.
     Full,
-    /// Shards have to be read ([`Ordered::needs`]).
+    /// Shards have to be read ([`Ordered::wants`]).
     Hungry,
     /// All rows that belong to the answer have been written.
     Over,

@@ -26,8 +26,9 @@ use super::{Inputs, Workspace};
 use crate::datum::order::{Key, KeyColumns, Order};
 use crate::datum::{Format, Oid, oid};
 use crate::sql::ir::{Analysis, Block, BlockKind, ColumnRef, Expr, SourceKind};
+use crate::sql::keywords::is_reserved;
 use crate::sql::quote::quote_identifier;
-use crate::sql::tokens::{TokenKind, tokenize};
+use crate::sql::tokens::{Token, TokenKind, tokenize};
 
 /// What sort keys are called, before their number.
 const KEY: &str = "pgmeridian_key_";
@@ -85,6 +86,8 @@ pub struct Sort {
     known: Option<Oid>,
     /// Its collation, if it has one, compares bytes.
     bytewise: bool,
+    /// Texts come in the encoding in which the shards compare them.
+    as_stored: bool,
 }
 
 impl Sort {
@@ -94,6 +97,7 @@ impl Sort {
             Format::Binary => Order::of(type_oid, self.bytewise),
             Format::Text => Order::of_text(type_oid, self.bytewise),
         };
+        let order = order.filter(|_| self.as_stored || !is_text(type_oid));
         let Self { descending, nulls_first, .. } = *self;
         Some(Key { order: order?, descending, nulls_first })
     }
@@ -195,8 +199,9 @@ impl Shape {
         for (n, item) in (1..).zip(items) {
             let (expression, direction) = split_direction(&text, item)?;
             let (source, known) = self.key(&text, &select, expression)?;
-            if let Some((oid, bytewise)) = known {
-                Order::of(oid, bytewise)?;
+            let sort = sort(&text, n, direction, known, &mut order);
+            if let Some((oid, _)) = known {
+                sort.order(oid, Format::Binary)?;
             }
             certain &= known.is_some();
             out.sql.push('(');
@@ -205,7 +210,7 @@ impl Shape {
                 Source::Column(sql) => out.sql.push_str(&sql),
             }
             let _ = write!(out.sql, ") AS {KEY}{n}, ");
-            keys.push(sort(&text, n, direction, known, &mut order));
+            keys.push(sort);
         }
         if let Some(range) = &clauses.order {
             out.replace(text.bytes(range.clone())?, order.trim_end());
@@ -250,11 +255,11 @@ impl Shape {
             let (expression, direction) = split_direction(text, item)?;
             let column = self.output_column(text, expression)?;
             let output = self.outputs.get(column)?;
-            let (oid, bytewise) = output.known?;
-            Order::of(oid, bytewise)?;
+            let sort = sort(text, n, direction, output.known, &mut order);
+            sort.order(output.known?.0, Format::Binary)?;
             let name = quote_identifier(&output.name);
             let _ = write!(list, "{ROWS}.{name} AS {KEY}{n}, ");
-            keys.push(sort(text, n, direction, output.known, &mut order));
+            keys.push(sort);
             at.push(column);
             names.push(name);
         }
@@ -303,7 +308,7 @@ impl Shape {
                 number.text(sql).parse::<usize>().ok()?.checked_sub(1)?
             }
             [name] => {
-                let name = name.name(sql)?;
+                let name = plain_name(*name, sql)?;
                 columns.find(|(_, output)| output.name == name)?.0
             }
             [table, dot, column] if dot.is(sql, ".") => {
@@ -341,7 +346,8 @@ impl Shape {
             return None;
         }
         let written = Source::Written(item.clone());
-        if let (1, Some(name)) = (item.len(), first.name(sql)) {
+        if let (1, Some(_)) = (item.len(), first.name(sql)) {
+            let name = plain_name(first, sql)?;
             if self.outputs.iter().any(|output| output.name.is_empty()) {
                 return None;
             }
@@ -391,6 +397,12 @@ impl Shape {
     }
 }
 
+/// A name that is no reserved word: `user` is a function.
+fn plain_name(token: Token, sql: &str) -> Option<String> {
+    let name = token.name(sql)?;
+    (token.kind != TokenKind::Word || !is_reserved(&name)).then_some(name)
+}
+
 /// What a sort key is made of.
 enum Source {
     /// Tokens of the statement.
@@ -418,7 +430,13 @@ fn sort(
     // Writing to a String can't fail.
     let _ = write!(order, "{separator}{n} {}", words.join(" "));
     let bytewise = known.is_some_and(|(_, bytewise)| bytewise);
-    Sort { descending, nulls_first, known: known.map(|(oid, _)| oid), bytewise }
+    let as_stored = text.inputs.utf8;
+    Sort { descending, nulls_first, known: known.map(|(oid, _)| oid), bytewise, as_stored }
+}
+
+/// Types whose values a server converts to the client's encoding.
+fn is_text(type_oid: Oid) -> bool {
+    matches!(type_oid, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME)
 }
 
 /// Types all of whose values are small, in either format.

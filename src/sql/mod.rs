@@ -18,7 +18,7 @@ mod ddl;
 pub mod functions;
 pub mod hint;
 pub mod ir;
-mod keywords;
+pub(crate) mod keywords;
 pub mod lexer;
 pub mod literal;
 mod parse;

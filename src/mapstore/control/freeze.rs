@@ -11,10 +11,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio_postgres::Client;
 
 use super::super::read::ReadError;
-use super::read::literal;
 use super::{Source, Store, install};
 use crate::backend::{Books, ConnectionBook, Doing};
 use crate::map::ConnectionTarget;
+use crate::sql::quote::quote_literal;
 
 /// How often a proxy says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -205,7 +205,7 @@ impl Source {
              VALUES ({}, {used}, {settled}) ON CONFLICT (name) DO UPDATE SET \
              used_version = excluded.used_version, settled_version = excluded.settled_version, \
              seen_at = now()",
-            literal(&own_name())
+            quote_literal(&own_name())
         );
         if let Err(error) = client.simple_query(&sql).await {
             tracing::debug!("the control database does not take this proxy's word: {error}");

@@ -4,6 +4,7 @@ use super::super::read::ReadError;
 use super::install;
 use crate::datum::KeyValue;
 use crate::map::ConnectionTarget;
+use crate::sql::quote::quote_literal;
 
 /// Records a key's home, unless it has one: who is first decides.
 ///
@@ -17,15 +18,14 @@ pub async fn record(
     region: Option<&str>,
 ) -> Result<(), ReadError> {
     let client = install::open(url).await?;
-    let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let region: String = region.unwrap_or_default().chars().take(3).collect();
     // Texts read as the column's own type, whatever that is.
     let sql = format!(
-        "SET standard_conforming_strings = on; \
+        "\
          INSERT INTO tenant_shard_map (tenant_id, shard_id, region_code) VALUES ({}, {shard_id}, {}) \
          ON CONFLICT (tenant_id) DO NOTHING",
-        literal(&key.to_string()),
-        literal(&region)
+        quote_literal(&key.to_string()),
+        quote_literal(&region)
     );
     Ok(client.batch_execute(&sql).await?)
 }

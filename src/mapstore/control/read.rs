@@ -17,6 +17,7 @@ use super::install::CHANNEL;
 use crate::catalog::read::Row;
 use crate::datum::{KeyType, KeyValue};
 use crate::map::{Connection, ConnectionTarget, Control, Entries, OddTenant, ShardRow, Tables};
+use crate::sql::quote::quote_literal;
 
 /// More rows that can't be used are counted, not kept.
 const ODD_MAX: usize = 100;
@@ -211,7 +212,7 @@ impl Session {
             "SELECT count(DISTINCT version) FILTER (WHERE version > {number}), \
              bool_or(version = {number} AND token = {}) \
              FROM pgmeridian.map_change WHERE version >= {number}",
-            literal(&before.token)
+            quote_literal(&before.token)
         );
         let tenants = format!(
             "SELECT tenant FROM pgmeridian.map_change WHERE version > {number} \
@@ -251,7 +252,7 @@ impl Session {
                     tables.entries.remove(&key);
                 }
             }
-            let changed: Vec<String> = changed.iter().map(|tenant| literal(tenant)).collect();
+            let changed: Vec<String> = changed.iter().map(|tenant| quote_literal(tenant)).collect();
             let sql = format!(
                 "SELECT tenant_id::text, shard_id::text FROM tenant_shard_map \
                  WHERE tenant_id = ANY (ARRAY[{}]::text[]::{}[])",
@@ -299,13 +300,6 @@ fn frozen(rows: Vec<Row>) -> Vec<(String, String)> {
         fields.next().flatten().zip(fields.next().flatten())
     };
     rows.into_iter().filter_map(pair).collect()
-}
-
-/// A literal of SQL, whatever `standard_conforming_strings` says.
-pub(super) fn literal(text: &str) -> String {
-    let (escape, text) =
-        if text.contains('\\') { ("E", text.replace('\\', "\\\\")) } else { ("", text.to_owned()) };
-    format!("{escape}'{}'", text.replace('\'', "''"))
 }
 
 /// Keeps a connection going and tells of notifications. One that was not taken yet is enough.
