@@ -221,6 +221,8 @@ pub(super) struct Unit {
     steps: Vec<u32>,
     /// The client's names of the statements that are described, in order.
     described: Vec<Vec<u8>>,
+    /// Where the messages begin that come when these have been answered.
+    rest: Option<usize>,
     pub(super) error: Option<SqlError>,
 }
 
@@ -287,7 +289,15 @@ impl Executor {
     }
 
     /// Carries out a unit of any kind.
-    async fn run_unit(&mut self, bytes: &[u8], sync: bool) -> Result<(), Gone> {
+    async fn run_unit(&mut self, mut bytes: &[u8], sync: bool) -> Result<(), Gone> {
+        while let Some(rest) = self.run_part(bytes, sync).await? {
+            bytes = bytes.get(rest..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Carries out a unit up to what must wait for the answers so far: where that begins.
+    async fn run_part(&mut self, bytes: &[u8], sync: bool) -> Result<Option<usize>, Gone> {
         let mut unit = self.empty_unit();
         if !self.batch.skipping {
             match self.read_if_stale(bytes).await {
@@ -295,6 +305,8 @@ impl Executor {
                 Err(error) => unit.error = Some(error),
             }
         }
+        let rest = unit.rest.take();
+        let sync = sync && rest.is_none();
         let result = if let Some(scatter) = unit.scatter.take() {
             Box::pin(self.run_scatter_unit(&mut unit, *scatter, bytes, sync)).await
         } else if let Some(tell) = unit.tell.take() {
@@ -309,7 +321,8 @@ impl Executor {
             self.undo_behind(&mut unit);
         }
         worker::put_back(unit);
-        result.or_else(|failure| self.fail_unit(failure, sync))
+        result.or_else(|failure| self.fail_unit(failure, sync))?;
+        Ok(rest)
     }
 
     pub(super) fn fail_unit(&mut self, failure: Failure, sync: bool) -> Result<(), Gone> {

@@ -39,6 +39,8 @@ pub(in crate::exec) enum Obstacle {
     Held,
     /// The transaction's time must be asked for first.
     Timeless,
+    /// What was parsed and described before it must be answered first.
+    Behind,
     /// These keys must be given homes first.
     Homeless(Vec<Newcomer>, SqlError),
 }
@@ -93,6 +95,10 @@ impl Executor {
                         return Ok(());
                     }
                 },
+                Err(Obstacle::Behind) => {
+                    unit.rest = Some(at);
+                    return Ok(());
+                }
                 Err(Obstacle::Held) => Box::pin(self.discard_held()).await,
                 Err(Obstacle::Homeless(keys, error)) => {
                     let outcome = if settled || !self.may_ask() || unit.executes {
@@ -457,6 +463,17 @@ impl Executor {
         self.refuse_beside_temporary(&plan)?;
         if !plan.answer.is_everywhere() {
             self.allow_default_isolation(&plan)?;
+        }
+        let described = unit.ops.iter().any(|op| matches!(op, Op::DescribeStatement(_)));
+        let aside = |op: &Op| {
+            use Op::{DescribeStatement, Ensure, Inject, ParseNamed, ParseUnnamed};
+            matches!(
+                op,
+                Inject(_) | ParseUnnamed(_) | ParseNamed { .. } | Ensure(_) | DescribeStatement(_)
+            )
+        };
+        if described && unit.ops.iter().all(aside) {
+            return Err(Obstacle::Behind);
         }
         // What was parsed in this unit is parsed on the shards; the client is told here.
         let mut prefix = Vec::new();
