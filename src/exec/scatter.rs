@@ -317,7 +317,7 @@ impl Executor {
         let mut asked = Vec::with_capacity(shards.len());
         for shard in shards {
             if let Some(at) = self.held.iter().position(|held| held.shard == *shard) {
-                asked.push(Asked::new(self.held.swap_remove(at)));
+                asked.push(Asked::new(self.held.swap_remove(at), &self.world));
             }
         }
         Ok(asked)
@@ -360,11 +360,12 @@ impl Executor {
                 result.map_err(|fault| Self::trouble(fault, one.shard()))?;
             }
         }
-        if describe && let Some(body) = concat.description() {
+        if describe && let (Some(body), Some(first)) = (concat.description(), asked.first()) {
+            let body = first.in_the_clients_numbers(body);
             let out = &mut self.io.outbox;
             out.push(b'T');
             out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-            out.extend_from_slice(body);
+            out.extend_from_slice(&body);
         }
         self.io.outbox.extend_from_slice(&head);
         self.finish_row(concat, asked).await?;
