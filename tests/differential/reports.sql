@@ -229,7 +229,6 @@ SELECT 1 HAVING false
 
 SELECT count(*) FROM users HAVING count(*) < 0
 
--- refused: this statement can't be routed
 SELECT plan_id FROM users GROUP BY ALL plan_id ORDER BY 1
 
 -- refused: this statement can't be routed
@@ -331,3 +330,9 @@ select
 from users u
 where tenant_id = 1 -- only one
 order by id;
+
+SELECT * FROM generate_series(timestamp '2024-01-01', '2024-01-03', '1 day') d LEFT JOIN orders o ON o.placed::date = d::date AND o.tenant_id = 1 ORDER BY 1, o.id
+
+SELECT tenant_id, id, sum(score) OVER (PARTITION BY tenant_id ORDER BY id ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING EXCLUDE TIES), count(*) OVER (ORDER BY score GROUPS 2 PRECEDING EXCLUDE GROUP) FROM users WHERE id < 5 ORDER BY 1, 2
+
+SELECT tenant_id, id, sum(score) OVER (ORDER BY tenant_id, id ROWS UNBOUNDED PRECEDING EXCLUDE NO OTHERS) FROM users WHERE tenant_id = 2 ORDER BY 1, 2
