@@ -20,7 +20,8 @@ UNION ALL
 SELECT 'r', pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid::text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgmeridian')";
+  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgmeridian')
+ORDER BY 1, 2";
 
 /// A server's numbers, by names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -54,7 +54,9 @@ impl Asked {
     /// Types of parameters that its shard has told, in the client's numbers.
     pub(super) fn types_in_the_clients_numbers(&self, mut types: Vec<Oid>) -> Vec<Oid> {
         if let Some(numbers) = &self.numbers {
-            types.iter_mut().for_each(|oid| *oid = numbers.of_type(*oid));
+            for oid in &mut types {
+                *oid = numbers.of_type(*oid);
+            }
         }
         types
     }

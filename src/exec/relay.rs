@@ -102,16 +102,20 @@ impl Executor {
         }
         let numbers = self.world.numbers.of(held.shard);
         self.responses.numbers_otherwise(numbers);
-        let renumbered = numbers.and_then(|numbers| {
-            wire::frontend::renumber_parsed(&self.request, |theirs| numbers.own_type(theirs))
-        });
+        // It is sent once: what is sent again is put together again.
+        if let Some(numbers) = numbers
+            && let Some(own) =
+                wire::frontend::renumber_parsed(&self.request, |theirs| numbers.own_type(theirs))
+        {
+            self.request = own;
+        }
         let mut boundaries = self.responses.boundaries();
         if boundaries == 0 {
             connection.leave_open();
         } else {
             connection.expect_ready(boundaries);
         }
-        let mut sending = Sending::new(renumbered.as_ref().unwrap_or(&self.request));
+        let mut sending = Sending::new(&self.request);
         let mut client = Client {
             io: &mut self.io,
             responses: &mut self.responses,

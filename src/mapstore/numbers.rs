@@ -1,8 +1,8 @@
 //! What the shards number their user-defined types and tables, beside the default shard, whose numbers clients are
 //! told.
 //!
-//! It is asked when the default shard's numbers have changed; a shard that can't be asked is asked again later, and
-//! until then its numbers are passed on as they are.
+//! They are asked when the default shard's numbers have changed, and once more a little later; a shard that can't be
+//! asked is asked again, and until then its numbers are passed on as they are.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +39,8 @@ pub(super) struct Known {
     clients: Arc<Numbers>,
     shards: Vec<(ConnectionTarget, Option<Numbers>)>,
     failed: Option<Instant>,
+    /// When what they said was new.
+    changed: Option<Instant>,
     told: Arc<Renumberings>,
 }
 
@@ -53,7 +55,9 @@ impl Known {
         // Elsewhere a connection's database need not be the shard's own.
         if targets.len() < 2 || map.is_one_server() || map.has_key_databases() || clients.is_empty()
         {
-            *self = Self::default();
+            if !self.shards.is_empty() {
+                *self = Self::default();
+            }
             return Arc::clone(&self.told);
         }
         let same = self.shards.len() == targets.len()
@@ -73,14 +77,11 @@ impl Known {
         }
         let home = usize::from(map.default_shard().0);
         let tired = self.failed.is_some_and(|failed| failed.elapsed() < ASK_AGAIN);
-        let missing =
-            |(n, (_, known)): (usize, &(_, Option<Numbers>))| n != home && known.is_none();
-        if tired || !self.shards.iter().enumerate().any(missing) {
-            return Arc::clone(&self.told);
-        }
+        // A change may have reached the others a moment later.
+        let doubtful = self.changed.is_some_and(|changed| changed.elapsed() >= ASK_AGAIN);
         let mut asked = JoinSet::new();
         for (n, (target, known)) in self.shards.iter().enumerate() {
-            if n != home && known.is_none() {
+            if n != home && (doubtful || known.is_none() && !tired) {
                 let target = target.clone();
                 asked.spawn(async move {
                     let read = tokio::time::timeout(READ_TIMEOUT, read(&target)).await;
@@ -88,17 +89,25 @@ impl Known {
                 });
             }
         }
+        if asked.is_empty() {
+            return Arc::clone(&self.told);
+        }
         self.failed = None;
+        let mut changed = false;
         while let Some(answer) = asked.join_next().await {
             let Ok((n, Some(numbers))) = answer else {
                 self.failed = Some(Instant::now());
                 continue;
             };
             if let Some((_, known)) = self.shards.get_mut(n) {
+                changed |= known.as_ref() != Some(&numbers);
                 *known = Some(numbers);
             }
         }
-        self.told = self.renumberings();
+        if changed {
+            self.told = self.renumberings();
+        }
+        self.changed = changed.then(Instant::now);
         Arc::clone(&self.told)
     }
 

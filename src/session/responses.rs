@@ -90,6 +90,17 @@ pub struct Malformed;
 /// Largest message that is looked into (errors, parameters): they are buffered, rows are not.
 const CAPTURED_MAX: usize = 1 << 20;
 
+/// What a server says otherwise than the client knows it.
+#[derive(Debug, Default)]
+struct Own {
+    /// The server's process number, and the one that the client knows it by.
+    notifier: Option<(i32, i32)>,
+    /// Types and tables.
+    numbers: Option<Arc<Renumbering>>,
+    /// Where in the bytes that were fed last columns are described, and passed on, in its numbers.
+    columns: Vec<Range<usize>>,
+}
+
 /// The queue of what is expected, and the state of the scan.
 #[derive(Debug, Default)]
 pub struct Responses {
@@ -130,12 +141,8 @@ pub struct Responses {
     /// The farewell has come instead.
     farewell: bool,
     wording: Wording,
-    /// The server's process number, and the one that the client knows it by.
-    notifier: Option<(i32, i32)>,
-    /// What the server numbers otherwise than the client knows it.
-    numbers: Option<Arc<Renumbering>>,
-    /// Where in the bytes that were fed last columns are described, and passed on, in its numbers.
-    columns: Vec<Range<usize>>,
+    /// What this server says otherwise than the client knows it.
+    own: Option<Box<Own>>,
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
     descriptions: Vec<Vec<u8>>,
 }
@@ -212,18 +219,23 @@ impl Responses {
 
     /// What this process notifies of comes, to the client, from that one.
     pub fn notifies_as(&mut self, own: i32, shown: i32) {
-        self.notifier = Some((own, shown));
+        self.own.get_or_insert_default().notifier = Some((own, shown));
     }
 
     /// What this server numbers otherwise than the client knows it.
     pub fn numbers_otherwise(&mut self, numbers: Option<&Arc<Renumbering>>) {
-        let same = match (&self.numbers, numbers) {
+        let same = match (self.numbers(), numbers) {
             (Some(own), Some(other)) => Arc::ptr_eq(own, other),
             (own, other) => own.is_none() && other.is_none(),
         };
         if !same {
-            self.numbers = numbers.cloned();
+            self.own.get_or_insert_default().numbers = numbers.cloned();
         }
+    }
+
+    #[inline]
+    fn numbers(&self) -> Option<&Arc<Renumbering>> {
+        self.own.as_ref()?.numbers.as_ref()
     }
 
     /// EXECUTE is sent: positions outside of this part of the client's text are those in the statement that it
@@ -335,13 +347,15 @@ impl Responses {
     /// Columns were described in the bytes that were fed last: they must be told in the client's numbers.
     #[inline]
     pub fn describes_columns(&self) -> bool {
-        !self.columns.is_empty()
+        self.own.as_ref().is_some_and(|own| !own.columns.is_empty())
     }
 
     /// Tells the columns in the bytes that were fed last in the client's numbers.
     pub fn renumber(&mut self, input: &mut [u8]) -> Result<(), Malformed> {
-        let Some(numbers) = &self.numbers else { return Ok(()) };
-        for range in self.columns.drain(..) {
+        let Some(Own { numbers: Some(numbers), columns, .. }) = self.own.as_deref_mut() else {
+            return Ok(());
+        };
+        for range in columns.drain(..) {
             let body = input.get_mut(range).ok_or(Malformed)?;
             renumber_columns(body, numbers)?;
         }
@@ -350,7 +364,9 @@ impl Responses {
 
     /// Reads what a shard sent and appends to `out` what of it goes to the client.
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<Segment>) -> Result<(), Malformed> {
-        self.columns.clear();
+        if let Some(own) = &mut self.own {
+            own.columns.clear();
+        }
         let mut at = 0;
         while at < input.len() {
             if self.frame_left == 0 && self.header_len == 0 {
@@ -436,10 +452,11 @@ impl Responses {
                 let Some(body) = rest.get(..length) else { break 'steps };
                 match tag {
                     b'D' | b'1' | b'2' | b'3' | b'n' => {}
-                    b'T' if self.numbers.is_none() => {}
                     b'T' => {
-                        let body = at + header.len();
-                        self.columns.push(body..body + length);
+                        if let Some(own) = self.own.as_mut().filter(|own| own.numbers.is_some()) {
+                            let body = at + header.len();
+                            own.columns.push(body..body + length);
+                        }
                     }
                     b'C' | b'I' | b's' if self.silenced.is_empty() => {
                         self.commands += 1;
@@ -504,7 +521,7 @@ impl Responses {
 
     fn is_captured(&self) -> bool {
         matches!(self.tag, b'Z' | b'E' | b'S' | b't' | b'A')
-            || self.tag == b'T' && self.numbers.is_some()
+            || self.tag == b'T' && self.numbers().is_some()
     }
 
     /// Decides whether the frame goes to the client.
@@ -527,7 +544,7 @@ impl Responses {
             b'E' | b'A' => false,
             b'Z' => !hidden && !self.hold_ready,
             // Told when it has been read whole, in the client's numbers.
-            b't' | b'T' if self.numbers.is_some() => false,
+            b't' | b'T' if self.numbers().is_some() => false,
             b't' => !hidden && !std::mem::take(&mut self.described),
             b'C' => !hidden && !self.is_silenced(),
             _ => !hidden,
@@ -575,7 +592,8 @@ impl Responses {
             }
             b'S' => self.note_parameter(),
             b'T' => {
-                if let Some(numbers) = &self.numbers {
+                let numbers = self.own.as_ref().and_then(|own| own.numbers.as_ref());
+                if let Some(numbers) = numbers {
                     let columns = &mut self.captured;
                     renumber_columns(columns, numbers)?;
                     if !hidden {
@@ -584,7 +602,8 @@ impl Responses {
                 }
             }
             b't' => {
-                if let Some(numbers) = &self.numbers {
+                let numbers = self.own.as_ref().and_then(|own| own.numbers.as_ref());
+                if let Some(numbers) = numbers {
                     let parameters = &mut self.captured;
                     response::renumber_parameters(parameters, |own| numbers.of_type(own))
                         .ok_or(Malformed)?;
@@ -629,7 +648,7 @@ impl Responses {
     }
 
     fn pass_notification(&mut self, out: &mut Vec<Segment>) {
-        if let Some((own, shown)) = self.notifier {
+        if let Some((own, shown)) = self.own.as_ref().and_then(|own| own.notifier) {
             response::rename_notifier(&mut self.captured, own, shown);
         }
         out.push(Segment::Bytes(message(b'A', &self.captured)));

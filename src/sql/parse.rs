@@ -272,7 +272,8 @@ impl Translator<'_> {
     /// `column[…]… =`: where its subscripts end.
     fn element(&self, i: usize) -> Option<usize> {
         let column = self.tokens.get(i)?;
-        if !matches!(column.kind, TokenKind::Word | TokenKind::Quoted) || !self.symbol_at(i + 1, "[")
+        if !matches!(column.kind, TokenKind::Word | TokenKind::Quoted)
+            || !self.symbol_at(i + 1, "[")
         {
             return None;
         }
