@@ -69,6 +69,7 @@ pub(crate) fn world(strategy: &str) -> Arc<World> {
         catalog: Arc::new(catalog),
         catalog_known: true,
         lookups,
+        numbers: Arc::default(),
     })
 }
 

@@ -6,6 +6,7 @@
 //! neither sockets nor the shard map. System catalogs are not in it.
 
 mod check;
+pub mod numbers;
 pub mod read;
 
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct Catalog {
     /// User-defined functions (everything outside `pg_catalog` and `information_schema`), by schema and
     /// name; overloads are folded together with the strictest of their facts.
     pub functions: FxHashMap<(String, String), Function>,
+    /// What user-defined types and tables are numbered there.
+    pub numbers: Arc<numbers::Numbers>,
     /// Stands for everything that was read: another schema has another one. 0 where nothing was read.
     pub fingerprint: u64,
     /// What `search_path` is where a session doesn't set it, by how closely it is meant.

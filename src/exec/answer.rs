@@ -6,6 +6,7 @@
 //! failed statement must not cost its client what a connection carries (temporary tables, locks), nor the
 //! pool its connections.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,8 +16,12 @@ use tokio::task::JoinSet;
 use super::cancel::CANCEL_TIMEOUT;
 use super::io::with_read_buffer;
 use super::{Executor, Held};
+use crate::catalog::numbers::Renumbering;
+use crate::datum::Oid;
 use crate::map::ShardId;
+use crate::mapstore::World;
 use crate::wire::walk::Walk;
+use crate::wire::{frontend, response};
 
 /// How long a cancelled statement may take to end. PostgreSQL looks for a cancel at every row; what
 /// takes longer (a network file system, a foreign server) is not waited for.
@@ -27,11 +32,33 @@ pub(super) struct Asked {
     pub(super) held: Held,
     walk: Walk,
     lost: bool,
+    /// What its shard numbers otherwise than the client knows it.
+    numbers: Option<Arc<Renumbering>>,
 }
 
 impl Asked {
-    pub(super) fn new(held: Held) -> Self {
-        Self { held, walk: Walk::default(), lost: false }
+    pub(super) fn new(held: Held, world: &World) -> Self {
+        let numbers = world.numbers.of(held.shard).cloned();
+        Self { held, walk: Walk::default(), lost: false, numbers }
+    }
+
+    /// A `RowDescription` of its shard, in the client's numbers.
+    pub(super) fn in_the_clients_numbers(&self, body: &[u8]) -> Vec<u8> {
+        let mut body = body.to_vec();
+        if let Some(numbers) = &self.numbers {
+            renumber_columns(&mut body, numbers);
+        }
+        body
+    }
+
+    /// Types of parameters that its shard has told, in the client's numbers.
+    pub(super) fn types_in_the_clients_numbers(&self, mut types: Vec<Oid>) -> Vec<Oid> {
+        if let Some(numbers) = &self.numbers {
+            for oid in &mut types {
+                *oid = numbers.of_type(*oid);
+            }
+        }
+        types
     }
 
     pub(super) fn shard(&self) -> ShardId {
@@ -42,6 +69,10 @@ impl Asked {
     pub(super) async fn ask(&mut self, request: &[u8]) -> bool {
         self.walk = Walk::default();
         self.held.lease.expect_ready(1);
+        let renumbered = self.numbers.as_ref().and_then(|numbers| {
+            frontend::renumber_parsed(request, |theirs| numbers.own_type(theirs))
+        });
+        let request = renumbered.as_deref().unwrap_or(request);
         self.lost = self.held.lease.send_all(request).await.is_err();
         !self.lost
     }
@@ -97,6 +128,12 @@ impl Asked {
         let both = async { tokio::join!(cancelled, drained) };
         matches!(tokio::time::timeout(DRAIN_MAX, both).await, Ok((true, true)))
     }
+}
+
+/// The columns of a `RowDescription`, in the client's numbers. (What can't be read stays as it is.)
+pub(super) fn renumber_columns(body: &mut [u8], numbers: &Renumbering) {
+    let table = |own| numbers.of_table(own);
+    let _ = response::renumber_columns(body, table, |own| numbers.of_type(own));
 }
 
 impl Executor {

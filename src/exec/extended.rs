@@ -46,7 +46,10 @@ impl Executor {
         let plain = self.run_plain_unit(&bytes).await;
         let result = match plain {
             Some(result) => result,
-            None => self.run_unit(&bytes, sync).await,
+            None => match self.run_unit(&bytes, sync).await {
+                Ok(Some(rest)) => Box::pin(self.run_rest(&bytes, rest, sync)).await,
+                other => other.map(|_| ()),
+            },
         };
         if bytes.capacity() > IDLE_BUFFER_BYTES {
             bytes = Vec::new();
@@ -69,8 +72,16 @@ impl Executor {
         }
     }
 
-    /// Carries out a unit of any kind.
-    async fn run_unit(&mut self, bytes: &[u8], sync: bool) -> Result<(), Gone> {
+    /// Carries out what comes behind a part of a unit.
+    async fn run_rest(&mut self, bytes: &[u8], mut rest: usize, sync: bool) -> Result<(), Gone> {
+        while let Some(more) = self.run_unit(bytes.get(rest..).unwrap_or_default(), sync).await? {
+            rest += more;
+        }
+        Ok(())
+    }
+
+    /// Carries out a unit of any kind, up to what must wait for the answers so far: where that begins.
+    async fn run_unit(&mut self, bytes: &[u8], sync: bool) -> Result<Option<usize>, Gone> {
         let mut unit = self.empty_unit();
         if !self.batch.skipping {
             match self.read_if_stale(bytes).await {
@@ -78,6 +89,7 @@ impl Executor {
                 Err(error) => unit.error = Some(error),
             }
         }
+        let sync = sync && unit.rest.is_none();
         let result = if let Some(scatter) = unit.scatter.take() {
             Box::pin(self.run_scatter_unit(&mut unit, *scatter, bytes, sync)).await
         } else if let Some(tell) = unit.tell.take() {
@@ -91,8 +103,10 @@ impl Executor {
         if result.is_err() {
             self.undo_behind(&mut unit);
         }
+        let rest = unit.rest.take();
         worker::put_back(unit);
-        result.or_else(|failure| self.fail_unit(failure, sync))
+        result.or_else(|failure| self.fail_unit(failure, sync))?;
+        Ok(rest)
     }
 
     pub(super) fn fail_unit(&mut self, failure: Failure, sync: bool) -> Result<(), Gone> {

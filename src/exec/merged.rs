@@ -162,13 +162,15 @@ impl Executor {
         wanted: &Wanted<'_>,
         merged: &mut Ordered,
     ) -> Result<Ended, Trouble> {
+        let mut teller = 0;
         if !merge.certain {
             match are_alike(asked, merge, worker, wanted).await? {
                 Alike::No => return Ok(Ended::Elsewhere),
                 Alike::ByName => {
                     let home = self.world.map.default_shard();
                     let at = asked.iter().position(|one| one.shard() == home);
-                    merged.described_by(at.unwrap_or(0));
+                    teller = at.unwrap_or(0);
+                    merged.described_by(teller);
                 }
                 Alike::Yes => {}
             }
@@ -185,8 +187,11 @@ impl Executor {
         let keys = orders(merge, worker, wanted, merged.key_types());
         let Some(keys) = keys else { return Err(Trouble::Differs) };
         merged.sort_by(keys);
-        if let (true, Some(body)) = (wanted.described, merged.description()) {
-            frame::append(&mut self.io.outbox, tag::ROW_DESCRIPTION, body);
+        if let (true, Some(body), Some(teller)) =
+            (wanted.described, merged.description(), asked.get(teller))
+        {
+            let body = teller.in_the_clients_numbers(body);
+            frame::append(&mut self.io.outbox, tag::ROW_DESCRIPTION, &body);
         }
         loop {
             let state = merged.advance(&mut self.io.outbox, CHUNK_BYTES);

@@ -22,6 +22,7 @@ use crate::sql::analyze::{self, Names};
 use crate::sql::class::{self, Class};
 use crate::sql::ir::Statement;
 use crate::sql::lexer::{self, Limits, Literal, Scan, Scanned};
+use crate::sql::tokens::{TokenKind, tokenize};
 
 /// Shapes that are remembered. An application has hundreds; tools that build texts with varying lists
 /// have thousands. At about 4 kB each this bounds a thread's cache at some 40 MB.
@@ -230,7 +231,18 @@ impl Planner {
                     standard_strings: reading.standard_strings,
                 };
                 let scope = scopes.scope(world, hint);
-                match scope.and_then(|scope| template.plan(&world.map, &inputs, &scope)) {
+                let found = scope.and_then(|scope| template.plan(&world.map, &inputs, &scope));
+                let found = match &found {
+                    _ if scanned.params == 0 || !has_no_parameters(&entry.class) => found,
+                    // The shard that it goes to says so itself.
+                    Ok(plan) if !plan.answer.is_gathered() => found,
+                    _ => no_parameter(statement).map_or(found, Err),
+                };
+                // Alone it is placed in the string; of several the one that fails is.
+                let place = scanned.hint.map_or(start, |hint| comment_start(text, hint.start));
+                let place = if scan.statements.len() > 1 { place } else { 0 };
+                let before = text.get(place as usize..start as usize).unwrap_or_default();
+                match found.map_err(|error| moved(error, before)) {
                     Ok(found) => plan = Some(found),
                     Err(error) if scan.statements.len() > 1 || settles(&entry.class) => {
                         refused = Some(Box::new(error));
@@ -512,6 +524,30 @@ fn is_shape_alone(entry: &Entry) -> bool {
 /// What may change how the session stands.
 fn settles(class: &Class) -> bool {
     matches!(class, Class::Set(_) | Class::Reset(_) | Class::Show(_) | Class::DiscardAll)
+}
+
+/// A Query message brings no parameters, and this is no place to declare any.
+fn has_no_parameters(class: &Class) -> bool {
+    matches!(class, Class::Query | Class::Explain | Class::Declare(_))
+}
+
+/// PostgreSQL's own words (`transformParamRef`).
+fn no_parameter(statement: &str) -> Option<SqlError> {
+    let tokens = tokenize(statement, None).ok()?;
+    let first = tokens.iter().find(|token| token.kind == TokenKind::Param)?;
+    let before = statement.get(..first.start as usize)?;
+    let message = format!("there is no parameter {}", first.text(statement));
+    Some(SqlError::new(SqlState("42P02"), message).position(characters(before.as_bytes()) + 1))
+}
+
+/// An error's position behind something else.
+fn moved(error: SqlError, before: &[u8]) -> SqlError {
+    let position = error.position.map(|position| position + characters(before));
+    SqlError { position, ..error }
+}
+
+fn characters(bytes: &[u8]) -> u32 {
+    String::from_utf8_lossy(bytes).chars().count() as u32
 }
 
 /// What the session answers or does by itself.

@@ -100,6 +100,15 @@ impl Executor {
         if let Some(shown) = connection.shown_pid {
             self.responses.notifies_as(connection.pid(), shown);
         }
+        let numbers = self.world.numbers.of(held.shard);
+        self.responses.numbers_otherwise(numbers);
+        // It is sent once: what is sent again is put together again.
+        if let Some(numbers) = numbers
+            && let Some(own) =
+                wire::frontend::renumber_parsed(&self.request, |theirs| numbers.own_type(theirs))
+        {
+            self.request = own;
+        }
         let mut boundaries = self.responses.boundaries();
         if boundaries == 0 {
             connection.leave_open();
@@ -300,6 +309,11 @@ fn poll_shard(
             return Poll::Ready(Err(Broken::Shard("it closed the connection")));
         }
         client.feed(input)?;
+        if client.responses.describes_columns() {
+            let renumbered = client.responses.renumber(buffer.filled_mut());
+            renumbered.map_err(|_| Broken::Shard("it sent what the protocol does not allow"))?;
+        }
+        let input = buffer.filled();
         if let ([Segment::Input(range)], true) =
             (client.segments.as_slice(), client.io.outbox.is_empty())
         {

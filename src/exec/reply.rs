@@ -7,6 +7,8 @@
 use bytes::{Buf, BytesMut};
 
 use super::Executor;
+use super::answer::renumber_columns;
+use crate::catalog::numbers::Renumbering;
 use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
@@ -54,6 +56,18 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// What it says of types and tables, in the client's numbers.
+    fn renumber(&mut self, numbers: &Renumbering) {
+        for oid in self.types.iter_mut().flatten() {
+            *oid = numbers.of_type(*oid);
+        }
+        if let Some(columns) = &mut self.columns {
+            renumber_columns(columns, numbers);
+        }
+    }
+}
+
 impl Executor {
     /// Sends the same request, in which so many `ReadyForQuery` are asked for, to held connections and
     /// keeps their answers, in the same order. They work at the same time. A connection that breaks stays
@@ -70,10 +84,14 @@ impl Executor {
     ) -> Vec<Reply> {
         let mut replies = Vec::with_capacity(shards.len());
         for shard in shards {
+            let numbers = self.world.numbers.of(*shard);
+            let own = numbers.and_then(|numbers| {
+                wire::frontend::renumber_parsed(request, |theirs| numbers.own_type(theirs))
+            });
             let lost = match self.held.iter_mut().find(|held| held.shard == *shard) {
                 Some(held) => {
                     held.lease.expect_ready(readies);
-                    held.lease.send_all(request).await.is_err()
+                    held.lease.send_all(own.as_deref().unwrap_or(request)).await.is_err()
                 }
                 None => true,
             };
@@ -86,6 +104,9 @@ impl Executor {
                 continue;
             };
             reply.lost |= receive(&mut held.lease, reply, memory_max).await.is_none();
+            if let Some(numbers) = self.world.numbers.of(*shard) {
+                reply.renumber(numbers);
+            }
             self.io.outbox.append(&mut held.lease.take_notices());
             if reply.lost {
                 held.lease.taint();

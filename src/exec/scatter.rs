@@ -317,7 +317,7 @@ impl Executor {
         let mut asked = Vec::with_capacity(shards.len());
         for shard in shards {
             if let Some(at) = self.held.iter().position(|held| held.shard == *shard) {
-                asked.push(Asked::new(self.held.swap_remove(at)));
+                asked.push(Asked::new(self.held.swap_remove(at), &self.world));
             }
         }
         Ok(asked)
@@ -360,8 +360,9 @@ impl Executor {
                 result.map_err(|fault| Self::trouble(fault, one.shard()))?;
             }
         }
-        if describe && let Some(body) = concat.description() {
-            frame::append(&mut self.io.outbox, wire::backend::tag::ROW_DESCRIPTION, body);
+        if describe && let (Some(body), Some(first)) = (concat.description(), asked.first()) {
+            let body = first.in_the_clients_numbers(body);
+            frame::append(&mut self.io.outbox, wire::backend::tag::ROW_DESCRIPTION, &body);
         }
         self.io.outbox.extend_from_slice(&head);
         self.finish_row(concat, asked).await?;

@@ -103,7 +103,10 @@ impl Executor {
         let mut names_temporary = false;
         for one in planned {
             if let Some(refused) = &one.refused {
-                return Err((**refused).clone());
+                let mut refused = (**refused).clone();
+                let before = characters_of(text.get(..one.from as usize).unwrap_or_default());
+                refused.position = refused.position.map(|position| position + before);
+                return Err(refused);
             }
             refuse_unsafe_encoding(&one.entry.class)?;
             if self.is_ours(one) {

@@ -157,7 +157,7 @@ impl Executor {
         // Beside a transaction that has nothing of its own, its connections stay out of it.
         for shard in read.into_iter().skip(lines.len()) {
             match self.acquire_another(shard).await {
-                Ok(held) => lines.push(Asked::new(held)),
+                Ok(held) => lines.push(Asked::new(held, &self.world)),
                 Err(error) => {
                     self.put_back(lines);
                     return Err(error.into());
@@ -174,7 +174,9 @@ impl Executor {
         let within = self.session.transaction.is_open();
         let line = |asked| Line { within, ..Line::of(asked) };
         match host {
-            Ok(held) => Ok((line(Asked::new(held)), lines.into_iter().map(line).collect())),
+            Ok(held) => {
+                Ok((line(Asked::new(held, &self.world)), lines.into_iter().map(line).collect()))
+            }
             Err(error) => {
                 self.put_back(lines);
                 Err(error.into())
@@ -418,7 +420,8 @@ async fn describe(ask: &Ask<'_>, host: &mut Line) -> Result<Described, Trouble> 
                 error.get_or_insert(body);
             }
             tag::PARAMETER_DESCRIPTION => {
-                described.parameters = response::parameter_description(&body).unwrap_or_default();
+                let types = response::parameter_description(&body).unwrap_or_default();
+                described.parameters = host.asked.types_in_the_clients_numbers(types);
             }
             tag::ROW_DESCRIPTION => described.columns = Some(body.to_vec()),
             _ => {}

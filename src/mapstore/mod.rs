@@ -21,6 +21,7 @@ use crate::map::fault::Severity;
 use crate::map::{Fault, MapDiff, ShardMap};
 use crate::observe::{self, METRICS};
 use control::{Source, SourceError};
+use numbers::Renumberings;
 
 mod asked;
 pub mod control;
@@ -28,6 +29,7 @@ mod create;
 mod files;
 mod history;
 pub mod live;
+pub mod numbers;
 mod read;
 mod stranded;
 mod watch;
@@ -54,6 +56,8 @@ pub struct World {
     pub catalog_known: bool,
     /// What is known of ids that lead to keys.
     pub lookups: Arc<Known>,
+    /// What the shards number otherwise than the default shard.
+    pub numbers: Arc<Renumberings>,
 }
 
 /// Set in the version of a world that is one client's own.
@@ -79,7 +83,8 @@ impl World {
         static NEXT: AtomicU64 = AtomicU64::new(PRIVATE);
         let version = NEXT.fetch_add(1, Ordering::Relaxed);
         let (map, lookups) = (Arc::clone(&shared.map), Arc::clone(&shared.lookups));
-        Self { version, map, catalog, catalog_known: true, lookups }
+        let numbers = Arc::clone(&shared.numbers);
+        Self { version, map, catalog, catalog_known: true, lookups, numbers }
     }
 }
 
@@ -191,6 +196,7 @@ impl Store {
             catalog: Arc::default(),
             catalog_known: false,
             lookups,
+            numbers: Arc::default(),
         };
         let description = Description { loaded: SystemTime::now(), checksum: None };
         let store = Self {
@@ -404,7 +410,9 @@ impl Store {
                 reading.began = Some(began);
             }
             self.asked.forget_others(&map);
-            return Ok(self.swap(fresh.is_some().then_some(known), |old, version| {
+            let catalog = fresh.as_ref().unwrap_or(&old.catalog);
+            let numbers = reading.numbers.follow(&map, &catalog.numbers).await;
+            return Ok(self.swap(fresh.is_some().then_some(known), numbers, |old, version| {
                 let catalog = fresh.unwrap_or_else(|| Arc::clone(&old.catalog));
                 (Arc::new(map.succeeding(&old.map, version)), catalog)
             }));
@@ -454,8 +462,8 @@ impl Store {
         }
         reading.since(asked)?;
         let known = self.changes.load(Ordering::Acquire);
-        let catalog = reading.read(&self.current().map).await?;
-        Ok(self.swap(Some(known), |old, _| (Arc::clone(&old.map), Arc::new(catalog))))
+        let (catalog, numbers) = reading.read(&self.current().map).await?;
+        Ok(self.swap(Some(known), numbers, |old, _| (Arc::clone(&old.map), Arc::new(catalog))))
     }
 
     /// The version of the map at which keys were last frozen or not any more.
@@ -476,8 +484,8 @@ impl Store {
     pub async fn swap_map(&self, map: ShardMap) -> Result<Arc<World>, ReadError> {
         let mut reading = self.reading.lock().await;
         let known = self.changes.load(Ordering::Acquire);
-        let catalog = reading.read(&map).await?;
-        let world = self.swap(Some(known), |old, version| {
+        let (catalog, numbers) = reading.read(&map).await?;
+        let world = self.swap(Some(known), numbers, |old, version| {
             (Arc::new(map.succeeding(&old.map, version)), Arc::new(catalog))
         });
         self.describe(None);
@@ -492,8 +500,8 @@ impl Store {
     pub async fn read_catalog(&self) -> Result<Arc<World>, ReadError> {
         let mut reading = self.reading.lock().await;
         let known = self.changes.load(Ordering::Acquire);
-        let catalog = reading.read(&self.current().map).await?;
-        Ok(self.swap(Some(known), |old, _| (Arc::clone(&old.map), Arc::new(catalog))))
+        let (catalog, numbers) = reading.read(&self.current().map).await?;
+        Ok(self.swap(Some(known), numbers, |old, _| (Arc::clone(&old.map), Arc::new(catalog))))
     }
 
     /// The world with a schema whose reading began after this was asked for: what somebody has made past the proxy
@@ -537,12 +545,13 @@ impl Store {
     async fn look_at_catalog(&self, reading: &mut Reading) -> Result<bool, ReadError> {
         let current = self.current();
         let known = self.changes.load(Ordering::Acquire);
-        let catalog = reading.read(&current.map).await?;
-        let same = current.catalog.fingerprint == catalog.fingerprint;
+        let (catalog, numbers) = reading.read(&current.map).await?;
+        let same = current.catalog.fingerprint == catalog.fingerprint
+            && Arc::ptr_eq(&current.numbers, &numbers);
         if current.catalog_known && same && !self.is_stale() {
             return Ok(false);
         }
-        self.swap(Some(known), |old, _| (Arc::clone(&old.map), Arc::new(catalog)));
+        self.swap(Some(known), numbers, |old, _| (Arc::clone(&old.map), Arc::new(catalog)));
         Ok(true)
     }
 
@@ -551,13 +560,15 @@ impl Store {
     fn swap(
         &self,
         known: Option<u64>,
+        numbers: Arc<Renumberings>,
         next: impl FnOnce(&World, u64) -> (Arc<ShardMap>, Arc<Catalog>),
     ) -> Arc<World> {
         let old = self.current();
         let version = old.version + 1;
         let (map, catalog) = next(&old, version);
         let lookups = old.lookups.follow(&map);
-        let world = Arc::new(World { version, map, catalog, catalog_known: true, lookups });
+        let world =
+            Arc::new(World { version, map, catalog, catalog_known: true, lookups, numbers });
         self.freezes_version.store(world.map.freezes_version(), Ordering::Release);
         self.current.store(Arc::clone(&world));
         let stale = if known.is_some() { 0 } else { self.version.load(Ordering::Acquire) & STALE };
@@ -605,15 +616,18 @@ struct Reading {
     began: Option<Instant>,
     /// When the last one began that failed, and how.
     failed: Option<(Instant, Arc<ReadError>)>,
+    /// What the shards number otherwise.
+    numbers: numbers::Known,
 }
 
 impl Reading {
-    async fn read(&mut self, map: &ShardMap) -> Result<Catalog, ReadError> {
+    async fn read(&mut self, map: &ShardMap) -> Result<(Catalog, Arc<Renumberings>), ReadError> {
         let began = Instant::now();
         match read_default(map).await {
             Ok(catalog) => {
                 self.began = Some(began);
-                Ok(catalog)
+                let numbers = self.numbers.follow(map, &catalog.numbers).await;
+                Ok((catalog, numbers))
             }
             Err(error) => {
                 let error = Arc::new(error);

@@ -7,6 +7,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 use crate::backend::{Control, ControlError, control};
 use crate::catalog::Catalog;
+use crate::catalog::numbers::{Numbers, READ_NUMBERS};
 use crate::catalog::read::{
     READ_COLUMNS, READ_FUNCTIONS, READ_RELATIONS, READ_SEARCH_PATHS, READ_SETTINGS, Row,
 };
@@ -113,10 +114,12 @@ pub(super) async fn read(client: &tokio_postgres::Client) -> Result<Catalog, Rea
     let relations = rows(client, READ_RELATIONS).await?;
     let columns = rows(client, READ_COLUMNS).await?;
     let functions = rows(client, READ_FUNCTIONS).await?;
+    let numbers = rows(client, READ_NUMBERS).await?;
     client.batch_execute("COMMIT").await?;
     let mut catalog = Catalog::from_rows(&relations, &columns, &functions)?;
-    catalog.fingerprint =
-        rustc_hash::FxBuildHasher.hash_one((&search_paths, &relations, &columns, &functions));
+    let read = (&search_paths, &relations, &columns, &functions, &numbers);
+    catalog.fingerprint = rustc_hash::FxBuildHasher.hash_one(read);
+    catalog.numbers = Arc::new(Numbers::from_rows(numbers));
     Ok(catalog.with_search_paths(&search_paths))
 }
 

@@ -197,8 +197,18 @@ impl<'a> Constants<'a> {
             }
             LiteralKind::Decimal | LiteralKind::Other => Ok(Decoded::Unknown),
             LiteralKind::String | LiteralKind::EscapeString | LiteralKind::DollarString => {
-                from_text(ty, 0, text)
+                from_text(ty, 0, text).map_err(|error| self.at(slot, error))
             }
+        }
+    }
+
+    /// What is wrong with a literal stands where that does, as PostgreSQL says it.
+    fn at(&self, slot: Slot, error: SqlError) -> SqlError {
+        let start = self.inputs.literals.get(usize::from(slot)).map(|found| found.span.start);
+        let before = start.and_then(|start| self.inputs.text.get(..start as usize));
+        match before {
+            Some(before) => error.position(before.chars().count() as u32 + 1),
+            None => error,
         }
     }
 
@@ -230,7 +240,7 @@ impl<'a> Constants<'a> {
                 Some((LiteralKind::Integer | LiteralKind::Decimal, _)) => {
                     Ok(self.cast_number(ty, inner, to))
                 }
-                Some((_, text)) => from_text(ty, to, text),
+                Some((_, text)) => from_text(ty, to, text).map_err(|error| self.at(*slot, error)),
             },
             Scalar::Negative(_) => Ok(self.cast_number(ty, inner, to)),
             Scalar::Param(n) => match self.inputs.params.get(usize::from(*n)) {
@@ -306,16 +316,19 @@ impl<'a> Constants<'a> {
         if matches!(kind, LiteralKind::Integer | LiteralKind::Decimal | LiteralKind::Other) {
             return Ok(DecodedArray::Unknown);
         }
-        match text {
+        let decoded = match text {
             Cow::Borrowed(text) => array::decode(ty, &text_param(to, text)),
-            Cow::Owned(text) => Ok(match array::decode(ty, &text_param(to, &text))? {
-                DecodedArray::Keys(keys) => DecodedArray::Keys(
-                    keys.into_iter().map(|key| key.map(KeyValue::into_owned)).collect(),
-                ),
-                DecodedArray::Null => DecodedArray::Null,
-                DecodedArray::Unknown => DecodedArray::Unknown,
-            }),
-        }
+            Cow::Owned(text) => {
+                array::decode(ty, &text_param(to, &text)).map(|decoded| match decoded {
+                    DecodedArray::Keys(keys) => DecodedArray::Keys(
+                        keys.into_iter().map(|key| key.map(KeyValue::into_owned)).collect(),
+                    ),
+                    DecodedArray::Null => DecodedArray::Null,
+                    DecodedArray::Unknown => DecodedArray::Unknown,
+                })
+            }
+        };
+        decoded.map_err(|error| self.at(slot, error))
     }
 
     fn param_array(&self, ty: KeyType, to: Oid, n: u16) -> Result<DecodedArray<'a>, SqlError> {

@@ -76,6 +76,16 @@ fn routed(
         Route::Any => ("any", vec![map.shard_name(map.default_shard()).to_owned()]),
         Route::Nowhere => ("none", vec![map.shard_name(map.default_shard()).to_owned()]),
     };
+    // What a shard is sent has one time in it, not the word for it.
+    let gathered = matches!(plan.answer, Answer::Stream | Answer::Merge(_) | Answer::Workspace(_));
+    let timed = shards
+        .first()
+        .filter(|_| gathered)
+        .and_then(|first| Some((first, plan.told(first, inputs.text, inputs.standard_strings)?)));
+    let (clock, plan) = match &timed {
+        Some((first, timed)) => (Some(*first), timed),
+        None => (None, plan),
+    };
     let answer = match &plan.answer {
         Answer::Relay => "relay",
         Answer::Stream | Answer::Merge(_) => "stream",
@@ -85,7 +95,10 @@ fn routed(
         Answer::Workspace(_) => "workspace",
         Answer::Staged(_) => "staged",
     };
-    let merge = merge_steps(map, &plan.answer);
+    let mut merge = merge_steps(map, &plan.answer);
+    if let Some(first) = clock {
+        merge.insert(0, format!("ask {first} for the time, or take that of the transaction"));
+    }
     let sql = plan.rewritten.as_deref().unwrap_or(inputs.text);
     let strategy = key.and_then(|k| map.key(k.key?)).map(|k| match map.sole_key() {
         Some(_) => "database",

@@ -70,7 +70,23 @@ impl Plan {
     ///
     /// 0A000 where it can't be told what the text says.
     pub fn at(&self, moment: Moment, text: &str, standard_strings: bool) -> Result<Self, SqlError> {
-        let said = |sql: &str| written(sql, moment, standard_strings).map_err(refusal);
+        self.saying(&moment, text, standard_strings)
+    }
+
+    /// The same plan as it is sent, for people: the time itself is known only when it runs.
+    pub(super) fn told(&self, shard: &str, text: &str, standard_strings: bool) -> Option<Self> {
+        let timed = matches!(self.names_time(text, standard_strings), Ok(true));
+        let time = format!("the time of {}", shard.replace('\'', "''"));
+        timed.then(|| self.saying(&time, text, standard_strings).ok()).flatten()
+    }
+
+    fn saying(
+        &self,
+        time: &dyn fmt::Display,
+        text: &str,
+        standard_strings: bool,
+    ) -> Result<Self, SqlError> {
+        let said = |sql: &str| written(sql, time, standard_strings).map_err(refusal);
         let mut plan = self.clone();
         match &mut plan.answer {
             Answer::Relay | Answer::Stream => {
@@ -131,7 +147,11 @@ fn refusal(_: Unclear) -> SqlError {
 }
 
 /// A text with the moment in it.
-fn written(sql: &str, moment: Moment, standard_strings: bool) -> Result<String, Unclear> {
+fn written(
+    sql: &str,
+    moment: &dyn fmt::Display,
+    standard_strings: bool,
+) -> Result<String, Unclear> {
     let mut out = String::with_capacity(sql.len() + 64);
     let mut done = 0;
     for place in places(sql, standard_strings)? {
@@ -166,7 +186,7 @@ enum Form {
 }
 
 impl Place {
-    fn text(&self, moment: Moment) -> String {
+    fn text(&self, moment: &dyn fmt::Display) -> String {
         let constant = format!("'{moment}'::pg_catalog.timestamptz{}", self.casts);
         match self.form {
             Form::Constant => format!("({constant})"),
@@ -283,6 +303,21 @@ impl Tokens<'_> {
         self.behind(at, &["select", "all", "distinct", "returning", "else"])
             || self.behind_symbol(at, ",")
             || self.behind_symbol(at, "(")
+            || self.is_behind_distinct_on(at)
+    }
+
+    /// Behind the expressions of DISTINCT ON the columns begin.
+    fn is_behind_distinct_on(&self, at: usize) -> bool {
+        let Some(mut before) = at.checked_sub(1).filter(|before| self.is(*before, ")")) else {
+            return false;
+        };
+        let mut depth = 1;
+        while depth > 0 {
+            let Some(next) = before.checked_sub(1) else { return false };
+            before = next;
+            depth += i32::from(self.is(before, ")")) - i32::from(self.is(before, "("));
+        }
+        self.behind(before, &["on"]) && self.behind(before - 1, &["distinct"])
     }
 
     /// The parenthesis of CAST.
@@ -442,7 +477,7 @@ mod tests {
 
     fn check(sql: &str, expected: &str) {
         let now = "'2024-02-29 12:34:56.000007+00'::pg_catalog.timestamptz";
-        assert_eq!(written(sql, AT, true).unwrap(), expected.replace('@', now), "{sql}");
+        assert_eq!(written(sql, &AT, true).unwrap(), expected.replace('@', now), "{sql}");
     }
 
     #[test]
@@ -492,6 +527,15 @@ mod tests {
             "SELECT CAST((SELECT @ AS \"now\") AS date) FROM t",
         );
         check("SELECT now()::date", "SELECT (SELECT @ AS \"now\")::date");
+        check(
+            "SELECT DISTINCT ON (f(x), (y)) now(), current_date::text FROM t",
+            "SELECT DISTINCT ON (f(x), (y)) (@) AS \"now\", \
+             (SELECT @::pg_catalog.date AS \"current_date\")::text FROM t",
+        );
+        check(
+            "SELECT x FROM t JOIN u ON (a = b) WHERE now() > x",
+            "SELECT x FROM t JOIN u ON (a = b) WHERE (@) > x",
+        );
         check("SELECT ARRAY[x, now(), y]", "SELECT ARRAY[x, (@), y]");
         check(
             "SELECT DISTINCT current_date, x FROM t ORDER BY current_date",
@@ -527,7 +571,7 @@ mod tests {
 
     #[test]
     fn what_cant_be_told_is_unclear() {
-        assert_eq!(written("SELECT now(), 'a\\'", AT, false), Err(Unclear));
-        assert!(written("SELECT 1, 'a\\'", AT, false).is_ok());
+        assert_eq!(written("SELECT now(), 'a\\'", &AT, false), Err(Unclear));
+        assert!(written("SELECT 1, 'a\\'", &AT, false).is_ok());
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::wording::Wording;
 pub use super::wording::{Alias, OUR_NAMES};
 
+use crate::catalog::numbers::Renumbering;
 use crate::wire::frame;
 use crate::wire::response::{self, ServerError};
 
@@ -90,6 +91,17 @@ pub struct Malformed;
 /// Largest message that is looked into (errors, parameters): they are buffered, rows are not.
 const CAPTURED_MAX: usize = 1 << 20;
 
+/// What a server says otherwise than the client knows it.
+#[derive(Debug, Default)]
+struct Own {
+    /// The server's process number, and the one that the client knows it by.
+    notifier: Option<(i32, i32)>,
+    /// Types and tables.
+    numbers: Option<Arc<Renumbering>>,
+    /// Where in the bytes that were fed last columns are described, and passed on, in its numbers.
+    columns: Vec<Range<usize>>,
+}
+
 /// The queue of what is expected, and the state of the scan.
 #[derive(Debug, Default)]
 pub struct Responses {
@@ -130,8 +142,8 @@ pub struct Responses {
     /// The farewell has come instead.
     farewell: bool,
     wording: Wording,
-    /// The server's process number, and the one that the client knows it by.
-    notifier: Option<(i32, i32)>,
+    /// What this server says otherwise than the client knows it.
+    own: Option<Box<Own>>,
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
     descriptions: Vec<Vec<u8>>,
 }
@@ -208,7 +220,23 @@ impl Responses {
 
     /// What this process notifies of comes, to the client, from that one.
     pub fn notifies_as(&mut self, own: i32, shown: i32) {
-        self.notifier = Some((own, shown));
+        self.own.get_or_insert_default().notifier = Some((own, shown));
+    }
+
+    /// What this server numbers otherwise than the client knows it.
+    pub fn numbers_otherwise(&mut self, numbers: Option<&Arc<Renumbering>>) {
+        let same = match (self.numbers(), numbers) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        if !same {
+            self.own.get_or_insert_default().numbers = numbers.cloned();
+        }
+    }
+
+    #[inline]
+    fn numbers(&self) -> Option<&Arc<Renumbering>> {
+        self.own.as_ref()?.numbers.as_ref()
     }
 
     /// EXECUTE is sent: positions outside of this part of the client's text are those in the statement that it
@@ -317,8 +345,29 @@ impl Responses {
         }
     }
 
+    /// Columns were described in the bytes that were fed last: they must be told in the client's numbers.
+    #[inline]
+    pub fn describes_columns(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| !own.columns.is_empty())
+    }
+
+    /// Tells the columns in the bytes that were fed last in the client's numbers.
+    pub fn renumber(&mut self, input: &mut [u8]) -> Result<(), Malformed> {
+        let Some(Own { numbers: Some(numbers), columns, .. }) = self.own.as_deref_mut() else {
+            return Ok(());
+        };
+        for range in columns.drain(..) {
+            let body = input.get_mut(range).ok_or(Malformed)?;
+            renumber_columns(body, numbers)?;
+        }
+        Ok(())
+    }
+
     /// Reads what a shard sent and appends to `out` what of it goes to the client.
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<Segment>) -> Result<(), Malformed> {
+        if let Some(own) = &mut self.own {
+            own.columns.clear();
+        }
         let mut at = 0;
         while at < input.len() {
             if self.frame_left == 0 && self.header_len == 0 {
@@ -403,7 +452,13 @@ impl Responses {
                 let (tag, length) = body_length(*header)?;
                 let Some(body) = rest.get(..length) else { break 'steps };
                 match tag {
-                    b'D' | b'T' | b'1' | b'2' | b'3' | b'n' => {}
+                    b'D' | b'1' | b'2' | b'3' | b'n' => {}
+                    b'T' => {
+                        if let Some(own) = self.own.as_mut().filter(|own| own.numbers.is_some()) {
+                            let body = at + header.len();
+                            own.columns.push(body..body + length);
+                        }
+                    }
                     b'C' | b'I' | b's' if self.silenced.is_empty() => {
                         self.commands += 1;
                         self.tags += 1;
@@ -467,6 +522,7 @@ impl Responses {
 
     fn is_captured(&self) -> bool {
         matches!(self.tag, b'Z' | b'E' | b'S' | b't' | b'A')
+            || self.tag == b'T' && self.numbers().is_some()
     }
 
     /// Decides whether the frame goes to the client.
@@ -488,6 +544,8 @@ impl Responses {
             // the client's own listens, and to what the client has asked for.)
             b'E' | b'A' => false,
             b'Z' => !hidden && !self.hold_ready,
+            // Told when it has been read whole, in the client's numbers.
+            b't' | b'T' if self.numbers().is_some() => false,
             b't' => !hidden && !std::mem::take(&mut self.described),
             b'C' => !hidden && !self.is_silenced(),
             _ => !hidden,
@@ -534,7 +592,28 @@ impl Responses {
                 self.status = *self.captured.first().ok_or(Malformed)?;
             }
             b'S' => self.note_parameter(),
-            b't' => self.descriptions.push(std::mem::take(&mut self.captured)),
+            b'T' => {
+                let numbers = self.own.as_ref().and_then(|own| own.numbers.as_ref());
+                if let Some(numbers) = numbers {
+                    let columns = &mut self.captured;
+                    renumber_columns(columns, numbers)?;
+                    if !hidden {
+                        out.push(Segment::Bytes(frame::of(b'T', columns)));
+                    }
+                }
+            }
+            b't' => {
+                let numbers = self.own.as_ref().and_then(|own| own.numbers.as_ref());
+                if let Some(numbers) = numbers {
+                    let parameters = &mut self.captured;
+                    response::renumber_parameters(parameters, |own| numbers.of_type(own))
+                        .ok_or(Malformed)?;
+                    if !hidden && !std::mem::take(&mut self.described) {
+                        out.push(Segment::Bytes(frame::of(b't', parameters)));
+                    }
+                }
+                self.descriptions.push(std::mem::take(&mut self.captured));
+            }
             b'E' => {
                 self.note_error(out);
                 if !kind.is_boundary() {
@@ -570,7 +649,7 @@ impl Responses {
     }
 
     fn pass_notification(&mut self, out: &mut Vec<Segment>) {
-        if let Some((own, shown)) = self.notifier {
+        if let Some((own, shown)) = self.own.as_ref().and_then(|own| own.notifier) {
             response::rename_notifier(&mut self.captured, own, shown);
         }
         out.push(Segment::Bytes(frame::of(b'A', &self.captured)));
@@ -613,6 +692,11 @@ fn is_out_of_date(error: &[u8]) -> bool {
         && fields.any(|field| field == b"RRevalidateCachedQuery")
 }
 
+fn renumber_columns(body: &mut [u8], numbers: &Renumbering) -> Result<(), Malformed> {
+    let table = |own| numbers.of_table(own);
+    response::renumber_columns(body, table, |own| numbers.of_type(own)).ok_or(Malformed)
+}
+
 /// A frame's tag, and how long its body is.
 fn body_length(header: [u8; 5]) -> Result<(u8, usize), Malformed> {
     let [tag, a, b, c, d] = header;
@@ -637,6 +721,7 @@ fn push_range(out: &mut Vec<Segment>, range: Range<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::numbers::Numbers;
     use crate::wire::frame::of as frame;
 
     /// Feeds `stream` in chunks of every size; what reaches the client must not depend on it.
@@ -650,6 +735,8 @@ mod tests {
             for chunk in stream.chunks(size) {
                 let mut out = Vec::new();
                 responses.feed(chunk, &mut out).unwrap();
+                let mut chunk = chunk.to_vec();
+                responses.renumber(&mut chunk).unwrap();
                 for segment in out {
                     match segment {
                         Segment::Input(range) => client.extend_from_slice(&chunk[range]),
@@ -754,5 +841,55 @@ mod tests {
             let mut out = Vec::new();
             assert_eq!(responses.feed(bytes, &mut out), Err(Malformed), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn types_are_told_in_the_clients_numbers() {
+        let numbers = |oid: &str| {
+            let text = |text: &str| Some(text.to_owned());
+            Numbers::from_rows(vec![
+                vec![text("t"), text("public.mood"), text(oid)],
+                vec![text("r"), text("public.t"), text(&format!("9{oid}"))],
+            ])
+        };
+        let renumbering = Renumbering::between(&numbers("16501"), &numbers("16500"));
+        let renumbering = Arc::new(renumbering.unwrap());
+        let columns = |table: u32, mood: u32| {
+            let mut body = 2_u16.to_be_bytes().to_vec();
+            for (name, oid) in [("a", 23), ("mood", mood)] {
+                body.extend_from_slice(name.as_bytes());
+                body.extend_from_slice(&[0]);
+                body.extend_from_slice(&table.to_be_bytes());
+                body.extend_from_slice(&[0, 1]);
+                body.extend_from_slice(&oid.to_be_bytes());
+                body.extend_from_slice(&[0, 4, 255, 255, 255, 255, 0, 0]);
+            }
+            frame(b'T', &body)
+        };
+        let parameters = |mood: u32| frame(b't', &[&[0, 1][..], &mood.to_be_bytes()[..]].concat());
+        let (row, end) = (frame(b'D', &[0, 0]), frame(b'C', b"SELECT 1\0"));
+        let answer = |table: u32, mood: u32| {
+            let columns = columns(table, mood);
+            [frame(b'1', b""), parameters(mood), columns.clone(), frame(b'2', b""), columns]
+                .concat()
+        };
+        let ready = frame(b'Z', b"I");
+        let set_up = |responses: &mut Responses| {
+            responses.numbers_otherwise(Some(&renumbering));
+            for kind in [
+                StepKind::Parse,
+                StepKind::DescribeStatement,
+                StepKind::Bind,
+                StepKind::DescribePortal,
+                StepKind::Execute,
+                StepKind::Sync,
+            ] {
+                responses.expect(kind, false);
+            }
+        };
+        let stream = [answer(916_501, 16_501), row.clone(), end.clone(), ready.clone()].concat();
+        let (client, responses) = run(set_up, &stream);
+        assert_eq!(client, [answer(916_500, 16_500), row, end, ready].concat());
+        assert_eq!(responses.descriptions(), [[&[0, 1][..], &16_500_u32.to_be_bytes()].concat()]);
     }
 }

@@ -206,8 +206,109 @@ impl Translator<'_> {
                 self.conflict(i, token)
             }
             "for" => self.row_lock(i, token),
+            // Which rows of a window's frame count is nothing to routing.
+            "exclude" if i > 0 && self.ends_frame(i - 1) => self.exclusion(i),
+            "all" if i > 1 && self.word_at(i - 1, "by") && self.word_at(i - 2, "group") => {
+                Some(i + 1)
+            }
+            "set" => self.assignments(i),
             _ => None,
         }
+    }
+
+    /// A bound of a window's frame ends here.
+    fn ends_frame(&self, i: usize) -> bool {
+        ["row", "preceding", "following"].iter().any(|word| self.word_at(i, word))
+    }
+
+    /// `EXCLUDE …`, behind which a window's definition ends.
+    fn exclusion(&self, i: usize) -> Option<usize> {
+        let two = |first, second| self.word_at(i + 1, first) && self.word_at(i + 2, second);
+        let end = if two("current", "row") || two("no", "others") {
+            i + 3
+        } else if self.word_at(i + 1, "group") || self.word_at(i + 1, "ties") {
+            i + 2
+        } else {
+            return None;
+        };
+        self.symbol_at(end, ")").then_some(end)
+    }
+
+    /// SET of an UPDATE, where it assigns to elements of columns: to the columns, as far as routing goes.
+    fn assignments(&mut self, i: usize) -> Option<usize> {
+        let first = self.tokens.get(i + 1)?;
+        if !(first.is(self.text, "(") || matches!(first.kind, TokenKind::Word | TokenKind::Quoted))
+        {
+            return None;
+        }
+        let mut at = i + 1;
+        let mut found = false;
+        // Nothing is handed over unless there is such an assignment.
+        while at < self.tokens.len() && !found {
+            found = self.element(at).is_some();
+            at = self.next_assignment(at)?;
+        }
+        if !found {
+            return None;
+        }
+        let set = self.tokens.get(i).copied()?;
+        self.push_word("SET", set);
+        let mut at = i + 1;
+        loop {
+            let end = self.next_assignment(at).unwrap_or(self.tokens.len());
+            if let Some(behind) = self.element(at) {
+                self.step(at);
+                at = behind;
+            }
+            while at < end {
+                at = self.step(at);
+            }
+            if !self.symbol_at(end.saturating_sub(1), ",") {
+                return Some(at);
+            }
+        }
+    }
+
+    /// `column[…]… =`: where its subscripts end.
+    fn element(&self, i: usize) -> Option<usize> {
+        let column = self.tokens.get(i)?;
+        if !matches!(column.kind, TokenKind::Word | TokenKind::Quoted)
+            || !self.symbol_at(i + 1, "[")
+        {
+            return None;
+        }
+        let mut at = i + 1;
+        while self.symbol_at(at, "[") {
+            let mut depth = 0_u32;
+            loop {
+                let token = self.tokens.get(at)?;
+                depth += u32::from(token.is(self.text, "["));
+                depth -= u32::from(token.is(self.text, "]"));
+                at += 1;
+                if depth == 0 {
+                    break;
+                }
+            }
+        }
+        self.symbol_at(at, "=").then_some(at)
+    }
+
+    /// Behind the comma that ends the assignment at `i`; the end of the list if it is the last one.
+    fn next_assignment(&self, i: usize) -> Option<usize> {
+        let mut depth = 0_u32;
+        for at in i..self.tokens.len() {
+            let opens = self.symbol_at(at, "(") || self.symbol_at(at, "[");
+            let closes = self.symbol_at(at, ")") || self.symbol_at(at, "]");
+            if depth == 0 && self.symbol_at(at, ",") {
+                return Some(at + 1);
+            }
+            let ends = ["where", "from", "returning", "when"];
+            if depth == 0 && (closes || ends.iter().any(|word| self.word_at(at, word))) {
+                return Some(at).filter(|_| at > i);
+            }
+            depth = if closes { depth - 1 } else { depth + u32::from(opens) };
+        }
+        Some(self.tokens.len())
     }
 
     /// `TABLE name` stands for a query here.

@@ -333,6 +333,29 @@ pub fn parse_into(
     });
 }
 
+/// A request whose Parse messages declare types by other numbers; `None` if they declare none.
+pub fn renumber_parsed(request: &[u8], type_: impl Fn(Oid) -> Oid) -> Option<Vec<u8>> {
+    let mut out: Option<Vec<u8>> = None;
+    let mut at = 0;
+    while let Ok(Some((kind, length))) = super::frame::header(request.get(at..)?) {
+        let end = at + length;
+        let Some(body) = request.get(at + super::frame::HEADER_BYTES..end) else { break };
+        if kind == tag::PARSE
+            && let Ok(view) = ParseView::parse(body)
+        {
+            let oids: Vec<Oid> = view.oids().collect();
+            let first = end - oids.len() * 4;
+            for (n, oid) in oids.into_iter().enumerate().filter(|(_, oid)| type_(*oid) != *oid) {
+                let own = out.get_or_insert_with(|| request.to_vec());
+                let place = own.get_mut(first + n * 4..first + n * 4 + 4)?;
+                place.copy_from_slice(&type_(oid).to_be_bytes());
+            }
+        }
+        at = end;
+    }
+    out
+}
+
 /// Appends the same Bind for a statement of another name.
 pub fn bind_with_statement(out: &mut impl Out, bind: &BindView<'_>, statement: &[u8]) {
     message(out, tag::BIND, |out| {

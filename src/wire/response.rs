@@ -240,6 +240,36 @@ pub fn rename_notifier(body: &mut [u8], own: i32, shown: i32) {
     }
 }
 
+/// In the body of a `RowDescription`: the numbers of tables and types are others.
+pub fn renumber_columns(
+    body: &mut [u8],
+    table: impl Fn(Oid) -> Oid,
+    type_: impl Fn(Oid) -> Oid,
+) -> Option<()> {
+    let (_, mut rest) = body.split_first_chunk_mut::<2>()?;
+    while !rest.is_empty() {
+        let name = rest.iter().position(|byte| *byte == 0)?;
+        let (column, behind) = rest.split_at_mut_checked(name + 1 + 18)?;
+        let (_, fixed) = column.split_at_mut_checked(name + 1)?;
+        renumber(fixed, &table)?;
+        renumber(fixed.get_mut(6..)?, &type_)?;
+        rest = behind;
+    }
+    Some(())
+}
+
+/// In the body of a `ParameterDescription`: the numbers of types are others.
+pub fn renumber_parameters(body: &mut [u8], type_: impl Fn(Oid) -> Oid) -> Option<()> {
+    let (_, oids) = body.split_first_chunk_mut::<2>()?;
+    oids.as_chunks_mut::<4>().0.iter_mut().try_for_each(|oid| renumber(oid, &type_))
+}
+
+fn renumber(bytes: &mut [u8], number: &impl Fn(Oid) -> Oid) -> Option<()> {
+    let oid = bytes.first_chunk_mut::<4>()?;
+    *oid = number(u32::from_be_bytes(*oid)).to_be_bytes();
+    Some(())
+}
+
 /// Name and value of a `ParameterStatus`.
 ///
 /// # Errors

@@ -48,3 +48,13 @@ INSERT INTO twins VALUES
     (1, 1.0, 'NaN', '1 mon', 'b', '{"x": 1.0}', '{"x": 1}', NULL, NULL, NULL),
     (1, 'NaN', '-0', '30 days', 'b ', 'null', '{"x": 1}', '(1,2)', 'happy', 'b'),
     (4, 1, 0, NULL, NULL, NULL, NULL, NULL, 'ok', 'a');
+INSERT INTO docs SELECT o, n, o || ' title ' || n, to_tsvector('english', 'the quick brown ' || o || ' jumps over ' || n || ' lazy dogs')
+  FROM unnest(ARRAY['alice','Alice','bob','bob ','carol','dave','éric','','O''Neil','x"y','back\slash','zoë','1','01','true']) o, generate_series(1,4) n;
+INSERT INTO pages SELECT o, n, 'page ' || n FROM unnest(ARRAY['alice','Alice','bob','bob ','carol','nobody','']) o, generate_series(1,3) n;
+INSERT INTO files SELECT md5('f'||n)::uuid, '/p/' || n, n * 10 FROM generate_series(1,30) n;
+INSERT INTO accounts SELECT n, 'acc ' || n % 6, timestamptz '2024-01-01 00:00+00' + n * interval '13 hours', (n * 12.34)::numeric::money FROM generate_series(-5,40) n;
+INSERT INTO moves SELECT n % 40 + 1, n, n * 3.1, daterange(date '2024-01-01' + n, date '2024-01-05' + n), (n % 16)::bit(4), (n % 8)::bit(3)::bit varying(6), ('10.0.' || n % 3 || '.' || n)::inet, ('08:00:2b:01:02:' || to_char(n % 90 + 10, 'FM00'))::macaddr, ('<a n="' || n || '"/>')::xml, point(n, n) FROM generate_series(1,100) n;
+INSERT INTO "Odd Table" SELECT t, i, 'ab' || i, 'u' || t, jsonb_build_object('t', t) FROM generate_series(0,6) t, generate_series(1,3) i;
+INSERT INTO base SELECT t, i, 'b' || i FROM generate_series(0,5) t, generate_series(1,2) i;
+INSERT INTO derived SELECT t, i, 'd' || i, 'e' || t FROM generate_series(0,5) t, generate_series(1,2) i;
+INSERT INTO smalls SELECT t, i, 's' || i FROM generate_series(-3,5) t, generate_series(1,2) i;

@@ -171,3 +171,32 @@ SELECT count(*) FROM users WHERE ratio = 'NaN' OR ratio > 1e10
 SELECT count(*) FROM orders WHERE total = 'NaN'
 
 SELECT TRUE FROM users WHERE tenant_id = 10 UNION ALL SELECT count(*) > 1 FROM users
+
+SELECT DISTINCT ON (plan_id) now() > 'infinity', plan_id FROM users ORDER BY plan_id
+
+SELECT count(*) FROM users WHERE tenant_id = 'x'
+
+SELECT count(*) FROM users WHERE name = 'é' AND tenant_id = '1x'
+
+SELECT count(*) FROM users WHERE tenant_id IN (1, 'x')
+
+SELECT count(*) FROM users WHERE tenant_id = ANY ('{1,x}')
+
+SELECT count(*) FROM users WHERE tenant_id = ANY ('{1')
+
+INSERT INTO users (tenant_id, id) VALUES ('99999999999999999999', 1)
+
+-- once
+SELECT count(*) FROM users WHERE name = $1
+
+-- once
+SELECT name FROM users u WHERE 'é' <> name AND tenant_id = $2 AND id > $1
+
+-- once
+UPDATE users SET name = $1
+
+-- once
+INSERT INTO users (tenant_id, id) VALUES ($1, 2)
+
+-- once
+INSERT INTO settings SELECT name, $1 FROM users

@@ -12,7 +12,6 @@ SELECT plan_id, count(*) AS n, sum(count(*)) OVER (ORDER BY plan_id ROWS BETWEEN
 
 SELECT plan_id, sum(score) AS s, lag(sum(score)) OVER w, max(sum(score)) OVER w FROM users WHERE id < 10 GROUP BY plan_id WINDOW w AS (ORDER BY plan_id RANGE BETWEEN 2 PRECEDING AND CURRENT ROW) ORDER BY 1
 
--- refused: this statement can't be routed
 SELECT tenant_id, id, sum(score) OVER (PARTITION BY tenant_id ORDER BY id ROWS UNBOUNDED PRECEDING EXCLUDE CURRENT ROW) FROM users WHERE id < 10 ORDER BY 1, 2
 
 SELECT tenant_id, id, count(*) OVER (ORDER BY placed GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING) FROM orders WHERE placed > '2024-01-01' ORDER BY 1, 2 LIMIT 20

@@ -265,3 +265,23 @@ DECLARE c CURSOR FOR SELECT id FROM users
 
 -- once
 ROLLBACK
+
+UPDATE users SET tags[1] = 'zz', doc['a']['b'] = to_jsonb(id + 1), score = CASE WHEN tags[1] = 'a' THEN 1 ELSE score END WHERE tenant_id = 9 AND id = 3 RETURNING tags, doc
+
+UPDATE users SET name = 'x', tags[2:3] = '{p,q}' WHERE tenant_id = 9 AND id = 3 AND tags[1] = 'zz' RETURNING tags, doc
+
+UPDATE users SET tenant_id[1] = 5 WHERE tenant_id = 9
+
+INSERT INTO users (tenant_id, id) VALUES (9, 3) ON CONFLICT (tenant_id, id) DO UPDATE SET tags[1] = 'again' RETURNING tags
+
+CREATE TYPE hue AS ENUM ('red', 'green')
+
+CREATE TABLE paints (tenant_id bigint NOT NULL, hue hue)
+
+INSERT INTO paints VALUES (1, 'green') RETURNING tenant_id, hue::text
+
+SELECT hue::text FROM paints WHERE tenant_id = 1
+
+DROP TABLE paints
+
+DROP TYPE hue

@@ -126,8 +126,10 @@ fn map(cluster: &Cluster, names: &[&str]) -> ShardMap {
     }
     let list = format!("shards = {:?}", shards());
     let last = shards()[shards().len().min(3) - 1];
+    let second = shards()[shards().len().min(2) - 1];
     let rest = include_str!("map.toml")
         .replace("shards = [\"usa-east\", \"usa-west\", \"deu\"]", &list)
+        .replace("shard = \"usa-west\"", &format!("shard = \"{second}\""))
         .replace("shard = \"deu\"", &format!("shard = \"{last}\""));
     map.push_str(&rest);
     let (map, _) = ShardMap::parse("differential.toml", &map, &|_| None)

@@ -218,6 +218,17 @@ impl Executor {
         if !plan.answer.is_everywhere() {
             self.allow_default_isolation(&plan)?;
         }
+        let described = unit.ops.iter().any(|op| matches!(op, Op::DescribeStatement(_)));
+        let aside = |op: &Op| {
+            use Op::{DescribeStatement, Ensure, Inject, ParseNamed, ParseUnnamed};
+            matches!(
+                op,
+                Inject(_) | ParseUnnamed(_) | ParseNamed { .. } | Ensure(_) | DescribeStatement(_)
+            )
+        };
+        if described && unit.ops.iter().all(aside) {
+            return Err(Obstacle::Behind);
+        }
         // What was parsed in this unit is parsed on the shards; the client is told here.
         let mut prefix = Vec::new();
         for op in &unit.ops {

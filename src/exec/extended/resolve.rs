@@ -31,6 +31,8 @@ pub(in crate::exec) enum Obstacle {
     Held,
     /// The transaction's time must be asked for first.
     Timeless,
+    /// What was parsed and described before it must be answered first.
+    Behind,
     /// These keys must be given homes first.
     Homeless(Vec<Newcomer>, SqlError),
 }
@@ -84,6 +86,10 @@ impl Executor {
                         return Ok(());
                     }
                 },
+                Err(Obstacle::Behind) => {
+                    unit.rest = Some(at);
+                    return Ok(());
+                }
                 Err(Obstacle::Held) => Box::pin(self.discard_held()).await,
                 Err(Obstacle::Homeless(keys, error)) => {
                     let outcome = if settled || !self.may_ask() || unit.executes {

@@ -55,6 +55,8 @@ pub(in crate::exec) struct Unit {
     pub(super) steps: Vec<u32>,
     /// The client's names of the statements that are described, in order.
     pub(super) described: Vec<Vec<u8>>,
+    /// Where the messages begin that come when these have been answered.
+    pub(super) rest: Option<usize>,
     pub(in crate::exec) error: Option<SqlError>,
 }
 

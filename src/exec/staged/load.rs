@@ -99,7 +99,7 @@ impl Executor {
         let Some(at) = self.held.iter().position(|held| held.shard == place) else {
             return Err(self.lost(place).into());
         };
-        let mut line = Line::of(Asked::new(self.held.swap_remove(at)));
+        let mut line = Line::of(Asked::new(self.held.swap_remove(at), &self.world));
         let copied = copy(&mut line, load).await;
         self.held.push(line.asked.held);
         match copied {

@@ -21,8 +21,7 @@ pub async fn record(
     let region: String = region.unwrap_or_default().chars().take(3).collect();
     // Texts read as the column's own type, whatever that is.
     let sql = format!(
-        "\
-         INSERT INTO tenant_shard_map (tenant_id, shard_id, region_code) VALUES ({}, {shard_id}, {}) \
+        "INSERT INTO tenant_shard_map (tenant_id, shard_id, region_code) VALUES ({}, {shard_id}, {}) \
          ON CONFLICT (tenant_id) DO NOTHING",
         quote_literal(&key.to_string()),
         quote_literal(&region)

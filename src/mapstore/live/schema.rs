@@ -73,7 +73,7 @@ pub(super) fn compare(
             findings,
             format!("type {} has the OID {oid} on {a} and {found} on {b}", bare(name)),
             Some(
-                "drivers ask for types by their OID; create the databases from one template to have the same",
+                "clients are told the default shard's; arrays and rows in binary keep their own: create the databases from one template to have the same",
             ),
         );
     }
