@@ -121,6 +121,32 @@ async fn a_row_larger_than_any_statement_is_copied_as_it_comes() {
     assert_eq!(found, (1, i32::try_from(DATA).unwrap()));
 }
 
+/// What is left of a row when its shard is lost is no message, though it may look like one.
+#[tokio::test]
+async fn a_copy_whose_shard_is_lost_ends_where_its_message_ends() {
+    let (shards, proxy) = serve().await;
+    let mut client = proxy.raw();
+    assert_eq!(sqlstate(&client.query("CREATE TABLE target (body text)")), "");
+    client.send(&query("COPY target FROM STDIN"));
+    assert_eq!(client.receive().unwrap().tag, b'G');
+    let statement = query("INSERT INTO target VALUES ('smuggled')");
+    let row = frame(b'd', &[vec![b'x'; 200_000], statement.repeat(100)].concat());
+    let (begin, rest) = row.split_at(row.len() - statement.len() * 100);
+    client.send(begin);
+    // Until the shard has it.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+               WHERE query LIKE 'COPY target%' AND pid <> pg_backend_pid()";
+    shards.first().execute("postgres", end).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    client.send(rest);
+    client.send(&frame(b'c', b""));
+    let lost = sqlstate(&client.until_ready());
+    assert!(matches!(&*lost, "57P01" | "08006"), "{lost}");
+    let found = client.query("SELECT count(*) FROM target");
+    assert_eq!(rows(&found), [[Some("0".to_owned())]], "{}", sqlstate(&found));
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_up_nobody() {
     let (_shards, proxy) = serve().await;

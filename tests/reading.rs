@@ -194,3 +194,33 @@ async fn a_definition_counts_for_everybody_from_its_commit_on() {
         assert_eq!(row.unwrap().get::<_, i64>(0), expected, "{name}");
     }
 }
+
+/// The bytes of a converted text are in another order than those that the shards sort by.
+#[tokio::test]
+async fn texts_in_another_encoding_are_in_their_servers_order() {
+    let shards = Shards::databases(3);
+    shards
+        .run_on_all("CREATE TABLE words (tenant_id bigint NOT NULL, word text COLLATE \"C\")")
+        .await;
+    // In UTF8 the second comes first, in WIN1251 the first.
+    for (tenant, (name, word)) in shards.names().zip(["\u{451}", "\u{430}", "\u{44f}"]).enumerate()
+    {
+        let row = format!("INSERT INTO words VALUES ({tenant}, '{word}')");
+        shards.direct(name).await.batch_execute(&row).await.unwrap();
+    }
+    let proxy = Proxy::start_with(&shards, &shards.map_by_hash(""), support::TRUST).await;
+    let mut client = proxy.raw();
+    for (encoding, expected) in [
+        ("UTF8", [&b"\xd0\xb0"[..], b"\xd1\x8f", b"\xd1\x91"]),
+        ("WIN1251", [b"\xe0", b"\xff", b"\xb8"]),
+    ] {
+        client.query(&format!("SET client_encoding TO '{encoding}'"));
+        let answer = client.query("SELECT word FROM words ORDER BY word");
+        let words: Vec<_> = answer
+            .iter()
+            .filter(|message| message.tag == b'D')
+            .map(|message| support::raw::values(&message.body).remove(0).unwrap())
+            .collect();
+        assert_eq!(words, expected, "{encoding}: {}", support::raw::sqlstate(&answer));
+    }
+}
