@@ -204,15 +204,14 @@ impl Operator {
         self.insist(&format!("FREEZE {tenant}")).await;
         let url = |shard: i16| self.urls[usize::try_from(shard).unwrap() - 1].clone();
         let (old, new) = (crate::client(&url(from)).await, crate::client(&url(to)).await);
-        for row in old
-            .query("SELECT id, client, body FROM notes WHERE tenant_id = $1", &[&tenant])
-            .await
-            .unwrap()
-        {
-            let (id, client, body): (i64, i32, String) = (row.get(0), row.get(1), row.get(2));
-            let sql = "INSERT INTO notes VALUES ($1, $2, $3, $4)";
-            new.execute(sql, &[&id, &tenant, &client, &body]).await.unwrap();
-        }
+        let copied = "SELECT id, client, body FROM notes WHERE tenant_id = $1";
+        let rows = old.query(copied, &[&tenant]).await.unwrap();
+        let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        let clients: Vec<i32> = rows.iter().map(|row| row.get(1)).collect();
+        let bodies: Vec<String> = rows.iter().map(|row| row.get(2)).collect();
+        let copy = "INSERT INTO notes (tenant_id, id, client, body)
+            SELECT $1, * FROM unnest($2::bigint[], $3::int[], $4::text[])";
+        new.execute(copy, &[&tenant, &ids, &clients, &bodies]).await.unwrap();
         self.change(&format!(
             "UPDATE tenant_shard_map SET shard_id = {to} WHERE tenant_id = {tenant}"
         ))
