@@ -9,7 +9,7 @@
 use rustc_hash::FxHashMap;
 
 use super::read::Row;
-use crate::datum::Oid;
+use crate::datum::{Oid, oid};
 
 /// One row per user-defined type and table: whether it is a type, its name, its OID.
 pub const READ_NUMBERS: &str = "\
@@ -75,11 +75,18 @@ impl Renumbering {
 
     /// The clients' number of a shard's type.
     pub fn of_type(&self, own: Oid) -> Oid {
+        // Most columns have a type of PostgreSQL's own.
+        if own < oid::FIRST_NORMAL {
+            return own;
+        }
         self.types.get(&own).copied().unwrap_or(own)
     }
 
     /// The clients' number of a shard's table.
     pub fn of_table(&self, own: Oid) -> Oid {
+        if own < oid::FIRST_NORMAL {
+            return own;
+        }
         self.tables.get(&own).copied().unwrap_or(own)
     }
 

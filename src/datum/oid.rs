@@ -2,6 +2,9 @@
 
 use super::Oid;
 
+/// The first one that is not PostgreSQL's own (`FirstNormalObjectId` in `transam.h`).
+pub const FIRST_NORMAL: Oid = 16384;
+
 /// `bool`
 pub const BOOL: Oid = 16;
 /// `bytea`

@@ -7,6 +7,7 @@
 //!
 //! Message formats: PostgreSQL manual, "Message Formats".
 
+use crate::datum::oid::FIRST_NORMAL;
 use std::ops::Range;
 
 use crate::wire::frame;
@@ -321,9 +322,6 @@ pub fn columns(body: &[u8]) -> Option<Vec<Column<'_>>> {
     rest.is_empty().then_some(columns)
 }
 
-/// The first OID that is not PostgreSQL's own (`FirstNormalObjectId` in `transam.h`).
-const FIRST_NORMAL_OID: u32 = 16384;
-
 /// The columns whose types have other OIDs in two descriptions, both of them user-defined; `None` if anything else
 /// differs (but for the length, modifier and format of such a column, which must agree too).
 pub fn differing_types(one: &[Column<'_>], other: &[Column<'_>]) -> Option<Vec<usize>> {
@@ -336,7 +334,7 @@ pub fn differing_types(one: &[Column<'_>], other: &[Column<'_>]) -> Option<Vec<u
         if a == b {
             continue;
         }
-        let user = |types| oid(types).is_some_and(|oid| oid >= FIRST_NORMAL_OID);
+        let user = |types| oid(types).is_some_and(|oid| oid >= FIRST_NORMAL);
         if a.0 != b.0 || a.1.get(4..) != b.1.get(4..) || !user(a.1) || !user(b.1) {
             return None;
         }

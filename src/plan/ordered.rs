@@ -127,12 +127,9 @@ struct Output {
     known: Option<Known>,
 }
 
-/// The first OID that is not PostgreSQL's own (`FirstNormalObjectId` in `transam.h`).
-const FIRST_NORMAL_OID: Oid = 16384;
-
 impl Output {
     fn is_built_in(&self) -> bool {
-        self.known.is_some_and(|(oid, _)| oid < FIRST_NORMAL_OID)
+        self.known.is_some_and(|(oid, _)| oid < oid::FIRST_NORMAL)
     }
 }
 
