@@ -7,9 +7,9 @@
 //!
 //! Message formats: PostgreSQL manual, "Message Formats".
 
-use crate::datum::oid::FIRST_NORMAL;
 use std::ops::Range;
 
+use crate::datum::oid::FIRST_NORMAL;
 use crate::wire::frame;
 
 /// A piece of what goes to the client.
