@@ -20,8 +20,9 @@ use crate::catalog::numbers::Renumbering;
 use crate::datum::Oid;
 use crate::map::ShardId;
 use crate::mapstore::World;
+use crate::session::responses::renumber_columns;
+use crate::wire::frontend;
 use crate::wire::walk::Walk;
-use crate::wire::{frontend, response};
 
 /// How long a cancelled statement may take to end. PostgreSQL looks for a cancel at every row; what
 /// takes longer (a network file system, a foreign server) is not waited for.
@@ -46,7 +47,8 @@ impl Asked {
     pub(super) fn in_the_clients_numbers(&self, body: &[u8]) -> Vec<u8> {
         let mut body = body.to_vec();
         if let Some(numbers) = &self.numbers {
-            renumber_columns(&mut body, numbers);
+            // What can't be read stays as it is.
+            let _ = renumber_columns(&mut body, numbers);
         }
         body
     }
@@ -128,12 +130,6 @@ impl Asked {
         let both = async { tokio::join!(cancelled, drained) };
         matches!(tokio::time::timeout(DRAIN_MAX, both).await, Ok((true, true)))
     }
-}
-
-/// The columns of a `RowDescription`, in the client's numbers. (What can't be read stays as it is.)
-pub(super) fn renumber_columns(body: &mut [u8], numbers: &Renumbering) {
-    let table = |own| numbers.of_table(own);
-    let _ = response::renumber_columns(body, table, |own| numbers.of_type(own));
 }
 
 impl Executor {

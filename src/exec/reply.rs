@@ -7,11 +7,11 @@
 use bytes::{Buf, BytesMut};
 
 use super::Executor;
-use super::answer::renumber_columns;
 use crate::catalog::numbers::Renumbering;
 use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
+use crate::session::responses::renumber_columns;
 use crate::wire::backend::tag;
 use crate::wire::response::{self, ServerError};
 use crate::wire::{self, frame};
@@ -63,7 +63,8 @@ impl Reply {
             *oid = numbers.of_type(*oid);
         }
         if let Some(columns) = &mut self.columns {
-            renumber_columns(columns, numbers);
+            // What can't be read stays as it is.
+            let _ = renumber_columns(columns, numbers);
         }
     }
 }

@@ -343,9 +343,8 @@ pub fn renumber_parsed(request: &[u8], type_: impl Fn(Oid) -> Oid) -> Option<Vec
         if kind == tag::PARSE
             && let Ok(view) = ParseView::parse(body)
         {
-            let oids: Vec<Oid> = view.oids().collect();
-            let first = end - oids.len() * 4;
-            for (n, oid) in oids.into_iter().enumerate().filter(|(_, oid)| type_(*oid) != *oid) {
+            let first = end - view.oids().len() * 4;
+            for (n, oid) in view.oids().enumerate().filter(|(_, oid)| type_(*oid) != *oid) {
                 let own = out.get_or_insert_with(|| request.to_vec());
                 let place = own.get_mut(first + n * 4..first + n * 4 + 4)?;
                 place.copy_from_slice(&type_(oid).to_be_bytes());
