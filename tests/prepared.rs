@@ -93,6 +93,70 @@ async fn who_prepares_after_a_change_finds_the_new_columns() {
     assert_eq!(rows(&third.query("SELECT 1")).len(), 1);
 }
 
+/// A point read and how it is asked: a Query, or messages for the unnamed statement.
+fn read_one(client: &mut Raw, extended: bool) -> Vec<Message> {
+    if !extended {
+        return client.query("SELECT * FROM tenants WHERE id = 2");
+    }
+    let value = b"\0\0\0\0\0\x01\0\0\0\x012\0\0";
+    let bound = [frame(b'B', value), frame(b'D', b"P\0"), frame(b'E', b"\0\0\0\0\0")].concat();
+    sync(client, &[parse("", "SELECT * FROM tenants WHERE id = $1"), bound])
+}
+
+/// What the one connection keeps: how often each statement was planned for any values and for these.
+fn kept(client: &mut Raw) -> Vec<Vec<Option<String>>> {
+    let kept = client.query(
+        "SELECT statement, (generic_plans + custom_plans)::int4 FROM pg_prepared_statements ORDER BY 1",
+    );
+    rows(&kept)
+}
+
+#[tokio::test]
+async fn a_frequent_read_by_primary_key_is_kept_prepared_and_nobody_learns_of_it() {
+    for extended in [false, true] {
+        let (shards, proxy) = serve().await;
+        let (mut client, mut other) = (proxy.raw(), proxy.raw());
+        let all = if extended { "12TDCZ" } else { "TDCZ" };
+        for n in 1..=4 {
+            assert_eq!(tags(&read_one(&mut client, extended)), all, "{n}");
+        }
+        assert_eq!(kept(&mut other), Vec::<Vec<Option<String>>>::new());
+        for n in 5..=12 {
+            let answer = read_one(if n % 2 == 0 { &mut client } else { &mut other }, extended);
+            assert_eq!((tags(&answer).as_str(), rows(&answer)[0].len()), (all, 2), "{n}");
+        }
+        let text = if extended { "$1" } else { " $1 " };
+        let text = format!("SELECT * FROM tenants WHERE id = {text}");
+        assert_eq!(kept(&mut other), vec![vec![Some(text), Some("8".to_owned())]]);
+        // Nobody tells the proxy of a change: the client gets what it would get from the server.
+        shards.run_on_all("ALTER TABLE tenants ADD COLUMN note text").await;
+        for client in [&mut client, &mut other] {
+            let answer = read_one(client, extended);
+            assert_eq!((tags(&answer).as_str(), rows(&answer)[0].len()), (all, 3), "{answer:?}");
+        }
+        shards.run_on_all("ALTER TABLE tenants RENAME TO others").await;
+        let answer = read_one(&mut client, extended);
+        assert_eq!((tags(&answer).as_str(), sqlstate(&answer).as_str()), ("EZ", "42P01"));
+        let error = answer.iter().find(|message| message.tag == b'E').unwrap();
+        assert_eq!(support::raw::field(error, b'P'), "15");
+        shards.run_on_all("ALTER TABLE others RENAME TO tenants").await;
+        for client in [&mut client, &mut other] {
+            assert_eq!(tags(&read_one(client, extended)), all);
+        }
+        // Nor does a statement go amiss that somebody took from the connection.
+        for _ in 0..8 {
+            read_one(&mut client, extended);
+        }
+        shards.run_on_all("ALTER TABLE tenants DROP COLUMN note").await;
+        let held = client.query("BEGIN; DEALLOCATE ALL; COMMIT");
+        assert_eq!(sqlstate(&held), "");
+        for _ in 0..8 {
+            let answer = read_one(&mut client, extended);
+            assert_eq!((tags(&answer).as_str(), rows(&answer)[0].len()), (all, 2));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_connection_keeps_some_statements_and_a_client_many() {
     let (_shards, proxy) = serve().await;

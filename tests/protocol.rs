@@ -121,6 +121,8 @@ async fn serve(cluster: &Cluster, shards: &[&str]) -> Server {
     config.auth.method = AuthMethod::Trust;
     config.pool.size = 2;
     config.pool.reserve = 0;
+    // What can be kept prepared is so from the first time on.
+    config.pool.prepare_threshold = 1;
     Server::start(config, map).await.unwrap()
 }
 

@@ -488,6 +488,7 @@ fn settings(config: &Config) -> Rows {
         ("pool.lifetime", seconds(pool.lifetime)),
         ("pool.local_answers", pool.local_answers.to_string()),
         ("pool.mode", mode.to_owned()),
+        ("pool.prepare_threshold", pool.prepare_threshold.to_string()),
         ("pool.reserve", pool.reserve.to_string()),
         ("pool.size", pool.size.to_string()),
         ("pool.wait_timeout", seconds(pool.wait_timeout)),

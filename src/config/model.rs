@@ -181,6 +181,8 @@ pub struct Pool {
     pub lifetime: Duration,
     /// `SELECT 1` and the like are answered without a shard while it is known to be up.
     pub local_answers: bool,
+    /// A read by primary key that comes so often is kept prepared on the shards' connections; 0: none is.
+    pub prepare_threshold: u32,
 }
 
 /// When a connection goes back to its pool.
@@ -205,6 +207,7 @@ impl Default for Pool {
             idle_timeout: Duration::from_secs(300),
             lifetime: Duration::from_secs(3600),
             local_answers: true,
+            prepare_threshold: 5,
         }
     }
 }

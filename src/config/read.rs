@@ -278,6 +278,7 @@ impl Pool {
         section.positive_duration("idle_timeout", &mut self.idle_timeout);
         section.positive_duration("lifetime", &mut self.lifetime);
         section.boolean("local_answers", &mut self.local_answers);
+        section.number("prepare_threshold", 0, 1_000_000, &mut self.prepare_threshold);
         section.end();
     }
 }

@@ -8,7 +8,7 @@
 use super::again::Repeat;
 use super::pins::Pins;
 use super::planner::Planned;
-use super::statements::{Known, Registry};
+use super::statements::{ClientStatement, Known, Registry};
 use super::{Executor, Failure, Gone, worker};
 use crate::map::ShardId;
 use crate::plan::{Answer, Plan, Route};
@@ -33,7 +33,8 @@ fn is_plain(plan: &Plan) -> bool {
 struct Messages<'a> {
     parse: Option<ParseView<'a>>,
     bind: BindView<'a>,
-    /// Where Bind ends.
+    /// Where Bind begins, and where it ends.
+    bind_start: usize,
     bind_end: usize,
     describes: bool,
 }
@@ -48,9 +49,11 @@ impl<'a> Messages<'a> {
             Some((frame, at))
         };
         let (mut message, mut end) = next()?;
+        let mut bind_start = 0;
         let parse = match message.tag {
             tag::PARSE => {
                 let parse = ParseView::parse(message.body).ok().filter(|p| p.name.is_empty())?;
+                bind_start = end;
                 (message, end) = next()?;
                 Some(parse)
             }
@@ -73,7 +76,13 @@ impl<'a> Messages<'a> {
         let execute = body(&message, tag::EXECUTE).map(ExecuteView::parse)?.ok()?;
         let (last, end) = next()?;
         let whole = last.tag == tag::SYNC && end == bytes.len();
-        (execute.portal.is_empty() && whole).then_some(Self { parse, bind, bind_end, describes })
+        (execute.portal.is_empty() && whole).then_some(Self {
+            parse,
+            bind,
+            bind_start,
+            bind_end,
+            describes,
+        })
     }
 }
 
@@ -84,6 +93,10 @@ struct PlainUnit {
     repeat: Repeat,
     /// How connections know the statement; `None`: the unit parses it.
     known: Option<Known>,
+    /// What it parses is kept prepared.
+    kept: Option<Known>,
+    /// Where its Bind begins, and where it ends.
+    bind_start: usize,
     bind_end: usize,
     describes: bool,
 }
@@ -122,17 +135,27 @@ impl Executor {
         self.note_route(plan);
         self.leaving = Pins::NONE;
         let mut repeat = self.repeat_of(&planned.entry, plan);
+        let mut kept = self.kept_query(planned, query);
         loop {
             let at = self.acquire(shard).await?;
             self.may_write(at, plan.writes || plan.taints)?;
             self.request.clear();
             self.responses.begin(false);
-            frontend::query_into(&mut self.request, query);
-            self.responses.expect(StepKind::Query, false);
-            if self.attempt(at, std::mem::take(&mut repeat)).await? {
-                self.finish_plain(at, shard, plan);
-                return Ok(true);
+            kept = kept.filter(|known| self.request_kept_query(at, known, planned, query));
+            if kept.is_none() {
+                frontend::query_into(&mut self.request, query);
+                self.responses.expect(StepKind::Query, false);
             }
+            if !self.attempt(at, std::mem::take(&mut repeat)).await? {
+                continue;
+            }
+            if let (true, Some(known)) = (self.responses.outdated(), kept.take()) {
+                self.note_spared(at, &known);
+                self.settle(at);
+                continue;
+            }
+            self.finish_plain(at, shard, plan);
+            return Ok(true);
         }
     }
 
@@ -171,10 +194,16 @@ impl Executor {
                 self.note_route(&unit.plan);
             }
             self.may_write(at, unit.plan.writes || unit.plan.taints)?;
-            if self.attempt(at, std::mem::take(&mut unit.repeat)).await? {
-                self.finish_plain(at, unit.shard, &unit.plan);
-                return Ok(true);
+            if !self.attempt(at, std::mem::take(&mut unit.repeat)).await? {
+                continue;
             }
+            if let (true, Some(known)) = (self.responses.outdated(), unit.kept.take()) {
+                self.note_spared(at, &known);
+                self.settle(at);
+                continue;
+            }
+            self.finish_plain(at, unit.shard, &unit.plan);
+            return Ok(true);
         }
     }
 
@@ -197,14 +226,14 @@ impl Executor {
         }
         let repeat = self.repeat_of(&self.statements.get(name)?.readied.entry, &plan);
         let shard = self.one_place(&plan).ok()?;
-        let known = match messages.parse {
-            Some(_) => None,
-            None => Some(self.known(name, None).ok()?),
+        let (known, kept) = match messages.parse {
+            Some(_) => (None, self.kept_unnamed()),
+            None => (Some(self.known(name, None).ok()?), None),
         };
         self.made = made;
         self.leaving = Pins::NONE;
-        let Messages { bind_end, describes, .. } = messages;
-        Some(PlainUnit { plan, shard, repeat, known, bind_end, describes })
+        let Messages { bind_start, bind_end, describes, .. } = messages;
+        Some(PlainUnit { plan, shard, repeat, known, kept, bind_start, bind_end, describes })
     }
 
     /// The client's unnamed statement is this one now, if it is such a statement.
@@ -226,6 +255,7 @@ impl Executor {
             Ok(parsed) if parsed.readied.entry.plain => {
                 let oids = view.oids().collect();
                 let statement = self.client_statement(parsed.sql, oids, parsed.readied);
+                let statement = ClientStatement { kept: parsed.kept, ..statement };
                 self.statements.insert(b"", statement);
                 true
             }
@@ -238,26 +268,32 @@ impl Executor {
     fn request_plain(&mut self, at: usize, unit: &PlainUnit, bytes: &[u8]) -> bool {
         self.request.clear();
         self.responses.begin(false);
-        match &unit.known {
-            None => {
+        let bind = bytes.get(unit.bind_start + frame::HEADER_BYTES..unit.bind_end);
+        let behind = bytes.get(unit.bind_end..).unwrap_or_default();
+        match (&unit.known, &unit.kept) {
+            (None, None) => {
                 self.request.extend_from_slice(bytes);
                 self.responses.expect(StepKind::Parse, false);
+                self.responses.expect(StepKind::Bind, false);
             }
-            Some(known) => {
+            (None, Some(kept)) => {
+                let Some(Ok(bind)) = bind.map(BindView::parse) else { return false };
+                self.request_kept_bind(at, kept, &bind);
+                self.request.extend_from_slice(behind);
+            }
+            (Some(known), _) => {
                 let Some(held) = self.held.get_mut(at) else { return false };
                 let name = &known.prepared.name;
                 if held.lease.prepared.generation(name).is_none_or(|since| since < known.since) {
                     return false;
                 }
                 self.responses.known_as(&known.alias);
-                // It is the first of them.
-                let bind = bytes.get(frame::HEADER_BYTES..unit.bind_end).map(BindView::parse);
-                let Some(Ok(bind)) = bind else { return false };
+                let Some(Ok(bind)) = bind.map(BindView::parse) else { return false };
                 frontend::bind_with_statement(&mut self.request, &bind, name);
-                self.request.extend_from_slice(bytes.get(unit.bind_end..).unwrap_or_default());
+                self.request.extend_from_slice(behind);
+                self.responses.expect(StepKind::Bind, false);
             }
         }
-        self.responses.expect(StepKind::Bind, false);
         if unit.describes {
             self.responses.expect(StepKind::DescribePortal, false);
         }

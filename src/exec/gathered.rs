@@ -10,6 +10,8 @@
 
 use serde_json::{Value, json};
 
+use smallvec::SmallVec;
+
 use super::planner::Planned;
 use super::reply::Reply;
 use super::workspace::{Ask, without_position};
@@ -99,6 +101,7 @@ impl Executor {
             entry: readied.entry,
             plan: Some(Plan { rewritten, ..plan.clone() }),
             from: readied.start,
+            literals: SmallVec::new(),
             refused: None,
         };
         Box::pin(self.run_one(&one, text.as_bytes())).await

@@ -48,6 +48,7 @@ mod function_call;
 mod gathered;
 mod held;
 mod io;
+mod kept;
 mod key_databases;
 mod lend;
 mod line;

@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use quick_cache::Equivalent;
 use quick_cache::unsync::Cache;
+use smallvec::SmallVec;
 
 use super::again::{self, Repeat};
 use super::foregone;
+use super::kept::{Kept, KeptQuery};
 use super::pins::{self, Pins};
 use crate::error::{SqlError, SqlState};
 use crate::mapstore::{World, is_private, realm};
@@ -22,6 +24,7 @@ use crate::sql::analyze::{self, Names};
 use crate::sql::class::{self, Class};
 use crate::sql::ir::Statement;
 use crate::sql::lexer::{self, Limits, Literal, Scan, Scanned};
+use crate::sql::point::Point;
 use crate::sql::tokens::{TokenKind, tokenize};
 
 /// Shapes that are remembered. An application has hundreds; tools that build texts with varying lists
@@ -62,6 +65,10 @@ pub struct Entry {
     pub ends_database: Option<(Box<str>, bool)>,
     /// It is a query that has nothing to do with the session or its connection.
     pub plain: bool,
+    /// It reads one row by its primary key.
+    pub point: bool,
+    /// The same with literals, which parameters can stand for.
+    pub kept: Option<KeptQuery>,
 }
 
 /// One statement of a query string, with its plan.
@@ -77,6 +84,8 @@ pub struct Planned {
     pub plan: Option<Plan>,
     /// Where its hint begins, or it does.
     pub from: u32,
+    /// Where its literals are in its text, if [`Entry::kept`] has parameters for them.
+    pub literals: SmallVec<[Literal; 2]>,
     /// Why it can't be planned as the session stands. (One that is alone is refused at once, unless it may
     /// change just that.)
     pub refused: Option<Box<SqlError>>,
@@ -251,7 +260,9 @@ impl Planner {
                 }
             }
             let from = scanned.hint.map_or(start, |hint| comment_start(text, hint.start));
-            out.push(Planned { start, end, entry, plan, from, refused });
+            let kept = entry.kept.as_ref().map_or(&[][..], |_| literals(scan, scanned));
+            let literals = kept.into();
+            out.push(Planned { start, end, entry, plan, from, literals, refused });
         }
         Ok(())
     }
@@ -277,9 +288,13 @@ impl Planner {
             return Ok(known.clone());
         }
         let readied = self.prepare(world, reading, text)?;
-        let parsed = Parsed { sql: text.into(), readied };
+        let mut parsed = Parsed { sql: text.into(), readied, kept: None };
         let readied = &parsed.readied;
         if remembers && readied.literals.is_empty() && is_shape_alone(&readied.entry) {
+            // A parameter in two places may be more than a value to compare with.
+            if readied.entry.point && readied.entry.plain && readied.repeated == 0 {
+                parsed.kept = Some(Arc::default());
+            }
             let key = Key { reading: reading.id, shape: Arc::clone(&parsed.sql) };
             self.texts.insert(key, parsed.clone());
         }
@@ -405,6 +420,8 @@ pub struct Parsed {
     pub sql: Arc<[u8]>,
     /// Its statement.
     pub readied: Readied,
+    /// Where it reads one row by its primary key: it may be kept prepared.
+    pub(super) kept: Option<Arc<Kept>>,
 }
 
 /// A statement that was read for the extended protocol.
@@ -470,6 +487,10 @@ fn analyse(
         }
         _ => None,
     };
+    let point = match &statement {
+        Some(Statement::Query(analysis)) => Point::of(analysis, text),
+        _ => None,
+    };
     let plain = matches!(class, Class::Query)
         && template.is_some()
         && unknown_tables.is_empty()
@@ -485,6 +506,8 @@ fn analyse(
         repeats,
         ends_database,
         plain,
+        point: point.is_some(),
+        kept: point.and_then(|point| point.by_parameters).map(KeptQuery::new),
     }
 }
 

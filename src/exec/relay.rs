@@ -63,7 +63,7 @@ impl Executor {
                     held.fresh = false;
                 }
                 self.note_parameters(at);
-                if self.responses.failed() {
+                if self.responses.failed() && !self.responses.outdated() {
                     self.note_shard_error(at);
                 }
                 Ok(())
@@ -326,6 +326,7 @@ fn poll_shard(
                     let bytes = input.get(range.clone()).unwrap_or_default();
                     client.io.outbox.extend_from_slice(bytes);
                 }
+                Segment::Fixed(bytes) => client.io.outbox.extend_from_slice(bytes),
                 Segment::Bytes(bytes) => {
                     let bytes = client.reworded(bytes);
                     client.io.outbox.extend_from_slice(&bytes);

@@ -10,12 +10,13 @@
 //! names and for all clients: a view of the server's memory, which is what it is read for.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::SmallVec;
 
+use super::kept::Kept;
 use super::planner::Readied;
 use super::{Executor, worker};
 use crate::datum::{Format, Oid, oid};
@@ -48,6 +49,11 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// No connection has found it out of date.
+    pub(super) fn is_current(&self) -> bool {
+        self.outdated.load(Ordering::Relaxed) == 0
+    }
+
     /// A connection that had it prepared then has found it out of date.
     pub(super) fn outdate(&self, since: u64) {
         self.outdated.fetch_max(since, Ordering::Relaxed);
@@ -92,6 +98,8 @@ pub(super) struct ClientStatement {
     pub(super) untold: bool,
     /// How many characters of the query string stood before it: PREPARE and what preceded that.
     pub(super) before: u32,
+    /// It may be kept prepared, whatever the client does with it.
+    pub(super) kept: Option<Arc<Kept>>,
 }
 
 impl ClientStatement {
@@ -340,8 +348,12 @@ impl Registry {
 impl Prepared {
     fn named(sql: &Arc<[u8]>, oids: &[Oid]) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Where other proxies' connections lead to the same server's (a pooler stands between), their names must
+        // not be ours.
+        static PROCESS: LazyLock<u32> = LazyLock::new(rand::random);
         let mut name = OUR_NAMES.to_vec();
-        name.extend_from_slice(NEXT.fetch_add(1, Ordering::Relaxed).to_string().as_bytes());
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        name.extend_from_slice(format!("{:010}{number}", *PROCESS).as_bytes());
         Self { name, sql: Arc::clone(sql), oids: oids.to_vec(), outdated: AtomicU64::new(0) }
     }
 }
@@ -397,6 +409,7 @@ impl Executor {
             local: false,
             untold: false,
             before: 0,
+            kept: None,
         }
     }
 

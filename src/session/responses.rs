@@ -73,6 +73,7 @@ impl StepKind {
 enum Entry {
     Step(Step),
     Inject(Vec<u8>),
+    Fixed(&'static [u8]),
 }
 
 /// A piece of what goes to the client.
@@ -82,6 +83,8 @@ pub enum Segment {
     Input(Range<usize>),
     /// Bytes of our own (injections; a header that came in two reads).
     Bytes(Vec<u8>),
+    /// The same, always these.
+    Fixed(&'static [u8]),
 }
 
 /// A message from a shard that broke the protocol.
@@ -120,6 +123,8 @@ pub struct Responses {
     /// `ReadyForQuery` that answers the client is kept back: the caller sends it.
     hold_ready: bool,
     failed: bool,
+    /// What was being answered when the last error came.
+    failed_at: Option<StepKind>,
     copy_in: bool,
     copied: bool,
     completed: u32,
@@ -132,6 +137,9 @@ pub struct Responses {
     error: Vec<u8>,
     /// That a statement is out of date is not passed on, if it is the first thing that is said.
     spares_outdated: bool,
+    /// No error is passed on before so many steps are complete.
+    spared: u32,
+    /// An error was not passed on.
     outdated: bool,
     /// The next `ParameterDescription` was passed on already.
     described: bool,
@@ -156,6 +164,7 @@ impl Responses {
         self.header_len = 0;
         self.hold_ready = hold_ready;
         self.failed = false;
+        self.failed_at = None;
         self.copy_in = false;
         self.copied = false;
         self.completed = 0;
@@ -165,6 +174,7 @@ impl Responses {
         self.status = b'I';
         self.error.clear();
         self.spares_outdated = false;
+        self.spared = 0;
         self.outdated = false;
         self.described = false;
         self.holds_back = false;
@@ -186,6 +196,13 @@ impl Responses {
         self.spares_outdated = true;
     }
 
+    /// Errors in what is expected so far are not told to the client, nor `ReadyForQuery` behind them: what it has
+    /// sent will be sent as it came.
+    pub fn spare_errors(&mut self) {
+        let steps = self.queue.iter().filter(|entry| matches!(entry, Entry::Step(_)));
+        self.spared = steps.count() as u32;
+    }
+
     /// Until the first answer comes nothing is said to the client, not even that the server has ended the
     /// connection: the request may be sent again.
     pub fn hold_back(&mut self) {
@@ -202,7 +219,7 @@ impl Responses {
         self.farewell
     }
 
-    /// A statement was out of date, and the client was not told.
+    /// A statement was out of date (or [`Self::spare_errors`] spared it), and the client was not told.
     pub fn outdated(&self) -> bool {
         self.outdated
     }
@@ -268,6 +285,11 @@ impl Responses {
         self.queue.push_back(Entry::Inject(bytes.to_vec()));
     }
 
+    /// Bytes that are always these follow what is expected so far. Something must be expected.
+    pub fn inject_fixed(&mut self, bytes: &'static [u8]) {
+        self.queue.push_back(Entry::Fixed(bytes));
+    }
+
     /// How many `ReadyForQuery` are expected.
     pub fn boundaries(&self) -> u32 {
         let steps = self.queue.iter();
@@ -287,6 +309,11 @@ impl Responses {
     /// The shard reported an error.
     pub fn failed(&self) -> bool {
         self.failed
+    }
+
+    /// What the (last) error answered; `None` where nothing was asked.
+    pub fn failed_at(&self) -> Option<StepKind> {
+        self.failed_at
     }
 
     /// The body of the (last) error.
@@ -442,8 +469,11 @@ impl Responses {
         out: &mut Vec<Segment>,
     ) -> Result<usize, Malformed> {
         let mut from = at;
-        'steps: while let Some(Entry::Step(Step { kind, hidden: false })) = self.queue.front() {
-            let kind = *kind;
+        'steps: while let Some(Entry::Step(Step { kind, hidden })) = self.queue.front() {
+            let (kind, hidden) = (*kind, *hidden);
+            if hidden && !matches!(kind, StepKind::Parse | StepKind::Bind | StepKind::Close) {
+                break;
+            }
             loop {
                 let Some((header, rest)) = input.get(at..).and_then(<[u8]>::split_first_chunk::<5>)
                 else {
@@ -452,6 +482,7 @@ impl Responses {
                 let (tag, length) = body_length(*header)?;
                 let Some(body) = rest.get(..length) else { break 'steps };
                 match tag {
+                    _ if hidden && !kind.ends_with(tag) => break 'steps,
                     b'D' | b'1' | b'2' | b'3' | b'n' => {}
                     b'T' => {
                         if let Some(own) = self.own.as_mut().filter(|own| own.numbers.is_some()) {
@@ -471,12 +502,16 @@ impl Responses {
                 if self.holds_back {
                     self.end_hold(out);
                 }
+                if hidden {
+                    push_range(out, from..at);
+                    from = at + header.len() + length;
+                }
                 at += header.len() + length;
                 if kind.ends_with(tag) {
                     break;
                 }
             }
-            if matches!(self.queue.get(1), Some(Entry::Inject(_))) {
+            if matches!(self.queue.get(1), Some(Entry::Inject(_) | Entry::Fixed(_))) {
                 push_range(out, from..at);
                 from = at;
             }
@@ -615,6 +650,7 @@ impl Responses {
                 self.descriptions.push(std::mem::take(&mut self.captured));
             }
             b'E' => {
+                self.failed_at = Some(kind);
                 self.note_error(out);
                 if !kind.is_boundary() {
                     self.skip_to_boundary();
@@ -643,6 +679,10 @@ impl Responses {
         if !self.failed {
             self.completed += 1;
         }
+        if let Some(Entry::Fixed(bytes)) = self.queue.front() {
+            out.push(Segment::Fixed(bytes));
+            self.queue.pop_front();
+        }
         if let Some(bytes) = self.leading() {
             out.push(Segment::Bytes(bytes));
         }
@@ -658,7 +698,8 @@ impl Responses {
     fn note_error(&mut self, out: &mut Vec<Segment>) {
         self.failed = true;
         self.error = self.wording.of(&self.captured);
-        if self.spares_outdated && self.completed == 0 && is_out_of_date(&self.error) {
+        let outdated = self.spares_outdated && self.completed == 0 && is_out_of_date(&self.error);
+        if outdated || self.completed < self.spared {
             self.outdated = true;
             self.hold_ready = true;
             return;
@@ -686,7 +727,7 @@ impl Responses {
 
 /// A prepared statement's result has another shape since the schema has changed (`RevalidateCachedQuery` in
 /// `plancache.c`).
-fn is_out_of_date(error: &[u8]) -> bool {
+pub fn is_out_of_date(error: &[u8]) -> bool {
     let mut fields = error.split(|byte| *byte == 0);
     fields.clone().any(|field| field == b"C0A000")
         && fields.any(|field| field == b"RRevalidateCachedQuery")

@@ -22,6 +22,7 @@ pub(crate) mod keywords;
 pub mod lexer;
 pub mod literal;
 mod parse;
+pub mod point;
 pub mod quote;
 pub mod reshape;
 pub mod temporary;

@@ -142,6 +142,8 @@ async fn serve(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> app::Serv
     let mut config = Config::default();
     "127.0.0.1:0".clone_into(&mut config.listen.address);
     config.auth.method = AuthMethod::Trust;
+    // What can be kept prepared is so from the first time on.
+    config.pool.prepare_threshold = 1;
     change(&mut config);
     app::Server::start(config, map).await.unwrap()
 }

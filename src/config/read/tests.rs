@@ -52,6 +52,7 @@ wait_timeout = "300ms"
 idle_timeout = "1h"
 lifetime = "1d"
 local_answers = false
+prepare_threshold = 3
 [limits]
 statement_bytes_max = "1MiB"
 merge_memory_max = "2MiB"
@@ -90,6 +91,7 @@ fn the_whole_file() {
     assert!(matches!(&app.password, Some(Password::Verifier(_))) && !app.admin);
     assert!(bot.across_regions && !app.across_regions);
     assert_eq!((config.pool.mode, config.pool.size), (PoolMode::Session, 7));
+    assert_eq!(config.pool.prepare_threshold, 3);
     assert_eq!(config.pool.wait_timeout, Duration::from_millis(300));
     assert_eq!(config.limits.statement_bytes_max, 1 << 20);
     assert_eq!(config.limits.drain_timeout, Duration::ZERO);

@@ -13,7 +13,7 @@ use crate::sql::class::Class;
 /// One such deed, with how it was before.
 pub(super) enum Done {
     /// A prepared statement was made, replaced or closed.
-    Statement(Vec<u8>, Option<ClientStatement>),
+    Statement(Vec<u8>, Box<Option<ClientStatement>>),
     /// All named ones were closed.
     Statements(Box<Statements>),
     /// A setting of the proxy's own was made.
@@ -47,7 +47,7 @@ impl Executor {
     pub(super) fn close_statement(&mut self, name: &[u8], unit: &mut Unit) {
         let before = self.statements.take(name);
         if unit.may_fail_before() {
-            unit.note(Done::Statement(name.to_vec(), before));
+            unit.note(Done::Statement(name.to_vec(), Box::new(before)));
         }
     }
 
@@ -62,7 +62,7 @@ impl Executor {
             }
             Class::Deallocate(Some(name)) => {
                 let before = self.statements.get(name.as_bytes()).cloned();
-                unit.note(Done::Statement(name.as_bytes().to_vec(), before));
+                unit.note(Done::Statement(name.as_bytes().to_vec(), Box::new(before)));
             }
             Class::Set(_) | Class::Reset(_) => {
                 let session = &self.session;
@@ -91,10 +91,12 @@ impl Executor {
             .collect();
         for done in undone {
             match done {
-                Done::Statement(name, None) => {
-                    self.statements.take(&name);
-                }
-                Done::Statement(name, Some(before)) => self.statements.insert(&name, before),
+                Done::Statement(name, before) => match *before {
+                    None => {
+                        self.statements.take(&name);
+                    }
+                    Some(before) => self.statements.insert(&name, before),
+                },
                 Done::Statements(before) => self.statements.restore_named(*before),
                 Done::Setting(before) => {
                     self.session.settings.restore_own(before.own);

@@ -179,7 +179,7 @@ impl Executor {
         if view.name.is_empty() || unit.may_fail_before() {
             self.close_statement(view.name, unit);
         }
-        let Parsed { sql, readied } =
+        let Parsed { sql, readied, .. } =
             worker::with_planner(|p| p.parse(&self.world, &self.reading, view.sql))?;
         let class = &readied.entry.class;
         if unit.failed && !self.ends_failure(class) && !matches!(class, Class::Empty) {

@@ -21,6 +21,7 @@ fn run(set_up: impl Fn(&mut Responses), stream: &[u8]) -> (Vec<u8>, Responses) {
                 match segment {
                     Segment::Input(range) => client.extend_from_slice(&chunk[range]),
                     Segment::Bytes(bytes) => client.extend_from_slice(&bytes),
+                    Segment::Fixed(bytes) => client.extend_from_slice(bytes),
                 }
             }
         }
