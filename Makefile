@@ -6,7 +6,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/cargo/bin
 export CARGO ?= cargo
 SHELL := /bin/bash
 
-.PHONY: help build demo serve-demo test conformance bench clean
+.PHONY: help build release demo serve-demo test conformance bench clean
 
 help:
 	@echo "make demo         three scratch PostgreSQL shards, and a guided tour through every strategy"
@@ -14,10 +14,15 @@ help:
 	@echo "make test         format, lints, all tests"
 	@echo "make conformance  the long tests and real drivers"
 	@echo "make bench        criterion, and pgbench beside PostgreSQL and PgBouncer"
+	@echo "make release      target/optimised/pgmeridian, compiled by a profile of its work"
 
 build:
 	@.ci/need cc
 	$(CARGO) build --release --locked
+
+release:
+	@.ci/need cc postgresql clients
+	.ci/release
 
 demo: build
 	@.ci/need postgresql
@@ -35,9 +40,9 @@ conformance: build
 	@.ci/need postgresql clients drivers valgrind
 	.ci/conformance
 
-bench: build
+bench: release
 	@.ci/need postgresql clients pooler valgrind
-	$(CARGO) bench --locked --bench '*'
+	PGMERIDIAN=target/optimised/pgmeridian $(CARGO) bench --locked --bench '*'
 
 clean:
 	$(CARGO) clean

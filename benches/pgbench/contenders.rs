@@ -112,6 +112,14 @@ pub(crate) fn direct(shard: &Cluster) -> Contender {
     Contender::new("direct", shard.port(), None)
 }
 
+/// The binary that is measured: `PGMERIDIAN` says which, for `make release` makes another one than cargo.
+fn program() -> Result<PathBuf> {
+    match std::env::var_os("PGMERIDIAN") {
+        Some(path) => fs::canonicalize(&path).with_context(|| path.display().to_string()),
+        None => Ok(env!("CARGO_BIN_EXE_pgmeridian").into()),
+    }
+}
+
 /// pgmeridian with a map.
 pub(crate) fn meridian(name: &str, directory: &Path, map: &str) -> Result<Contender> {
     let port = free_port()?;
@@ -120,7 +128,7 @@ pub(crate) fn meridian(name: &str, directory: &Path, map: &str) -> Result<Conten
     let log = file.with_extension("log");
     let config = file.with_extension("conf");
     fs::write(&config, format!("[listen]\nclients_max = {CLIENTS_MAX}\n"))?;
-    let process = Command::new(env!("CARGO_BIN_EXE_pgmeridian"))
+    let process = Command::new(program()?)
         .arg("serve")
         .arg("--map")
         .arg(&file)
