@@ -22,7 +22,9 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const TABLES: &str = "
     CREATE TABLE notes (id bigint NOT NULL, tenant_id bigint NOT NULL, body text);
-    INSERT INTO notes SELECT n, n, 'note ' || n FROM generate_series(1, 20) n;";
+    INSERT INTO notes SELECT n, n, 'note ' || n FROM generate_series(1, 20) n;
+    CREATE TABLE tenants (id bigint PRIMARY KEY, name text);
+    INSERT INTO tenants SELECT n, 'tenant ' || n FROM generate_series(1, 20) n;";
 
 /// Statements between two counts.
 const STATEMENTS: usize = 100;
@@ -108,6 +110,11 @@ fn a_known_statement_allocates_nothing() {
         ("simple", query("SELECT id, body FROM notes WHERE tenant_id = 7")),
         ("extended", [parse("", sql), run("", "7")].concat()),
         ("prepared", run("known", "7")),
+        ("simple, kept", query("SELECT name FROM tenants WHERE id = 7")),
+        (
+            "extended, kept",
+            [parse("", "SELECT name FROM tenants WHERE id = $1"), run("", "7")].concat(),
+        ),
     ] {
         let count = client.count(&request);
         println!("{name}: {count} allocations in {STATEMENTS} statements");

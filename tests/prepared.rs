@@ -143,6 +143,16 @@ async fn a_frequent_read_by_primary_key_is_kept_prepared_and_nobody_learns_of_it
         for client in [&mut client, &mut other] {
             assert_eq!(tags(&read_one(client, extended)), all);
         }
+        // What ends a statement from outside is told at once, and what was not prepared by then is so later.
+        let locker = shards.direct(shards.names().next().unwrap()).await;
+        client.query("SET lock_timeout = '50ms'");
+        for n in 0..3 {
+            locker.batch_execute("BEGIN; LOCK TABLE tenants").await.unwrap();
+            assert_eq!(sqlstate(&read_one(&mut client, extended)), "55P03", "{n}");
+            locker.batch_execute("COMMIT").await.unwrap();
+            assert_eq!(tags(&read_one(&mut client, extended)), all, "{n}");
+        }
+        client.query("RESET lock_timeout");
         // Nor does a statement go amiss that somebody took from the connection.
         for _ in 0..8 {
             read_one(&mut client, extended);

@@ -149,8 +149,9 @@ impl Executor {
             if !self.attempt(at, std::mem::take(&mut repeat)).await? {
                 continue;
             }
-            if let (true, Some(known)) = (self.responses.outdated(), kept.take()) {
-                self.note_spared(at, &known);
+            if let Some(known) = kept.take()
+                && self.is_to_be_sent_as_it_came(at, &known)
+            {
                 self.settle(at);
                 continue;
             }
@@ -197,8 +198,9 @@ impl Executor {
             if !self.attempt(at, std::mem::take(&mut unit.repeat)).await? {
                 continue;
             }
-            if let (true, Some(known)) = (self.responses.outdated(), unit.kept.take()) {
-                self.note_spared(at, &known);
+            if let Some(known) = unit.kept.take()
+                && self.is_to_be_sent_as_it_came(at, &known)
+            {
                 self.settle(at);
                 continue;
             }

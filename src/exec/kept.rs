@@ -7,8 +7,8 @@
 //! [`crate::sql::point`]'s to say, and why nothing but the time it takes is changed by it.
 //!
 //! Invariants: only what stands by itself outside a transaction, so that an error leaves nothing behind; whatever
-//! error comes before the portal is bound (a table was changed or dropped, a value can't be read, the server knows
-//! no such statement), the client is not told of it, and its statement is sent as it came. How often one has to
+//! is found wrong with the statement before its portal is bound (a table was changed or dropped, a value can't be
+//! read, the server knows no such statement), the client is not told, and its statement is sent as it came. How often one has to
 //! come says `pool.prepare_threshold`: what comes once is not worth a Parse of its own, nor the memory that it takes
 //! in a backend.
 
@@ -149,8 +149,16 @@ impl Executor {
         self.responses.expect(StepKind::Parse, true);
     }
 
-    /// An error was spared: what is kept on the connection by that name is not used again where it is to blame.
-    pub(super) fn note_spared(&mut self, at: usize, known: &Known) {
+    /// It was carried out. If it has failed because of what is kept by that name, that is not used again; true if
+    /// the client was not told, and its statement is to be sent as it came.
+    pub(super) fn is_to_be_sent_as_it_came(&mut self, at: usize, known: &Known) -> bool {
+        if self.responses.failed() {
+            self.note_failed(at, known);
+        }
+        self.responses.outdated()
+    }
+
+    fn note_failed(&mut self, at: usize, known: &Known) {
         let prepared = &known.prepared;
         let Some(held) = self.held.get_mut(at) else { return };
         let error = self.responses.error();

@@ -7,7 +7,8 @@
 //!
 //! A statement's way: `simple` or `extended` reads it, `planner` plans it, `one_shard` says where it goes, `held`
 //! has the connection, `begin` and `lend` say what that must hear first, `relay` passes the answer on, `effects`
-//! draws the conclusions. Nearly all take `everyday`, the same in short. What is beside that way:
+//! draws the conclusions. Nearly all take `everyday`, the same in short, and the most frequent of those are `kept`
+//! prepared. What is beside that way:
 //!
 //! | files | their concern |
 //! |---|---|

@@ -137,7 +137,7 @@ pub struct Responses {
     error: Vec<u8>,
     /// That a statement is out of date is not passed on, if it is the first thing that is said.
     spares_outdated: bool,
-    /// No error is passed on before so many steps are complete.
+    /// No error in the statement is passed on before so many steps are complete.
     spared: u32,
     /// An error was not passed on.
     outdated: bool,
@@ -196,8 +196,9 @@ impl Responses {
         self.spares_outdated = true;
     }
 
-    /// Errors in what is expected so far are not told to the client, nor `ReadyForQuery` behind them: what it has
-    /// sent will be sent as it came.
+    /// Where what is expected so far finds something wrong with the statement or its values, the client is not told,
+    /// nor of `ReadyForQuery` behind it: what it has sent will be sent as it came. What ends a statement from
+    /// outside (a cancel, a timeout, a shutdown) it is told.
     pub fn spare_errors(&mut self) {
         let steps = self.queue.iter().filter(|entry| matches!(entry, Entry::Step(_)));
         self.spared = steps.count() as u32;
@@ -699,7 +700,8 @@ impl Responses {
         self.failed = true;
         self.error = self.wording.of(&self.captured);
         let outdated = self.spares_outdated && self.completed == 0 && is_out_of_date(&self.error);
-        if outdated || self.completed < self.spared {
+        let spared = self.completed < self.spared && is_of_the_statement(&self.captured);
+        if outdated || spared {
             self.outdated = true;
             self.hold_ready = true;
             return;
@@ -731,6 +733,14 @@ pub fn is_out_of_date(error: &[u8]) -> bool {
     let mut fields = error.split(|byte| *byte == 0);
     fields.clone().any(|field| field == b"C0A000")
         && fields.any(|field| field == b"RRevalidateCachedQuery")
+}
+
+/// It says that something is wrong with a statement, its values or its preparation.
+fn is_of_the_statement(error: &[u8]) -> bool {
+    ServerError::parse(error).is_ok_and(|error| {
+        let class = error.field(b'C').and_then(|code| code.get(..2));
+        matches!(class, Some(b"0A" | b"22" | b"26" | b"3F" | b"42"))
+    })
 }
 
 /// Tells a `RowDescription`'s columns in the client's numbers.
