@@ -28,6 +28,8 @@ impl SqlState {
     pub const INVALID_BINARY_REPRESENTATION: Self = Self("22P03");
     /// `read_only_sql_transaction`: the key is frozen.
     pub const READ_ONLY_SQL_TRANSACTION: Self = Self("25006");
+    /// `object_not_in_prerequisite_state`: something has to be done before.
+    pub const OBJECT_NOT_IN_PREREQUISITE_STATE: Self = Self("55000");
     /// `lock_not_available`: somebody has not let go.
     pub const LOCK_NOT_AVAILABLE: Self = Self("55P03");
     /// `no_active_sql_transaction`.

@@ -14,6 +14,9 @@
 //! rewritten: …
 //! ```
 //!
+//! `frozen: tenant=3` freezes keys for the blocks that follow, in this map. Where shards are asked different things,
+//! `rewritten` has each shard's.
+//!
 //! Flags follow the shards (and the database that is a key's own): `workspace`, `taints`, `writes`, `schema`. For a workspace `rewritten` is the host
 //! with its statement, then for each scratch table (`_1`, `_2` …) the shards and what they are asked; for a `merge`
 //! its steps and what each shard is asked (`merge?`: if the keys' types have an order outside PostgreSQL). A refusal
@@ -25,9 +28,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use pgmeridian::catalog::{Catalog, Names};
-use pgmeridian::datum::{Format, Param, oid};
+use pgmeridian::datum::{Format, KeyValue, Param, oid};
 use pgmeridian::error::SqlError;
-use pgmeridian::map::ShardMap;
+use pgmeridian::map::{ShardId, ShardMap};
 use pgmeridian::plan::{Answer, Inputs, Plan, Route, Scope, Template, Workspace, scope};
 use pgmeridian::sql::class::classify;
 use pgmeridian::sql::lexer::{Limits, Scan, scan};
@@ -48,6 +51,7 @@ struct Case {
 enum Block {
     Remark(Vec<String>),
     Map(Vec<String>, String),
+    Frozen(Vec<String>, String),
     Case(Case),
 }
 
@@ -58,10 +62,14 @@ fn directory() -> PathBuf {
 fn blocks(text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut case = Case::default();
-    let mut map = None;
+    let (mut map, mut frozen) = (None, None);
     for (number, line) in text.lines().chain([""]).enumerate() {
         if line.trim().is_empty() {
             let case = std::mem::take(&mut case);
+            if let Some(keys) = frozen.take() {
+                blocks.push(Block::Frozen(case.remarks, keys));
+                continue;
+            }
             match (map.take(), case.sql.is_empty()) {
                 (Some(name), _) => blocks.push(Block::Map(case.remarks, name)),
                 (None, true) if case.remarks.is_empty() => {}
@@ -75,6 +83,7 @@ fn blocks(text: &str) -> Vec<Block> {
         match word {
             _ if line.starts_with('#') => case.remarks.push(line.to_owned()),
             "map" => map = Some(rest),
+            "frozen" => frozen = Some(rest),
             "sql" => {
                 case.sql = rest;
                 case.line = number + 1;
@@ -96,6 +105,7 @@ fn render(blocks: &[Block]) -> String {
         let (remarks, body) = match block {
             Block::Remark(remarks) => (remarks, String::new()),
             Block::Map(remarks, name) => (remarks, format!("map: {name}\n")),
+            Block::Frozen(remarks, keys) => (remarks, format!("frozen: {keys}\n")),
             Block::Case(case) => (&case.remarks, render_case(case)),
         };
         for remark in remarks {
@@ -261,20 +271,48 @@ fn outcome(case: &Case, map: &ShardMap, catalog: &Catalog) -> (String, Option<St
                     kind + if work.combined { " combine" } else { " workspace" } + &flags,
                     Some(over_scratch(map, work)),
                 ),
-                Answer::Merge(merge) => (
-                    kind + if merge.certain { " merge" } else { " merge?" } + &flags,
-                    Some(format!("{} <- {}", merge.steps().join(", "), merge.text_worker().sql)),
-                ),
+                Answer::Merge(merge) => {
+                    let asked = by_shard(map, &plan.route, |shard| &merge.text_worker(shard).sql);
+                    (
+                        kind + if merge.certain { " merge" } else { " merge?" } + &flags,
+                        Some(format!("{} <- {asked}", merge.steps().join(", "))),
+                    )
+                }
                 Answer::Staged(staged) => {
                     let rest = format!("{} <- {} {}", staged.head, staged.query, staged.tail);
                     (kind + " staged" + &flags, Some(rest.trim_end().to_owned()))
                 }
-                Answer::Relay | Answer::Stream => (kind + &flags, plan.rewritten),
+                Answer::Stream(texts) if texts.iter().next().is_some() => {
+                    let asked = by_shard(map, &plan.route, |s| texts.of(s).unwrap_or(&case.sql));
+                    (kind + &flags, Some(asked))
+                }
+                Answer::Relay | Answer::Stream(_) => (kind + &flags, plan.rewritten),
                 Answer::Broadcast => (kind + " broadcast" + &flags, plan.rewritten),
                 Answer::InTurn => (kind + " in turn" + &flags, plan.rewritten),
             }
         }
         Err(error) => (format!("error {} {}", error.code, error.message), None),
+    }
+}
+
+/// What each shard is asked: once, if that is the same.
+fn by_shard<'p>(map: &ShardMap, route: &Route, sql: impl Fn(ShardId) -> &'p str) -> String {
+    let all = map.all_shards();
+    let shards = if let Route::Many(shards) = route { shards } else { &all };
+    let mut asked: Vec<(&str, Vec<&str>)> = Vec::new();
+    for shard in shards.iter() {
+        let name = map.shard_name(shard);
+        match asked.iter_mut().find(|(own, _)| *own == sql(shard)) {
+            Some((_, shards)) => shards.push(name),
+            None => asked.push((sql(shard), vec![name])),
+        }
+    }
+    match asked.as_slice() {
+        [(sql, _)] => (*sql).to_owned(),
+        several => {
+            let told = several.iter().map(|(sql, shards)| format!("{}: {sql}", shards.join(" ")));
+            told.collect::<Vec<_>>().join(" <- ")
+        }
     }
 }
 
@@ -329,6 +367,17 @@ fn plans() {
                     } else {
                         whole.of_database(database).expect("a database of the map")
                     });
+                }
+                Block::Frozen(_, keys) => {
+                    let whole = map.take().expect("a map before what is frozen in it");
+                    let frozen = keys.split_whitespace().map(|written| {
+                        let (name, value) = written.split_once('=').expect("key=value");
+                        let key = whole.key_named(name).expect("a key of the map");
+                        let ty = whole.key(key).unwrap().key_type();
+                        (key, KeyValue::from_text(ty, value).unwrap().into_owned())
+                    });
+                    let frozen = frozen.collect();
+                    map = Some(whole.freezing(frozen));
                 }
                 Block::Case(case) => {
                     count += 1;

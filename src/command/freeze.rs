@@ -1,5 +1,8 @@
-//! FREEZE, UNFREEZE, SHOW FREEZES: writes of a key are refused on every proxy while it is moved by hand.
+//! FREEZE, UNFREEZE, SHOW FREEZES: writes of a key are refused on every proxy while it is moved by hand, and its rows
+//! are read from its home alone. So UNFREEZE looks first whether any are left elsewhere.
 
+use std::fmt;
+use std::slice;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
@@ -7,7 +10,8 @@ use tokio_postgres::Client;
 use super::{Answer, Operator, Table, Topic, Value};
 use crate::datum::KeyValue;
 use crate::error::{SqlError, SqlState};
-use crate::map::{ConnectionTarget, KeyId, ShardMap};
+use crate::map::{ConnectionTarget, KeyId, Part, ShardMap};
+use crate::mapstore::Stray;
 use crate::mapstore::control::freeze::{self, Freeze, Waiting};
 use crate::plan::scope;
 
@@ -20,45 +24,84 @@ const UNFREEZE_WAIT: Duration = Duration::from_secs(2);
 impl Operator {
     pub(super) async fn freeze(&self, text: &str) -> Result<Answer, SqlError> {
         let map = &self.shared.store.current().map;
-        let (key, value) = named(map, text)?;
-        refuse_own_database(map, &key)?;
+        let own = Named::read(map, text)?;
+        refuse_own_database(map, &own.key)?;
         let mut client = self.control(map).await?;
-        let frozen = freeze::freeze(&mut client, &key, &value).await;
+        let frozen = freeze::freeze(&mut client, &own.key, &own.value).await;
         let (version, before) = frozen.map_err(|error| unfit(&error))?;
-        tracing::info!(key, value, "frozen by an operator");
+        tracing::info!(key = own.key, value = own.value, "frozen by an operator");
         let wait = self.shared.config.limits.drain_timeout;
         let left = wait_for(&client, version, true, wait).await?;
         if left.is_empty() {
-            let notice = before.then(|| format!("{key} {value} was frozen already"));
+            let notice = before.then(|| format!("{own} was frozen already"));
             return Ok(Answer::Done { tag: "FREEZE", notice });
         }
-        Err(unacknowledged(&key, &value, &left))
+        Err(unacknowledged(&own, &left))
     }
 
-    pub(super) async fn unfreeze(&self, text: &str) -> Result<Answer, SqlError> {
-        let map = &self.shared.store.current().map;
-        let (key, value) = named(map, text)?;
-        let mut client = self.control(map).await?;
-        // Whoever still looks for the rows in their old place must not miss what is written in the new one.
-        let now = freeze::version(&client).await.map_err(|error| unfit(&error))?;
-        let wait = self.shared.config.limits.drain_timeout;
-        let left = wait_for(&client, now, true, wait).await?;
-        if !left.is_empty() {
-            return Err(unsettled(&key, &value, now, &left));
-        }
-        let version = freeze::unfreeze(&mut client, &key, &value).await;
-        let Some(version) = version.map_err(|error| unfit(&error))? else {
+    pub(super) async fn unfreeze(&self, text: &str, force: bool) -> Result<Answer, SqlError> {
+        let own = Named::read(&self.shared.store.current().map, text)?;
+        let mut client = self.control(&self.shared.store.current().map).await?;
+        let frozen = freeze::is_frozen(&client, &own.key, &own.value).await;
+        if !frozen.map_err(|error| unfit(&error))? {
             return Err(SqlError::new(
                 SqlState::INVALID_PARAMETER_VALUE,
-                format!("{key} {value} is not frozen"),
+                format!("{own} is not frozen"),
             )
             .hint("SHOW FREEZES lists what is."));
+        }
+        let deadline = Instant::now() + self.shared.config.limits.drain_timeout;
+        let version = loop {
+            // Whoever still looks for the rows in their old place must not miss what is written in the new one.
+            let now = freeze::version(&client).await.map_err(|error| unfit(&error))?;
+            let wait = deadline.saturating_duration_since(Instant::now());
+            let left = wait_for(&client, now, true, wait).await?;
+            if !left.is_empty() {
+                return Err(unsettled(&own, now, &left));
+            }
+            if !force {
+                self.refuse_strays(&own, text).await?;
+            }
+            let version = freeze::unfreeze(&mut client, &own.key, &own.value, now).await;
+            if let Some(version) = version.map_err(|error| unfit(&error))? {
+                break version;
+            }
+            if Instant::now() >= deadline {
+                return Err(unsettled(&own, now, &[]));
+            }
         };
-        tracing::info!(key, value, "a freeze was ended by an operator");
+        tracing::info!(
+            key = own.key,
+            value = own.value,
+            force,
+            "a freeze was ended by an operator"
+        );
         let left = wait_for(&client, version, false, UNFREEZE_WAIT).await?;
         let notice =
             (!left.is_empty()).then(|| format!("{} will know a little later", names(&left)));
         Ok(Answer::Done { tag: "UNFREEZE", notice })
+    }
+
+    /// Rows of the key that are not where the map says would be read twice from now on.
+    async fn refuse_strays(&self, own: &Named, text: &str) -> Result<(), SqlError> {
+        let world = self.shared.store.current();
+        let by_name = || {
+            let key = world.map.key_named(&own.key)?;
+            let ty = world.map.key(key)?.key_type();
+            Some((key, KeyValue::from_text(ty, &own.value).ok()?))
+        };
+        // Of a key that the map does not have any more nothing is read.
+        let Some((key, value)) = by_name() else { return Ok(()) };
+        let found = self.shared.store.strays(key, &value).await;
+        let found = found.map_err(|error| {
+            SqlError::new(
+                SqlState::CANNOT_CONNECT_NOW,
+                format!("shard {} can't be asked whether it has rows of {own}", error.shard),
+            )
+            .detail(format!("{}. The key stays frozen.", error.error))
+            .hint(format!("UNFREEZE {text} FORCE does not ask."))
+        })?;
+        if found.is_empty() { Ok(()) } else { Err(strayed(&world.map, own, text, &found)) }
     }
 
     /// With who has acknowledged, if the control database can be asked; else what this proxy knows.
@@ -69,7 +112,7 @@ impl Operator {
             Err(_) => None,
         };
         let rows = match asked {
-            Some(all) => all.into_iter().map(told).collect(),
+            Some(all) => all.into_iter().map(|own| told(map, own)).collect(),
             None => map.freezes().iter().map(|(key, value)| known(map, *key, value)).collect(),
         };
         Table { columns: Topic::Freezes.columns(), rows }
@@ -81,7 +124,11 @@ impl Operator {
     }
 }
 
-fn told(own: Freeze) -> Vec<Value> {
+fn told(map: &ShardMap, own: Freeze) -> Vec<Value> {
+    let home = map.key_named(&own.key).and_then(|key| {
+        let value = KeyValue::from_text(map.key(key)?.key_type(), &own.value).ok()?;
+        Some(home(map, key, &value))
+    });
     vec![
         own.key.into(),
         own.value.into(),
@@ -89,14 +136,49 @@ fn told(own: Freeze) -> Vec<Value> {
         own.by.into(),
         Value::Int(own.acknowledged),
         own.waiting.join(", ").into(),
+        home.unwrap_or_default().into(),
+        own.behind.join(", ").into(),
     ]
 }
 
 fn known(map: &ShardMap, key: KeyId, value: &KeyValue<'_>) -> Vec<Value> {
     let name = map.key(key).map_or("", |key| key.name.as_str());
     let mut row = vec![name.into(), value.to_string().into()];
-    row.resize(Topic::Freezes.columns().len(), Value::Null);
+    row.resize(Topic::Freezes.columns().len() - 2, Value::Null);
+    row.extend([home(map, key, value).into(), Value::Null]);
     row
+}
+
+/// The shards that a key is at home on.
+fn home(map: &ShardMap, key: KeyId, value: &KeyValue<'_>) -> String {
+    let homes = map.place_parts(key, &[Part::Values(slice::from_ref(value))]).unwrap_or_default();
+    homes.iter().map(|shard| map.shard_name(shard)).collect::<Vec<_>>().join(", ")
+}
+
+/// What FREEZE and UNFREEZE name: `42`, or `tenant=42`.
+struct Named {
+    key: String,
+    value: String,
+}
+
+impl Named {
+    fn read(map: &ShardMap, text: &str) -> Result<Self, SqlError> {
+        if let Some((name, value)) = text.split_once('=')
+            && let Some(key) = map.keys().iter().find(|key| key.name == name.trim())
+        {
+            let value = KeyValue::from_text(key.key_type(), value.trim())?;
+            return Ok(Self { key: key.name.clone(), value: value.to_string() });
+        }
+        let (key, value) = scope::resolve_key(map, text.trim())?;
+        let key = map.key(key).map(|key| key.name.clone()).unwrap_or_default();
+        Ok(Self { key, value: value.to_string() })
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.key, self.value)
+    }
 }
 
 /// Sessions in a key's own database know nothing of freezes.
@@ -108,19 +190,6 @@ fn refuse_own_database(map: &ShardMap, name: &str) -> Result<(), SqlError> {
     Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
         .detail("Sessions that are in the database are not asked before they write.")
         .hint("ALTER DATABASE … WITH ALLOW_CONNECTIONS false on its shard keeps everybody out."))
-}
-
-/// `42`, or `tenant=42`.
-fn named(map: &ShardMap, text: &str) -> Result<(String, String), SqlError> {
-    if let Some((name, value)) = text.split_once('=')
-        && let Some(key) = map.keys().iter().find(|key| key.name == name.trim())
-    {
-        let value = KeyValue::from_text(key.key_type(), value.trim())?;
-        return Ok((key.name.clone(), value.to_string()));
-    }
-    let (key, value) = scope::resolve_key(map, text.trim())?;
-    let name = map.key(key).map(|key| key.name.clone()).unwrap_or_default();
-    Ok((name, value.to_string()))
 }
 
 /// The proxies that are not there yet when the time is over.
@@ -145,11 +214,11 @@ fn names(left: &[Waiting]) -> String {
     left.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn unacknowledged(key: &str, value: &str, left: &[Waiting]) -> SqlError {
+fn unacknowledged(own: &Named, left: &[Waiting]) -> SqlError {
     let silent: Vec<_> = left.iter().filter(|one| one.silent).cloned().collect();
     let error = SqlError::new(
         SqlState::LOCK_NOT_AVAILABLE,
-        format!("the freeze of {key} {value} is not acknowledged by every proxy"),
+        format!("the freeze of {own} is not acknowledged by every proxy"),
     );
     if silent.is_empty() {
         return error
@@ -164,12 +233,41 @@ fn unacknowledged(key: &str, value: &str, left: &[Waiting]) -> SqlError {
         .hint("If it does not run any more, delete its row from pgmeridian.proxy in the control database.")
 }
 
-fn unsettled(key: &str, value: &str, version: i64, left: &[Waiting]) -> SqlError {
+/// So many tables are named.
+const STRAYS_NAMED_MAX: usize = 8;
+
+fn strayed(map: &ShardMap, own: &Named, text: &str, found: &[Stray]) -> SqlError {
+    let key = map.key_named(&own.key);
+    let value = key
+        .and_then(|key| map.key(key))
+        .and_then(|key| KeyValue::from_text(key.key_type(), &own.value).ok());
+    let home = key.zip(value).map(|(key, value)| home(map, key, &value)).unwrap_or_default();
+    let place =
+        if home.is_empty() { "it has no home".to_owned() } else { format!("its home is {home}") };
+    let named = found.iter().take(STRAYS_NAMED_MAX).map(|stray| {
+        let rows = if stray.rows == 1 { "row" } else { "rows" };
+        format!("{} {rows} of {} on {}", stray.rows, stray.table, stray.shard)
+    });
+    let more = found.len().saturating_sub(STRAYS_NAMED_MAX);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let named = named.chain(more).collect::<Vec<_>>().join(", ");
+    SqlError::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("{own} has rows on shards that are not its home"),
+    )
+    .detail(format!("There are {named}; {place}. While the key is frozen nobody reads them; after that statements over several shards would see them beside those at home."))
+    .hint(format!("It stays frozen, and every proxy uses the map as it is: delete these rows there, and UNFREEZE again. UNFREEZE {text} FORCE leaves them."))
+}
+
+fn unsettled(own: &Named, version: i64, left: &[Waiting]) -> SqlError {
     SqlError::new(
         SqlState::LOCK_NOT_AVAILABLE,
         format!("not every proxy uses version {version} of the control tables"),
     )
-    .detail(format!("{key} {value} stays frozen. Not there yet: {}.", names(left)))
+    .detail(match left {
+        [] => format!("{own} stays frozen. The tables change while it is waited for."),
+        left => format!("{own} stays frozen. Not there yet: {}.", names(left)),
+    })
     .hint("SHOW MAP on that proxy says what is wrong. If it does not run any more, delete its row from pgmeridian.proxy in the control database.")
 }
 

@@ -57,7 +57,12 @@ pub enum Command {
     /// No writes for this key.
     Freeze(String),
     /// Writes for this key again.
-    Unfreeze(String),
+    Unfreeze {
+        /// The key.
+        key: String,
+        /// Even where rows of it are left on other shards than its home.
+        force: bool,
+    },
     /// This client has to go.
     Kill(i32),
     /// The proxy ends, as at SIGTERM.
@@ -95,7 +100,7 @@ impl Command {
             | Self::Resume(_)
             | Self::Drain(_)
             | Self::Freeze(_)
-            | Self::Unfreeze(_)
+            | Self::Unfreeze { .. }
             | Self::Kill(_)
             | Self::Shutdown => &[],
         }
@@ -136,7 +141,7 @@ impl Operator {
             Command::Resume(shard) => self.resume(shard.as_deref()),
             Command::Drain(shard) => self.drain(shard).await,
             Command::Freeze(key) => self.freeze(key).await,
-            Command::Unfreeze(key) => self.unfreeze(key).await,
+            Command::Unfreeze { key, force } => self.unfreeze(key, *force).await,
             Command::Kill(client) => self.kill(*client).await,
             Command::Shutdown => {
                 tracing::info!("an operator asks for the end");

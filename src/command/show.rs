@@ -535,8 +535,14 @@ fn help() -> Rows {
         ),
         ("RESUME [shard]", "ends PAUSE and DRAIN"),
         ("DRAIN shard", "new statements are refused, running ones end, connections close"),
-        ("FREEZE key", "writes of a key are refused (needs [control])"),
-        ("UNFREEZE key", "ends FREEZE"),
+        (
+            "FREEZE key",
+            "writes of a key are refused, and its rows are read at home only (needs [control])",
+        ),
+        (
+            "UNFREEZE key [FORCE]",
+            "ends FREEZE, when no other shard has rows of the key; by force even then",
+        ),
         ("KILL client", "ends a client, by its id in SHOW CLIENTS"),
         ("SHUTDOWN", "ends the proxy as SIGTERM does: what runs may finish"),
         ("SELECT 1, SET, BEGIN …", "answered, so that drivers feel at home"),

@@ -230,6 +230,8 @@ const FREEZES: &[Column] = &[
     Column::text("frozen_by"),
     Column::int("acknowledged"),
     Column::text("waiting_for"),
+    Column::text("home"),
+    Column::text("behind"),
 ];
 
 const CONFIG: &[Column] = &[Column::text("name"), Column::text("value")];

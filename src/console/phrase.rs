@@ -51,7 +51,7 @@ impl Verb {
             Self::Resume => Command::Resume(Some(text)),
             Self::Drain => Command::Drain(text),
             Self::Freeze => Command::Freeze(text),
-            Self::Unfreeze => Command::Unfreeze(text),
+            Self::Unfreeze => Command::Unfreeze { key: text, force: false },
             Self::Kill => Command::Kill(argument.trim().parse().map_err(|_| {
                 SqlError::new(
                     SqlState::INVALID_PARAMETER_VALUE,
@@ -90,7 +90,7 @@ pub(super) fn read(text: &str) -> Result<Said, SqlError> {
         return if text.is_empty() { Ok(Said::Nothing) } else { Err(unknown(text)) };
     }
     if let Some((_, verb)) = Verb::ALL.iter().find(|(name, _)| *name == first) {
-        return argument(*verb, rest);
+        return if *verb == Verb::Unfreeze { unfreeze(rest) } else { argument(*verb, rest) };
     }
     let words = rest.split_whitespace().collect::<Vec<_>>().join(" ");
     let bare = words.replace('"', "").to_ascii_lowercase();
@@ -109,6 +109,20 @@ pub(super) fn read(text: &str) -> Result<Said, SqlError> {
                 None => Err(unknown(&first)),
             }
         }
+    }
+}
+
+/// The argument of UNFREEZE, and whether FORCE stands behind it.
+fn unfreeze(rest: &str) -> Result<Said, SqlError> {
+    let forced = rest.trim().rsplit_once(char::is_whitespace);
+    let Some((key, word)) = forced.filter(|(_, word)| word.eq_ignore_ascii_case("force")) else {
+        return argument(Verb::Unfreeze, rest);
+    };
+    match argument(Verb::Unfreeze, key)? {
+        Said::Command(Command::Unfreeze { key, .. }) => {
+            Ok(Said::Command(Command::Unfreeze { key, force: true }))
+        }
+        _ => Err(unknown(word)),
     }
 }
 
@@ -191,6 +205,13 @@ mod tests {
         check("drain \"Deu\"", Command::Drain("Deu".to_owned()));
         check("kill 17", Command::Kill(17));
         check("freeze 'tenant=42'", Command::Freeze("tenant=42".to_owned()));
+        let unfreeze = |key: &str, force| Command::Unfreeze { key: key.to_owned(), force };
+        check("unfreeze 42", unfreeze("42", false));
+        check("UNFREEZE 42  Force", unfreeze("42", true));
+        check("unfreeze 'tenant=42' FORCE", unfreeze("tenant=42", true));
+        check("unfreeze force", unfreeze("force", false));
+        check("unfreeze 'a force'", unfreeze("a force", false));
+        assert!(read("unfreeze 42 soon").is_err() && read("unfreeze $1 force").is_err());
         check("reload", Command::Reload { force: false });
         check("RELOAD Force", Command::Reload { force: true });
         assert_eq!(said("kill $1"), Said::Asks(Verb::Kill));

@@ -6,6 +6,7 @@ use super::line::{Line, PART_BYTES};
 use super::scatter::Trouble;
 use super::workspace::{Ask, in_our_words};
 use super::{Executor, Failure, Gone};
+use crate::map::ShardId;
 use crate::plan::Plan;
 use crate::wire::backend::tag;
 use crate::wire::{self, frame, response};
@@ -44,16 +45,16 @@ impl Executor {
     pub(super) async fn pass_copies(
         &mut self,
         asked: Vec<Asked>,
-        sql: &str,
+        sql: &(dyn Fn(ShardId) -> String + Sync),
         header: Header,
     ) -> Result<(), Failure> {
         let mut lines: Vec<Line> = asked.into_iter().map(Line::of).collect();
         let mut out = CopyOut { begun: false, rows: 0, header };
         let mut passed = Ok(());
-        let mut request = Vec::new();
-        wire::frontend::query_into(&mut request, sql.as_bytes());
         for line in &mut lines {
             if passed.is_ok() {
+                let mut request = Vec::new();
+                wire::frontend::query_into(&mut request, sql(line.shard()).as_bytes());
                 passed = line.ask(&request).await;
             }
         }

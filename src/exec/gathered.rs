@@ -65,7 +65,8 @@ impl Executor {
             }
             _ => return Err(error.into()),
         };
-        let reads = matches!(plan.answer, Answer::Stream | Answer::Merge(_) | Answer::Workspace(_));
+        let reads =
+            matches!(plan.answer, Answer::Stream(_) | Answer::Merge(_) | Answer::Workspace(_));
         if about.copies && plan.answer == Answer::Relay && !plan.writes {
             return self.copy_one(plan, &about, &text).await;
         }
@@ -160,7 +161,7 @@ impl Executor {
             let reply = self.ask_query(*shard, &format!("{} {sql}", about.before)).await;
             if !reply.is_well() {
                 let mut message = self.failure_message(*shard, &reply, n == 0);
-                if !matches!(plan.answer, Answer::Stream) {
+                if !matches!(&plan.answer, Answer::Stream(texts) if texts.of(*shard).is_none()) {
                     // Its position counts in a text that the client does not know.
                     let body =
                         without_position(message.get(frame::HEADER_BYTES..).unwrap_or_default());
@@ -216,11 +217,13 @@ impl Executor {
 
     /// What each shard is asked, and what is done with the answers.
     fn parts_of(&self, plan: &Plan, about: &About<'_>) -> (Vec<(ShardId, String)>, Vec<String>) {
-        let each = |sql: &str| -> Vec<(ShardId, String)> {
-            self.shards_of(plan).into_iter().map(|shard| (shard, sql.to_owned())).collect()
+        let each = |sql: &dyn Fn(ShardId) -> String| -> Vec<(ShardId, String)> {
+            self.shards_of(plan).into_iter().map(|shard| (shard, sql(shard))).collect()
         };
         match &plan.answer {
-            Answer::Merge(merge) => (each(&merge.text_worker().sql), merge.steps()),
+            Answer::Merge(merge) => {
+                (each(&|shard| merge.text_worker(shard).sql.clone()), merge.steps())
+            }
             Answer::Workspace(work) => {
                 let fetches = work.tables.iter().flat_map(|table| &table.fetches);
                 let mut steps: Vec<String> = work
@@ -232,8 +235,8 @@ impl Executor {
                 (fetches.cloned().collect(), steps)
             }
             _ => {
-                let sql = plan.rewritten.as_deref().unwrap_or(about.query);
-                (each(sql), vec!["concatenate".to_owned()])
+                let sql = |shard| plan.text_for(shard, about.query).to_owned();
+                (each(&sql), vec!["concatenate".to_owned()])
             }
         }
     }
@@ -270,7 +273,7 @@ impl Executor {
                 None => Err(refused.into()),
             },
             _ => {
-                let sql = plain(plan.rewritten.as_deref().unwrap_or(about.query));
+                let sql = |shard| plain(plan.text_for(shard, about.query));
                 let shards = self.shards_of(plan);
                 let asked = self.take_all(&shards).await?;
                 self.work_with(&asked);

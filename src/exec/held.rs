@@ -154,6 +154,7 @@ impl Executor {
 
     /// A connection that has to be waited for or made.
     pub(super) async fn lease(&mut self, shard: ShardId) -> Result<Lease, SqlError> {
+        let _waits = self.worker.shared.store.wait_with(self.world.map.version());
         let mut outcome = self.turn(shard).await?;
         if let Err(error) = &outcome
             && is_visit(shard)

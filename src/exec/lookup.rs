@@ -169,9 +169,20 @@ impl Executor {
         let Some(lookup) = map.lookups().get(id.lookup) else { return };
         let ty = map.key(lookup.key).map(crate::map::Key::key_type);
         let mut answer = None;
-        if let ([(shard, Some(text))], Some(ty)) = (rows, ty) {
-            let key = KeyValue::from_text(ty, text).ok().map(KeyValue::into_owned);
-            answer = key.filter(|key| map.place(lookup.key, key).is_ok_and(|home| home == *shard));
+        let home = |shard: ShardId, text: &str| {
+            let key = KeyValue::from_text(ty?, text).ok()?.into_owned();
+            map.place(lookup.key, &key).is_ok_and(|home| home == shard).then_some(key)
+        };
+        if let [(shard, Some(text))] = rows {
+            answer = home(*shard, text);
+        } else if let [(_, Some(text)), rest @ ..] = rows
+            && rest.iter().all(|(_, other)| other.as_ref() == Some(text))
+        {
+            // Copied: while the key is frozen its rows are on two shards.
+            answer = rows.iter().find_map(|(shard, _)| home(*shard, text));
+            answer = answer.filter(|key| {
+                map.freezes().iter().any(|(own, frozen)| *own == lookup.key && frozen == key)
+            });
         }
         let own = self.session.transaction.shard();
         let private = own.is_some() && rows.iter().any(|(shard, _)| own == Some(*shard));

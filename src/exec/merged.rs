@@ -15,7 +15,7 @@ use super::answer::Asked;
 use super::io::with_read_buffer;
 use super::relay::poll_gone;
 use super::scatter::{Cut, Trouble};
-use super::workspace::Ask;
+use super::workspace::{Ask, without_position};
 use super::{Executor, Failure, Gone};
 use crate::datum::order::Key;
 use crate::datum::{Format, Oid};
@@ -95,7 +95,8 @@ impl Executor {
             let mut asked = self.take_all(&shards).await?;
             self.work_with(&asked);
             let window = Window { skip: merge.skip, take: merge.take, ties: merge.ties };
-            let worker = merge.worker(|n| wanted.format(n));
+            let first = shards.first().copied().unwrap_or(ShardId(0));
+            let worker = merge.worker(first, |n| wanted.format(n));
             let mut merged = Ordered::new(asked.len(), worker.columns.clone(), window);
             let gathered = self.gather_ordered(&mut asked, merge, worker, &wanted, &mut merged);
             let trouble = match gathered.await {
@@ -127,9 +128,10 @@ impl Executor {
             }
             return Err(self.failure(match trouble {
                 _ if merged.is_stuck() => Trouble::BrokenOff,
-                Trouble::Server(body) => {
+                Trouble::Server(body) if merge.asks_alike() => {
                     Trouble::Server(in_the_clients_text(&body, worker, wanted.sql))
                 }
+                Trouble::Server(body) => Trouble::Server(without_position(&body)),
                 trouble => trouble,
             }));
         }
@@ -175,9 +177,11 @@ impl Executor {
                 Alike::Yes => {}
             }
         }
-        let request = request(merge, worker, wanted);
+        let alike = request(merge, worker, wanted);
         for one in asked.iter_mut() {
-            if !one.ask(&request).await {
+            let own = (!merge.asks_alike())
+                .then(|| request(merge, merge.worker(one.shard(), |n| wanted.format(n)), wanted));
+            if !one.ask(own.as_ref().unwrap_or(&alike)).await {
                 return Err(Trouble::Lost(one.shard()));
             }
         }

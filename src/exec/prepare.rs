@@ -16,6 +16,7 @@ use super::extended::assemble::ParsedList;
 use super::local::SessionScopes;
 use super::merged::Wanted;
 use super::planner::{Planned, Readied, Scopes};
+use super::scatter::Requests;
 use super::statements::{ClientStatement, Known, UNRESOLVED, no_statement};
 use super::strings::{Piece, characters_of};
 use super::{Executor, Failure, worker};
@@ -284,14 +285,17 @@ impl Executor {
             self.end_answer();
             return Ok(());
         }
-        let mut request = Vec::new();
         let sql = plan.rewritten.as_deref().map_or(&*own, str::as_bytes);
-        wire::frontend::parse_into(&mut request, b"", sql, oids.iter().copied());
-        request.extend_from_slice(&bind);
-        wire::frontend::describe_portal_into(&mut request, b"");
-        wire::frontend::execute_into(&mut request, b"", 0);
-        wire::frontend::sync_into(&mut request);
-        self.scatter(plan, &request, true, true).await?;
+        let requests = Requests::of(plan, sql, |sql| {
+            let mut request = Vec::new();
+            wire::frontend::parse_into(&mut request, b"", sql, oids.iter().copied());
+            request.extend_from_slice(&bind);
+            wire::frontend::describe_portal_into(&mut request, b"");
+            wire::frontend::execute_into(&mut request, b"", 0);
+            wire::frontend::sync_into(&mut request);
+            request
+        });
+        self.scatter(plan, &requests, true, true).await?;
         self.end_answer();
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::answer::Asked;
 use super::io::{ClientIo, with_read_buffer};
 use super::merged::Wanted;
 use super::relay::poll_gone;
-use super::workspace::Ask;
+use super::workspace::{Ask, without_position};
 use super::{Backend, Executor, Failure, Gone, extended, timeouts};
 use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
@@ -91,6 +91,11 @@ impl ScatterBind {
         self.executed
     }
 
+    /// What the shards are sent, where some may have a text of their own.
+    pub(super) fn requests(&self, plan: &Plan, unit: &[u8], sql: &[u8]) -> Requests {
+        Requests::of(plan, sql, |sql| self.request(unit, sql))
+    }
+
     /// What each shard is sent. The columns are always asked for: they are compared.
     pub(super) fn request(&self, unit: &[u8], sql: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -107,6 +112,35 @@ impl ScatterBind {
         }
         wire::frontend::sync_into(&mut out);
         out
+    }
+}
+
+/// What shards are sent.
+pub(super) struct Requests {
+    all: Vec<u8>,
+    apart: Vec<(ShardId, Vec<u8>)>,
+}
+
+impl Requests {
+    /// The same for all.
+    pub(super) fn alike(request: Vec<u8>) -> Self {
+        Self { all: request, apart: Vec::new() }
+    }
+
+    /// A statement, for each shard as its plan says.
+    pub(super) fn of(plan: &Plan, sql: &[u8], request: impl Fn(&[u8]) -> Vec<u8>) -> Self {
+        let apart = match &plan.answer {
+            Answer::Stream(texts) => {
+                texts.iter().map(|(shard, sql)| (*shard, request(sql.as_bytes()))).collect()
+            }
+            _ => Vec::new(),
+        };
+        Self { all: request(sql), apart }
+    }
+
+    fn to(&self, shard: ShardId) -> &[u8] {
+        let apart = self.apart.iter().find(|(own, _)| *own == shard);
+        apart.map_or(&self.all, |(_, request)| request)
     }
 }
 
@@ -165,10 +199,13 @@ impl Executor {
         let plan = timed.as_ref().unwrap_or(plan);
         let wanted = Wanted { sql: text.as_bytes(), described: true, ..Wanted::default() };
         if !self.read_gathered(plan, wanted).await? {
-            let mut request = Vec::new();
             let sql = plan.rewritten.as_deref().unwrap_or(text);
-            wire::frontend::query_into(&mut request, sql.as_bytes());
-            self.scatter(plan, &request, true, true).await?;
+            let requests = Requests::of(plan, sql.as_bytes(), |sql| {
+                let mut request = Vec::new();
+                wire::frontend::query_into(&mut request, sql);
+                request
+            });
+            self.scatter(plan, &requests, true, true).await?;
         }
         self.close_told();
         Ok(())
@@ -187,7 +224,7 @@ impl Executor {
             }
             Answer::Merge(merge) => self.merge(plan, merge, wanted).await?,
             Answer::Staged(staged) => Box::pin(self.staged(staged, plan, wanted)).await?,
-            Answer::Relay | Answer::Stream | Answer::Broadcast | Answer::InTurn => {
+            Answer::Relay | Answer::Stream(_) | Answer::Broadcast | Answer::InTurn => {
                 return Ok(false);
             }
         }
@@ -236,7 +273,7 @@ impl Executor {
     pub(super) async fn scatter(
         &mut self,
         plan: &Plan,
-        request: &[u8],
+        requests: &Requests,
         describe: bool,
         complete: bool,
     ) -> Result<(), Failure> {
@@ -252,7 +289,7 @@ impl Executor {
             let mut asked = self.take_all(&shards).await?;
             self.work_with(&asked);
             let mut concat = Concat::new(asked.len());
-            match self.gather(&mut asked, request, &mut concat, describe).await {
+            match self.gather(&mut asked, requests, &mut concat, describe).await {
                 Ok(()) => {
                     self.put_back(asked);
                     if complete {
@@ -275,10 +312,13 @@ impl Executor {
                         self.weed(&shards);
                         continue;
                     }
-                    return Err(self.failure(if broken_off {
-                        Trouble::BrokenOff
-                    } else {
-                        trouble
+                    return Err(self.failure(match trouble {
+                        _ if broken_off => Trouble::BrokenOff,
+                        // Its position may count in a text that the client does not know.
+                        Trouble::Server(body) if !requests.apart.is_empty() => {
+                            Trouble::Server(without_position(&body))
+                        }
+                        trouble => trouble,
                     }));
                 }
             }
@@ -336,12 +376,12 @@ impl Executor {
     pub(super) async fn gather(
         &mut self,
         asked: &mut [Asked],
-        request: &[u8],
+        requests: &Requests,
         concat: &mut Concat,
         describe: bool,
     ) -> Result<(), Trouble> {
         for one in asked.iter_mut() {
-            if !one.ask(request).await {
+            if !one.ask(requests.to(one.shard())).await {
                 return Err(Trouble::Lost(one.shard()));
             }
         }

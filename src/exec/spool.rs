@@ -148,9 +148,9 @@ impl Executor {
             let request = scatter.request(bytes, sql);
             self.everywhere(plan, &String::from_utf8_lossy(sql), &request, show).await?;
         } else if scatter.is_executed() || scatter.described {
-            let request = scatter.request(bytes, sql);
+            let requests = scatter.requests(plan, bytes, sql);
             let complete = scatter.is_executed();
-            self.scatter(plan, &request, scatter.described, complete).await?;
+            self.scatter(plan, &requests, scatter.described, complete).await?;
         }
         Ok(())
     }

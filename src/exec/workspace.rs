@@ -19,7 +19,7 @@ use super::answer::Asked;
 use super::line::Line;
 use super::parts::{self, Parts};
 use super::relay::poll_gone;
-use super::scatter::Trouble;
+use super::scatter::{Requests, Trouble};
 use super::{Backend, Executor, Failure, Gone, Held};
 use crate::backend::BackendError;
 use crate::datum::{Format, Oid};
@@ -71,8 +71,10 @@ impl Executor {
         }
         let own = self.session.reads_own_rows();
         let worker = std::sync::Arc::clone(&self.worker);
+        let waits = worker.shared.store.wait_with(self.world.map.version());
         let turn = worker.workspaces.acquire();
         let permit = self.cancel.wait(&mut self.io, turn).await;
+        drop(waits);
         let Ok(_permit) = permit.map_err(|impatience| self.impatient(impatience))? else {
             return Err(Failure::Gone(Gone::Client));
         };
@@ -296,7 +298,8 @@ impl Executor {
         wire::frontend::sync_into(&mut request);
         let expected = described.columns.unwrap_or_default();
         let mut concat = Concat::expecting(host.len(), expected);
-        let result = self.gather(host, &request, &mut concat, ask.described).await;
+        let requests = Requests::alike(request);
+        let result = self.gather(host, &requests, &mut concat, ask.described).await;
         match result {
             Ok(()) => Ok(concat.rows()),
             Err(_) if concat.stuck().is_some() => Err(Trouble::BrokenOff),

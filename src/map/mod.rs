@@ -226,6 +226,13 @@ impl ShardMap {
         &self.freezes
     }
 
+    /// The same map with these keys frozen, and no others.
+    #[must_use]
+    pub fn freezing(mut self, keys: Vec<(KeyId, KeyValue<'static>)>) -> Self {
+        self.freezes = keys;
+        self
+    }
+
     /// The map's version.
     pub fn version(&self) -> u64 {
         self.version

@@ -16,12 +16,14 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Mutex, Notify};
 
 use crate::catalog::Catalog;
+use crate::datum::KeyValue;
 use crate::lookup::Known;
 use crate::map::fault::Severity;
-use crate::map::{Fault, MapDiff, ShardMap};
+use crate::map::{Fault, KeyId, MapDiff, ShardMap};
 use crate::observe::{self, METRICS};
 use control::{Source, SourceError};
 use numbers::Renumberings;
+use waiting::Waiting;
 
 mod asked;
 pub mod control;
@@ -32,6 +34,7 @@ pub mod live;
 pub mod numbers;
 mod read;
 mod stranded;
+mod waiting;
 mod watch;
 
 pub use asked::Asked;
@@ -40,7 +43,8 @@ pub use create::create_database;
 pub use files::Files;
 pub use history::{Attempt, History, Origin, Outcome};
 pub use read::{ReadError, read_catalog};
-pub use stranded::{NotAsked, Stranded, stranded};
+pub use stranded::{NotAsked, Stranded, Stray, stranded};
+pub use waiting::WaitsWith;
 pub use watch::FileWatch;
 
 /// A shard map and the catalog that goes with it.
@@ -95,6 +99,7 @@ pub struct Store {
     /// The current world's version, and [`STALE`].
     version: AtomicU64,
     freezes_version: AtomicU64,
+    waiting: Waiting,
     /// Changes of the schema that were made through this proxy.
     changes: AtomicU64,
     reading: Mutex<Reading>,
@@ -203,6 +208,7 @@ impl Store {
             current: ArcSwap::from_pointee(world),
             version: AtomicU64::new(version),
             freezes_version: AtomicU64::new(0),
+            waiting: Waiting::default(),
             changes: AtomicU64::new(0),
             reading: Mutex::default(),
             control: ArcSwapOption::empty(),
@@ -469,6 +475,27 @@ impl Store {
     /// The version of the map at which keys were last frozen or not any more.
     pub fn freezes_version(&self) -> u64 {
         self.freezes_version.load(Ordering::Acquire)
+    }
+
+    /// A statement that was planned with a map of this version waits for a shard, for as long as what is returned
+    /// lives.
+    pub fn wait_with(&self, map_version: u64) -> WaitsWith {
+        self.waiting.begin(map_version)
+    }
+
+    /// Whether a statement waits that was planned with an older map.
+    pub fn is_waited_with_older(&self, map_version: u64) -> bool {
+        self.waiting.is_any_older(map_version)
+    }
+
+    /// Rows of a key on shards that are not their home by the current map.
+    ///
+    /// # Errors
+    ///
+    /// A shard does not answer.
+    pub async fn strays(&self, key: KeyId, value: &KeyValue<'_>) -> Result<Vec<Stray>, NotAsked> {
+        let world = self.current();
+        stranded::strays(&world.map, &world.catalog, key, value, &self.asked).await
     }
 
     /// The current world.

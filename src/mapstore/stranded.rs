@@ -9,6 +9,7 @@
 mod databases;
 mod moved;
 mod question;
+mod strays;
 
 use std::fmt;
 
@@ -17,6 +18,8 @@ use tokio_postgres::SimpleQueryMessage;
 use self::databases::databases;
 use self::moved::Deltas;
 use self::question::{Held, Question, answer, ask_of, compare};
+pub use self::strays::Stray;
+pub(super) use self::strays::strays;
 use super::asked::Asked;
 use super::read::ReadError;
 use crate::catalog::{Catalog, RelationKind};

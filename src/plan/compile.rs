@@ -15,7 +15,7 @@ use super::refusal::{Construct, Refusal};
 use super::restrict::Restrict;
 use super::schema;
 use super::scope::Resolved;
-use super::splice::Site;
+use super::splice::{Site, Spot};
 use super::via::{self, IdColumn, Via};
 use super::{Ground, everywhere, many, numbers, ordered, workspace};
 use crate::catalog::{RelationKind, Table};
@@ -66,6 +66,8 @@ pub(super) struct Occurrence {
     pub(super) role: Role,
     /// Where a predicate can be added.
     pub(super) site: Site,
+    /// Where it stands, if it is read and stands in the statement's own text.
+    pub(super) spot: Option<Spot>,
 }
 
 impl Occurrence {
@@ -263,7 +265,9 @@ impl Query {
         if query.many.is_ok() {
             query.ordered = ordered::Shape::compile(analysis);
         }
-        if known && (query.many.is_err() || query.ordered.is_some()) {
+        // Streams fall back on it while a key is frozen.
+        let moving = !map.freezes().is_empty();
+        if known && (moving || query.many.is_err() || query.ordered.is_some()) {
             query.workspace = workspace::Shape::compile(analysis, &query.occurrences, map);
         }
         query
@@ -347,6 +351,7 @@ impl Query {
                         copies: copies::of_occurrence(map, facts, id, table, key),
                         role: command.map_or(Role::Read, Role::Write),
                         site: site(analysis, id, source, command),
+                        spot: spot(analysis, source, command),
                     });
                 }
                 None => {
@@ -382,6 +387,7 @@ impl Query {
                     copies: copies::of_occurrence(map, facts, id, table, key),
                     role: command.map_or(Role::Read, Role::Write),
                     site: site(analysis, id, source, command),
+                    spot: spot(analysis, source, command),
                 });
             }
         }
@@ -591,13 +597,27 @@ fn site(analysis: &Analysis, id: SourceId, source: &Source, command: Option<&'st
     if source.only {
         return Site::None("it is read with ONLY or TABLE");
     }
-    // What a view expands to is said to stand where the view's name does.
-    let in_view = analysis
-        .sources
-        .iter()
-        .any(|other| matches!(other.kind, SourceKind::Derived(_)) && other.span == source.span);
-    if in_view || source.span.start >= source.span.end {
+    if is_in_view(analysis, source) {
         return Site::None("it is read through a view");
     }
     Site::Name { span: source.span, alias: (!source.aliased).then(|| source.name.clone()) }
+}
+
+/// What a view expands to is said to stand where the view's name does.
+fn is_in_view(analysis: &Analysis, source: &Source) -> bool {
+    source.span.start >= source.span.end
+        || analysis
+            .sources
+            .iter()
+            .any(|other| matches!(other.kind, SourceKind::Derived(_)) && other.span == source.span)
+}
+
+/// Where an occurrence that is read stands.
+fn spot(analysis: &Analysis, source: &Source, command: Option<&'static str>) -> Option<Spot> {
+    let in_text = command.is_none() && !is_in_view(analysis, source);
+    in_text.then(|| Spot {
+        span: source.span,
+        alone: source.alone,
+        alias: (!source.aliased).then(|| source.name.clone()),
+    })
 }

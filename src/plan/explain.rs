@@ -11,7 +11,7 @@ use super::several::names;
 use super::staged::Place;
 use super::{Answer, Ground, Inputs, Plan, Route, Rule, Scope, Shape, Template, Workspace};
 use crate::error::SqlError;
-use crate::map::{KeyId, ShardMap};
+use crate::map::{KeyId, ShardId, ShardMap};
 
 /// A route, explained.
 #[derive(Clone, Debug)]
@@ -77,7 +77,8 @@ fn routed(
         Route::Nowhere => ("none", vec![map.shard_name(map.default_shard()).to_owned()]),
     };
     // What a shard is sent has one time in it, not the word for it.
-    let gathered = matches!(plan.answer, Answer::Stream | Answer::Merge(_) | Answer::Workspace(_));
+    let gathered =
+        matches!(plan.answer, Answer::Stream(_) | Answer::Merge(_) | Answer::Workspace(_));
     let timed = shards
         .first()
         .filter(|_| gathered)
@@ -88,7 +89,7 @@ fn routed(
     };
     let answer = match &plan.answer {
         Answer::Relay => "relay",
-        Answer::Stream | Answer::Merge(_) => "stream",
+        Answer::Stream(_) | Answer::Merge(_) => "stream",
         Answer::Workspace(workspace) if workspace.combined => "combine",
         Answer::Broadcast => "broadcast",
         Answer::InTurn => "in turn",
@@ -134,12 +135,18 @@ fn routed(
     let statements: Vec<Value> = match &plan.answer {
         Answer::Workspace(workspace) => fetched(map, workspace),
         Answer::Merge(merge) => {
-            let sql = &merge.text_worker().sql;
-            shards.iter().map(|shard| json!({"shard": shard, "sql": sql})).collect()
+            let named = gathered_from(map, &plan.route);
+            let sql = |shard| &merge.text_worker(shard).sql;
+            named.map(|(shard, name)| json!({"shard": name, "sql": sql(shard)})).collect()
+        }
+        Answer::Stream(texts) => {
+            let named = gathered_from(map, &plan.route);
+            let own = |shard| texts.of(shard).unwrap_or(sql);
+            named.map(|(shard, name)| json!({"shard": name, "sql": own(shard)})).collect()
         }
         // Where its query goes is what that has as its own route.
         Answer::Staged(_) => Vec::new(),
-        Answer::Relay | Answer::Stream | Answer::Broadcast | Answer::InTurn => shards
+        Answer::Relay | Answer::Broadcast | Answer::InTurn => shards
             .iter()
             .map(|shard| match own {
                 Some(database) => json!({"shard": shard, "database": database, "sql": sql}),
@@ -147,7 +154,8 @@ fn routed(
             })
             .collect(),
     };
-    if let Answer::Workspace(_) | Answer::Merge(_) = &plan.answer {
+    let apart = matches!(&plan.answer, Answer::Stream(texts) if texts.iter().next().is_some());
+    if apart || matches!(&plan.answer, Answer::Workspace(_) | Answer::Merge(_)) {
         for statement in &statements {
             let text = |name: &str| statement.get(name).and_then(Value::as_str).unwrap_or_default();
             lines.push(format!("  On {}: {}", text("shard"), text("sql")));
@@ -174,11 +182,24 @@ fn routed(
     Explained { lines, json }
 }
 
+/// The shards of a route, with their names.
+fn gathered_from<'m>(
+    map: &'m ShardMap,
+    route: &Route,
+) -> impl Iterator<Item = (ShardId, &'m str)> + use<'m> {
+    let shards = match route {
+        Route::Many(shards) => shards.clone(),
+        _ => map.all_shards(),
+    };
+    let shards: Vec<ShardId> = shards.iter().collect();
+    shards.into_iter().map(|shard| (shard, map.shard_name(shard)))
+}
+
 /// What is done with what the shards answer.
 fn merge_steps(map: &ShardMap, answer: &Answer) -> Vec<String> {
     match answer {
         Answer::Relay => Vec::new(),
-        Answer::Stream => vec!["concatenate".to_owned()],
+        Answer::Stream(_) => vec!["concatenate".to_owned()],
         Answer::Merge(merge) => merge.steps(),
         Answer::Broadcast => vec!["commit on all shards, or on none".to_owned()],
         Answer::InTurn => vec!["one shard after the other".to_owned()],

@@ -49,6 +49,13 @@ pub(super) fn driver(
     let mut candidates = Vec::new();
     let mut obstacle = None;
     candidates_in(analysis, &select.from, &mut candidates, &mut obstacle);
+    if !map.freezes().is_empty() {
+        // Rows that an id places can't be told from their copies; what they equal may be.
+        let placed_by_id = |id: &SourceId| {
+            occurrences.iter().any(|own| own.source == *id && own.columns.is_empty())
+        };
+        candidates.sort_by_key(placed_by_id);
+    }
     let mut failed = obstacle.unwrap_or(Construct::PreservedReference);
     for candidate in candidates {
         let Some(at) = occurrences.iter().position(|o| o.source == candidate) else { continue };

@@ -22,7 +22,7 @@
 //! | `staged` | a query's rows of several shards that go to one place |
 //! | `everywhere` | what runs on every shard because the session says so |
 //! | `copies` | rows that every shard has |
-//! | `freeze` | keys that may not be written |
+//! | `freeze` | keys that may not be written, and are read once |
 //! | `utility` | what isn't a query, or could not be read |
 //! | `scope` | hint and session |
 //! | `via` | ids that lead to keys |
@@ -115,7 +115,7 @@ pub enum Answer {
     /// One shard's bytes, relayed.
     Relay,
     /// Rows of several shards, concatenated as they come.
-    Stream,
+    Stream(Texts),
     /// Rows of several shards, each shard's in order, merged.
     Merge(Arc<Merge>),
     /// One shard runs it over scratch tables with what the others have.
@@ -128,12 +128,32 @@ pub enum Answer {
     InTurn,
 }
 
+/// Texts for shards that are asked something else than the others: while a key is frozen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts(Option<Arc<Vec<(ShardId, String)>>>);
+
+impl Texts {
+    fn new(texts: Vec<(ShardId, String)>) -> Self {
+        Self((!texts.is_empty()).then(|| Arc::new(texts)))
+    }
+
+    /// The text for a shard, if it has one of its own.
+    pub fn of(&self, shard: ShardId) -> Option<&str> {
+        self.iter().find(|(own, _)| *own == shard).map(|(_, text)| text.as_str())
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &(ShardId, String)> {
+        self.0.iter().flat_map(|texts| texts.iter())
+    }
+}
+
 impl Answer {
     /// Several shards have a part in it.
     pub fn is_gathered(&self) -> bool {
         match self {
             Self::Relay => false,
-            Self::Stream
+            Self::Stream(_)
             | Self::Merge(_)
             | Self::Workspace(_)
             | Self::Staged(_)
@@ -176,6 +196,18 @@ pub struct Plan {
     pub names_temporary: bool,
     /// Rows of a fenced region are read together with others, which the user may do.
     pub crossing: Option<Box<Crossing>>,
+}
+
+impl Plan {
+    /// What a shard is sent where the shards' rows one after the other are the answer. `text` is the client's.
+    pub fn text_for<'a>(&'a self, shard: ShardId, text: &'a str) -> &'a str {
+        let own = match &self.answer {
+            Answer::Stream(texts) => texts.of(shard),
+            Answer::Merge(merge) => Some(merge.text_worker(shard).sql.as_str()),
+            _ => None,
+        };
+        own.or(self.rewritten.as_deref()).unwrap_or(text)
+    }
 }
 
 /// A use of the right to read rows of a fenced region together with others.

@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::refusal::Refusal;
-use super::{Answer, Plan, Workspace};
+use super::{Answer, Plan, Texts, Workspace};
 use crate::error::SqlError;
 use crate::sql::ir::Analysis;
 use crate::sql::tokens::{Token, TokenKind, tokenize};
@@ -89,13 +89,19 @@ impl Plan {
         let said = |sql: &str| written(sql, time, standard_strings).map_err(refusal);
         let mut plan = self.clone();
         match &mut plan.answer {
-            Answer::Relay | Answer::Stream => {
+            Answer::Relay => {
                 let sql = self.rewritten.as_deref().unwrap_or(text);
                 plan.rewritten = Some(said(sql)?);
             }
+            Answer::Stream(texts) => {
+                let sql = self.rewritten.as_deref().unwrap_or(text);
+                plan.rewritten = Some(said(sql)?);
+                let own = texts.iter().map(|(shard, sql)| Ok((*shard, said(sql)?)));
+                *texts = Texts::new(own.collect::<Result<_, SqlError>>()?);
+            }
             Answer::Merge(merge) => {
                 let merge = Arc::make_mut(merge);
-                for worker in std::iter::once(&mut merge.keyed).chain(&mut merge.plain) {
+                for worker in merge.workers_mut() {
                     worker.rewrite(said(&worker.sql)?);
                 }
                 if let Some(work) = &mut merge.fallback {
@@ -114,8 +120,8 @@ impl Plan {
         look: &mut dyn FnMut(&str) -> Result<(), Unclear>,
     ) -> Result<(), Unclear> {
         match &self.answer {
-            Answer::Relay | Answer::Stream => look(self.rewritten.as_deref().unwrap_or(text)),
-            Answer::Merge(merge) => look(&merge.keyed.sql),
+            Answer::Relay | Answer::Stream(_) => look(self.rewritten.as_deref().unwrap_or(text)),
+            Answer::Merge(merge) => look(&merge.workers.keyed.sql),
             Answer::Workspace(work) => {
                 look(&work.sql)?;
                 let fetches = work.tables.iter().flat_map(|table| &table.fetches);

@@ -25,7 +25,8 @@ use super::text::{Bounds, Clauses, Text};
 use super::{Inputs, Workspace};
 use crate::datum::order::{Key, KeyColumns, Order};
 use crate::datum::{Format, Oid, oid};
-use crate::sql::ir::{Analysis, Block, BlockKind, ColumnRef, Expr, SourceKind};
+use crate::map::ShardId;
+use crate::sql::ir::{Analysis, Block, BlockKind, ColumnRef, Expr, SourceKind, Span};
 use crate::sql::keywords::is_reserved;
 use crate::sql::quote::quote_identifier;
 use crate::sql::tokens::{Token, TokenKind, tokenize};
@@ -42,10 +43,10 @@ const NESTING_MAX: u32 = 32;
 /// What one execution needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merge {
-    /// Asked with the sort keys in front.
-    pub(super) keyed: Worker,
-    /// Asked as it is: the keys are columns of the client's.
-    pub(super) plain: Option<Worker>,
+    /// What each shard is asked.
+    pub(super) workers: Workers,
+    /// What some of them are asked instead, while a key is frozen.
+    pub(super) apart: Vec<(ShardId, Workers)>,
     /// The sort keys.
     pub keys: Vec<Sort>,
     /// How many columns the client asked for.
@@ -60,6 +61,15 @@ pub struct Merge {
     pub certain: bool,
     /// How it is done if they turn out to have none.
     pub fallback: Option<Arc<Workspace>>,
+}
+
+/// The two ways to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Workers {
+    /// With the sort keys in front.
+    pub(super) keyed: Worker,
+    /// As it is: the keys are columns of the client's.
+    pub(super) plain: Option<Worker>,
 }
 
 /// What each shard is asked.
@@ -230,8 +240,8 @@ impl Shape {
         certain: bool,
     ) -> Merge {
         Merge {
-            keyed,
-            plain,
+            workers: Workers { keyed, plain },
+            apart: Vec::new(),
             keys,
             visible: self.outputs.len(),
             skip: bounds.offset,
@@ -566,6 +576,49 @@ impl Worker {
         Some(before.chars().count() + 1)
     }
 
+    /// The same with changes of the client's text, each in every part of it that has its place; `None` if it has none,
+    /// or is not whole there.
+    fn with(&self, changes: &[(Span, String)]) -> Option<Self> {
+        let mut out = Self { sql: String::new(), pieces: Vec::new(), ..self.clone() };
+        let mut done = 0;
+        let mut made = vec![false; changes.len()];
+        // In the order of their places in this text, which they were made in.
+        for piece in &self.pieces {
+            out.sql.push_str(self.sql.get(done..piece.new).unwrap_or_default());
+            let (mut old, end) = (piece.old, piece.old + piece.length);
+            for ((span, new), made) in changes.iter().zip(&mut made) {
+                let (from, to) = (span.start as usize, span.end as usize);
+                if to <= piece.old || from >= end {
+                    continue;
+                }
+                if from < old || to > end {
+                    return None;
+                }
+                out.copy_of(self, piece, old..from)?;
+                out.sql.push_str(new);
+                old = to;
+                *made = true;
+            }
+            out.copy_of(self, piece, old..end)?;
+            done = piece.new + piece.length;
+        }
+        out.sql.push_str(self.sql.get(done..).unwrap_or_default());
+        // A name's schema may stand where the text was replaced.
+        let whole = changes.iter().zip(&made).all(|((_, new), made)| *made || new.is_empty());
+        whole.then_some(out)
+    }
+
+    /// Appends a part of another's piece, by its place in the client's text.
+    fn copy_of(&mut self, other: &Self, piece: &Piece, part: Range<usize>) -> Option<()> {
+        let at = piece.new + (part.start - piece.old);
+        // Blanks at the end were cut off.
+        let end = other.sql.len();
+        let text = other.sql.get(at.min(end)..(at + part.len()).min(end))?;
+        self.pieces.push(Piece { new: self.sql.len(), old: part.start, length: part.len() });
+        self.sql.push_str(text);
+        Some(())
+    }
+
     /// The statement becomes another one, whose places are no longer those of the client's text.
     pub(super) fn rewrite(&mut self, sql: String) {
         self.sql = sql;
@@ -573,20 +626,60 @@ impl Worker {
     }
 }
 
+impl Workers {
+    /// The same with changes of the client's text, which are in order; `None` if there is no place for them.
+    fn with(&self, changes: &[(Span, String)]) -> Option<Self> {
+        let plain = match &self.plain {
+            Some(plain) => Some(plain.with(changes)?),
+            None => None,
+        };
+        Some(Self { keyed: self.keyed.with(changes)?, plain })
+    }
+}
+
 impl Merge {
-    /// What each shard is asked by a client that wants its columns in these formats.
-    pub fn worker(&self, formats: impl Fn(usize) -> Format) -> &Worker {
-        let plain = self.plain.as_ref().filter(|plain| {
+    /// With other changes of the client's text for some shards; `None` if there is no place for them.
+    pub(super) fn with_apart(mut self, apart: &[(ShardId, Vec<(Span, String)>)]) -> Option<Self> {
+        let changed = |(shard, changes): &(ShardId, Vec<(Span, String)>)| {
+            Some((*shard, self.workers.with(changes)?))
+        };
+        self.apart = apart.iter().map(changed).collect::<Option<_>>()?;
+        Some(self)
+    }
+
+    /// What a shard is asked for a client that wants its columns in these formats. All shards' rows have the same
+    /// columns.
+    pub fn worker(&self, shard: ShardId, formats: impl Fn(usize) -> Format) -> &Worker {
+        let apart = self.apart.iter().find(|(own, _)| *own == shard);
+        let workers = apart.map_or(&self.workers, |(_, workers)| workers);
+        let plain = workers.plain.as_ref().filter(|plain| {
             self.keys.iter().zip(&plain.columns.at).all(|(key, at)| {
                 key.known.is_some_and(|oid| key.order(oid, formats(*at)).is_some())
             })
         });
-        plain.unwrap_or(&self.keyed)
+        plain.unwrap_or(&workers.keyed)
     }
 
     /// The same where all columns are wanted as text.
-    pub fn text_worker(&self) -> &Worker {
-        self.worker(|_| Format::Text)
+    pub fn text_worker(&self, shard: ShardId) -> &Worker {
+        self.worker(shard, |_| Format::Text)
+    }
+
+    /// All shards are asked the same.
+    pub fn asks_alike(&self) -> bool {
+        self.apart.is_empty()
+    }
+
+    /// Everything that any shard is asked.
+    pub(super) fn workers_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
+        let apart = self.apart.iter_mut().map(|(_, workers)| workers);
+        let all = std::iter::once(&mut self.workers).chain(apart);
+        all.flat_map(|workers| std::iter::once(&mut workers.keyed).chain(&mut workers.plain))
+    }
+
+    /// What the sort keys are called where all columns are wanted as text.
+    fn names(&self) -> &[String] {
+        &self.text_worker(ShardId(u16::MAX)).names
     }
 
     /// The shards' rows one after the other are the answer.
@@ -605,7 +698,7 @@ impl Merge {
                 let nulls = if key.nulls_first { "FIRST" } else { "LAST" };
                 format!("{name} {way} NULLS {nulls}")
             };
-            let names = &self.text_worker().names;
+            let names = self.names();
             let keys: Vec<String> = self.keys.iter().zip(names).map(direction).collect();
             steps.push(format!("merge by {}", keys.join(", ")));
         }

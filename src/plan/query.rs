@@ -11,10 +11,10 @@ use super::restrict::Region;
 use super::scope::{Origin, Resolved, ScopeKey, key_name, key_text, shard_text};
 use super::settings;
 use super::several::{crossing, names, over_all, several, workspace};
-use super::splice::{Edits, value_sql};
+use super::splice::{self, Edits, value_sql};
 use super::staged::{self, Place, Staged};
 use super::via;
-use super::{Answer, Ground, Inputs, Merge, Plan, Route, Rule};
+use super::{Answer, Ground, Inputs, Merge, Plan, Route, Rule, Texts};
 use super::{copies, database};
 use std::sync::Arc;
 
@@ -89,19 +89,28 @@ pub(super) fn plan<'p>(
         (None, None) => unscoped(query, ground, inputs, scope, &claims, &mut staged)?,
     };
     let over = || workspace(query, ground, inputs, scope, &claims, &regions).map(Arc::new);
+    let moving = rule != Rule::Scope && ground.solo.is_none() && !ground.map.freezes().is_empty();
+    if let (true, Route::One(shard)) = (moving, &route) {
+        freeze::restrict(query, ground.map, inputs, *shard, &claims, &regions, &mut edits)?;
+    }
     let (answer, rule) = match (&route, rule) {
         _ if staged.is_some() => (staged.map_or(Answer::Relay, Answer::Staged), rule),
         (_, Rule::Workspace) => (Answer::Workspace(over()?), rule),
-        (Route::Many(_) | Route::All, _) => match &query.ordered {
-            None => (Answer::Stream, rule),
-            Some(shape) => match shape.plan(inputs).filter(|_| edits.is_empty()) {
-                Some(merge) => {
-                    let merge = Merge { fallback: over().ok(), ..merge };
+        (Route::Many(_) | Route::All, _) => {
+            let found = gathered(query, ground.map, inputs, moving, &route, &regions, &edits)?;
+            match found {
+                Gathered::Stream(texts) => (Answer::Stream(texts), rule),
+                Gathered::Merge(merge) => {
+                    let merge = Merge { fallback: over().ok(), ..*merge };
                     (Answer::Merge(Arc::new(merge)), Rule::Merge)
                 }
-                None => (Answer::Workspace(over()?), Rule::Workspace),
-            },
-        },
+                Gathered::Otherwise(None) => (Answer::Workspace(over()?), Rule::Workspace),
+                Gathered::Otherwise(Some(at)) if query.workspace.is_err() => {
+                    return Err(freeze::no_room(ground.map, at));
+                }
+                Gathered::Otherwise(Some(_)) => (Answer::Workspace(over()?), Rule::Workspace),
+            }
+        }
         (Route::One(_) | Route::Database(_) | Route::Any | Route::Nowhere, _) => {
             (Answer::Relay, rule)
         }
@@ -128,6 +137,57 @@ pub(super) fn plan<'p>(
         crossing,
     };
     Ok((plan, rule))
+}
+
+/// How the union of the shards' answers comes about.
+enum Gathered<'q> {
+    Stream(Texts),
+    Merge(Box<Merge>),
+    /// Over scratch tables; where a frozen key's rows can't be left out of the text, the table.
+    Otherwise(Option<&'q Occurrence>),
+}
+
+/// The rules *many* and *merge*: what each shard is asked.
+fn gathered<'q>(
+    query: &'q Query,
+    map: &ShardMap,
+    inputs: &Inputs<'_>,
+    moving: bool,
+    route: &Route,
+    regions: &[Region<'_>],
+    edits: &Edits<'_>,
+) -> Result<Gathered<'q>, SqlError> {
+    let mut apart = Vec::new();
+    if moving
+        && let Ok(driver) = query.many
+        && let (Some(drives), Some(region)) = (query.occurrences.get(driver), regions.get(driver))
+    {
+        let all = map.all_shards();
+        let shards = if let Route::Many(shards) = route { shards } else { &all };
+        for (shard, condition) in freeze::apart(map, drives, region, shards, inputs.utf8)? {
+            let mut own = Edits::new(&query.tokens, inputs.text, inputs.literals);
+            let spot = drives.spot.as_ref().filter(|_| edits.is_empty());
+            let kept = spot.is_some_and(|spot| own.keep(spot, &drives.table, &condition));
+            let Some(changes) = own.in_order().filter(|_| kept) else {
+                return Ok(Gathered::Otherwise(Some(drives)));
+            };
+            apart.push((shard, changes));
+        }
+    }
+    let Some(shape) = &query.ordered else {
+        let texts = apart.into_iter().map(|(shard, changes)| {
+            splice::spliced(inputs.text, &changes).map(|text| (shard, text))
+        });
+        return Ok(match texts.collect::<Option<Vec<_>>>() {
+            Some(texts) => Gathered::Stream(Texts::new(texts)),
+            None => Gathered::Otherwise(
+                query.many.as_ref().ok().and_then(|at| query.occurrences.get(*at)),
+            ),
+        });
+    };
+    let merge = shape.plan(inputs).filter(|_| edits.is_empty());
+    let merge = merge.and_then(|merge| merge.with_apart(&apart));
+    Ok(merge.map_or(Gathered::Otherwise(None), |merge| Gathered::Merge(Box::new(merge))))
 }
 
 /// Tables without a usable place: a shard in scope decides for them, unless they are written and can't be

@@ -296,6 +296,17 @@ pub(super) enum Refusal {
         /// The command.
         tag: String,
     },
+    /// A read that would have to tell a frozen key's rows from their copies, and can't.
+    Moving {
+        /// The table.
+        table: String,
+        /// The key's name.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What stands in the way.
+        why: &'static str,
+    },
     /// What would leave rows where the map does not look for them.
     Schema(SchemaRefusal),
     /// A text key that isn't ASCII under a client encoding other than UTF8.
@@ -328,6 +339,7 @@ impl Refusal {
             | Self::LookupMiss { .. }
             | Self::WriteElsewhere { .. } => SqlState::INVALID_PARAMETER_VALUE,
             Self::Frozen { .. } => SqlState::READ_ONLY_SQL_TRANSACTION,
+            Self::Moving { .. } => SqlState::SERIALIZATION_FAILURE,
             Self::Confined { .. } => SqlState::INSUFFICIENT_PRIVILEGE,
             Self::KeyMissing { .. } | Self::KeyNull { .. } => SqlState::NOT_NULL_VIOLATION,
             Self::SeveralShards { .. }
@@ -404,6 +416,9 @@ impl Refusal {
             }
             Self::Frozen { key, value, tag } => {
                 format!("cannot execute {tag} while {key} {value} is frozen")
+            }
+            Self::Moving { table, key, value, .. } => {
+                format!("cannot read table \"{table}\" while {key} {value} is frozen")
             }
             Self::CopiesWritten { table, predicate } => {
                 format!(
@@ -552,6 +567,9 @@ impl Refusal {
             Self::Frozen { .. } => {
                 Some("Its rows are being moved; they can be read, but not written.".into())
             }
+            Self::Moving { why, .. } => {
+                Some(format!("Its rows may be there twice, and must not be seen twice: {why}."))
+            }
             Self::CopiesWritten { .. } => {
                 Some("It would change them on one shard only.".into())
             }
@@ -665,6 +683,7 @@ impl Refusal {
                 Some("Insert the row that the id belongs to first, and write the id as a constant.".into())
             }
             Self::Frozen { .. } => Some("Try again when the key is not frozen any more.".into()),
+            Self::Moving { .. } => Some("Try again when the key is not frozen any more, or restrict the statement to one sharding key.".into()),
             Self::CopiesWritten { .. } => {
                 Some("SET pgmeridian.shard = '*' writes them on all shards, all or nothing. To leave them alone, restrict the statement to other rows, or say in [[everywhere]] which key they have (key = …).".into())
             }

@@ -69,7 +69,11 @@ pub(super) fn workspace<'p>(
             names: "it reads rows of several shards".to_owned(),
         })
     };
-    let construct = query.many.as_ref().err().unwrap_or(&Construct::OrderBy);
+    let why = match &query.many {
+        Err(construct) => construct.name(),
+        Ok(_) if query.ordered.is_some() => Construct::OrderBy.name(),
+        Ok(_) => "rows of a frozen key".to_owned(),
+    };
     let shape = query.workspace.as_ref().map_err(|construct| {
         let shards =
             claims.iter().map(|claim| names(ground.map, &claim.shards)).max_by_key(Vec::len);
@@ -96,9 +100,10 @@ pub(super) fn workspace<'p>(
         regions,
         shards: claims.iter().map(|c| if c.copies { &home } else { &c.shards }).collect(),
     };
+    shape.check_moving(&values)?;
     let edits = Edits::new(&query.tokens, inputs.text, inputs.literals);
     let planned = shape
-        .plan(&values, &all, edits, construct.name())
+        .plan(&values, &all, edits, why)
         .ok_or_else(|| unfit("Its text could not be changed at the places that analysis found"))?;
     all.insert(planned.host);
     fenced(ground.map, scope.across_regions, &all)?;

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::catalog::Table;
 use crate::datum::{KeyType, KeyValue};
 use crate::sql::ir::Span;
 use crate::sql::lexer::Literal;
@@ -32,6 +33,17 @@ pub(super) enum Site {
     },
     /// There is none: why.
     None(&'static str),
+}
+
+/// Where a table that is read stands in the statement's own text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    /// The name as written.
+    pub(super) span: Span,
+    /// `ONLY` stands before it.
+    pub(super) alone: bool,
+    /// The alias to add: `None` when one is written.
+    pub(super) alias: Option<String>,
 }
 
 /// Changes to one text. Places are given as they were in the text that was compiled, which differs from
@@ -145,6 +157,44 @@ impl<'p> Edits<'p> {
         self.splices.push((place, new));
     }
 
+    /// Leaves out the rows of a table that don't meet a condition. False: there is no room for it.
+    pub(super) fn keep(&mut self, spot: &Spot, table: &Table, condition: &str) -> bool {
+        let Some(mut place) = self.places(spot.span) else { return false };
+        let tokens = self.tokens.as_deref().unwrap_or_default();
+        let at = index_at(tokens, place.start);
+        let before = at.checked_sub(1).and_then(|at| tokens.get(at));
+        let behind = tokens.iter().find(|token| token.start >= place.end);
+        // `name *` says that children are read too.
+        if behind.is_some_and(|token| token.is(self.text, "*"))
+            || self.splices.iter().any(|(other, _)| *other == place)
+        {
+            return false;
+        }
+        let Some(name) = self.text.get(place.start as usize..place.end as usize) else {
+            return false;
+        };
+        let only = if spot.alone { "ONLY " } else { "" };
+        let mut new = format!("(SELECT * FROM {only}{name} WHERE {condition})");
+        if let Some(alias) = &spot.alias {
+            // Writing to a String can't fail.
+            let _ = write!(new, " AS {}", quote_identifier(alias));
+        }
+        match before {
+            Some(word) if spot.alone && word.is_word(self.text, "only") => place.start = word.start,
+            _ if spot.alone => return false,
+            Some(word) if word.is_word(self.text, "table") => {
+                place.start = word.start;
+                new = format!("SELECT * FROM {new}");
+            }
+            _ => {}
+        }
+        self.splices.push((place, new));
+        if spot.alias.is_some() {
+            self.drop_schemas(&[(&table.schema, &table.name)]);
+        }
+        true
+    }
+
     /// Takes the schema away from columns that are qualified with it, `schema.table.column`: these tables
     /// have other schemas now.
     pub(super) fn drop_schemas(&mut self, tables: &[(&str, &str)]) {
@@ -189,22 +239,33 @@ impl<'p> Edits<'p> {
     }
 
     /// The changed text; `None` if the places don't fit the text, which is then not to be sent.
-    pub(super) fn apply(mut self) -> Option<String> {
+    pub(super) fn apply(self) -> Option<String> {
         let text = self.text;
+        spliced(text, &self.in_order()?)
+    }
+
+    /// The changes in the order of their places; `None` as for [`Self::apply`].
+    pub(super) fn in_order(mut self) -> Option<Vec<(Span, String)>> {
         if self.lost {
             return None;
         }
         self.splices.sort_by_key(|(span, _)| (span.start, span.end));
-        let mut changed = String::with_capacity(text.len() + 64);
-        let mut done = 0;
-        for (span, new) in &self.splices {
-            changed.push_str(text.get(done..span.start as usize)?);
-            changed.push_str(new);
-            done = span.end as usize;
-        }
-        changed.push_str(text.get(done..)?);
-        Some(changed)
+        self.splices.dedup();
+        Some(self.splices)
     }
+}
+
+/// A text with changes in it, which are in order.
+pub(super) fn spliced(text: &str, changes: &[(Span, String)]) -> Option<String> {
+    let mut changed = String::with_capacity(text.len() + 64);
+    let mut done = 0;
+    for (span, new) in changes {
+        changed.push_str(text.get(done..span.start as usize)?);
+        changed.push_str(new);
+        done = span.end as usize;
+    }
+    changed.push_str(text.get(done..)?);
+    Some(changed)
 }
 
 /// A key value as SQL: a quoted literal with a cast, whatever the value and whatever

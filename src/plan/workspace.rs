@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::Inputs;
 use super::combine::{Pushed, Single};
 use super::compile::{Occurrence, Query};
+use super::freeze;
 use super::refusal::Construct;
 use super::restrict::Region;
 use super::scope::Resolved;
@@ -24,6 +25,7 @@ use super::splice::{Edits, value_sql};
 use super::via;
 use crate::catalog::Table;
 use crate::datum::KeyType;
+use crate::error::SqlError;
 use crate::map::{FunctionRule, Placement, ShardId, ShardMap, ShardSet};
 use crate::sql::ir::{Analysis, BlockKind, CallKind, ColumnRef, SourceKind, Span};
 use crate::sql::quote::quote_identifier;
@@ -298,7 +300,45 @@ pub(super) struct Values<'v, 'p> {
     pub(super) shards: Vec<&'v ShardSet>,
 }
 
+impl Values<'_, '_> {
+    /// The shards of these occurrences.
+    fn shards_of(&self, occurrences: &[usize]) -> ShardSet {
+        let mut shards = ShardSet::default();
+        for own in occurrences.iter().filter_map(|at| self.shards.get(*at)) {
+            shards.union_with(own);
+        }
+        shards
+    }
+
+    /// What rows of a shard have to meet that is not the home of a frozen key.
+    fn of_moving(
+        &self,
+        occurrences: &[usize],
+        shard: ShardId,
+    ) -> impl Iterator<Item = Result<Option<String>, SqlError>> {
+        occurrences.iter().filter_map(move |at| {
+            let (own, region) = (self.query.occurrences.get(*at)?, self.regions.get(*at)?);
+            Some(freeze::condition(self.map, own, region, shard, self.inputs.utf8))
+        })
+    }
+}
+
 impl Shape {
+    /// Whether rows of frozen keys can be told from their copies.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`freeze::condition`].
+    pub(super) fn check_moving(&self, values: &Values<'_, '_>) -> Result<(), SqlError> {
+        for relation in self.relations.iter().filter(|_| !values.map.freezes().is_empty()) {
+            let Place::Sharded(occurrences) = &relation.place else { continue };
+            for shard in values.shards_of(occurrences).iter() {
+                values.of_moving(occurrences, shard).collect::<Result<Vec<_>, _>>()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Plans one execution; `None` if the places don't fit the text. `all` are the shards that any of the
     /// statement's tables live on.
     pub(super) fn plan(
@@ -438,21 +478,21 @@ impl Relation {
             Place::Fixed(shard) if *shard == host && !values.scope.own_rows => None,
             Place::Fixed(shard) => Some(vec![(*shard, Vec::new())]),
             Place::Sharded(occurrences) => {
-                let mut shards = ShardSet::default();
-                for at in occurrences {
-                    if let Some(own) = values.shards.get(*at) {
-                        shards.union_with(own);
-                    }
-                }
                 let mut conditions: Vec<String> = key_condition(values, occurrences);
                 let everywhere = self.everywhere(values.map);
                 let mut fetches = Vec::new();
-                for (n, shard) in shards.iter().enumerate() {
+                for (n, shard) in values.shards_of(occurrences).iter().enumerate() {
                     if n == 1 {
                         // What is on every shard has come from the first one.
                         conditions.extend(everywhere.clone());
                     }
-                    fetches.push((shard, conditions.clone()));
+                    let mut own = conditions.clone();
+                    for condition in values.of_moving(occurrences, shard).flatten().flatten() {
+                        if !own.contains(&condition) {
+                            own.push(condition);
+                        }
+                    }
+                    fetches.push((shard, own));
                 }
                 Some(fetches)
             }

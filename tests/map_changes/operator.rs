@@ -155,7 +155,7 @@ impl Operator {
         }
     }
 
-    async fn change(&mut self, sql: &str) {
+    pub(crate) async fn change(&mut self, sql: &str) {
         self.control.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         self.used(Instant::now()).await;
         self.changed += 1;
@@ -216,8 +216,19 @@ impl Operator {
             "UPDATE tenant_shard_map SET shard_id = {to} WHERE tenant_id = {tenant}"
         ))
         .await;
-        self.insist(&format!("UNFREEZE {tenant}")).await;
+        // It is refused while rows are left, and then every proxy uses the new home.
+        if !ids.is_empty() {
+            let unfreeze = format!("UNFREEZE {tenant}");
+            let refused = loop {
+                let error = self.console(&unfreeze).await.expect_err("rows are left behind");
+                if said(&error).0 != "55P03" {
+                    break error;
+                }
+            };
+            assert_eq!(said(&refused).0, "55000", "{refused:?}");
+        }
         old.execute("DELETE FROM notes WHERE tenant_id = $1", &[&tenant]).await.unwrap();
+        self.insist(&format!("UNFREEZE {tenant}")).await;
     }
 
     /// All rows that clients know of are where the tables say, and no others are anywhere.

@@ -43,6 +43,8 @@ pub struct Freeze {
     pub acknowledged: i64,
     /// Those that have not.
     pub waiting: Vec<String>,
+    /// Those that have not settled on the tables as they are now.
+    pub behind: Vec<String>,
 }
 
 /// A proxy that has not settled on a version.
@@ -98,7 +100,18 @@ pub async fn version(client: &Client) -> Result<i64, ReadError> {
     Ok(client.query_one("SELECT version FROM pgmeridian.map_version", &[]).await?.get(0))
 }
 
-/// Ends a freeze: the version that tells the proxies so; `None` when the key was not frozen.
+/// Whether a key is frozen.
+///
+/// # Errors
+///
+/// The control database could not be asked.
+pub async fn is_frozen(client: &Client, key: &str, value: &str) -> Result<bool, ReadError> {
+    let sql = "SELECT FROM pgmeridian.freeze WHERE key = $1 AND value = $2";
+    Ok(client.query_opt(sql, &[&key, &value]).await?.is_some())
+}
+
+/// Ends a freeze, if the tables are still those of a version: the version that tells the proxies so; `None` when
+/// they are not.
 ///
 /// # Errors
 ///
@@ -107,12 +120,15 @@ pub async fn unfreeze(
     client: &mut Client,
     key: &str,
     value: &str,
+    seen: i64,
 ) -> Result<Option<i64>, ReadError> {
     let transaction = client.transaction().await?;
-    let sql = "DELETE FROM pgmeridian.freeze WHERE key = $1 AND value = $2";
-    if transaction.execute(sql, &[&key, &value]).await? == 0 {
+    let sql = "SELECT version FROM pgmeridian.map_version FOR UPDATE";
+    if transaction.query_one(sql, &[]).await?.get::<_, i64>(0) != seen {
         return Ok(None);
     }
+    let sql = "DELETE FROM pgmeridian.freeze WHERE key = $1 AND value = $2";
+    transaction.execute(sql, &[&key, &value]).await?;
     let sql = "SELECT version FROM pgmeridian.map_version";
     let version = transaction.query_one(sql, &[]).await?.get(0);
     transaction.commit().await?;
@@ -150,7 +166,9 @@ pub async fn waiting(
 pub async fn list(client: &Client) -> Result<Vec<Freeze>, ReadError> {
     let sql = "SELECT key, value, since, frozen_by, \
                (SELECT count(*) FROM pgmeridian.proxy p WHERE p.settled_version >= f.map_version), \
-               ARRAY (SELECT name FROM pgmeridian.proxy p WHERE p.settled_version < f.map_version ORDER BY 1) \
+               ARRAY (SELECT name FROM pgmeridian.proxy p WHERE p.settled_version < f.map_version ORDER BY 1), \
+               ARRAY (SELECT name FROM pgmeridian.proxy p, pgmeridian.map_version v \
+                      WHERE p.settled_version < v.version ORDER BY 1) \
                FROM pgmeridian.freeze f ORDER BY key, value";
     let rows = client.query(sql, &[]).await?;
     let freeze = |row: &tokio_postgres::Row| Freeze {
@@ -160,6 +178,7 @@ pub async fn list(client: &Client) -> Result<Vec<Freeze>, ReadError> {
         by: row.get(3),
         acknowledged: row.get(4),
         waiting: row.get(5),
+        behind: row.get(6),
     };
     Ok(rows.iter().map(freeze).collect())
 }
@@ -179,9 +198,9 @@ impl Source {
                     client = None;
                 } else if settled != version && status.is_kept {
                     if open.version != version {
-                        open = Open::now(&books, version).await;
+                        open = Open::new(version, store.current().map.version());
                     }
-                    if open.ended(&store).await {
+                    if open.ended(&store, &books).await {
                         settled = version;
                     }
                     continue;
@@ -234,27 +253,39 @@ impl Source {
 #[derive(Default)]
 struct Open {
     version: i64,
-    connections: Vec<(u64, Arc<ConnectionBook>)>,
+    /// The version of the map that came with it.
+    map_version: u64,
+    /// Known when nobody waits any more who would begin to work with an older map.
+    connections: Option<Vec<(u64, Arc<ConnectionBook>)>>,
 }
 
 impl Open {
-    async fn now(books: &Books, version: i64) -> Self {
-        tokio::time::sleep(BEGUN_WITHIN).await;
-        let all = books.connections().into_iter().filter(|own| is_busy(own));
-        Self { version, connections: all.map(|own| (own.released_ms(), own)).collect() }
+    fn new(version: i64, map_version: u64) -> Self {
+        Self { version, map_version, connections: None }
     }
 
     /// Waits until all of it is over, but not longer than to the next heartbeat, or to the next version;
     /// whether it is.
-    async fn ended(&mut self, store: &Store) -> bool {
+    async fn ended(&mut self, store: &Store, books: &Books) -> bool {
         let deadline = Instant::now() + HEARTBEAT;
         loop {
-            self.connections
-                .retain(|(released, own)| is_busy(own) && own.released_ms() == *released);
+            if self.connections.is_none() && !store.is_waited_with_older(self.map_version) {
+                tokio::time::sleep(BEGUN_WITHIN).await;
+                // Who reads several shards waits for one after the other.
+                if !store.is_waited_with_older(self.map_version) {
+                    let all = books.connections().into_iter().filter(|own| is_busy(own));
+                    self.connections = Some(all.map(|own| (own.released_ms(), own)).collect());
+                }
+            }
+            if let Some(connections) = &mut self.connections {
+                connections
+                    .retain(|(released, own)| is_busy(own) && own.released_ms() == *released);
+            }
+            let ended = self.connections.as_ref().is_some_and(Vec::is_empty);
             let version = store.control().and_then(|status| status.version);
             let over = version != Some(self.version) || Instant::now() >= deadline;
-            if self.connections.is_empty() || over {
-                return self.connections.is_empty();
+            if ended || over {
+                return ended;
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
