@@ -122,7 +122,17 @@ impl Function {
             volatility: self.volatility.max(other.volatility),
             aggregate: self.aggregate || other.aggregate,
             returns_set: self.returns_set || other.returns_set,
+            of_extension: self.of_extension && other.of_extension,
         }
+    }
+
+    /// A call by this name does no more than PostgreSQL's own functions do: an extension made it, and it says of
+    /// itself that it depends on nothing but its arguments. (An aggregate says nothing of itself. Those that pick
+    /// one of their values can be named: citext has them, under the names of PostgreSQL's own.)
+    pub fn is_as_built_in(&self, name: &str) -> bool {
+        self.of_extension
+            && self.volatility == Volatility::Immutable
+            && (!self.aggregate || matches!(name, "min" | "max"))
     }
 }
 
@@ -255,6 +265,8 @@ pub struct Function {
     pub aggregate: bool,
     /// It returns a set.
     pub returns_set: bool,
+    /// An extension made it.
+    pub of_extension: bool,
 }
 
 /// `pg_proc.provolatile`.

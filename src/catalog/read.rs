@@ -107,9 +107,12 @@ WHERE a.attnum > 0 AND NOT a.attisdropped
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
 ORDER BY a.attrelid, a.attnum";
 
-/// One row per function outside the system schemas: schema, name, `provolatile`, aggregate, returns a set.
+/// One row per function outside the system schemas: schema, name, `provolatile`, aggregate, returns a set, is an
+/// extension's.
 pub const READ_FUNCTIONS: &str = "\
-SELECT n.nspname::text, p.proname::text, p.provolatile::text, (p.prokind = 'a')::text, p.proretset::text
+SELECT n.nspname::text, p.proname::text, p.provolatile::text, (p.prokind = 'a')::text, p.proretset::text,
+       EXISTS (SELECT FROM pg_catalog.pg_depend d
+               WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e')::text
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
 ORDER BY 1, 2";
@@ -242,7 +245,7 @@ impl Catalog {
         catalog.add_heirs();
         catalog.inherit_triggers();
         for row in functions {
-            let [Some(schema), Some(name), Some(volatility), aggregate, returns_set] =
+            let [Some(schema), Some(name), Some(volatility), aggregate, returns_set, extension] =
                 row.as_slice()
             else {
                 return Err(malformed("functions"));
@@ -251,6 +254,7 @@ impl Catalog {
                 volatility: volatility_of(volatility),
                 aggregate: truth(aggregate.as_deref()),
                 returns_set: truth(returns_set.as_deref()),
+                of_extension: truth(extension.as_deref()),
             };
             let known = catalog.functions.entry((schema.clone(), name.clone())).or_insert(function);
             *known = known.strictest(function);
@@ -410,8 +414,10 @@ mod tests {
             ])
         };
         let columns = [column("1", "1", "a", "20", "t"), column("1", "3", "b", "25", "f")];
-        let function =
-            |volatility| row(&[Some("public"), Some("f"), Some(volatility), Some("f"), Some("f")]);
+        let function = |volatility| {
+            let no = Some("f");
+            row(&[Some("public"), Some("f"), Some(volatility), no, no, no])
+        };
         let functions = [function("v"), function("i")];
         let catalog = Catalog::from_rows(&relations, &columns, &functions).unwrap();
         let path = ["$user".to_owned(), "public".to_owned()];

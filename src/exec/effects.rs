@@ -12,7 +12,7 @@ use crate::error::{SqlError, SqlState};
 use crate::plan::Plan;
 use crate::session::settings::SessionSettings;
 use crate::session::transaction::{Transaction, set_transaction_sql};
-use crate::sql::class::{Class, SetCommand, SetValue};
+use crate::sql::class::{Class, SetCommand, SetValue, set_transaction_modes};
 use crate::sql::quote::quote_literal;
 use crate::sql::temporary::TemporaryNames;
 use crate::wire::response::ServerError;
@@ -171,12 +171,7 @@ impl Executor {
                     self.session.temporary = Some((held.shard, names.with(name.as_deref())));
                 }
             }
-            // Not said again by a name and a value: the connection stays.
-            Class::SetTransaction { session: true, .. } => {
-                if let Some(held) = self.held.get_mut(at) {
-                    held.pin(Pins::of(Pin::Setting));
-                }
-            }
+            Class::SetTransaction { session: true, text } => self.set_characteristics(text),
             Class::SetTransaction { session: false, text } | Class::SetConstraints(text) => {
                 self.session.settings.say(text);
             }
@@ -187,6 +182,14 @@ impl Executor {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Remembers SET SESSION CHARACTERISTICS as what it is, some settings of the session's
+    /// (`ExecSetVariableStmt`).
+    fn set_characteristics(&mut self, text: &str) {
+        for (name, value) in set_transaction_modes(text).unwrap_or_default().as_defaults() {
+            self.session.settings.set(name, Some(&quote_literal(value)), false);
         }
     }
 
@@ -226,7 +229,7 @@ impl Executor {
             class,
             Class::Set(_)
                 | Class::Reset(_)
-                | Class::SetTransaction { session: false, .. }
+                | Class::SetTransaction { .. }
                 | Class::SetConstraints(_)
         );
         let Transaction::Pending(pending) = &mut self.session.transaction else { return false };
@@ -239,6 +242,7 @@ impl Executor {
             pending.push(&sql);
         }
         match class {
+            Class::SetTransaction { session: true, .. } => self.set_characteristics(text),
             Class::SetTransaction { .. } | Class::SetConstraints(_) => {
                 self.session.settings.say(text);
             }

@@ -257,7 +257,8 @@ impl Executor {
         if sync {
             self.batch.is_over();
             if self.session.transaction.is_open() {
-                self.portals.retain(|portal| !matches!(portal, extended::Portal::Scatter));
+                let once = scatter.plan.answer.is_done_whole();
+                self.portals.give(scatter.portal(bytes), once);
             } else {
                 self.portals.clear();
             }

@@ -30,10 +30,7 @@ struct Outcome {
 pub(super) fn is_for_all(class: &Class) -> bool {
     matches!(
         class,
-        Class::Set(_)
-            | Class::Reset(_)
-            | Class::SetTransaction { session: false, .. }
-            | Class::SetConstraints(_)
+        Class::Set(_) | Class::Reset(_) | Class::SetTransaction { .. } | Class::SetConstraints(_)
     )
 }
 

@@ -211,13 +211,19 @@ impl Shape {
                 sort.order(oid, Format::Binary)?;
             }
             certain &= known.is_some();
-            out.sql.push('(');
+            out.sql.push_str(if n == 1 { "(" } else { ", (" });
             match source {
                 Source::Written(range) => out.copy(text.bytes(range)?),
                 Source::Column(sql) => out.sql.push_str(&sql),
             }
-            let _ = write!(out.sql, ") AS {KEY}{n}, ");
+            let _ = write!(out.sql, ") AS {KEY}{n}");
             keys.push(sort);
+        }
+        match (keys.is_empty(), select.is_empty()) {
+            (true, _) => {}
+            // A row without columns.
+            (false, true) => out.sql.push(' '),
+            (false, false) => out.sql.push_str(", "),
         }
         if let Some(range) = &clauses.order {
             out.replace(text.bytes(range.clone())?, order.trim_end());

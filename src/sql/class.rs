@@ -166,6 +166,20 @@ pub struct TransactionModes {
     pub deferrable: Option<bool>,
 }
 
+impl TransactionModes {
+    /// The settings that SET SESSION CHARACTERISTICS AS TRANSACTION with these modes sets.
+    pub fn as_defaults(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let truth = |yes: bool| if yes { "on" } else { "off" };
+        [
+            ("default_transaction_isolation", self.isolation.map(Isolation::as_setting)),
+            ("default_transaction_read_only", self.read_only.map(truth)),
+            ("default_transaction_deferrable", self.deferrable.map(truth)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
 /// Isolation levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
@@ -177,6 +191,18 @@ pub enum Isolation {
     RepeatableRead,
     /// SERIALIZABLE
     Serializable,
+}
+
+impl Isolation {
+    /// As the value of a setting.
+    fn as_setting(self) -> &'static str {
+        match self {
+            Self::ReadUncommitted => "read uncommitted",
+            Self::ReadCommitted => "read committed",
+            Self::RepeatableRead => "repeatable read",
+            Self::Serializable => "serializable",
+        }
+    }
 }
 
 /// `SET name = value`.

@@ -156,7 +156,12 @@ fn create_view(catalog: &mut Catalog, reader: &mut Reader<'_>, kind: RelationKin
 
 fn create_function(catalog: &mut Catalog, reader: &mut Reader<'_>, aggregate: bool) {
     let Some(key) = reader.qualified() else { return };
-    let mut function = Function { volatility: Volatility::Volatile, aggregate, returns_set: false };
+    let mut function = Function {
+        volatility: Volatility::Volatile,
+        aggregate,
+        returns_set: false,
+        of_extension: false,
+    };
     let mut rest = reader.rest();
     while rest.at < rest.tokens.len() {
         if rest.words(&["immutable"]) || aggregate {

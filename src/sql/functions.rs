@@ -2,8 +2,9 @@
 //!
 //! The facts come from PostgreSQL's own `pg_proc` (`builtin_functions.txt`); what a function does besides
 //! computing is listed here by hand. A name that is both built in and user-defined counts as
-//! user-defined, since overloads are chosen by argument types, which are not known here. A name that
-//! nobody knows is taken to be a volatile user-defined function.
+//! user-defined, since overloads are chosen by argument types, which are not known here; but what extensions bring
+//! along and call immutable is as good as built in. A name that nobody knows is taken to be a volatile user-defined
+//! function.
 
 use std::sync::LazyLock;
 
@@ -82,8 +83,13 @@ pub fn classify(name: &str, schema: Option<&str>, catalog: &Catalog, names: &Nam
     };
     if let Some(user) = catalog.resolve_function(names, schema, name) {
         let volatility = built_in.map_or(user.volatility, |b| b.volatility.max(user.volatility));
+        let kind = match built_in {
+            _ if !user.is_as_built_in(name) => CallKind::User(volatility),
+            Some(b) => built_in_kind(name, b),
+            None => CallKind::Pure,
+        };
         return Called {
-            kind: CallKind::User(volatility),
+            kind,
             aggregate: user.aggregate || built_in.is_some_and(|b| b.aggregate),
             returns_set: user.returns_set || built_in.is_some_and(|b| b.returns_set),
         };
@@ -262,10 +268,26 @@ mod tests {
 
     fn check(name: &str, schema: Option<&str>, expected: CallKind) {
         let mut catalog = Catalog::default();
-        let user =
-            Function { volatility: Volatility::Stable, aggregate: false, returns_set: false };
-        catalog.functions.insert(("public".to_owned(), "mine".to_owned()), user);
-        catalog.functions.insert(("public".to_owned(), "lower".to_owned()), user);
+        let user = Function {
+            volatility: Volatility::Stable,
+            aggregate: false,
+            returns_set: false,
+            of_extension: false,
+        };
+        let extensions = Function { volatility: Volatility::Immutable, of_extension: true, ..user };
+        let aggregate = Function { aggregate: true, ..extensions };
+        let functions = [
+            ("mine", user),
+            ("lower", user),
+            ("similarity", extensions),
+            ("replace", extensions),
+            ("unaccent", Function { of_extension: true, ..user }),
+            ("max", aggregate),
+            ("collect", aggregate),
+        ];
+        for (name, function) in functions {
+            catalog.functions.insert(("public".to_owned(), name.to_owned()), function);
+        }
         let path = ["$user".to_owned(), "public".to_owned()];
         let names = Names { search_path: &path, user: "u" };
         assert_eq!(classify(name, schema, &catalog, &names).kind, expected, "{name}");
@@ -281,6 +303,11 @@ mod tests {
         check("mine", None, CallKind::User(Volatility::Stable));
         check("mine", Some("public"), CallKind::User(Volatility::Stable));
         check("mine", Some("other"), CallKind::User(Volatility::Volatile));
+        check("similarity", None, CallKind::Pure);
+        check("replace", None, CallKind::Pure);
+        check("unaccent", None, CallKind::User(Volatility::Stable));
+        check("max", None, CallKind::Pure);
+        check("collect", None, CallKind::User(Volatility::Immutable));
         check("nobody", None, CallKind::User(Volatility::Volatile));
         check("now", None, CallKind::Time);
         check("random", None, CallKind::Volatile);

@@ -58,3 +58,4 @@ INSERT INTO "Odd Table" SELECT t, i, 'ab' || i, 'u' || t, jsonb_build_object('t'
 INSERT INTO base SELECT t, i, 'b' || i FROM generate_series(0,5) t, generate_series(1,2) i;
 INSERT INTO derived SELECT t, i, 'd' || i, 'e' || t FROM generate_series(0,5) t, generate_series(1,2) i;
 INSERT INTO smalls SELECT t, i, 's' || i FROM generate_series(-3,5) t, generate_series(1,2) i;
+INSERT INTO labels SELECT t, i, (ARRAY['abc', 'ABC', 'Abd', 'abd', '', NULL, 'é', 'É'])[(t * 3 + i) % 8 + 1] FROM generate_series(0, 8) t, generate_series(1, 5) i;

@@ -184,3 +184,5 @@ SELECT tenant_id, id FROM users WHERE score > $1 ORDER BY born NULLS FIRST, tena
 SELECT tenant_id, id, length(body) FROM notes ORDER BY id, tenant_id, body
 
 SELECT count(*), name FROM users GROUP BY name ORDER BY 1 DESC, 2 LIMIT 3
+
+SELECT FROM users ORDER BY id, tenant_id LIMIT 7

@@ -1,6 +1,7 @@
 -- The tables of the differential suite. tenants, users, orders, notes, events, bots: by tenant. devices: by
 -- device. docs, pages: by owner. files: by a uuid. accounts, moves: by ranges of account. plans, countries: reference.
 -- settings: on the home shard. archive: on another one.
+CREATE EXTENSION citext;
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
 CREATE DOMAIN cents AS integer CHECK (VALUE >= 0);
 CREATE TYPE pair AS (a integer, b text);
@@ -57,3 +58,4 @@ CREATE VIEW v_renamed (t, u, label) AS SELECT tenant_id, id, name FROM users;
 CREATE VIEW v_barrier WITH (security_barrier) AS SELECT tenant_id AS t, id AS u, score FROM users WHERE score > 2;
 CREATE VIEW v_on_view AS SELECT t, count(*) AS n, max(label) AS top FROM v_renamed GROUP BY t;
 CREATE VIEW v_union AS SELECT tenant_id, id, 'u' AS kind FROM users UNION ALL SELECT tenant_id, id, 'o' FROM orders;
+CREATE TABLE labels (tenant_id bigint NOT NULL, id integer NOT NULL, word citext, PRIMARY KEY (tenant_id, id));

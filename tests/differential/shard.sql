@@ -18,3 +18,4 @@ DELETE FROM "Odd Table" WHERE tenant_id % $SHARDS <> $SHARD;
 DELETE FROM ONLY base WHERE tenant_id % $SHARDS <> $SHARD;
 DELETE FROM derived WHERE tenant_id % $SHARDS <> $SHARD;
 DELETE FROM smalls WHERE (tenant_id % $SHARDS + $SHARDS) % $SHARDS <> $SHARD;
+DELETE FROM labels WHERE tenant_id % $SHARDS <> $SHARD;

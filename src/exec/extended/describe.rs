@@ -98,6 +98,8 @@ impl Executor {
                 }
                 None => Err(not_alone().into()),
             },
+            // Its columns went by with its rows.
+            Some(Portal::Given { .. }) => Err(not_alone().into()),
         }
     }
 }

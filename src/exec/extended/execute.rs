@@ -57,6 +57,12 @@ impl Executor {
                 }
                 None => Err(not_alone().into()),
             },
+            Some(Portal::Given { .. }) if unit.failed => Err(aborted().into()),
+            Some(Portal::Given { once: true }) => Err(cannot_be_run(view.portal).into()),
+            Some(Portal::Given { once: false }) => {
+                unit.inject(|out| wire::backend::command_complete(out, "SELECT 0"));
+                Ok(())
+            }
             Some(Portal::Spooled(_)) if unit.failed => Err(aborted().into()),
             Some(Portal::Spooled(spool)) => {
                 let most = u32::try_from(view.max_rows).unwrap_or(0);
@@ -155,7 +161,6 @@ impl Executor {
             unit.inject(|out| wire::backend::command_complete(out, setting_tag(class)));
             return Ok(());
         }
-        unit.taints |= matches!(class, Class::SetTransaction { session: true, .. });
         self.run(unit, text.to_owned(), class);
         Ok(())
     }

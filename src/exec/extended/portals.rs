@@ -25,6 +25,8 @@ pub(in crate::exec) enum Portal {
     Missing(Vec<u8>),
     /// Over several shards, to be run by its Execute.
     Scatter,
+    /// Over several shards, and all its rows were given; `once` if it is of what is no query.
+    Given { once: bool },
     /// Over several shards, its rows read and kept.
     Spooled(Box<Spool>),
     /// Its answer is known without a shard.
@@ -77,6 +79,13 @@ impl Portals {
             self.unnamed = Some(portal);
         } else {
             self.named.get_or_insert_default().insert(name.to_vec(), portal);
+        }
+    }
+
+    /// A portal over several shards has been run to its end.
+    pub(in crate::exec) fn give(&mut self, name: &[u8], once: bool) {
+        if let Some(portal @ Portal::Scatter) = self.get_mut(name) {
+            *portal = Portal::Given { once };
         }
     }
 
