@@ -199,7 +199,7 @@ impl Executor {
         let shard = self.one_place(&plan).ok()?;
         let known = match messages.parse {
             Some(_) => None,
-            None => Some(self.known(name, None).ok()?),
+            None => Some(self.known(name).ok()?),
         };
         self.made = made;
         self.leaving = Pins::NONE;

@@ -70,8 +70,10 @@ pub(super) fn plan<'p>(
         Some(_) => Vec::new(),
         None => occurrence_claims(query, ground, &constants, scope, &regions)?,
     };
+    let mut once = false;
     for insert in &query.inserts {
-        let shards = insert.shards(ground, &stored, scope, &regions, &mut edits)?;
+        let edits = (&mut edits, &mut once);
+        let shards = insert.shards(ground, &stored, scope, &regions, agreed(&claims), edits)?;
         claims.push(Claim::new(&insert.table.name, shards, true));
     }
     if ground.solo.is_none() {
@@ -126,8 +128,16 @@ pub(super) fn plan<'p>(
         settings: told,
         names_temporary: false,
         crossing,
+        once,
     };
     Ok((plan, rule))
+}
+
+/// The one shard of all claims.
+fn agreed(claims: &[Claim<'_>]) -> Option<ShardId> {
+    let mut shards = claims.iter().map(|claim| &claim.shards).filter(|shards| !shards.is_empty());
+    let first = shards.next()?.single()?;
+    shards.all(|shards| shards.single() == Some(first)).then_some(first)
 }
 
 /// Tables without a usable place: a shard in scope decides for them, unless they are written and can't be

@@ -107,6 +107,24 @@ pub fn classify(name: &str, schema: Option<&str>, catalog: &Catalog, names: &Nam
     }
 }
 
+/// The call makes a random UUID and does nothing else: PostgreSQL's own function, or that of an extension of
+/// PostgreSQL's.
+pub fn makes_random_uuid(
+    name: &str,
+    schema: Option<&str>,
+    catalog: &Catalog,
+    names: &Names<'_>,
+) -> bool {
+    let own = name == "gen_random_uuid";
+    if schema == Some("pg_catalog") {
+        return own;
+    }
+    match catalog.resolve_function(names, schema, name) {
+        Some(user) => user.random_uuid || own && schema.is_none() && names.has_system_first(),
+        None => own && schema.is_none(),
+    }
+}
+
 /// Forms of the grammar that look like functions and are none in `pg_proc`.
 fn syntax_kind(name: &str) -> Option<CallKind> {
     match name {
@@ -262,8 +280,12 @@ mod tests {
 
     fn check(name: &str, schema: Option<&str>, expected: CallKind) {
         let mut catalog = Catalog::default();
-        let user =
-            Function { volatility: Volatility::Stable, aggregate: false, returns_set: false };
+        let user = Function {
+            volatility: Volatility::Stable,
+            aggregate: false,
+            returns_set: false,
+            random_uuid: false,
+        };
         catalog.functions.insert(("public".to_owned(), "mine".to_owned()), user);
         catalog.functions.insert(("public".to_owned(), "lower".to_owned()), user);
         let path = ["$user".to_owned(), "public".to_owned()];
