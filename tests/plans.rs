@@ -31,7 +31,7 @@ use pgmeridian::catalog::{Catalog, Names};
 use pgmeridian::datum::{Format, KeyValue, Param, oid};
 use pgmeridian::error::SqlError;
 use pgmeridian::map::{ShardId, ShardMap};
-use pgmeridian::plan::{Answer, Inputs, Plan, Route, Scope, Template, Workspace, scope};
+use pgmeridian::plan::{Answer, Fresh, Inputs, Plan, Route, Scope, Template, Workspace, scope};
 use pgmeridian::sql::class::classify;
 use pgmeridian::sql::lexer::{Limits, Scan, scan};
 use pgmeridian::sql::{analyze, hint};
@@ -211,7 +211,8 @@ fn run(
     let mut found = Scan::default();
     scan(case.sql.as_bytes(), true, &Limits::default(), &mut found)?;
     let statement = found.statements.first().expect("a statement").clone();
-    let mut scope = Scope::default();
+    let fresh = Fresh::new(|count| [count as u8; 16]);
+    let mut scope = Scope { fresh: Some(fresh.of(0, None)), ..Scope::default() };
     if let Some(span) = statement.hint {
         let hint = hint::parse(&case.sql[span.start as usize..span.end as usize])?;
         if let Some(name) = &hint.shard {

@@ -227,3 +227,65 @@ async fn a_client_that_never_closes_a_statement_is_told() {
     let refused: Vec<String> = told.filter(|state| !state.is_empty()).collect();
     assert_eq!(refused, vec!["53400"; 5]);
 }
+
+#[tokio::test]
+async fn a_key_of_a_domain_is_read_as_what_is_beneath() {
+    let shards = Shards::databases(3);
+    // The same domain has another number on each shard.
+    for (n, name) in shards.names().enumerate() {
+        let direct = shards.direct(name).await;
+        for dummy in 0..n {
+            let sql = format!("CREATE DOMAIN dummy_{dummy} AS text");
+            direct.batch_execute(&sql).await.unwrap();
+        }
+    }
+    shards
+        .run_on_all(
+            "CREATE DOMAIN positive AS bigint CHECK (VALUE > 0);
+             CREATE DOMAIN tenant AS positive;
+             CREATE TABLE tenants (id tenant PRIMARY KEY, name text);",
+        )
+        .await;
+    let proxy = Proxy::start_with(&shards, &shards.map_by_hash(""), CONFIG).await;
+    let mut client = proxy.raw();
+    let sql = "INSERT INTO tenants VALUES ($1, 'x') RETURNING id";
+    let answer = sync(&mut client, &[parse("s", sql), describe("s")]);
+    assert_eq!(tags(&answer), "1tTZ", "{answer:?}");
+    let execute = |value: &[u8], binary: u8| {
+        let mut body = b"\0s\0\0\x01\0".to_vec();
+        body.extend([binary, 0, 1]);
+        body.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
+        body.extend(value);
+        body.extend([0, 0]);
+        [frame(b'B', &body), frame(b'E', b"\0\0\0\0\0")].concat()
+    };
+    for id in 1..=9_i64 {
+        let binary = u8::from(id % 2 == 0);
+        let text = id.to_string();
+        let value = if binary == 1 { id.to_be_bytes().to_vec() } else { text.clone().into_bytes() };
+        let answer = sync(&mut client, &[execute(&value, binary)]);
+        assert_eq!(rows(&answer), vec![vec![Some(text)]], "{answer:?}");
+    }
+    assert_eq!(sqlstate(&sync(&mut client, &[execute(b"-1", 0)])), "23514");
+    for sql in [
+        "INSERT INTO tenants VALUES (10, 'x')",
+        "PREPARE p AS INSERT INTO tenants VALUES ($1, 'x')",
+        "EXECUTE p (11)",
+        "UPDATE tenants SET name = 'y' WHERE id = 11",
+    ] {
+        assert_eq!(sqlstate(&client.query(sql)), "", "{sql}");
+    }
+    for id in 1..=11 {
+        let answer = client.query(&format!("SELECT count(*) FROM tenants WHERE id = {id}"));
+        assert_eq!(rows(&answer), vec![vec![Some("1".to_owned())]], "{id}");
+    }
+    let mut counts = Vec::new();
+    for name in shards.names() {
+        let row = shards.direct(name).await.query_one("SELECT count(*) FROM tenants", &[]).await;
+        counts.push(row.unwrap().get::<_, i64>(0));
+    }
+    assert!(
+        counts.iter().all(|count| *count > 0) && counts.iter().sum::<i64>() == 11,
+        "{counts:?}"
+    );
+}

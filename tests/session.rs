@@ -847,3 +847,35 @@ async fn regions_are_crossed_by_right_and_on_record() {
         assert!(log.lines().any(|l| l.contains("fenced region") && l.contains(told)), "{log}");
     }
 }
+
+#[tokio::test]
+async fn what_comes_before_a_refused_statement_of_a_string_is_answered_and_taken_back() {
+    let (_shards, proxy) = serve(2, ONE).await;
+    let mut client = proxy.raw();
+    let mut check = |sql: &str, expect: &str, state: &str, status: u8| {
+        let answer = client.query(sql);
+        let tags: String = answer.iter().map(|message| char::from(message.tag)).collect();
+        assert_eq!((tags.as_str(), sqlstate(&answer).as_str()), (expect, state), "{sql}");
+        assert_eq!(answer.last().unwrap().body, [status], "{sql}");
+        if status != b'I' {
+            run(&mut client, "ROLLBACK");
+        }
+        let left = value(&run(&mut client, "SELECT count(*) FROM tenants WHERE id = 1"));
+        assert_eq!(left, "0", "{sql}");
+    };
+    let one = "INSERT INTO tenants VALUES (1, 'x')";
+    let refused = "DELETE FROM notes";
+    check(&format!("SELECT 1; {refused}; SELECT 2"), "TDCEZ", "0A000", b'I');
+    check(&format!("{one}; {refused}"), "CEZ", "0A000", b'I');
+    let read = "SELECT name FROM tenants WHERE id = 1";
+    check(&format!("SELECT 1; {one}; {read}; {refused}; SELECT 2"), "TDCCTDCEZ", "0A000", b'I');
+    check(&format!("{one}; {one}; {refused}"), "CEZ", "23505", b'I');
+    check(&format!("BEGIN; {one}; {refused}; COMMIT"), "CCEZ", "0A000", b'E');
+    check(&format!("{refused}; {one}"), "EZ", "0A000", b'I');
+    check(&format!("SELECT 1; SELEC; {refused}"), "EZ", "42601", b'I');
+    // The refusal's place is in the string.
+    let answer = client.query("SELECT 1; SELECT * FROM tenants WHERE id = 'x'; SELECT 2");
+    assert_eq!((sqlstate(&answer).as_str(), answer[0].tag), ("22P02", b'T'), "{answer:?}");
+    let error = answer.iter().find(|message| message.tag == b'E').unwrap();
+    assert_eq!(field(error, b'P'), "44");
+}

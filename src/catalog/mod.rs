@@ -30,6 +30,8 @@ pub struct Catalog {
     pub numbers: Arc<numbers::Numbers>,
     /// Stands for everything that was read: another schema has another one. 0 where nothing was read.
     pub fingerprint: u64,
+    /// The types beneath domains that columns have, as [`Column::base_oid`].
+    pub domains: FxHashMap<Oid, Oid>,
     /// What `search_path` is where a session doesn't set it, by how closely it is meant.
     pub search_paths: Vec<DefaultPath>,
     /// True when nothing is known of the schema (offline `route` without `--schema`): tables that are
@@ -60,6 +62,11 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
+    /// Nothing that users have made hides what is PostgreSQL's own.
+    pub fn has_system_first(&self) -> bool {
+        self.search_path.iter().position(|schema| schema == "pg_catalog").is_none_or(|at| at == 0)
+    }
+
     /// The schemas that are searched, in order, without `pg_catalog` and the session's temporary one.
     pub fn schemas(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let user = self.user;
@@ -88,6 +95,12 @@ impl Catalog {
             Some(schema) => find(schema),
             None => names.schemas().find_map(find),
         }
+    }
+
+    /// The type itself, or what is beneath the domain.
+    #[inline]
+    pub fn base_type(&self, oid: Oid) -> Oid {
+        if self.domains.is_empty() { oid } else { self.domains.get(&oid).copied().unwrap_or(oid) }
     }
 
     /// What `search_path` is for a role that doesn't set it; `None` where nobody has changed it.
@@ -123,6 +136,7 @@ impl Function {
             aggregate: self.aggregate || other.aggregate,
             returns_set: self.returns_set || other.returns_set,
             of_extension: self.of_extension && other.of_extension,
+            random_uuid: self.random_uuid && other.random_uuid,
         }
     }
 
@@ -169,10 +183,12 @@ impl Column {
             shard_check: ShardCheck::presumed(&name),
             name,
             type_oid: 0,
+            base_oid: 0,
             type_name: String::new(),
             not_null: false,
             deterministic: true,
             has_default: false,
+            default: DefaultValue::Other,
             bytewise: false,
         }
     }
@@ -242,6 +258,8 @@ pub struct Column {
     pub name: String,
     /// Type OID on the shard that the catalog was read from; 0 when only the name is known.
     pub type_oid: Oid,
+    /// The type beneath, if it is a domain that changes no value; else the same.
+    pub base_oid: Oid,
     /// The type's name as `format_type` writes it (`bigint`, `character varying(128)`).
     pub type_name: String,
     /// NOT NULL.
@@ -250,10 +268,24 @@ pub struct Column {
     pub deterministic: bool,
     /// It has a default, is an identity or a generated column.
     pub has_default: bool,
+    /// Where its default's values come from.
+    pub default: DefaultValue,
     /// Its collation compares bytes: C, POSIX, the provider `builtin`.
     pub bytewise: bool,
     /// What a CHECK says of it and the row's shard.
     pub shard_check: ShardCheck,
+}
+
+/// Where the values of a column's default come from, as far as that matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// Anywhere, or there is none.
+    #[default]
+    Other,
+    /// `gen_random_uuid()` or the like: whoever makes one, it is as good.
+    RandomUuid,
+    /// A sequence: serial and identity columns.
+    Sequence,
 }
 
 /// What matters of a user-defined function.
@@ -267,6 +299,8 @@ pub struct Function {
     pub returns_set: bool,
     /// An extension made it.
     pub of_extension: bool,
+    /// It takes nothing and returns a random UUID, as an extension of PostgreSQL's own has it.
+    pub random_uuid: bool,
 }
 
 /// `pg_proc.provolatile`.

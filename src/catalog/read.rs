@@ -11,8 +11,10 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::{
-    Catalog, Column, DefaultPath, Function, Heir, RelationKind, ShardCheck, Table, Volatility,
+    Catalog, Column, DefaultPath, DefaultValue, Function, Heir, RelationKind, ShardCheck, Table,
+    Volatility,
 };
+use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
 
 /// To be run before the others, in the same transaction.
@@ -79,7 +81,9 @@ ORDER BY 1";
 /// One row per column: the relation's OID, attribute number, name, type OID, type name, NOT NULL,
 /// deterministic collation, default (or identity, or generated), a collation that compares bytes: C and POSIX of
 /// the C library, and all of the provider `builtin` (`pg_newlocale_from_collation`; before PostgreSQL 15 a
-/// database's provider is the C library) in an encoding whose bytes sort as those of UTF8 do, validated CHECKs that may tie it to the shard, a line each.
+/// database's provider is the C library) in an encoding whose bytes sort as those of UTF8 do, validated CHECKs that may tie it to the shard, a line each, the default's expression
+/// (an identity's too) if a key's column can have such, the OID of the type beneath a domain, unless one of those in
+/// between has a length.
 pub const READ_COLUMNS: &str = "\
 SELECT a.attrelid::text, a.attnum::text, a.attname::text, a.atttypid::text,
        pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull::text,
@@ -97,8 +101,21 @@ SELECT a.attrelid::text, a.attnum::text, a.attname::text, a.atttypid::text,
         FROM pg_catalog.pg_constraint o,
              LATERAL (SELECT pg_catalog.pg_get_constraintdef(o.oid)) AS d (definition)
         WHERE o.conrelid = a.attrelid AND a.attnum = ANY (o.conkey) AND o.contype = 'c' AND o.convalidated
-          AND a.atttypid IN (20, 21, 23) AND pg_catalog.strpos(d.definition, '= ') > 0)
+          AND a.atttypid IN (20, 21, 23) AND pg_catalog.strpos(d.definition, '= ') > 0),
+       CASE WHEN a.attidentity <> '' THEN 'nextval(' ELSE (
+          SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d
+          WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
+            AND t.typcategory IN ('N', 'S', 'U')) END,
+       CASE WHEN t.typtype = 'd' THEN (
+          WITH RECURSIVE beneath (oid, plain) AS (
+             SELECT t.typbasetype, t.typtypmod = -1
+             UNION ALL
+             SELECT d.typbasetype, beneath.plain AND d.typtypmod = -1
+             FROM beneath JOIN pg_catalog.pg_type d ON d.oid = beneath.oid WHERE d.typtype = 'd')
+          SELECT beneath.oid FROM beneath JOIN pg_catalog.pg_type b ON b.oid = beneath.oid
+          WHERE b.typtype <> 'd' AND beneath.plain) END::text
 FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
@@ -108,11 +125,13 @@ WHERE a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum";
 
 /// One row per function outside the system schemas: schema, name, `provolatile`, aggregate, returns a set, is an
-/// extension's.
+/// extension's, is uuid-ossp's or pgcrypto's maker of random UUIDs (13 is the language C).
 pub const READ_FUNCTIONS: &str = "\
 SELECT n.nspname::text, p.proname::text, p.provolatile::text, (p.prokind = 'a')::text, p.proretset::text,
        EXISTS (SELECT FROM pg_catalog.pg_depend d
-               WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e')::text
+               WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e')::text,
+       (p.prolang = 13 AND p.pronargs = 0
+        AND (p.probin, p.prosrc) IN (('$libdir/uuid-ossp', 'uuid_generate_v4'), ('$libdir/pgcrypto', 'pg_random_uuid')))::text
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
 ORDER BY 1, 2";
@@ -166,6 +185,24 @@ impl Catalog {
         columns: &[Row],
         functions: &[Row],
     ) -> Result<Self, SqlError> {
+        let mut catalog = Self::default();
+        for row in functions {
+            let [Some(schema), Some(name), Some(volatility), flags @ ..] = row.as_slice() else {
+                return Err(malformed("functions"));
+            };
+            let [aggregate, returns_set, of_extension, random_uuid] = flags else {
+                return Err(malformed("functions"));
+            };
+            let function = Function {
+                volatility: volatility_of(volatility),
+                aggregate: truth(aggregate.as_deref()),
+                returns_set: truth(returns_set.as_deref()),
+                of_extension: truth(of_extension.as_deref()),
+                random_uuid: truth(random_uuid.as_deref()),
+            };
+            let known = catalog.functions.entry((schema.clone(), name.clone())).or_insert(function);
+            *known = known.strictest(function);
+        }
         let mut columns_of: FxHashMap<&str, Vec<(&str, Column)>> = FxHashMap::default();
         for row in columns {
             let [
@@ -179,18 +216,26 @@ impl Catalog {
             else {
                 return Err(malformed("columns"));
             };
-            let [not_null, deterministic, has_default, bytewise, checks] = flags else {
+            let [not_null, deterministic, has_default, bytewise, checks, default, base] = flags
+            else {
                 return Err(malformed("columns"));
             };
             let checks = checks.as_deref().unwrap_or_default().lines().map(ShardCheck::of);
             let shard_check = checks.flatten().find(|(column, _)| column == name);
+            let type_oid: Oid = type_oid.parse().map_err(|_| malformed("columns"))?;
+            let base_oid = base.as_deref().and_then(|base| base.parse().ok()).unwrap_or(type_oid);
+            if base_oid != type_oid {
+                catalog.domains.insert(type_oid, base_oid);
+            }
             let column = Column {
                 name: name.clone(),
-                type_oid: type_oid.parse().map_err(|_| malformed("columns"))?,
+                type_oid,
+                base_oid,
                 type_name: type_name.clone(),
                 not_null: truth(not_null.as_deref()),
                 deterministic: truth(deterministic.as_deref()),
                 has_default: truth(has_default.as_deref()),
+                default: catalog.default_value(default.as_deref().unwrap_or_default()),
                 bytewise: truth(bytewise.as_deref()),
                 shard_check: shard_check.map_or(ShardCheck::None, |(_, check)| check),
             };
@@ -205,7 +250,6 @@ impl Catalog {
                 _ => None,
             })
             .collect();
-        let mut catalog = Self::default();
         for row in relations {
             let [
                 Some(oid),
@@ -244,26 +288,29 @@ impl Catalog {
         }
         catalog.add_heirs();
         catalog.inherit_triggers();
-        for row in functions {
-            let [Some(schema), Some(name), Some(volatility), aggregate, returns_set, extension] =
-                row.as_slice()
-            else {
-                return Err(malformed("functions"));
-            };
-            let function = Function {
-                volatility: volatility_of(volatility),
-                aggregate: truth(aggregate.as_deref()),
-                returns_set: truth(returns_set.as_deref()),
-                of_extension: truth(extension.as_deref()),
-            };
-            let known = catalog.functions.entry((schema.clone(), name.clone())).or_insert(function);
-            *known = known.strictest(function);
-        }
         Ok(catalog)
     }
 }
 
 impl Catalog {
+    /// What a default's expression says, every name of users' being qualified in it.
+    fn default_value(&self, expression: &str) -> DefaultValue {
+        if expression.starts_with("nextval(") {
+            return DefaultValue::Sequence;
+        }
+        let cast = expression.strip_prefix('(').and_then(|rest| rest.split_once(")::"));
+        let call = cast.map_or(expression, |(call, _)| call);
+        let is_maker = match call.strip_suffix("()") {
+            Some("gen_random_uuid") => true,
+            Some(function) => function.split_once('.').is_some_and(|(schema, name)| {
+                let key = (schema.to_owned(), name.to_owned());
+                self.functions.get(&key).is_some_and(|function| function.random_uuid)
+            }),
+            None => false,
+        };
+        if is_maker { DefaultValue::RandomUuid } else { DefaultValue::Other }
+    }
+
     /// Tells tables of their partitions and children.
     pub(crate) fn add_heirs(&mut self) {
         let mut heirs: Vec<((String, String), Heir)> = Vec::new();
@@ -411,12 +458,14 @@ mod tests {
                 Some("f"),
                 None,
                 Some("CHECK ((a > b))\nCHECK ((((b >> 12) & (1023)::bigint) = 3))"),
+                Some(if number == "1" { "nextval('s'::regclass)" } else { "(public.f())::text" }),
+                (number == "3").then_some("20"),
             ])
         };
         let columns = [column("1", "1", "a", "20", "t"), column("1", "3", "b", "25", "f")];
         let function = |volatility| {
             let no = Some("f");
-            row(&[Some("public"), Some("f"), Some(volatility), no, no, no])
+            row(&[Some("public"), Some("f"), Some(volatility), no, no, no, Some("t")])
         };
         let functions = [function("v"), function("i")];
         let catalog = Catalog::from_rows(&relations, &columns, &functions).unwrap();
@@ -429,6 +478,19 @@ mod tests {
         );
         let checks: Vec<_> = table.columns.iter().map(|c| c.shard_check).collect();
         assert_eq!(checks, [ShardCheck::None, ShardCheck::Snowflake(Some(3))]);
+        let bases: Vec<_> = table.columns.iter().map(|c| (c.type_oid, c.base_oid)).collect();
+        assert_eq!(bases, [(20, 20), (25, 20)]);
+        assert_eq!((catalog.base_type(25), catalog.base_type(23)), (20, 23));
+        let defaults: Vec<_> = table.columns.iter().map(|c| c.default).collect();
+        assert_eq!(defaults, [DefaultValue::Sequence, DefaultValue::RandomUuid]);
+        for (expression, expect) in [
+            ("gen_random_uuid()", DefaultValue::RandomUuid),
+            ("other.f()", DefaultValue::Other),
+            ("upper((gen_random_uuid())::text)", DefaultValue::Other),
+            ("''::text", DefaultValue::Other),
+        ] {
+            assert_eq!(catalog.default_value(expression), expect, "{expression}");
+        }
         assert_eq!(catalog.resolve(&names, None, "v").unwrap().kind, RelationKind::View);
         assert!(catalog.resolve(&names, Some("public"), "v").is_none());
         assert_eq!(

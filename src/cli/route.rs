@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 use crate::datum::{Format as WireFormat, Param};
 use crate::error::SqlError;
 use crate::map::ShardMap;
-use crate::plan::{Explained, Inputs, Scope, Template, scope};
+use crate::plan::{Explained, Fresh, Inputs, Scope, Template, scope};
 use crate::sql::analyze::{self, Names};
 use crate::sql::class::{self, Class};
 use crate::sql::hint;
@@ -80,7 +80,8 @@ pub(super) fn catalog(schema: Option<&Path>) -> Result<Catalog, SqlError> {
 
 fn explain(words: &Route, map: &ShardMap) -> Result<Explained, SqlError> {
     let catalog = catalog(words.schema.as_deref())?;
-    let mut scope = Scope::default();
+    let fresh = Fresh::default();
+    let mut scope = Scope { fresh: Some(fresh.of(0, None)), ..Scope::default() };
     let mut search_path = vec!["$user".to_owned(), "public".to_owned()];
     for setting in &words.settings {
         let (name, value) = setting

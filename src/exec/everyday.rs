@@ -230,7 +230,7 @@ impl Executor {
         let shard = self.one_place(&plan).ok()?;
         let (known, kept) = match messages.parse {
             Some(_) => (None, self.kept_unnamed()),
-            None => (Some(self.known(name, None).ok()?), None),
+            None => (Some(self.known(name).ok()?), None),
         };
         self.made = made;
         self.leaving = Pins::NONE;

@@ -66,6 +66,7 @@ impl Executor {
             settings: None,
             names_temporary: false,
             crossing: None,
+            once: false,
         };
         self.refuse_barred()?;
         let shard = self.one_shard(&plan)?;

@@ -13,7 +13,7 @@ use crate::lookup::View;
 use crate::map::ShardId;
 use crate::mapstore::World;
 use crate::observe::{self, RouteKind};
-use crate::plan::{Explained, Inputs, Plan, Route, Scope, Temporary, scope};
+use crate::plan::{Explained, Fresh, Inputs, Plan, Route, Scope, Temporary, scope};
 use crate::session::Session;
 use crate::session::responses::OUR_NAMES;
 use crate::session::settings::set_sql;
@@ -147,8 +147,9 @@ pub fn explain(world: &Arc<World>, text: &str) -> Result<Vec<String>, SqlError> 
     let session = Session { hints: true, ..Session::default() };
     let reading = worker::reading(&session, world);
     let readied = worker::with_planner(|p| p.prepare(world, &reading, text.as_bytes()))?;
-    let scopes = SessionScopes(&session);
+    let (scopes, fresh) = (SessionScopes(&session), Fresh::default());
     let scope = scopes.scope(world, readied.hint.as_deref())?;
+    let scope = Scope { fresh: Some(fresh.of(0, None)), ..scope };
     let inputs = Inputs {
         text: text.get(readied.start as usize..readied.end as usize).unwrap_or_default(),
         literals: &readied.literals,

@@ -17,13 +17,15 @@ use crate::error::SqlError;
 use crate::lookup::{Answer, Id, View};
 use crate::map::ShardId;
 use crate::mapstore::World;
-use crate::plan::Scope;
+use crate::plan::{FreshHere, Scope};
+use crate::sql::class::Isolation;
 use crate::sql::quote::{quote_identifier, quote_literal};
 
-/// The session's scopes, with what is known of ids.
+/// The session's scopes, with what is known of ids, and what is made.
 pub(super) struct LookingUp<'a> {
     session: SessionScopes<'a>,
     view: Option<&'a View<'a>>,
+    fresh: FreshHere<'a>,
 }
 
 impl Scopes for LookingUp<'_> {
@@ -32,6 +34,7 @@ impl Scopes for LookingUp<'_> {
         if let Some(view) = self.view {
             scope.lookups = Some(view);
         }
+        scope.fresh = Some(self.fresh);
         Ok(scope)
     }
 
@@ -61,7 +64,20 @@ impl Executor {
 
     /// The session's scopes with that view.
     pub(super) fn scopes<'a>(&'a self, view: Option<&'a View<'a>>) -> LookingUp<'a> {
-        LookingUp { session: SessionScopes(&self.session), view }
+        let fresh = self.fresh.of(0, self.only_writable());
+        LookingUp { session: SessionScopes(&self.session), view, fresh }
+    }
+
+    /// The one shard that the transaction can write on, as far as that is settled.
+    fn only_writable(&self) -> Option<ShardId> {
+        let transaction = &self.session.transaction;
+        let has_snapshot = || {
+            let isolation = self.session.modes.and_then(|modes| modes.isolation);
+            matches!(isolation, Some(Isolation::RepeatableRead | Isolation::Serializable))
+        };
+        let writer = transaction.deeds().writer;
+        let alone = || transaction.shard().filter(|_| has_snapshot());
+        self.batch.open_on().or(writer).or_else(alone)
     }
 
     /// Asks for ids; what can't be told narrows nothing.
@@ -99,7 +115,7 @@ impl Executor {
             let names = Names { search_path: &[], user: "" };
             let table = self.world.catalog.resolve(&names, Some(schema), name)?;
             let column = table.columns.iter().find(|column| column.name == source.id)?;
-            let ty = KeyType::from_oid(column.type_oid)?;
+            let ty = KeyType::from_oid(column.base_oid)?;
             table.columns.iter().find(|column| column.name == source.key)?;
             if !id.value.is_of(ty) {
                 return None;

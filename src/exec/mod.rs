@@ -90,6 +90,7 @@ use crate::lookup::{Answer, Id};
 use crate::map::ShardId;
 use crate::mapstore::World;
 use crate::observe;
+use crate::plan::Fresh;
 use crate::session::Session;
 use crate::session::responses::{Responses, Segment};
 use crate::wire;
@@ -194,6 +195,8 @@ pub struct Executor {
     leaving: Pins,
     /// The text of a simple query, kept for its capacity.
     text: Vec<u8>,
+    /// Keys that were made for what is being planned.
+    fresh: Box<Fresh>,
     /// What was found out about ids for the statement that is planned, and is not to be remembered.
     asked: Vec<(Id, Answer)>,
     /// Ids that the statement that runs makes, with their keys.
@@ -249,6 +252,7 @@ impl Executor {
             last_words: None,
             leaving: Pins::NONE,
             text: Vec::new(),
+            fresh: Box::default(),
             asked: Vec::new(),
             made: Vec::new(),
             bound: Vec::new(),

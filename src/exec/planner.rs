@@ -19,7 +19,7 @@ use super::pins::{self, Pins};
 use crate::error::{SqlError, SqlState};
 use crate::mapstore::{World, is_private, realm};
 use crate::observe::{self, METRICS};
-use crate::plan::{Inputs, Plan, Scope, Template};
+use crate::plan::{Inputs, Plan, Route, Scope, Template};
 use crate::sql::analyze::{self, Names};
 use crate::sql::class::{self, Class};
 use crate::sql::ir::Statement;
@@ -224,6 +224,7 @@ impl Planner {
         scopes: &dyn Scopes,
         out: &mut Vec<Planned>,
     ) -> Result<(), SqlError> {
+        let mut behind = None;
         for scanned in &scan.statements {
             let (start, end) = (scanned.span.start, scanned.span.end);
             let statement = utf8(reading, text, start, end)?;
@@ -240,7 +241,10 @@ impl Planner {
                     standard_strings: reading.standard_strings,
                 };
                 let scope = scopes.scope(world, hint);
-                let found = scope.and_then(|scope| template.plan(&world.map, &inputs, &scope));
+                let found = scope.and_then(|scope| {
+                    let fresh = scope.fresh.map(|fresh| fresh.at(start, behind));
+                    template.plan(&world.map, &inputs, &Scope { fresh, ..scope })
+                });
                 let found = match &found {
                     _ if scanned.params == 0 || !has_no_parameters(&entry.class) => found,
                     // The shard that it goes to says so itself.
@@ -252,7 +256,12 @@ impl Planner {
                 let place = if scan.statements.len() > 1 { place } else { 0 };
                 let before = text.get(place as usize..start as usize).unwrap_or_default();
                 match found.map_err(|error| moved(error, before)) {
-                    Ok(found) => plan = Some(found),
+                    Ok(found) => {
+                        if let Route::One(shard) = found.route {
+                            behind = behind.or(Some(shard));
+                        }
+                        plan = Some(found);
+                    }
                     Err(error) if scan.statements.len() > 1 || settles(&entry.class) => {
                         refused = Some(Box::new(error));
                     }

@@ -20,6 +20,7 @@ use super::scatter::Requests;
 use super::statements::{ClientStatement, Known, UNRESOLVED, no_statement};
 use super::strings::{Piece, characters_of};
 use super::{Executor, Failure, worker};
+use crate::catalog::Catalog;
 use crate::datum::{Format, Oid, Param, oid};
 use crate::error::{SqlError, SqlState};
 use crate::lookup::Noted;
@@ -148,7 +149,7 @@ impl Executor {
             return self.scatter_execution(execution, &plan, &text).await;
         }
         let shard = self.one_shard(&plan)?;
-        let known = self.known(name, plan.rewritten.as_deref())?;
+        let known = self.known_by(name, &plan)?;
         let before = self.statements.get(name).map_or(0, |statement| statement.before);
         let place = self.fallible_place(planned.start, execution, query, &text);
         self.leaving = entry.leaves;
@@ -206,11 +207,12 @@ impl Executor {
         let Some(span) = execution.arguments else { return 0..0 };
         let statement = self.statements.get(execution.name.as_bytes());
         let types = statement.and_then(|one| one.types.as_deref()).unwrap_or_default();
+        let base = |oid| self.world.catalog.base_type(oid);
         let is_harmless = |(n, argument): (usize, &Argument<'_>)| match argument {
             Argument::Null => true,
             Argument::Text(_) | Argument::Expression => false,
             Argument::Integer(_) | Argument::Decimal(_) | Argument::Boolean(_) => {
-                types.get(n).is_some_and(|ty| as_parameter(argument, *ty).is_some())
+                types.get(n).is_some_and(|ty| as_parameter(argument, base(*ty)).is_some())
             }
         };
         let found = read_arguments(execution, text, self.reading.standard_strings);
@@ -312,8 +314,9 @@ impl Executor {
     ) -> Result<Vec<Option<&'a [u8]>>, SqlError> {
         let statement = self.statements.get(execution.name.as_bytes());
         let types = statement.and_then(|one| one.types.as_deref()).unwrap_or_default();
+        let base = |oid| self.world.catalog.base_type(oid);
         let value = |(n, argument): (usize, &'a Argument<'_>)| {
-            as_parameter(argument, types.get(n).copied().unwrap_or(0)).ok_or_else(|| {
+            as_parameter(argument, base(types.get(n).copied().unwrap_or(0))).ok_or_else(|| {
                 SqlError::new(
                     SqlState::FEATURE_NOT_SUPPORTED,
                     "EXECUTE over several shards takes constants only",
@@ -377,10 +380,12 @@ impl Executor {
     ) -> Result<(Result<Plan, SqlError>, Noted), SqlError> {
         let name = execution.name.as_bytes();
         self.statement(name)?;
-        match self.statements.get(name) {
-            Some(statement) => self.plan_with_known(statement, execution, text, hint),
-            None => Err(no_statement(name)),
+        let Some(statement) = self.statements.get(name) else { return Err(no_statement(name)) };
+        let found = self.plan_with_known(statement, execution, text, hint)?;
+        if found.0.is_ok() {
+            self.fresh.clear();
         }
+        Ok(found)
     }
 
     /// The same for a statement that need not be the client's yet.
@@ -419,7 +424,7 @@ impl Executor {
             )
             .detail("It is EXECUTE itself, or a statement that the proxy carries out."));
         }
-        let params = parameters(statement, &found);
+        let params = parameters(&self.world.catalog, statement, &found);
         Ok(self.plan_known(statement, &params, hint))
     }
 
@@ -434,8 +439,8 @@ impl Executor {
         self.statement(name)?;
         let Some(statement) = self.statements.get(name) else { return Err(no_statement(name)) };
         let found = read_arguments(execution, text, self.reading.standard_strings);
-        let params = parameters(statement, &found);
-        let scopes = SessionScopes(&self.session);
+        let params = parameters(&self.world.catalog, statement, &found);
+        let scopes = self.scopes(None);
         let scope = scopes.scope(&self.world, hint.or(statement.readied.hint.as_deref()))?;
         let inputs = self.inputs(&statement.readied, statement.text(), &params);
         Ok(match &statement.readied.entry.template {
@@ -512,14 +517,15 @@ pub(super) fn read_arguments<'a>(
 
 /// The arguments as parameters; an expression is one whose value nobody knows.
 fn parameters<'a>(
+    catalog: &Catalog,
     statement: &ClientStatement,
     found: &'a [Argument<'_>],
 ) -> SmallVec<[Param<'a>; 8]> {
     let parameter = |(n, argument): (usize, &'a Argument<'_>)| {
-        let declared = statement.param_type(n, Format::Text, None);
+        let declared = catalog.base_type(statement.param_type(n, Format::Text, None));
         match as_parameter(argument, declared) {
             Some(value) => {
-                let oid = statement.param_type(n, Format::Text, value);
+                let oid = catalog.base_type(statement.param_type(n, Format::Text, value));
                 Param { oid, format: Format::Text, value }
             }
             None => Param { oid: UNRESOLVED, format: Format::Text, value: Some(b"") },

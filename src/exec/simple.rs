@@ -176,6 +176,7 @@ impl Executor {
         planned: &mut Vec<Planned>,
     ) -> Result<(Result<(), SqlError>, bool), SqlError> {
         let mut settled = false;
+        self.fresh.belong_to(None);
         loop {
             let (result, unknown, noted) = self.plan_once(text, planned);
             if !noted.wanted.is_empty() {
@@ -184,6 +185,7 @@ impl Executor {
                 settled = true;
                 Box::pin(self.settle_newcomers(&noted.newcomers)).await?;
             } else {
+                self.fresh.clear();
                 // Of several statements a later one may take the first ones back.
                 self.made = if planned.len() == 1 { noted.made } else { Vec::new() };
                 return Ok((result, unknown));

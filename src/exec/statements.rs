@@ -21,6 +21,7 @@ use super::planner::Readied;
 use super::{Executor, worker};
 use crate::datum::{Format, Oid, oid};
 use crate::error::{SqlError, SqlState};
+use crate::plan::Plan;
 use crate::session::responses::{Alias, OUR_NAMES};
 
 /// Most named statements of a client: drivers that cache keep hundreds; ten thousand are a client that
@@ -413,28 +414,39 @@ impl Executor {
         }
     }
 
-    /// A client's statement as connections know it: `rewritten` if its plan says so.
-    pub(super) fn known(
-        &mut self,
-        name: &[u8],
-        rewritten: Option<&str>,
-    ) -> Result<Known, SqlError> {
+    /// A client's statement as connections know it, in the words of its plan.
+    pub(super) fn known_by(&mut self, name: &[u8], plan: &Plan) -> Result<Known, SqlError> {
+        let Some(sql) = plan.rewritten.as_deref() else { return self.known(name) };
+        let statement = self.told_statement(name)?;
+        let (sql, since) = (sql.as_bytes().into(), statement.since);
+        Ok(if plan.once {
+            // Nobody will ask for it again.
+            Known::new(Arc::new(Prepared::named(&sql, &statement.oids)), name, since)
+        } else {
+            self.name_text(name, &sql, &statement.oids, since)
+        })
+    }
+
+    /// A client's statement whose parameters' types are known.
+    fn told_statement(&self, name: &[u8]) -> Result<&ClientStatement, SqlError> {
         let Some(statement) = self.statements.get(name) else { return Err(no_statement(name)) };
-        if statement.untold {
-            return Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                format!(
-                    "prepared statement \"{}\" cannot be used before its PREPARE is carried out",
-                    String::from_utf8_lossy(name)
-                ),
-            )
-            .detail("PREPARE names types of parameters, which a shard has yet to tell.")
-            .hint("Send a Sync between them."));
+        if !statement.untold {
+            return Ok(statement);
         }
-        if let Some(sql) = rewritten {
-            let since = statement.since;
-            return Ok(self.name_text(name, &sql.as_bytes().into(), &statement.oids, since));
-        }
+        Err(SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!(
+                "prepared statement \"{}\" cannot be used before its PREPARE is carried out",
+                String::from_utf8_lossy(name)
+            ),
+        )
+        .detail("PREPARE names types of parameters, which a shard has yet to tell.")
+        .hint("Send a Sync between them."))
+    }
+
+    /// A client's statement as connections know it.
+    pub(super) fn known(&mut self, name: &[u8]) -> Result<Known, SqlError> {
+        let statement = self.told_statement(name)?;
         if let Some(known) = &statement.known {
             let outdated = known.prepared.outdated.load(Ordering::Relaxed);
             if outdated == 0 {

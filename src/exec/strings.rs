@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::control::aborted;
+use super::control::{Control, aborted};
 use super::effects::{after_reset, effects_of, foresee, refuse_unsafe_encoding};
 use super::key_databases::is_visit;
 use super::lend::Names;
@@ -27,7 +27,7 @@ use crate::plan::{Answer, Plan, Route};
 use crate::session::responses::StepKind;
 use crate::session::settings::SessionSettings;
 use crate::session::transaction::Transaction;
-use crate::sql::class::Class;
+use crate::sql::class::{Class, TransactionModes};
 use crate::wire;
 use crate::wire::response::ServerError;
 
@@ -81,8 +81,81 @@ impl Executor {
             }
             Ok(_) => self.run_pieces(text).await,
             Err(_) if self.has_pieces(planned) => self.run_pieces(text).await,
-            Err(error) => Err(error.into()),
+            Err(error) if self.before_refused(planned).is_some() => {
+                self.check_syntax(text).await?;
+                self.piece = Some(Piece { characters: 0 });
+                let result = self.run_up_to_refused(planned, text, error).await;
+                self.piece = None;
+                if let Ok(()) = result {
+                    self.ready();
+                }
+                result
+            }
+            Err(error) => {
+                if unread {
+                    self.check_syntax(text).await?;
+                }
+                Err(error.into())
+            }
         }
+    }
+
+    /// How many statements of an implicit transaction are carried out before one that is refused: PostgreSQL, too,
+    /// looks at a statement when those before it are done.
+    fn before_refused(&self, planned: &[Planned]) -> Option<usize> {
+        let is_plain = |one: &Planned| {
+            let plan = one.plan.as_ref();
+            matches!(one.entry.class, Class::Query)
+                && plan.is_some_and(|plan| plan.answer == Answer::Relay && plan.settings.is_none())
+        };
+        let count = planned.iter().position(|one| one.refused.is_some())?;
+        let before = planned.get(..count)?;
+        let free = !self.session.transaction.is_open() && !self.batch.is_open();
+        (free && count > 0 && before.iter().all(is_plain)).then_some(count)
+    }
+
+    /// Carries out what comes before a statement that is refused, and takes it back: the client is told what it
+    /// was, and the refusal.
+    async fn run_up_to_refused(
+        &mut self,
+        planned: &[Planned],
+        text: &[u8],
+        refusal: SqlError,
+    ) -> Result<(), Failure> {
+        let before = self.before_refused(planned).and_then(|count| planned.get(..count));
+        let before = before.unwrap_or_default();
+        let whole = self.whole_plan(before, text);
+        let whole = whole.and_then(|plan| Ok((self.one_shard(&plan)?, plan)));
+        let begin = Class::Begin(TransactionModes::default());
+        let (Ok((shard, plan)), Some(last)) = (whole, before.last()) else {
+            return Err(refusal.into());
+        };
+        if self.control(&begin, "BEGIN").is_err() {
+            return Err(refusal.into());
+        }
+        let text = text.get(..last.end as usize).unwrap_or_default();
+        let result = self.run_whole(before, text, shard, &plan, Names::default()).await;
+        let failed = self.responses.failed();
+        self.take_back_transaction().await?;
+        result?;
+        if failed { Ok(()) } else { Err(refusal.into()) }
+    }
+
+    /// Ends a transaction that the client knows nothing of.
+    async fn take_back_transaction(&mut self) -> Result<(), Failure> {
+        let rollback = Class::Rollback { chain: false };
+        let Control::Forward(shard, sql) = self.control(&rollback, "ROLLBACK")? else {
+            return Ok(());
+        };
+        let at = self.acquire(shard).await?;
+        self.request.clear();
+        self.begin_responses(true);
+        wire::frontend::query_into(&mut self.request, sql.as_bytes());
+        self.responses.expect(StepKind::Query, true);
+        self.exchange(at).await?;
+        let failed = self.responses.failed();
+        self.finish(at, false, false, &[&rollback], failed);
+        Ok(())
     }
 
     /// What a string may begin with in a failed transaction: its shard is made to know of the failure.
@@ -147,6 +220,7 @@ impl Executor {
             settings: None,
             names_temporary,
             crossing: None,
+            once: false,
         })
     }
 
@@ -310,16 +384,22 @@ impl Executor {
     /// planned yet may be once the proxy's own settings are others.
     fn has_pieces(&self, planned: &[Planned]) -> bool {
         let mut resettled = false;
-        for one in planned {
+        // What comes before it is carried out statement by statement.
+        let mut singly = false;
+        let mut open = self.session.transaction.is_open();
+        for (n, one) in planned.iter().enumerate() {
             let class = &one.entry.class;
             resettled |= self.resettles(one);
             // If it is none that PostgreSQL knows, the shard says so before anything is done.
             let unread = matches!(class, Class::Other);
-            if one.refused.is_some() && !resettled && !unread
+            if one.refused.is_some() && !resettled && !singly && !unread
                 || unread && self.session.transaction.shard().is_some()
             {
                 return false;
             }
+            open |= matches!(class, Class::Begin(_));
+            singly = (singly || n == 0) && (open || self.is_free(one) && !self.settles(one));
+            open &= !matches!(class, Class::Commit { .. } | Class::Rollback { .. });
         }
         !self.batch.is_open() && self.next_piece(planned).is_some_and(|count| count < planned.len())
     }
@@ -428,7 +508,12 @@ impl Executor {
             [one] => Box::pin(self.run_one(one, slice)).await,
             many => {
                 let names = self.names_of(many, slice)?;
-                let plan = self.whole_plan(many, slice)?;
+                let plan = match self.whole_plan(many, slice) {
+                    Err(error) if self.before_refused(many).is_some() => {
+                        return self.run_up_to_refused(many, slice, error).await;
+                    }
+                    plan => plan?,
+                };
                 let shard = self.one_shard(&plan)?;
                 self.run_whole(many, slice, shard, &plan, names).await
             }

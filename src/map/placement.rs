@@ -206,7 +206,7 @@ fn unlisted_kind(kind: RelationKind) -> Option<&'static str> {
 
 /// Why a column can't hold a key of this type.
 fn cannot_hold(column: &Column, ty: KeyType) -> Option<String> {
-    if !ty.accepts_column(column.type_oid) {
+    if !ty.accepts_column(column.base_oid) {
         let found = if column.type_name.is_empty() { "another type" } else { &column.type_name };
         return Some(format!(
             "its key column \"{}\" is of type {found}, and the shard map says {ty}",

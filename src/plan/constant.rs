@@ -2,8 +2,8 @@
 //! declared type, casts.
 //!
 //! Main type: [`Constants`]. Invariant: a value is either what PostgreSQL would compare or store, or
-//! [`Decoded::Unknown`], which restricts nothing and is never written. Expressions other than constants
-//! never come here.
+//! [`Decoded::Unknown`], which restricts nothing and is never written. Sums, differences and products of integers
+//! are computed within their types; other expressions than constants never come here.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use crate::datum::array::{self, DecodedArray};
 use crate::datum::{Decoded, Format, KeyType, KeyValue, Oid, Param, oid};
 use crate::error::SqlError;
-use crate::sql::ir::{Scalar, Slot};
+use crate::sql::ir::{Arithmetic, ArithmeticOperator, Scalar, Slot};
 use crate::sql::lexer::LiteralKind;
 use crate::sql::literal;
 
@@ -35,6 +35,59 @@ enum OwnType {
     Untyped,
     /// Another one.
     Other,
+}
+
+/// An integer with its type.
+#[derive(Clone, Copy, Debug)]
+struct Number {
+    value: i64,
+    oid: Oid,
+}
+
+/// One side of an operator.
+enum Operand<'a> {
+    Number(Number),
+    /// A quoted literal, or a parameter that nobody has declared.
+    Untyped(Cow<'a, str>),
+}
+
+impl Number {
+    /// `None` if the type can't hold it, which the server says.
+    fn of(value: i64, oid: Oid) -> Option<Self> {
+        let fits = match oid {
+            oid::INT2 => i16::try_from(value).is_ok(),
+            oid::INT4 => i32::try_from(value).is_ok(),
+            oid::INT8 => true,
+            _ => false,
+        };
+        fits.then_some(Self { value, oid })
+    }
+
+    /// A constant without quotes: integer if that can hold it, else bigint (`make_const`).
+    fn written(digits: &str) -> Option<Self> {
+        let value = digits.parse::<i64>().ok()?;
+        Self::of(value, oid::INT4).or_else(|| Self::of(value, oid::INT8))
+    }
+
+    /// A text that is read as this type.
+    fn read(text: &str, oid: Oid) -> Option<Self> {
+        match KeyValue::from_text(KeyType::from_oid(oid)?, text).ok()? {
+            KeyValue::Int(value) => Self::of(value, oid),
+            KeyValue::Text(_) | KeyValue::Uuid(_) => None,
+        }
+    }
+
+    fn key(self) -> Decoded<'static> {
+        Decoded::Key(KeyValue::Int(self.value))
+    }
+}
+
+fn bytes_of(integer: Oid) -> u8 {
+    match integer {
+        oid::INT2 => 2,
+        oid::INT4 => 4,
+        _ => 8,
+    }
 }
 
 /// The constants of one execution.
@@ -98,9 +151,11 @@ impl<'a> Constants<'a> {
                 Scalar::Null => DecodedArray::Null,
                 Scalar::Literal(slot) => self.literal_array(ty, *to, *slot)?,
                 Scalar::Param(n) => self.param_array(ty, *to, *n)?,
-                Scalar::Negative(_) | Scalar::Cast(..) => DecodedArray::Unknown,
+                Scalar::Negative(_) | Scalar::Cast(..) | Scalar::Arithmetic(_) => {
+                    DecodedArray::Unknown
+                }
             },
-            Scalar::Negative(_) => DecodedArray::Unknown,
+            Scalar::Negative(_) | Scalar::Arithmetic(_) => DecodedArray::Unknown,
         };
         if let DecodedArray::Keys(keys) = &decoded {
             for key in keys.iter().flatten() {
@@ -156,6 +211,9 @@ impl<'a> Constants<'a> {
                 Some(declared) => of_oid(declared),
             },
             Scalar::Cast(_, to) => of_oid(*to),
+            Scalar::Arithmetic(both) => {
+                self.arithmetic(both).map_or(OwnType::Other, |number| of_oid(number.oid))
+            }
         }
     }
 
@@ -171,7 +229,7 @@ impl<'a> Constants<'a> {
                 std::str::from_utf8(bytes).ok().map(Cow::Borrowed)
             }
             Scalar::Cast(inner, oid::TEXT | oid::VARCHAR) => self.text(inner),
-            Scalar::Negative(_) | Scalar::Null | Scalar::Cast(..) => None,
+            Scalar::Negative(_) | Scalar::Null | Scalar::Cast(..) | Scalar::Arithmetic(_) => None,
         }
     }
 
@@ -185,7 +243,73 @@ impl<'a> Constants<'a> {
                 None => Ok(Decoded::Unknown),
             },
             Scalar::Cast(inner, to) => self.cast(ty, inner, *to),
+            Scalar::Arithmetic(both) => Ok(match self.arithmetic(both) {
+                Some(number) if ty.is_integer() => Decoded::Key(KeyValue::Int(number.value)),
+                _ => Decoded::Unknown,
+            }),
         }
+    }
+
+    /// What PostgreSQL computes of integers, if it is within their type.
+    fn arithmetic(&self, both: &Arithmetic) -> Option<Number> {
+        let (left, right) = (self.operand(&both.left)?, self.operand(&both.right)?);
+        // What has no type of its own has that of the other side.
+        let (left, right) = match (left, right) {
+            (Operand::Number(left), Operand::Number(right)) => (left, right),
+            (Operand::Number(left), Operand::Untyped(text)) => {
+                (left, Number::read(&text, left.oid)?)
+            }
+            (Operand::Untyped(text), Operand::Number(right)) => {
+                (Number::read(&text, right.oid)?, right)
+            }
+            (Operand::Untyped(_), Operand::Untyped(_)) => return None,
+        };
+        let value = match both.operator {
+            ArithmeticOperator::Plus => left.value.checked_add(right.value),
+            ArithmeticOperator::Minus => left.value.checked_sub(right.value),
+            ArithmeticOperator::Times => left.value.checked_mul(right.value),
+        };
+        Number::of(
+            value?,
+            if bytes_of(left.oid) < bytes_of(right.oid) { right.oid } else { left.oid },
+        )
+    }
+
+    fn operand(&self, scalar: &Scalar) -> Option<Operand<'a>> {
+        let number = match scalar {
+            Scalar::Null => return None,
+            Scalar::Literal(slot) => match self.literal_text(*slot)? {
+                (LiteralKind::Integer, digits) => Number::written(&digits),
+                (LiteralKind::Decimal | LiteralKind::Other, _) => None,
+                (_, text) => return Some(Operand::Untyped(text)),
+            },
+            Scalar::Negative(slot) => match self.literal_text(*slot)? {
+                (LiteralKind::Integer, digits) => Number::written(&format!("-{digits}")),
+                _ => None,
+            },
+            Scalar::Param(n) => {
+                let param = self.inputs.params.get(usize::from(*n))?;
+                if matches!(param.oid, 0 | oid::UNKNOWN) {
+                    let text = std::str::from_utf8(param.value?).ok()?;
+                    let written = param.format == Format::Text;
+                    return written.then_some(Operand::Untyped(Cow::Borrowed(text)));
+                }
+                let ty = KeyType::from_oid(param.oid).filter(|ty| ty.is_integer())?;
+                match KeyValue::from_param(ty, param).ok()? {
+                    Decoded::Key(KeyValue::Int(value)) => Number::of(value, param.oid),
+                    _ => None,
+                }
+            }
+            Scalar::Cast(inner, to) => {
+                let ty = KeyType::from_oid(*to).filter(|ty| ty.is_integer())?;
+                match self.cast(ty, inner, *to).ok()? {
+                    Decoded::Key(KeyValue::Int(value)) => Number::of(value, *to),
+                    _ => None,
+                }
+            }
+            Scalar::Arithmetic(both) => self.arithmetic(both),
+        };
+        number.map(Operand::Number)
     }
 
     fn literal(&self, ty: KeyType, slot: Slot) -> Result<Decoded<'a>, SqlError> {
@@ -247,6 +371,27 @@ impl<'a> Constants<'a> {
                 Some(param) => Self::cast_param(ty, param, to),
                 None => Ok(Decoded::Unknown),
             },
+            Scalar::Arithmetic(both) => Ok(match (self.arithmetic(both), KeyType::from_oid(to)) {
+                (Some(number), Some(wanted)) if wanted.is_integer() && ty.is_integer() => {
+                    Number::of(number.value, to).map_or(Decoded::Unknown, Number::key)
+                }
+                (Some(number), Some(KeyType::Text | KeyType::Varchar))
+                    if matches!(ty, KeyType::Text | KeyType::Varchar) =>
+                {
+                    Decoded::Key(KeyValue::Text(Cow::Owned(number.value.to_string())))
+                }
+                _ => Decoded::Unknown,
+            }),
+            // A text is read by the second cast's input function, where the server comes to it.
+            Scalar::Cast(innermost, oid::TEXT | oid::VARCHAR)
+                if !matches!(to, oid::TEXT | oid::VARCHAR)
+                    && matches!(&**innermost, Scalar::Literal(_)) =>
+            {
+                match self.text(innermost) {
+                    Some(text) => Ok(from_text(ty, to, text).unwrap_or(Decoded::Unknown)),
+                    None => Ok(Decoded::Unknown),
+                }
+            }
             // A second cast within one family changes nothing that matters here.
             Scalar::Cast(innermost, first) => {
                 match (KeyType::from_oid(*first), KeyType::from_oid(to)) {

@@ -44,7 +44,7 @@ pub(super) fn of_table(map: &ShardMap, table: &Table, key: KeyId) -> SmallVec<[C
         let equals = rule.equals.as_ref().and_then(|(name, text)| {
             let at = table.columns.iter().position(|column| column.name == *name)?;
             let ty = table.columns.get(at).filter(|column| column.deterministic);
-            let ty = ty.and_then(|column| KeyType::from_oid(column.type_oid))?;
+            let ty = ty.and_then(|column| KeyType::from_oid(column.base_oid))?;
             Some((u16::try_from(at).ok()?, ty, known(ty, text)?))
         });
         Copies {

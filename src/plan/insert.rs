@@ -1,8 +1,9 @@
 //! Rule *insert*: where new rows go, and that the map places them there.
 //!
 //! Main type: [`InsertPlan`], for INSERT and for MERGE's INSERT. A row's key must be known before it is
-//! sent: a literal, a parameter, or for INSERT … SELECT a column that is proved to have one key. NULL and
-//! missing keys are errors; DEFAULT and expressions are refused.
+//! sent: a literal, a parameter, or for INSERT … SELECT a column that is proved to have one key. A random UUID,
+//! which a call or the column's default would make on a shard, is made here and written into the statement. NULL
+//! and missing keys are errors; other defaults and expressions are refused.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,15 +22,19 @@ use super::scope::{Resolved, key_name};
 use super::splice::{Edits, value_sql};
 use super::via::{self, IdCells, IdColumn};
 use super::{Ground, query};
-use crate::catalog::{SHARD_NUMBER, Table};
+use crate::catalog::{DefaultValue, SHARD_NUMBER, Table};
 use crate::datum::{Decoded, KeyType, KeyValue};
 use crate::error::SqlError;
 use crate::map::{KeyId, Placement, ShardId, ShardMap, ShardSet};
 use crate::sql::ir::{
-    Analysis, Block, BlockId, BlockKind, ColumnRef, Expr, InsertRows, MergeAction, OnConflict,
-    Scalar, SourceKind,
+    Analysis, Block, BlockId, BlockKind, ColumnRef, Expr, InsertRow, InsertRows, MergeAction,
+    OnConflict, Open, Scalar, SourceKind, Span,
 };
 use crate::sql::quote::quote_identifier;
+
+/// So many random keys are made, at most, until one belongs to the wanted shard: of a thousand shards that get equal
+/// shares it is missed once in twenty thousand times, and the statement refused.
+const MADE_MAX: usize = 10_000;
 
 /// Rows for a sharded table.
 #[derive(Clone, Debug)]
@@ -87,8 +92,22 @@ struct Row {
 enum Cell {
     Constant(Scalar),
     Missing,
-    Default,
+    /// Where it stands, if a value can be written there.
+    Default(Option<Span>),
+    /// A call that makes a random UUID.
+    RandomUuid(Span),
     Expression,
+}
+
+/// A row's key, and how it comes into the statement.
+struct RowKey<'v> {
+    key: SmallVec<[KeyValue<'v>; 2]>,
+    /// The first part's value, to be added to a row that leaves it out.
+    filled: Option<String>,
+    /// Values to be written in the place of what stands there.
+    written: SmallVec<[(Span, String); 1]>,
+    /// Some of it was made for this execution.
+    made: bool,
 }
 
 /// The rows that a block inserts into sharded tables.
@@ -160,13 +179,13 @@ pub(super) fn compile(
                 InsertRows::Values(rows) => Rows::Values {
                     rows: rows
                         .iter()
-                        .map(|(row, end)| Row {
-                            cells: cells(row, &at),
-                            ids: via::cells(row, &insert.columns, &ids),
-                            copies: copies::cells(row, &insert.columns, &copies),
-                            region: region.and_then(|at| cell(row, &insert.columns, at)),
-                            number: number.and_then(|at| cell(row, &insert.columns, at)),
-                            end: *end,
+                        .map(|row| Row {
+                            cells: row_cells(row, &at),
+                            ids: via::cells(&row.values, &insert.columns, &ids),
+                            copies: copies::cells(&row.values, &insert.columns, &copies),
+                            region: region.and_then(|at| cell(&row.values, &insert.columns, at)),
+                            number: number.and_then(|at| cell(&row.values, &insert.columns, at)),
+                            end: row.end,
                         })
                         .collect(),
                     columns_end: insert.columns_end,
@@ -220,10 +239,24 @@ fn cells(row: &[Expr], at: &[Option<usize>]) -> Cells {
         .map(|at| match at.and_then(|at| row.get(at)) {
             None => Cell::Missing,
             Some(Expr::Scalar(scalar)) => Cell::Constant(scalar.clone()),
-            Some(Expr::Default) => Cell::Default,
+            Some(Expr::Default) => Cell::Default(None),
             Some(Expr::Column(_) | Expr::Excluded(_) | Expr::Other) => Cell::Expression,
         })
         .collect()
+}
+
+/// The same of a row that values can be written into.
+fn row_cells(row: &InsertRow, at: &[Option<usize>]) -> Cells {
+    let mut cells = cells(&row.values, at);
+    for (cell, at) in cells.iter_mut().zip(at) {
+        let open = at.and_then(|at| row.open.iter().find(|(own, ..)| usize::from(*own) == at));
+        match open {
+            Some((_, Open::RandomUuid, span)) => *cell = Cell::RandomUuid(*span),
+            Some((_, Open::Default, span)) => *cell = Cell::Default(Some(*span)),
+            None => {}
+        }
+    }
+    cells
 }
 
 fn query_rows(
@@ -296,7 +329,9 @@ fn merge_row(
 }
 
 impl InsertPlan {
-    /// The shards that the rows go to; where a session's key fills a missing column, the edits say so.
+    /// The shards that the rows go to; where a session's key fills a missing column, or a key is made, the edits
+    /// say so, and `made` is true then. What is made is for the shard that the rest of the statement goes to
+    /// (`agreed`).
     ///
     /// # Errors
     ///
@@ -308,7 +343,8 @@ impl InsertPlan {
         stored: &Constants<'p>,
         scope: &Resolved<'p>,
         regions: &[Region<'p>],
-        edits: &mut Edits<'_>,
+        agreed: Option<ShardId>,
+        (edits, made): (&mut Edits<'_>, &mut bool),
     ) -> Result<ShardSet, SqlError> {
         if self.updates && scope.key(self.key).is_some() && !scope.whole {
             return Err(Refusal::KeyFilter {
@@ -326,12 +362,19 @@ impl InsertPlan {
             Rows::Values { rows, columns_end } => {
                 let mut shards = ShardSet::new();
                 let mut fills = false;
+                let mut wanted = match scope.shard {
+                    Some((shard, _)) => Some(shard),
+                    None => agreed
+                        .or_else(|| self.told_shard(ground, rows, stored))
+                        .or_else(|| scope.fresh?.wanted()),
+                };
                 for row in rows {
                     if let Some(shard) = self.copied(ground, row, stored, scope)? {
                         shards.insert(shard);
                         continue;
                     }
-                    let (key, filled) = self.row_key(ground, row, *columns_end, stored, scope)?;
+                    let row_key = self.row_key(ground, row, *columns_end, stored, scope, wanted)?;
+                    let RowKey { key, filled, written, made: own } = row_key;
                     self.check_scope(ground.map, scope, &key)?;
                     freeze::check_row(ground.map, self.key, key.first())?;
                     let placed = self.place(ground, &key);
@@ -348,6 +391,11 @@ impl InsertPlan {
                         via::teach(&self.ids, &row.ids, stored, scope.lookups, first)?;
                     }
                     shards.insert(shard);
+                    wanted = wanted.or(Some(shard));
+                    *made |= own;
+                    for (span, text) in written {
+                        edits.replace(span, text);
+                    }
                     if let Some(text) = filled {
                         let number = ground.map.shard(shard).filter(|_| self.numbers);
                         let number = number.map(|shard| format!(", {}", shard.id));
@@ -387,8 +435,8 @@ impl InsertPlan {
             Rows::Values { rows, columns_end } => {
                 let mut keys = Vec::with_capacity(rows.len());
                 for row in rows {
-                    let (key, _) = self.row_key(ground, row, *columns_end, stored, scope)?;
-                    let Some(first) = key.into_iter().next() else { return Ok(None) };
+                    let row_key = self.row_key(ground, row, *columns_end, stored, scope, None)?;
+                    let Some(first) = row_key.key.into_iter().next() else { return Ok(None) };
                     keys.push(first);
                 }
                 Ok(Some(keys))
@@ -477,7 +525,65 @@ impl InsertPlan {
         query::region_shards(ground, self.key, &self.table, region)
     }
 
-    /// A row's key, and the text to add where the scope's key fills a missing column.
+    /// The shard of the first row whose key is told, if there are others whose key is made.
+    fn told_shard(
+        &self,
+        ground: &Ground<'_>,
+        rows: &[Row],
+        stored: &Constants<'_>,
+    ) -> Option<ShardId> {
+        let ([ty], true) = (self.types.as_slice(), rows.len() > 1) else { return None };
+        let told = |row: &Row| match row.cells.first()? {
+            Cell::Constant(scalar) => match stored.stored_key(*ty, scalar) {
+                Ok(Decoded::Key(value)) => {
+                    ground.map.place_row(self.key, &[value.stored_as(self.type_name(0))]).ok()
+                }
+                _ => None,
+            },
+            Cell::Missing | Cell::Default(_) | Cell::RandomUuid(_) | Cell::Expression => None,
+        };
+        let is_made = |row: &Row| !matches!(row.cells.first(), Some(Cell::Constant(_)) | None);
+        if rows.iter().any(is_made) { rows.iter().find_map(told) } else { None }
+    }
+
+    /// A random UUID as a key, for this place of the statement: on the wanted shard, as far as the map gives it
+    /// one there.
+    fn made_key(
+        &self,
+        ground: &Ground<'_>,
+        ty: KeyType,
+        scope: &Resolved<'_>,
+        wanted: Option<ShardId>,
+        place: u32,
+    ) -> Option<KeyValue<'static>> {
+        let fresh = scope.fresh?;
+        let key = |uuid| match ty {
+            KeyType::Uuid => Some(KeyValue::Uuid(uuid)),
+            KeyType::Text | KeyType::Varchar => {
+                Some(KeyValue::Text(Cow::Owned(KeyValue::Uuid(uuid).to_string())))
+            }
+            KeyType::BigInt | KeyType::Integer | KeyType::SmallInt => None,
+        };
+        let mut made = key(fresh.uuid(place))?;
+        let one_part = self.types.len() == 1 && !ground.map.has_databases(self.key);
+        if let Some(wanted) = wanted.filter(|_| one_part && ground.solo.is_none()) {
+            for _ in 0..MADE_MAX {
+                match ground.map.place_row(self.key, std::slice::from_ref(&made)) {
+                    Ok(shard) if shard != wanted => made = key(fresh.another(place))?,
+                    Ok(_) | Err(_) => break,
+                }
+            }
+        }
+        Some(made)
+    }
+
+    /// Where the values of a part's default come from.
+    fn default_value(&self, part: usize) -> DefaultValue {
+        let column = self.columns.get(part).and_then(|c| self.table.columns.get(usize::from(*c)));
+        column.map_or(DefaultValue::Other, |column| column.default)
+    }
+
+    /// A row's key, and what has to be written for it.
     fn row_key<'v>(
         &self,
         ground: &Ground<'_>,
@@ -485,18 +591,23 @@ impl InsertPlan {
         columns_end: Option<u32>,
         stored: &Constants<'v>,
         scope: &Resolved<'v>,
-    ) -> Result<(SmallVec<[KeyValue<'v>; 2]>, Option<String>), SqlError> {
+        wanted: Option<ShardId>,
+    ) -> Result<RowKey<'v>, SqlError> {
         let mut key: SmallVec<[KeyValue<'v>; 2]> = SmallVec::new();
         let mut filled = None;
+        let mut written = SmallVec::new();
+        let mut made = false;
         let led = match ground.solo {
             Some(_) => Vec::new(),
             None => via::led(&self.ids, &row.ids, stored, scope.lookups)?,
         };
         for (part, (cell, ty)) in row.cells.iter().zip(&self.types).enumerate() {
-            let refuse = |default| {
+            let refuse = |default: bool| {
                 let (table, column) = (self.table.name.clone(), self.column(part));
-                SqlError::from(Refusal::KeyExpression { table, column, default })
+                let sequence = default && self.default_value(part) == DefaultValue::Sequence;
+                SqlError::from(Refusal::KeyExpression { table, column, default, sequence })
             };
+            let make = |place| self.made_key(ground, *ty, scope, wanted, place);
             match cell {
                 Cell::Constant(scalar) => match stored.stored_key(*ty, scalar)? {
                     Decoded::Key(value) => key.push(value.stored_as(self.type_name(part))),
@@ -506,7 +617,20 @@ impl InsertPlan {
                     }
                     Decoded::NoMatch | Decoded::Unknown => return Err(refuse(false)),
                 },
-                Cell::Default => return Err(refuse(true)),
+                Cell::RandomUuid(span) => {
+                    let value = make(span.start).ok_or_else(|| refuse(false))?;
+                    written.push((*span, made_sql(&value)));
+                    key.push(value);
+                    made = true;
+                }
+                Cell::Default(place) => {
+                    let random = self.default_value(part) == DefaultValue::RandomUuid;
+                    let span = place.filter(|_| random).ok_or_else(|| refuse(true))?;
+                    let value = make(span.start).ok_or_else(|| refuse(true))?;
+                    written.push((span, made_sql(&value)));
+                    key.push(value);
+                    made = true;
+                }
                 Cell::Expression => return Err(refuse(false)),
                 Cell::Missing => {
                     let may = part == 0 && columns_end.is_some() && ground.map.policy().fill_keys;
@@ -515,6 +639,12 @@ impl InsertPlan {
                         Some(fill) => {
                             filled = Some(value_sql(*ty, fill));
                             key.push(fill.clone());
+                        }
+                        None if may && self.default_value(part) == DefaultValue::RandomUuid => {
+                            let value = make(row.end).ok_or_else(|| self.missing(part))?;
+                            filled = Some(made_sql(&value));
+                            key.push(value);
+                            made = true;
                         }
                         None => return Err(self.missing(part)),
                     }
@@ -533,7 +663,7 @@ impl InsertPlan {
         }
         match led.iter().find(|led| key.first().is_some_and(|key| *key != led.key)) {
             Some(led) => Err(self.led_elsewhere(ground.map, led, &key)),
-            None => Ok((key, filled)),
+            None => Ok(RowKey { key, filled, written, made }),
         }
     }
 
@@ -589,7 +719,9 @@ impl InsertPlan {
                         Ok(Decoded::Key(value)) => Some(value.to_string()),
                         _ => None,
                     },
-                    Cell::Missing | Cell::Default | Cell::Expression => None,
+                    Cell::Missing | Cell::Default(_) | Cell::RandomUuid(_) | Cell::Expression => {
+                        None
+                    }
                 })
                 .collect();
             let text = parts.join(", ");
@@ -601,7 +733,12 @@ impl InsertPlan {
     }
 
     fn missing(&self, part: usize) -> SqlError {
-        Refusal::KeyMissing { table: self.table.name.clone(), column: self.column(part) }.into()
+        Refusal::KeyMissing {
+            table: self.table.name.clone(),
+            column: self.column(part),
+            sequence: self.default_value(part) == DefaultValue::Sequence,
+        }
+        .into()
     }
 
     fn column(&self, part: usize) -> String {
@@ -621,4 +758,9 @@ impl InsertPlan {
     pub(super) fn label(&self, map: &ShardMap) -> String {
         format!("{} of table \"{}\"", key_name(map, self.key), self.table.name)
     }
+}
+
+/// What the call would have given.
+fn made_sql(value: &KeyValue<'_>) -> String {
+    value_sql(KeyType::Uuid, value)
 }

@@ -23,6 +23,7 @@
 //! | `everywhere` | what runs on every shard because the session says so |
 //! | `copies` | rows that every shard has |
 //! | `freeze` | keys that may not be written, and are read once |
+//! | `fresh` | random keys that are made here |
 //! | `utility` | what isn't a query, or could not be read |
 //! | `scope` | hint and session |
 //! | `via` | ids that lead to keys |
@@ -43,6 +44,7 @@ mod everywhere;
 mod explain;
 mod facts;
 mod freeze;
+mod fresh;
 mod insert;
 mod many;
 pub mod moment;
@@ -68,6 +70,7 @@ use std::sync::Arc;
 use self::compile::Query;
 use self::constant::Constants;
 pub use self::explain::Explained;
+pub use self::fresh::{Fresh, FreshHere};
 pub use self::ordered::Merge;
 use self::refusal::Refusal;
 use self::restrict::Restrict;
@@ -183,6 +186,8 @@ pub struct Plan {
     /// The statement's text for the shard when it differs from the client's (a session key's predicate was
     /// added, say); spliced, never unparsed.
     pub rewritten: Option<String>,
+    /// That text has a value in it that was made for this execution: it never comes again.
+    pub once: bool,
     /// After it, the connection may carry state that only its client may see (user-defined code, DO,
     /// temporary tables, session advisory locks, `set_config` …).
     pub taints: bool,
@@ -257,6 +262,8 @@ pub struct Scope<'a> {
     pub lookups: Option<&'a dyn Lookups>,
     /// `SET pgmeridian.shard = '*'`.
     pub everywhere: bool,
+    /// What is made for the statement; `None`: nothing is.
+    pub fresh: Option<FreshHere<'a>>,
     /// The session's temporary tables.
     pub temporary: Option<Temporary<'a>>,
     /// The open transaction sees rows that others don't: they are read on its own connections only.
@@ -571,6 +578,7 @@ fn on_the_only(
         settings: told,
         names_temporary: false,
         crossing: None,
+        once: false,
     })
 }
 
@@ -650,6 +658,7 @@ impl Fast {
             settings: None,
             names_temporary: false,
             crossing: None,
+            once: false,
         }))
     }
 }

@@ -190,6 +190,7 @@ mod tests {
         let (map, _) = ShardMap::parse("m", MAP, &|_| None).unwrap();
         let table = |checks: [ShardCheck; 2], not_null| {
             let column = |(name, shard_check): (&str, ShardCheck)| Column {
+                base_oid: oid::INT8,
                 type_oid: oid::INT8,
                 not_null,
                 shard_check,

@@ -70,8 +70,10 @@ pub(super) fn plan<'p>(
         Some(_) => Vec::new(),
         None => occurrence_claims(query, ground, &constants, scope, &regions)?,
     };
+    let mut once = false;
     for insert in &query.inserts {
-        let shards = insert.shards(ground, &stored, scope, &regions, &mut edits)?;
+        let edits = (&mut edits, &mut once);
+        let shards = insert.shards(ground, &stored, scope, &regions, agreed(&claims), edits)?;
         claims.push(Claim::new(&insert.table.name, shards, true));
     }
     if ground.solo.is_none() {
@@ -135,6 +137,7 @@ pub(super) fn plan<'p>(
         settings: told,
         names_temporary: false,
         crossing,
+        once,
     };
     Ok((plan, rule))
 }
@@ -188,6 +191,13 @@ fn gathered<'q>(
     let merge = shape.plan(inputs).filter(|_| edits.is_empty());
     let merge = merge.and_then(|merge| merge.with_apart(&apart));
     Ok(merge.map_or(Gathered::Otherwise(None), |merge| Gathered::Merge(Box::new(merge))))
+}
+
+/// The one shard of all claims.
+fn agreed(claims: &[Claim<'_>]) -> Option<ShardId> {
+    let mut shards = claims.iter().map(|claim| &claim.shards).filter(|shards| !shards.is_empty());
+    let first = shards.next()?.single()?;
+    shards.all(|shards| shards.single() == Some(first)).then_some(first)
 }
 
 /// Tables without a usable place: a shard in scope decides for them, unless they are written and can't be

@@ -185,6 +185,8 @@ pub(super) enum Refusal {
         table: String,
         /// The key's column.
         column: String,
+        /// Its default is a sequence.
+        sequence: bool,
     },
     /// `INSERT INTO users (tenant_id) VALUES (NULL)`.
     KeyNull {
@@ -201,6 +203,8 @@ pub(super) enum Refusal {
         column: String,
         /// It is DEFAULT.
         default: bool,
+        /// That is a sequence.
+        sequence: bool,
     },
     /// `INSERT INTO archive SELECT * FROM users`, where the key's value can't be told.
     InsertQuery {
@@ -461,7 +465,7 @@ impl Refusal {
             Self::ReferenceWrite { table } => {
                 format!("write to reference table \"{table}\" on several shards is not supported")
             }
-            Self::KeyMissing { table, column } => {
+            Self::KeyMissing { table, column, .. } => {
                 format!(
                     "INSERT into table \"{table}\" has no value for its sharding key \"{column}\""
                 )
@@ -469,12 +473,12 @@ impl Refusal {
             Self::KeyNull { table, column } => {
                 format!("null value in sharding key \"{column}\" of table \"{table}\"")
             }
-            Self::KeyExpression { table, column, default: true } => {
+            Self::KeyExpression { table, column, default: true, .. } => {
                 format!(
                     "DEFAULT for sharding key \"{column}\" of table \"{table}\" is not supported"
                 )
             }
-            Self::KeyExpression { table, column, default: false } => format!(
+            Self::KeyExpression { table, column, default: false, .. } => format!(
                 "an expression for sharding key \"{column}\" of table \"{table}\" is not supported"
             ),
             Self::InsertQuery { table, column } => format!(
@@ -597,6 +601,9 @@ impl Refusal {
             Self::ReferenceWrite { .. } => {
                 Some("A reference table has the same rows on every shard.".into())
             }
+            Self::KeyMissing { sequence: true, .. } | Self::KeyExpression { sequence: true, .. } => {
+                Some("Its default is a sequence, and each shard counts for itself: two shards would give the same key.".into())
+            }
             Self::KeyMissing { .. } => Some("The key decides on which shard the row lives.".into()),
             Self::KeyNull { .. } => Some("A row without a key has no shard.".into()),
             Self::KeyExpression { .. } => {
@@ -710,6 +717,11 @@ impl Refusal {
             Self::ReferenceWrite { .. } | Self::Utility { .. } => {
                 Some("Run it on each shard: SET pgmeridian.shard = '…'.".into())
             }
+            Self::KeyMissing { sequence: true, .. } | Self::KeyExpression { sequence: true, .. } => Some(
+                "Ask for the number first (SELECT nextval('…') is answered by the default shard for everyone), and \
+                 write it as a literal or a parameter; or let the key be a uuid with DEFAULT gen_random_uuid()."
+                    .into(),
+            ),
             Self::KeyMissing { column, .. } => Some(format!(
                 "Give \"{column}\" a value, or set the session's key: SET pgmeridian.key = '…'."
             )),

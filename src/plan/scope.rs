@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::database::database_of;
 use super::refusal::Refusal;
-use super::{Scope, Temporary};
+use super::{FreshHere, Scope, Temporary};
 use crate::datum::{KeyType, KeyValue};
 use crate::error::SqlError;
 use crate::lookup::Lookups;
@@ -83,6 +83,8 @@ pub(super) struct Resolved<'s> {
     pub(super) across_regions: bool,
     /// What is known of ids that lead to keys.
     pub(super) lookups: Option<&'s dyn Lookups>,
+    /// What is made for the statement.
+    pub(super) fresh: Option<FreshHere<'s>>,
     /// The session's temporary tables, if the statement may mean them.
     pub(super) temporary: Option<Temporary<'s>>,
     /// Rows are read on the transaction's own connections only.
@@ -164,6 +166,7 @@ impl<'s> Resolved<'s> {
             confined: scope.confined,
             across_regions: scope.across_regions,
             lookups: scope.lookups,
+            fresh: scope.fresh,
             temporary: scope.temporary,
             own_rows: scope.own_rows,
         })

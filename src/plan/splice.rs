@@ -214,6 +214,13 @@ impl<'p> Edits<'p> {
         self.splices.extend(dropped.into_iter().map(|span| (span, String::new())));
     }
 
+    /// Puts a value in the place of an expression.
+    pub(super) fn replace(&mut self, span: Span, value: String) {
+        let place = self.places(span);
+        self.lost |= place.is_none();
+        self.splices.push((place.unwrap_or_default(), value));
+    }
+
     /// Puts text in before the token that starts there.
     fn insert_before(&mut self, at: u32, text: String) {
         let place = self.starting(at);

@@ -164,6 +164,7 @@ fn plan(staged: Staged) -> Plan {
         names_temporary: false,
         // Its query is planned by itself, and says so.
         crossing: None,
+        once: false,
     }
 }
 

@@ -457,6 +457,7 @@ impl UtilityShape {
             settings: None,
             names_temporary: false,
             crossing: None,
+            once: false,
         }
     }
 }
@@ -590,6 +591,7 @@ impl OpaqueShape {
             settings: None,
             names_temporary: false,
             crossing: None,
+            once: false,
         }
     }
 }

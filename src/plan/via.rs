@@ -47,7 +47,7 @@ pub(super) fn id_columns(map: &ShardMap, table: &Table, key: KeyId) -> SmallVec<
                 .columns
                 .get(column)
                 .filter(|c| c.deterministic)
-                .and_then(|c| KeyType::from_oid(c.type_oid));
+                .and_then(|c| KeyType::from_oid(c.base_oid));
             let (Some(ty), Ok(column)) = (ty, u16::try_from(column)) else { continue };
             let source = rule.source.as_ref();
             let defines =

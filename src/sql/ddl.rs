@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use super::reshape;
 use super::tokens::{Token, TokenKind, closing, depth_step, tokenize};
-use crate::catalog::{Catalog, Column, Function, RelationKind, ShardCheck, Table, Volatility};
+use crate::catalog::{
+    Catalog, Column, DefaultValue, Function, RelationKind, ShardCheck, Table, Volatility,
+};
 use crate::datum::{Oid, oid};
 use crate::error::{SqlError, SqlState};
 
@@ -161,6 +163,7 @@ fn create_function(catalog: &mut Catalog, reader: &mut Reader<'_>, aggregate: bo
         aggregate,
         returns_set: false,
         of_extension: false,
+        random_uuid: false,
     };
     let mut rest = reader.rest();
     while rest.at < rest.tokens.len() {
@@ -318,10 +321,12 @@ impl<'t> Reader<'t> {
             shard_check: ShardCheck::presumed(&name),
             name,
             type_oid,
+            base_oid: type_oid,
             type_name,
             not_null: serial,
             deterministic: true,
             has_default: serial,
+            default: if serial { DefaultValue::Sequence } else { DefaultValue::Other },
             bytewise: false,
         };
         while self.at < self.tokens.len() {
@@ -336,8 +341,19 @@ impl<'t> Reader<'t> {
             *key = vec![column.name.clone()];
         } else if self.words(&["not", "null"]) {
             column.not_null = true;
-        } else if self.words(&["default"]) || self.words(&["generated"]) {
+        } else if self.words(&["default"]) {
             column.has_default = true;
+            let makes_uuid = self.words(&["gen_random_uuid"]) || self.words(&["uuid_generate_v4"]);
+            if makes_uuid && self.symbol("(") && self.symbol(")") {
+                column.default = DefaultValue::RandomUuid;
+            } else if self.words(&["nextval"]) {
+                column.default = DefaultValue::Sequence;
+            }
+        } else if self.words(&["generated"]) {
+            column.has_default = true;
+            if self.has_word("identity") {
+                column.default = DefaultValue::Sequence;
+            }
         } else if self.words(&["collate"]) {
             let name = self.name();
             column.bytewise = matches!(name.as_deref(), Some("C" | "POSIX" | "ucs_basic"));

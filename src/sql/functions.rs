@@ -113,6 +113,24 @@ pub fn classify(name: &str, schema: Option<&str>, catalog: &Catalog, names: &Nam
     }
 }
 
+/// The call makes a random UUID and does nothing else: PostgreSQL's own function, or that of an extension of
+/// PostgreSQL's.
+pub fn makes_random_uuid(
+    name: &str,
+    schema: Option<&str>,
+    catalog: &Catalog,
+    names: &Names<'_>,
+) -> bool {
+    let own = name == "gen_random_uuid";
+    if schema == Some("pg_catalog") {
+        return own;
+    }
+    match catalog.resolve_function(names, schema, name) {
+        Some(user) => user.random_uuid || own && schema.is_none() && names.has_system_first(),
+        None => own && schema.is_none(),
+    }
+}
+
 /// Forms of the grammar that look like functions and are none in `pg_proc`.
 fn syntax_kind(name: &str) -> Option<CallKind> {
     match name {
@@ -273,6 +291,7 @@ mod tests {
             aggregate: false,
             returns_set: false,
             of_extension: false,
+            random_uuid: false,
         };
         let extensions = Function { volatility: Volatility::Immutable, of_extension: true, ..user };
         let aggregate = Function { aggregate: true, ..extensions };

@@ -527,6 +527,30 @@ pub enum Scalar {
     Null,
     /// A cast of one of the others to a named built-in type.
     Cast(Box<Scalar>, Oid),
+    /// `40 + 2`, of whatever types.
+    Arithmetic(Box<Arithmetic>),
+}
+
+/// Two constants with an operator between them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arithmetic {
+    /// The operator.
+    pub operator: ArithmeticOperator,
+    /// What stands on its left.
+    pub left: Scalar,
+    /// What stands on its right.
+    pub right: Scalar,
+}
+
+/// An operator that is the same for every integer type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArithmeticOperator {
+    /// `+`
+    Plus,
+    /// `-`
+    Minus,
+    /// `*`
+    Times,
 }
 
 /// A scalar expression, as far as planning cares.
@@ -562,12 +586,32 @@ pub struct Insert {
 /// What an INSERT inserts.
 #[derive(Debug)]
 pub enum InsertRows {
-    /// VALUES: the expressions and where each row's `)` stands.
-    Values(Vec<(Vec<Expr>, u32)>),
+    /// VALUES.
+    Values(Vec<InsertRow>),
     /// A query's rows.
     Query(BlockId),
     /// DEFAULT VALUES.
     Defaults,
+}
+
+/// A row of an INSERT's VALUES.
+#[derive(Debug, Default)]
+pub struct InsertRow {
+    /// The expressions.
+    pub values: Vec<Expr>,
+    /// Where its `)` stands.
+    pub end: u32,
+    /// Expressions that a value can be written in the place of: which, why, and where.
+    pub open: Vec<(u16, Open, Span)>,
+}
+
+/// Why a value can be written in the place of an expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// It is a call that makes a random UUID, by itself or cast.
+    RandomUuid,
+    /// It is DEFAULT.
+    Default,
 }
 
 /// ON CONFLICT.

@@ -1,6 +1,6 @@
 -- Tables of the plan cases. users, orders, messages, tenants, bots: by tenant. devices: by device. docs: by
 -- owner. files: by file. places: by region and tenant. plans, countries: reference. global_settings,
--- archive: on one shard. audit: not listed.
+-- archive: on one shard. audit: not listed. tokens: by token, grants by label, counters by device.
 CREATE TABLE tenants (id bigint PRIMARY KEY, name text NOT NULL, plan_id integer);
 CREATE TABLE users (tenant_id bigint NOT NULL, id bigint NOT NULL, name text, plan_id integer, score integer, PRIMARY KEY (tenant_id, id));
 CREATE TABLE orders (tenant_id bigint NOT NULL, id bigint NOT NULL, user_id bigint, total numeric, parent_tenant bigint, PRIMARY KEY (tenant_id, id));
@@ -10,6 +10,9 @@ CREATE TABLE devices (device_id integer NOT NULL, model text, tenant_ref bigint)
 CREATE TABLE docs (owner text NOT NULL, title text, n integer);
 CREATE TABLE files (file_id uuid NOT NULL, path text);
 CREATE TABLE places (region_code text NOT NULL, tenant_id bigint NOT NULL, id bigint, name text);
+CREATE TABLE tokens (token uuid NOT NULL DEFAULT gen_random_uuid(), n integer, shard_id smallint);
+CREATE TABLE grants (label text NOT NULL DEFAULT gen_random_uuid(), n integer);
+CREATE TABLE counters (device_id bigserial, n integer);
 CREATE TABLE plans (id integer PRIMARY KEY, name text, tenant_limit bigint);
 CREATE TABLE countries (code text PRIMARY KEY, name text);
 CREATE TABLE global_settings (name text PRIMARY KEY, value text);

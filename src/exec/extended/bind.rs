@@ -60,7 +60,9 @@ impl Executor {
         if let Some(after) = &unit.after {
             self.refuse_other_reading(after)?;
         }
+        self.fresh.belong_to(unit.shard);
         let (plan, made) = self.plan_bind(view)?;
+        self.fresh.clear();
         self.bound = if view.portal.is_empty() { made } else { Vec::new() };
         if let Some(portal) = self.settings_portal(&entry, &plan, view, unit) {
             self.portals.insert(view.portal, portal);
@@ -82,7 +84,7 @@ impl Executor {
         }
         let (plan, timed) = self.plan_behind_first(view.statement, &entry, plan)?;
         self.place(&plan, &entry, unit)?;
-        let which = match plan.rewritten.as_ref().filter(|_| timed) {
+        let which = match plan.rewritten.as_ref().filter(|_| timed || plan.once) {
             // It will never come again: no connection need know it by a name.
             Some(sql) => {
                 // The server's unnamed statement is then this one.
@@ -90,7 +92,7 @@ impl Executor {
                 let oids = self.statement(view.statement)?.oids.clone();
                 Which::Text(Text { sql: sql.clone(), oids, shift: (0, 0) })
             }
-            None => self.which(view.statement, plan.rewritten.as_deref(), unit)?,
+            None => self.which(view.statement, &plan, unit)?,
         };
         unit.ops.push(Op::Bind { raw, which });
         self.portals.insert(view.portal, Portal::Shard { copies, shard: unit.shard });
@@ -116,7 +118,7 @@ impl Executor {
             .parameters()
             .enumerate()
             .map(|(n, (format, value))| Param {
-                oid: statement.param_type(n, format, value),
+                oid: self.world.catalog.base_type(statement.param_type(n, format, value)),
                 format,
                 value,
             })
@@ -193,13 +195,21 @@ impl Executor {
     pub(super) fn which(
         &mut self,
         name: &[u8],
-        rewritten: Option<&str>,
+        plan: &Plan,
         unit: &Unit,
     ) -> Result<Which, SqlError> {
-        if rewritten.is_none() && name.is_empty() && unit.unnamed_parsed {
+        match &plan.rewritten {
+            None => self.which_described(name, unit),
+            Some(_) => self.known_by(name, plan).map(Which::Known),
+        }
+    }
+
+    /// The same of one that is only described.
+    pub(super) fn which_described(&mut self, name: &[u8], unit: &Unit) -> Result<Which, SqlError> {
+        if name.is_empty() && unit.unnamed_parsed {
             return Ok(Which::Unnamed);
         }
-        self.known(name, rewritten).map(Which::Known)
+        self.known(name).map(Which::Known)
     }
 
     /// A statement that goes to several shards: the client is told of what was parsed and bound.

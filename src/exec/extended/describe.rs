@@ -45,7 +45,7 @@ impl Executor {
             let readied = statement.readied.clone();
             unit.describe_shard = self.describe_shard(&readied)?;
         }
-        let which = self.which(name, None, unit)?;
+        let which = self.which_described(name, unit)?;
         unit.described.push(name.to_vec());
         unit.ops.push(Op::DescribeStatement(which));
         Ok(())

@@ -74,6 +74,7 @@ impl Executor {
         }
         let Some(outer) = self.statements.get(view.statement) else { return Ok(()) };
         let (text, hint) = (outer.text().to_owned(), outer.readied.hint.clone());
+        self.fresh.belong_to(unit.shard);
         let (plan, noted) = self.plan_execution_known(execution, &text, hint.as_deref())?;
         if !noted.wanted.is_empty() {
             return Err(Obstacle::Wanted(noted.wanted));
@@ -97,7 +98,7 @@ impl Executor {
         self.note_route(&plan);
         self.refuse_session_state(&entry)?;
         self.place(&plan, &entry, unit)?;
-        let known = self.known(name, plan.rewritten.as_deref())?;
+        let known = self.known_by(name, &plan)?;
         let text = renamed(&text, execution, &known.prepared.name);
         unit.ops.push(Op::Ensure(known));
         unit.ops.push(Op::Bind { raw, which: Which::Text(text) });
@@ -126,7 +127,7 @@ impl Executor {
         if unit.describe_shard.is_none() {
             unit.describe_shard = self.describe_shard(&readied)?;
         }
-        let known = self.known(name, None)?;
+        let known = self.known(name)?;
         let text = self.statements.get(outer).map(|outer| outer.text().to_owned());
         let text = renamed(&text.unwrap_or_default(), execution, &known.prepared.name);
         unit.ops.push(Op::Ensure(known));

@@ -66,10 +66,12 @@ fn table(name: &str, columns: &str) -> Table {
         Column {
             name: name.to_owned(),
             type_oid,
+            base_oid: type_oid,
             type_name: ty.to_owned(),
             not_null: false,
             deterministic: ty != "nondeterministic",
             has_default: false,
+            default: crate::catalog::DefaultValue::Other,
             bytewise: false,
             shard_check: ShardCheck::None,
         }

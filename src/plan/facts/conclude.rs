@@ -130,7 +130,7 @@ impl<'a> Facts<'a> {
         match self.analysis.sources.get(column.source as usize).map(|source| &source.kind) {
             Some(SourceKind::Table(table)) => match table.columns.get(usize::from(column.column)) {
                 Some(known) if known.type_oid == 0 => Family::Open,
-                Some(known) => KeyType::from_oid(known.type_oid)
+                Some(known) => KeyType::from_oid(known.base_oid)
                     .filter(|_| known.deterministic)
                     .map_or(Family::Other, Family::of),
                 None => Family::Other,
@@ -234,5 +234,7 @@ fn scalar_family(scalar: &Scalar) -> Family {
         Scalar::Literal(_) | Scalar::Negative(_) | Scalar::Param(_) | Scalar::Null => {
             Family::Constant
         }
+        // Of which type depends on the values.
+        Scalar::Arithmetic(_) => Family::Other,
     }
 }

@@ -3,21 +3,26 @@
 use std::sync::Arc;
 
 use sqlparser::ast::{
-    self, AssignmentTarget, FromTable, MergeClauseKind, MergeInsertKind, MergeUpdateKind,
-    OnConflictAction, OnInsert, SetExpr, TableAlias, TableFactor, TableObject, TableWithJoins,
-    UpdateTableFromKind,
+    self, AssignmentTarget, CastKind, FromTable, FunctionArguments, MergeClauseKind,
+    MergeInsertKind, MergeUpdateKind, OnConflictAction, OnInsert, SetExpr, TableAlias, TableFactor,
+    TableObject, TableWithJoins, UpdateTableFromKind,
 };
 
+use super::super::functions;
 use super::super::ir::{
-    Assignment, BlockId, BlockKind, Delete, Expr as IrExpr, FromTree, Insert, InsertRows, JoinKind,
-    Merge, MergeAction, OnConflict, Pred, SourceId, Span, SubqueryPlace, Update,
+    Assignment, BlockId, BlockKind, Delete, Expr as IrExpr, FromTree, Insert, InsertRow,
+    InsertRows, JoinKind, Merge, MergeAction, OnConflict, Open, Pred, SourceId, Span,
+    SubqueryPlace, Update,
 };
 use super::super::parse;
 use super::super::tokens;
+use super::expr::is_default;
 use super::relations::{Meaning, relation_name};
+use super::scalar::key_type;
 use super::scope::{Columns, Entry, Outside, Scope, ScopeId, Visible};
 use super::{Lowered, Lowering, Text, foreign, unsupported};
 use crate::catalog::{RelationKind, Table};
+use crate::datum::oid;
 
 /// The table that is written.
 struct Target {
@@ -164,12 +169,87 @@ impl<'t> Lowering<'t, '_> {
             let mut rows = Vec::with_capacity(values.rows.len());
             for row in &values.rows {
                 let end = self.span(row.closing_token.0.span).start;
-                rows.push((self.row(&row.content)?, end));
+                let open = self.open_values(&row.content);
+                rows.push(InsertRow { values: self.row(&row.content)?, end, open });
             }
             return Ok(InsertRows::Values(rows));
         }
         let outside = Outside { block: Some(block), scope: self.scope, hide: false, ctes: None };
         self.query(source, outside).map(InsertRows::Query)
+    }
+
+    /// The expressions of a row that a value can be written in the place of.
+    fn open_values(&self, row: &[ast::Expr]) -> Vec<(u16, Open, Span)> {
+        let mut found = Vec::new();
+        if self.text.view.is_some() {
+            return found;
+        }
+        for (n, expr) in (0..).zip(row) {
+            match expr {
+                ast::Expr::Identifier(ident) if is_default(ident) => {
+                    found.push((n, Open::Default, self.span(ident.span)));
+                }
+                other => {
+                    let call = self.random_uuid(other);
+                    found.extend(call.map(|span| (n, Open::RandomUuid, span)));
+                }
+            }
+        }
+        found
+    }
+
+    /// Where the call stands, if the expression is nothing but one that makes a random UUID, or a cast of that.
+    fn random_uuid(&self, expr: &ast::Expr) -> Option<Span> {
+        match expr {
+            ast::Expr::Nested(inner) => self.random_uuid(inner),
+            ast::Expr::Cast {
+                kind: CastKind::Cast | CastKind::DoubleColon,
+                expr,
+                data_type,
+                format: None,
+            } if matches!(key_type(data_type)?, oid::UUID | oid::TEXT | oid::VARCHAR) => {
+                self.random_uuid(expr)
+            }
+            ast::Expr::Function(function) => {
+                let start = self.random_uuid_call(function)?;
+                let Text { sql: text, tokens, .. } = self.text;
+                let name = tokens::index_at(tokens, start);
+                let open = tokens.get(name..)?.iter().position(|token| token.is(text, "("))?;
+                let end = tokens.get(tokens::closing(tokens, text, name + open))?.end;
+                Some(Span { start, end })
+            }
+            _ => None,
+        }
+    }
+
+    /// Where it begins, if it is a call without arguments that makes a random UUID.
+    pub(super) fn random_uuid_call(&self, function: &ast::Function) -> Option<u32> {
+        let none = match &function.args {
+            FunctionArguments::List(list) => {
+                list.args.is_empty()
+                    && list.clauses.is_empty()
+                    && list.duplicate_treatment.is_none()
+            }
+            FunctionArguments::None | FunctionArguments::Subquery(_) => false,
+        };
+        let bare = none
+            && function.over.is_none()
+            && function.filter.is_none()
+            && function.null_treatment.is_none()
+            && function.within_group.is_empty()
+            && !function.uses_odbc_syntax;
+        let (schema, name) = match function.name.0.as_slice() {
+            [ast::ObjectNamePart::Identifier(name)] => (None, name),
+            [ast::ObjectNamePart::Identifier(schema), ast::ObjectNamePart::Identifier(name)] => {
+                (Some(schema), name)
+            }
+            _ => return None,
+        };
+        let start = self.span(schema.unwrap_or(name).span).start;
+        let (schema, name) = (schema.map(parse::name), parse::name(name));
+        let names = &self.names;
+        (bare && functions::makes_random_uuid(&name, schema.as_deref(), self.catalog, names))
+            .then_some(start)
     }
 
     /// The target's columns that get values.
@@ -196,7 +276,7 @@ impl<'t> Lowering<'t, '_> {
             return Err("its target's columns are not known, and it lists none".to_owned());
         };
         let width = match rows {
-            InsertRows::Values(rows) => rows.iter().map(|(row, _)| row.len()).max().unwrap_or(0),
+            InsertRows::Values(rows) => rows.iter().map(|row| row.values.len()).max().unwrap_or(0),
             InsertRows::Query(query) => {
                 let output = self.block_mut(*query)?.output.len();
                 if output == 0 { table.columns.len() } else { output }

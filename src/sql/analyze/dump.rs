@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use crate::datum::oid;
 use crate::sql::ir::{
-    Analysis, Assignment, Block, BlockKind, CallKind, ColumnRef, Expr, FromTree, InsertRows,
-    JoinKind, MergeAction, OnConflict, Pred, Scalar, Source, SourceKind, Statement, SubqueryPlace,
+    Analysis, ArithmeticOperator, Assignment, Block, BlockKind, CallKind, ColumnRef, Expr,
+    FromTree, InsertRows, JoinKind, MergeAction, OnConflict, Pred, Scalar, Source, SourceKind,
+    Statement, SubqueryPlace,
 };
 
 /// A statement: its blocks, outermost first, then calls.
@@ -112,7 +113,7 @@ impl Dump<'_> {
                 let rows = match &i.rows {
                     InsertRows::Values(rows) => {
                         let rows: Vec<_> =
-                            rows.iter().map(|r| format!("({})", self.exprs(&r.0))).collect();
+                            rows.iter().map(|r| format!("({})", self.exprs(&r.values))).collect();
                         rows.join(",")
                     }
                     InsertRows::Query(b) => format!("b{b}"),
@@ -339,6 +340,14 @@ fn scalar(s: &Scalar) -> String {
         Scalar::Negative(slot) => format!("-?{slot}"),
         Scalar::Param(n) => format!("${}", n + 1),
         Scalar::Null => "null".to_owned(),
+        Scalar::Arithmetic(both) => {
+            let operator = match both.operator {
+                ArithmeticOperator::Plus => '+',
+                ArithmeticOperator::Minus => '-',
+                ArithmeticOperator::Times => '*',
+            };
+            format!("({}{operator}{})", scalar(&both.left), scalar(&both.right))
+        }
         Scalar::Cast(inner, oid) => {
             let name = match *oid {
                 oid::INT2 => "int2",

@@ -324,7 +324,13 @@ impl<'t> Lowering<'t, '_> {
         if !matches!(function.parameters, FunctionArguments::None) {
             return foreign("a function with two argument lists");
         }
-        let called = self.function_name(&function.name)?;
+        let mut called = self.function_name(&function.name)?;
+        if matches!(called.kind, CallKind::User(_))
+            && self.random_uuid_call(function).is_some()
+            && let Some(call) = self.arena.calls.last_mut()
+        {
+            (called.kind, call.kind) = (CallKind::Volatile, CallKind::Volatile);
+        }
         let aggregates = called.aggregate && function.over.is_none();
         if called.kind == CallKind::Setting {
             self.setting(&function.args);
@@ -503,7 +509,8 @@ fn kept(found: Resolved) -> IrExpr {
     found.column().map_or(IrExpr::Other, IrExpr::Column)
 }
 
-fn is_default(ident: &ast::Ident) -> bool {
+/// The key word DEFAULT.
+pub(super) fn is_default(ident: &ast::Ident) -> bool {
     ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default")
 }
 

@@ -347,6 +347,7 @@ fn not_null(value: &Scalar) -> bool {
         Scalar::Literal(_) | Scalar::Negative(_) => true,
         Scalar::Param(_) | Scalar::Null => false,
         Scalar::Cast(inner, _) => not_null(inner),
+        Scalar::Arithmetic(both) => not_null(&both.left) && not_null(&both.right),
     }
 }
 

@@ -1,20 +1,28 @@
 //! Constants: literals, parameters, NULL, and casts of them to types that a key can have.
 
 use sqlparser::ast::{
-    self, ArrayElemTypeDef, CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value,
+    self, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr,
+    UnaryOperator, Value,
 };
 
-use super::super::ir::{Scalar, Slot, Span};
+use super::super::ir::{Arithmetic, ArithmeticOperator, Scalar, Slot, Span};
 use super::super::parse;
 use super::super::tokens::{TokenKind, index_at};
 use super::Lowering;
 use crate::datum::{Oid, oid};
 
+/// Operators deep: who computes more leaves it to the server.
+const OPERATORS_MAX: u32 = 8;
+
 impl Lowering<'_, '_> {
     /// The expression as a constant, if it is one that the IR can hold. Calls nothing, looks up nothing.
     pub(super) fn scalar(&self, expr: &Expr) -> Option<Scalar> {
+        self.scalar_within(expr, 0)
+    }
+
+    fn scalar_within(&self, expr: &Expr, operators: u32) -> Option<Scalar> {
         match expr {
-            Expr::Nested(inner) => self.scalar(inner),
+            Expr::Nested(inner) => self.scalar_within(inner, operators),
             Expr::Value(value) => self.value(value),
             Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match self.scalar(expr)? {
                 Scalar::Literal(slot) if is_number(expr) => Some(Scalar::Negative(slot)),
@@ -22,9 +30,21 @@ impl Lowering<'_, '_> {
                 | Scalar::Negative(_)
                 | Scalar::Param(_)
                 | Scalar::Null
-                | Scalar::Cast(..) => None,
+                | Scalar::Cast(..)
+                | Scalar::Arithmetic(_) => None,
             },
             Expr::UnaryOp { op: UnaryOperator::Plus, expr } if is_number(expr) => self.scalar(expr),
+            Expr::BinaryOp { left, op, right } if operators < OPERATORS_MAX => {
+                let operator = match op {
+                    BinaryOperator::Plus => ArithmeticOperator::Plus,
+                    BinaryOperator::Minus => ArithmeticOperator::Minus,
+                    BinaryOperator::Multiply => ArithmeticOperator::Times,
+                    _ => return None,
+                };
+                let right = self.scalar_within(right, operators + 1)?;
+                let left = self.scalar_within(left, operators + 1)?;
+                Some(Scalar::Arithmetic(Box::new(Arithmetic { operator, left, right })))
+            }
             Expr::Cast {
                 kind: CastKind::Cast | CastKind::DoubleColon,
                 expr,
@@ -32,7 +52,7 @@ impl Lowering<'_, '_> {
                 format: None,
             } => {
                 let oid = key_type(data_type)?;
-                Some(Scalar::Cast(Box::new(self.scalar(expr)?), oid))
+                Some(Scalar::Cast(Box::new(self.scalar_within(expr, operators)?), oid))
             }
             Expr::TypedString(typed) if !typed.uses_odbc_syntax => {
                 let oid = key_type(&typed.data_type)?;

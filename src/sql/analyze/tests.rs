@@ -129,7 +129,7 @@ fn positions_are_exact() {
                 BlockKind::Insert(insert) => {
                     found.extend(insert.columns_end.map(at));
                     if let InsertRows::Values(rows) = &insert.rows {
-                        found.extend(rows.iter().map(|(_, end)| at(*end)));
+                        found.extend(rows.iter().map(|row| at(row.end)));
                     }
                 }
                 BlockKind::Update(Update { filter_span, filter_insert, .. })
