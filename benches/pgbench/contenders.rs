@@ -12,8 +12,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use pgmeridian::demo::cluster::{Cluster, DATABASE, ROLE, free_port};
 use serde::Deserialize;
 
-/// Connections to a shard for either proxy, PgBouncer's and pgmeridian's usual figure.
-const POOL_SIZE: u32 = 25;
+/// Connections to servers that every proxy has, all its servers together: with more of them at work a machine of
+/// few cores does less, whoever forwards.
+const SERVER_CONNECTIONS: usize = 24;
+/// The servers that they are to.
+const SHARDS: usize = 3;
 /// Clients that either lets in.
 const CLIENTS_MAX: u32 = 20_000;
 /// From this version on PgBouncer keeps prepared statements apart in transaction mode.
@@ -127,7 +130,12 @@ pub(crate) fn meridian(name: &str, directory: &Path, map: &str) -> Result<Conten
     fs::write(&file, map)?;
     let log = file.with_extension("log");
     let config = file.with_extension("conf");
-    fs::write(&config, format!("[listen]\nclients_max = {CLIENTS_MAX}\n"))?;
+    let shards = map.matches("[[shards]]").count().clamp(1, SHARDS);
+    let size = SERVER_CONNECTIONS / shards;
+    let settings = format!(
+        "[listen]\nclients_max = {CLIENTS_MAX}\n[pool]\nsize = {size}\nreserve = 0\n"
+    );
+    fs::write(&config, settings)?;
     let process = Command::new(program()?)
         .arg("serve")
         .arg("--map")
@@ -176,6 +184,7 @@ pub(crate) fn pooler_before(shards: &[Cluster], mode: &str) -> Result<Contender>
     let users = directory.join("userlist.txt");
     fs::write(&users, format!("\"{ROLE}\" \"{ROLE}\"\n"))?;
     let config = directory.join(format!("pgbouncer.{port}.ini"));
+    let size = SERVER_CONNECTIONS / databases.len();
     let prepared = if prepared && !unable { "max_prepared_statements = 100\n" } else { "" };
     fs::write(
         &config,
@@ -183,7 +192,7 @@ pub(crate) fn pooler_before(shards: &[Cluster], mode: &str) -> Result<Contender>
             "[databases]\n{listed}\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
              auth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\n\
-             default_pool_size = {POOL_SIZE}\nmax_client_conn = {CLIENTS_MAX}\nlog_connections = 0\n\
+             default_pool_size = {size}\nmax_client_conn = {CLIENTS_MAX}\nlog_connections = 0\n\
              log_disconnections = 0\nignore_startup_parameters = extra_float_digits\n{prepared}",
             users.display(),
         ),
