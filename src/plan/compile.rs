@@ -612,9 +612,9 @@ fn is_in_view(analysis: &Analysis, source: &Source) -> bool {
             .any(|other| matches!(other.kind, SourceKind::Derived(_)) && other.span == source.span)
 }
 
-/// Where an occurrence that is read stands.
+/// Where an occurrence that is read stands. (A sub-select in its place would give a whole row another type.)
 fn spot(analysis: &Analysis, source: &Source, command: Option<&'static str>) -> Option<Spot> {
-    let in_text = command.is_none() && !is_in_view(analysis, source);
+    let in_text = command.is_none() && !analysis.uses_unclear && !is_in_view(analysis, source);
     in_text.then(|| Spot {
         span: source.span,
         alone: source.alone,

@@ -25,7 +25,7 @@ type Row = Vec<Option<Vec<u8>>>;
 pub(crate) struct Error {
     pub(crate) code: String,
     pub(crate) message: String,
-    position: String,
+    pub(crate) position: String,
 }
 
 /// Everything that a server says to a statement.

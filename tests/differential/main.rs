@@ -124,6 +124,70 @@ fn statements_answer_as_on_one_server() {
     assert!(faults.is_empty(), "\n{faults}");
 }
 
+/// Keys that are frozen, and whose rows are on every shard meanwhile.
+const FROZEN: [(&str, &str, &str); 6] = [
+    ("tenant", "3", "tenant_id"),
+    ("tenant", "4", "tenant_id"),
+    ("device", "7", "device_id"),
+    ("owner", "bob", "owner"),
+    ("account", "12", "account_id"),
+    ("file", "74ce2e1a-498f-2fa2-7b55-42040be774dc", "file_id"),
+];
+
+/// While keys move their rows are on several shards, and no answer has them twice.
+#[test]
+fn what_is_there_twice_is_read_once() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut world = runtime.block_on(World::start_moving(&FROZEN, |_| {}));
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let (mut faults, mut right, mut refused) = (String::new(), 0, 0);
+    // Statements that stand on one another are not asked here.
+    let files = statements::files().into_iter().filter(|file| file.name != "staged");
+    let all: Vec<Statement> = files.flat_map(|file| file.statements).collect();
+    for (statement, mode) in all.iter().zip(Mode::ALL.into_iter().cycle()) {
+        let mode = match mode {
+            _ if statement.only.is_some() => statement.only.unwrap_or(mode),
+            Mode::Simple if !statement.params.is_empty() => Mode::Text,
+            Mode::Binary if statement.text_only => Mode::Text,
+            mode => mode,
+        };
+        if !statement.sql.contains(&only) {
+            continue;
+        }
+        let proxied = world.proxied.ask(mode, &statement.sql, &statement.params);
+        let code = proxied.error.as_ref().map_or("", |error| error.code.as_str());
+        if matches!(code, "0A000" | "25006" | "40001") {
+            refused += 1;
+            // A user's function may write rows of the key; a whole row has the type of one place.
+            let known = statement.refused.is_some() || code == "25006" || code == "0A000";
+            if !known {
+                let _ = writeln!(faults, "{} {mode:?}: {code}", statement.sql);
+            }
+            continue;
+        }
+        let mut plain = world.plain.ask(mode, &statement.sql, &statement.params);
+        right += 1;
+        if let (Some(error), Some(expected)) = (&proxied.error, &mut plain.error)
+            && error.position.is_empty()
+        {
+            // It counts in a text that the client does not know.
+            expected.position.clear();
+        }
+        if let Err(why) = compare(&plain, &proxied, statement) {
+            let (expected, got) = (short(&plain), short(&proxied));
+            let _ = writeln!(
+                faults,
+                "{} {mode:?}: {why}\n  PostgreSQL: {expected}\n  pgmeridian: {got}",
+                statement.sql
+            );
+        }
+    }
+    println!("{right} right answers, {refused} refused");
+    assert!(right > 1_000 || !only.is_empty(), "{right} right answers, {refused} refused");
+    assert!(faults.is_empty(), "\n{faults}");
+}
+
 /// Past `limits.merge_memory_max` a statement is refused by name; what was begun for it is gone.
 #[test]
 fn a_limit_is_named_and_nothing_is_left() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use pgmeridian::app;
 use pgmeridian::config::{AuthMethod, Config};
+use pgmeridian::datum::KeyValue;
 use pgmeridian::demo::cluster::{Cluster, DATABASE, Options, ROLE};
 use pgmeridian::map::ShardMap;
 
@@ -43,6 +44,15 @@ impl World {
 
     /// With other settings of the proxy.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_moving(&[], change).await
+    }
+
+    /// With keys that are frozen, by key, value, and the column of their tables: while they move, every shard has
+    /// their rows.
+    pub(crate) async fn start_moving(
+        frozen: &[(&str, &str, &str)],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut options = Options::named("differential");
         options.databases = shards().iter().map(|name| (*name).to_owned()).collect();
         options.hba = vec![format!("host all {ROLE} 127.0.0.1/32 trust")];
@@ -58,14 +68,14 @@ impl World {
                     .replace("$SHARDS", &count.to_string())
                     .replace("$LAST", &(count.min(3) - 1).to_string())
                     .replace("$SHARD", &shard.to_string());
-                client.batch_execute(&sql).await.unwrap();
+                client.batch_execute(&with_copies(&sql, frozen)).await.unwrap();
             }
             let rows = client.query("SELECT oid, typname::text FROM pg_type", &[]).await.unwrap();
             types.push(
                 rows.iter().map(|row| (row.get(0), row.get(1))).collect::<HashMap<u32, String>>(),
             );
         }
-        let proxy = serve(&cluster, change).await;
+        let proxy = serve(&cluster, frozen, change).await;
         let parameters = [("user", ROLE), ("database", DATABASE)];
         let direct = pgmeridian_address(&cluster);
         let mut types = types.into_iter();
@@ -137,8 +147,36 @@ fn map(cluster: &Cluster, names: &[&str]) -> ShardMap {
     map
 }
 
-async fn serve(cluster: &Cluster, change: impl FnOnce(&mut Config)) -> app::Server {
+/// Statements that delete what is not a shard's, but for the rows of some keys.
+fn with_copies(sql: &str, frozen: &[(&str, &str, &str)]) -> String {
+    let mut kept = String::new();
+    for line in sql.lines() {
+        kept.push_str(line.trim_end_matches(';'));
+        let tenants = line.contains(" tenants ");
+        for (key, value, column) in frozen {
+            let column = if tenants && *key == "tenant" { "id" } else { column };
+            if line.contains(&format!(" {column} ")) || line.contains(&format!("({column}")) {
+                let _ = write!(kept, " AND {column} <> '{value}'");
+            }
+        }
+        kept.push_str(";\n");
+    }
+    kept
+}
+
+async fn serve(
+    cluster: &Cluster,
+    frozen: &[(&str, &str, &str)],
+    change: impl FnOnce(&mut Config),
+) -> app::Server {
     let map = map(cluster, shards());
+    let frozen = frozen.iter().map(|(key, value, _)| {
+        let key = map.key_named(key).unwrap();
+        let ty = map.key(key).unwrap().key_type();
+        (key, KeyValue::from_text(ty, value).unwrap().into_owned())
+    });
+    let frozen = frozen.collect();
+    let map = map.freezing(frozen);
     let mut config = Config::default();
     "127.0.0.1:0".clone_into(&mut config.listen.address);
     config.auth.method = AuthMethod::Trust;

@@ -2,6 +2,7 @@
 //! plain PostgreSQL that holds all rows.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use tokio_postgres::types::ToSql;
@@ -186,17 +187,17 @@ struct World {
     truth: Reader,
     expected: Vec<(String, Vec<String>)>,
     readers: Vec<Reader>,
-    _proxies: Vec<Proxy>,
+    proxies: Vec<Proxy>,
 }
 
 impl World {
-    async fn new() -> Self {
+    async fn new(config: &str) -> Self {
         // The last one is no shard: it has all rows.
         let shards = Shards::databases(4);
         shards.run_on_all(TABLES).await;
         shards.run_on_all(MORE_TABLES).await;
         let (mut operator, map) = Operator::install(&shards).await;
-        let (map, config) = (map + LOOKUP, format!("{TRUST}{}", operator::CONFIG));
+        let (map, config) = (map + LOOKUP, format!("{TRUST}{config}"));
         let one = Proxy::start_with(&shards, &map, &config).await;
         let proxies = vec![one, Proxy::start_with(&shards, &map, &config).await];
         operator.change(&format!("INSERT INTO tenant_shard_map VALUES ({TENANT}, 1, 'USA')")).await;
@@ -228,7 +229,7 @@ impl World {
         let truth = Reader::new(truth, None).await;
         let expected = truth.all().await;
         assert!(expected.iter().all(|(_, rows)| !rows.is_empty()), "{expected:?}");
-        Self { shards, operator, truth, expected, readers, _proxies: proxies }
+        Self { shards, operator, truth, expected, readers, proxies }
     }
 
     /// A proxy says what the plain server says. They take turns.
@@ -296,7 +297,7 @@ const DELETE_NOTES: &str = "DELETE FROM notes WHERE tenant_id = 2500";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_that_moves_is_read_once() {
-    let mut world = World::new().await;
+    let mut world = World::new(operator::CONFIG).await;
     world.holds("before").await;
     world.operator.insist("FREEZE 2500").await;
     world.holds("frozen").await;
@@ -315,6 +316,15 @@ async fn a_tenant_that_moves_is_read_once() {
     world.copy("usa-east", "usa-west", &REST).await;
     world.copy("usa-east", "usa-west", &[("parts_2", "tenant_id = 2500")]).await;
     world.holds("copied").await;
+    let explained = world.readers[0].rows("EXPLAIN (ROUTE) SELECT name FROM tenants").await;
+    let left_out = "SELECT name FROM (SELECT * FROM tenants WHERE (\"id\" = '2500'::bigint) IS NOT TRUE) AS \"tenants\"";
+    for line in [
+        "  On usa-east: SELECT name FROM tenants".to_owned(),
+        format!("  On usa-west: {left_out}"),
+        format!("  On deu: {left_out}"),
+    ] {
+        assert!(explained.contains(&line), "{line}: {explained:?}");
+    }
     rows_without_a_key_are_refused(&world).await;
     let flip = "UPDATE tenant_shard_map SET shard_id = 2 WHERE tenant_id = 2500";
     world.operator.change(flip).await;
@@ -369,4 +379,30 @@ async fn rows_without_a_key_are_refused(world: &World) {
     for reader in &world.readers {
         assert_eq!(reader.rows(sql).await, ["page of 12"], "{sql}");
     }
+}
+
+/// A statement that was planned before the freeze, and gets its connection after it, is not over when that is free for
+/// a moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_with_an_older_map_is_waited_for() {
+    let config = operator::CONFIG.replace("size = 6", "size = 1\nreserve = 0");
+    let config = config.replace("drain_timeout = \"1s\"", "drain_timeout = \"2s\"");
+    let world = World::new(&config).await;
+    let sleeps = async |seconds: f32, tenant: i32| {
+        let client = world.proxies[0].connect().await;
+        tokio::spawn(async move {
+            let sql = format!("SELECT pg_sleep({seconds}) FROM tenants WHERE id = {tenant}");
+            client.simple_query(&sql).await.map(|_| ())
+        })
+    };
+    let first = sleeps(1.2, 1001).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let second = sleeps(3.5, 1002).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Which waits for two seconds.
+    let error = world.operator.console("FREEZE 2500").await.expect_err("one has not ended");
+    assert_eq!(said(&error).0, "55P03", "{error:?}");
+    assert!(first.is_finished() && !second.is_finished());
+    second.await.unwrap().unwrap();
+    world.operator.insist("FREEZE 2500").await;
 }
