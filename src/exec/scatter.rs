@@ -212,6 +212,15 @@ impl Executor {
         } else {
             self.read_portal(&scatter, bytes).await?;
         }
+        if sync && self.session.trace {
+            self.trace_notice();
+        }
+        self.end_alone(unit, sync);
+        Ok(())
+    }
+
+    /// The end of a unit that is one statement, which the proxy has carried out.
+    pub(super) fn end_alone(&mut self, unit: &mut extended::Unit, sync: bool) {
         for op in unit.ops.drain(..) {
             if let extended::Op::Inject(own) = op {
                 self.io.outbox.extend_from_slice(&own);
@@ -224,12 +233,8 @@ impl Executor {
             } else {
                 self.portals.clear();
             }
-            if self.session.trace {
-                self.trace_notice();
-            }
             self.ready();
         }
-        Ok(())
     }
 
     /// Asks all shards of the route and passes their rows on.

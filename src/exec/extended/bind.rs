@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::copy::copies_out;
 use super::place::not_alone;
 use super::resolve::Obstacle;
 use super::{Op, Portal, Text, Unit, Which};
@@ -61,7 +62,12 @@ impl Executor {
             self.refuse_other_reading(after)?;
         }
         self.fresh.belong_to(unit.shard);
-        let (plan, made) = self.plan_bind(view)?;
+        let (plan, made) = match self.plan_bind(view) {
+            Err(Obstacle::Error(refusal)) if copies_out(&entry.class) => {
+                return self.bind_copy_out(view, refusal, unit);
+            }
+            found => found?,
+        };
         self.fresh.clear();
         self.bound = if view.portal.is_empty() { made } else { Vec::new() };
         if let Some(portal) = self.settings_portal(&entry, &plan, view, unit) {
@@ -221,12 +227,27 @@ impl Executor {
         unit: &mut Unit,
         plan: Plan,
     ) -> Result<(), Obstacle> {
-        if self.batch.open_on.is_some() || unit.executes || unit.scatter.is_some() {
-            return Err(not_alone().into());
-        }
+        let mut prefix = self.told_before(unit)?;
         self.refuse_beside_temporary(&plan)?;
         if !plan.answer.is_everywhere() {
             self.allow_default_isolation(&plan)?;
+        }
+        wire::backend::bind_complete(&mut prefix);
+        let statement = self.statement(statement)?;
+        let sql = plan.rewritten.clone().map_or_else(|| statement.sql.to_vec(), String::into_bytes);
+        let oids = statement.oids.clone();
+        self.portals.insert(portal, Portal::Scatter);
+        unit.ops.clear();
+        unit.scatter = Some(Box::new(ScatterBind::new(plan, sql, oids, bind, prefix)));
+        Ok(())
+    }
+
+    /// What the client is told before the answer to a Bind that stands alone: what was parsed in this unit is
+    /// parsed on the shards, and the client is told here.
+    pub(super) fn told_before(&self, unit: &Unit) -> Result<Vec<u8>, Obstacle> {
+        let busy = self.batch.open_on.is_some() || unit.executes;
+        if busy || unit.scatter.is_some() || unit.copy.is_some() {
+            return Err(not_alone().into());
         }
         let described = unit.ops.iter().any(|op| matches!(op, Op::DescribeStatement(_)));
         let aside = |op: &Op| {
@@ -239,7 +260,6 @@ impl Executor {
         if described && unit.ops.iter().all(aside) {
             return Err(Obstacle::Behind);
         }
-        // What was parsed in this unit is parsed on the shards; the client is told here.
         let mut prefix = Vec::new();
         for op in &unit.ops {
             match op {
@@ -250,14 +270,7 @@ impl Executor {
                 _ => return Err(not_alone().into()),
             }
         }
-        wire::backend::bind_complete(&mut prefix);
-        let statement = self.statement(statement)?;
-        let sql = plan.rewritten.clone().map_or_else(|| statement.sql.to_vec(), String::into_bytes);
-        let oids = statement.oids.clone();
-        self.portals.insert(portal, Portal::Scatter);
-        unit.ops.clear();
-        unit.scatter = Some(Box::new(ScatterBind::new(plan, sql, oids, bind, prefix)));
-        Ok(())
+        Ok(prefix)
     }
 }
 

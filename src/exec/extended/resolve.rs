@@ -127,7 +127,8 @@ impl Executor {
     ) -> Result<(), Obstacle> {
         let (tag, body) = (frame.tag, frame.body);
         let done = unit.tell.is_some()
-            || unit.scatter.as_ref().is_some_and(|scatter| scatter.is_executed());
+            || unit.scatter.as_ref().is_some_and(|scatter| scatter.is_executed())
+            || unit.copy.as_ref().is_some_and(|copy| copy.is_executed());
         if done && !matches!(tag, tag::SYNC | tag::FLUSH | tag::CLOSE) {
             return Err(not_alone().into());
         }
