@@ -189,7 +189,11 @@ impl Executor {
             return None;
         }
         let name = messages.bind.statement;
-        self.statement(name).ok().filter(|own| !own.local && own.readied.entry.plain)?;
+        let schema = self.world.catalog.fingerprint;
+        let own = self.statement(name).ok().filter(|own| !own.local && own.readied.entry.plain)?;
+        if own.is_unsure(schema) {
+            return None;
+        }
         // Whatever is in the way is found there again, and dealt with.
         let (plan, made) = self.plan_bind(&messages.bind).ok()?;
         if !is_plain(&plan) {

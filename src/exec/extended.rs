@@ -91,7 +91,9 @@ impl Executor {
             }
         }
         let sync = sync && unit.rest.is_none();
-        let result = if let Some(scatter) = unit.scatter.take() {
+        let result = if unit.shown {
+            Err(Failure::Shown)
+        } else if let Some(scatter) = unit.scatter.take() {
             Box::pin(self.run_scatter_unit(&mut unit, *scatter, bytes, sync)).await
         } else if let Some(copy) = unit.copy.take() {
             Box::pin(self.run_copy_unit(&mut unit, *copy, sync)).await

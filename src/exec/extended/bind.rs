@@ -11,14 +11,15 @@ use super::resolve::Obstacle;
 use super::{Op, Portal, Text, Unit, Which};
 use crate::datum::{KeyValue, Param};
 use crate::error::{SqlError, SqlState};
-use crate::exec::Executor;
 use crate::exec::control::aborted;
 use crate::exec::planner::{Entry, Scopes};
 use crate::exec::scatter::{BindBody, ScatterBind};
-use crate::exec::statements::{ClientStatement, no_statement};
+use crate::exec::statements::{ClientStatement, changed_shape, no_statement};
+use crate::exec::{Executor, Failure};
 use crate::lookup::{Id, Noted, View};
 use crate::plan::Plan;
 use crate::plan::moment::Moment;
+use crate::session::responses::StepKind;
 use crate::sql::class::Class;
 use crate::wire;
 use crate::wire::frontend::{BindView, tag};
@@ -32,6 +33,9 @@ impl Executor {
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
         let entry = Arc::clone(&self.statement(view.statement)?.readied.entry);
+        if self.must_look_again(view.statement, unit) {
+            return Err(Obstacle::Unsure(view.statement.to_vec()));
+        }
         let class = &entry.class;
         if unit.failed && !(self.ends_failure(class) && view.is_empty()) {
             return Err(aborted().into());
@@ -102,6 +106,50 @@ impl Executor {
         };
         unit.ops.push(Op::Bind { raw, which });
         self.portals.insert(view.portal, Portal::Shard { copies, shard: unit.shard });
+        Ok(())
+    }
+
+    /// A statement may have other columns than its client was told. (Where nothing can be asked in between, the
+    /// connection is left to find out.)
+    fn must_look_again(&self, name: &[u8], unit: &Unit) -> bool {
+        let statement = self.statements.get(name);
+        statement.is_some_and(|statement| statement.is_unsure(self.world.catalog.fingerprint))
+            && unit.ops.is_empty()
+            && self.may_ask()
+            && !unit.failed
+    }
+
+    /// Asks a shard for a statement's columns: they must be what its client was told.
+    ///
+    /// # Errors
+    ///
+    /// 0A000 as PostgreSQL says it; what the shard says of the statement has been shown.
+    pub(super) async fn look_again(&mut self, name: &[u8]) -> Result<(), Failure> {
+        let statement = self.statement(name)?;
+        let (sql, oids, told) =
+            (Arc::clone(&statement.sql), statement.oids.clone(), statement.shape);
+        let readied = statement.readied.clone();
+        let shard = self.shard_aside(&readied)?;
+        let at = self.acquire(shard).await?;
+        self.request.clear();
+        self.begin_responses(true);
+        wire::frontend::parse_into(&mut self.request, b"", &sql, oids.into_iter());
+        wire::frontend::describe_statement_into(&mut self.request, b"");
+        wire::frontend::sync_into(&mut self.request);
+        for kind in [StepKind::Parse, StepKind::DescribeStatement, StepKind::Sync] {
+            self.responses.expect(kind, true);
+        }
+        self.exchange(at).await?;
+        self.shown_aside(at)?;
+        let shape = self.responses.descriptions().first().and_then(|found| found.shape);
+        self.end_aside(at);
+        if shape != told {
+            return Err(changed_shape().into());
+        }
+        let schema = self.world.catalog.fingerprint;
+        if let Some(statement) = self.statements.get_mut(name) {
+            statement.schema = schema;
+        }
         Ok(())
     }
 

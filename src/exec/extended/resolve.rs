@@ -31,6 +31,8 @@ pub(in crate::exec) enum Obstacle {
     Held,
     /// The transaction's time must be asked for first.
     Timeless,
+    /// This statement's columns must be looked at again first.
+    Unsure(Vec<u8>),
     /// What was parsed and described before it must be answered first.
     Behind,
     /// These keys must be given homes first.
@@ -83,6 +85,18 @@ impl Executor {
                     Err(Failure::Gone(gone)) => return Err(gone),
                     Err(Failure::Shown) => {
                         unit.error = Some(aborted());
+                        return Ok(());
+                    }
+                },
+                Err(Obstacle::Unsure(name)) => match Box::pin(self.look_again(&name)).await {
+                    Ok(()) => {}
+                    Err(Failure::Error(error)) => {
+                        unit.error = Some(error);
+                        return Ok(());
+                    }
+                    Err(Failure::Gone(gone)) => return Err(gone),
+                    Err(Failure::Shown) => {
+                        unit.shown = true;
                         return Ok(());
                     }
                 },

@@ -61,6 +61,8 @@ pub(in crate::exec) struct Unit {
     /// Where the messages begin that come when these have been answered.
     pub(super) rest: Option<usize>,
     pub(in crate::exec) error: Option<SqlError>,
+    /// An error ended it that the client has been shown.
+    pub(super) shown: bool,
 }
 
 impl Unit {
