@@ -289,3 +289,59 @@ async fn a_key_of_a_domain_is_read_as_what_is_beneath() {
         "{counts:?}"
     );
 }
+
+#[tokio::test]
+async fn who_was_told_other_columns_is_told_that_they_changed_whatever_the_connection() {
+    let shards = Shards::databases(3);
+    shards.run_on_all(TABLES).await;
+    let proxy = Proxy::start_with(&shards, &shards.map_by_hash(""), CONFIG).await;
+    let (mut early, mut other) = (proxy.raw(), proxy.raw());
+    let star = "SELECT * FROM tenants WHERE id = $1";
+    let names = "SELECT name FROM tenants WHERE id = $1";
+    for (name, sql) in [("star", star), ("names", names), ("blind", star)] {
+        let describes = if name == "blind" { Vec::new() } else { vec![describe(name)] };
+        let answer = sync(&mut early, &[vec![parse(name, sql)], describes].concat());
+        assert_eq!(sqlstate(&answer), "");
+    }
+    let execute = |name: &str, id: &str| {
+        let body = [format!("\0{name}\0\0\0\0\x01\0\0\0\x01{id}\0\0").into_bytes()].concat();
+        [frame(b'B', &body), frame(b'E', b"\0\0\0\0\0")].concat()
+    };
+    let answer = sync(&mut early, &[execute("star", "1")]);
+    assert_eq!(rows(&answer)[0].len(), 2, "{answer:?}");
+    let sql = "ALTER TABLE tenants ADD COLUMN note text";
+    assert_eq!(sqlstate(&other.query(&format!("SET pgmeridian.shard = '*'; {sql}"))), "");
+    // No connection but one has ever heard of these statements.
+    let outdated = "cached plan must not change result type";
+    for id in 1..=6 {
+        let answer = sync(&mut early, &[execute("star", &id.to_string())]);
+        assert_eq!((message(&answer).as_str(), tags(&answer).as_str()), (outdated, "EZ"), "{id}");
+        let answer = sync(&mut early, &[execute("names", &id.to_string())]);
+        assert_eq!(sqlstate(&answer), "", "{answer:?}");
+    }
+    // Who was told nothing is told the new columns.
+    let answer = sync(&mut early, &[execute("blind", "5")]);
+    assert_eq!(sqlstate(&answer), "", "{answer:?}");
+    let answer =
+        sync(&mut early, &[frame(b'C', b"Sstar\0"), parse("star", star), describe("star")]);
+    assert_eq!(sqlstate(&answer), "", "{answer:?}");
+    let answer = sync(&mut early, &[execute("star", "1")]);
+    assert_eq!(rows(&answer)[0].len(), 3, "{answer:?}");
+    // As it was before, it is as the client was told.
+    let answer = sync(&mut early, &[parse("later", star), describe("later")]);
+    assert_eq!(sqlstate(&answer), "", "{answer:?}");
+    assert_eq!(sqlstate(&other.query("ALTER TABLE tenants RENAME COLUMN note TO remark")), "");
+    assert_eq!(message(&sync(&mut early, &[execute("later", "4")])), outdated);
+    assert_eq!(sqlstate(&other.query("ALTER TABLE tenants RENAME COLUMN remark TO note")), "");
+    assert_eq!(sqlstate(&sync(&mut early, &[execute("later", "4")])), "");
+    // Within a transaction it fails as it does on PostgreSQL; what is gone, the server says.
+    assert_eq!(sqlstate(&other.query("ALTER TABLE tenants DROP COLUMN note")), "");
+    assert_eq!(sqlstate(&early.query("BEGIN")), "");
+    assert_eq!(message(&sync(&mut early, &[execute("later", "4")])), outdated);
+    assert_eq!(sqlstate(&early.query("SELECT 1")), "25P02");
+    assert_eq!(sqlstate(&early.query("ROLLBACK")), "");
+    assert_eq!(sqlstate(&other.query("ALTER TABLE tenants DROP COLUMN name")), "");
+    let answer = sync(&mut early, &[execute("names", "4")]);
+    assert_eq!((sqlstate(&answer).as_str(), tags(&answer).as_str()), ("42703", "EZ"), "{answer:?}");
+    assert_eq!(rows(&early.query("SELECT 1")).len(), 1);
+}

@@ -132,9 +132,8 @@ pub(crate) fn meridian(name: &str, directory: &Path, map: &str) -> Result<Conten
     let config = file.with_extension("conf");
     let shards = map.matches("[[shards]]").count().clamp(1, SHARDS);
     let size = SERVER_CONNECTIONS / shards;
-    let settings = format!(
-        "[listen]\nclients_max = {CLIENTS_MAX}\n[pool]\nsize = {size}\nreserve = 0\n"
-    );
+    let settings =
+        format!("[listen]\nclients_max = {CLIENTS_MAX}\n[pool]\nsize = {size}\nreserve = 0\n");
     fs::write(&config, settings)?;
     let process = Command::new(program()?)
         .arg("serve")

@@ -220,7 +220,11 @@ impl Executor {
             return None;
         }
         let name = messages.bind.statement;
-        self.statement(name).ok().filter(|own| !own.local && own.readied.entry.plain)?;
+        let schema = self.world.catalog.fingerprint;
+        let own = self.statement(name).ok().filter(|own| !own.local && own.readied.entry.plain)?;
+        if own.is_unsure(schema) {
+            return None;
+        }
         // Whatever is in the way is found there again, and dealt with.
         let (plan, made) = self.plan_bind(&messages.bind).ok()?;
         if !is_plain(&plan) {
@@ -248,7 +252,7 @@ impl Executor {
             && (last.world, last.reading) == (world, reading)
             && !last.untold
         {
-            (last.types, last.known) = (None, None);
+            (last.types, last.shape, last.known) = (None, None, None);
             last.since = worker::with_registry(Registry::tick);
             return last.readied.entry.plain;
         }

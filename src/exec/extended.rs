@@ -11,6 +11,7 @@
 pub(super) mod assemble;
 mod batch;
 mod bind;
+mod copy;
 mod describe;
 mod done;
 mod execute;
@@ -90,8 +91,12 @@ impl Executor {
             }
         }
         let sync = sync && unit.rest.is_none();
-        let result = if let Some(scatter) = unit.scatter.take() {
+        let result = if unit.shown {
+            Err(Failure::Shown)
+        } else if let Some(scatter) = unit.scatter.take() {
             Box::pin(self.run_scatter_unit(&mut unit, *scatter, bytes, sync)).await
+        } else if let Some(copy) = unit.copy.take() {
+            Box::pin(self.run_copy_unit(&mut unit, *copy, sync)).await
         } else if let Some(tell) = unit.tell.take() {
             Box::pin(self.run_tell_unit(&mut unit, &tell.0, &tell.1, sync)).await
         } else if unit.needs_shard() || (sync && self.batch.open_on.is_some()) {

@@ -6,7 +6,7 @@
 //! tables it shows the host's plan too (with ANALYZE over their rows, else over empty ones). COPY passes on what
 //! the shards send, headers and trailers once; what has to be sorted or computed is copied by the host.
 //!
-//! Only in the simple protocol, and standing alone.
+//! Only standing alone; EXPLAIN only in the simple protocol.
 
 use serde_json::{Value, json};
 

@@ -290,7 +290,8 @@ impl Executor {
         std::mem::swap(&mut responses, &mut self.responses);
         result?;
         let types = responses.descriptions().iter();
-        Ok(types.filter_map(|body| wire::response::parameter_description(body).ok()).collect())
+        let types = types.map(|one| wire::response::parameter_description(&one.parameters));
+        Ok(types.filter_map(Result::ok).collect())
     }
 }
 

@@ -100,7 +100,7 @@ impl Executor {
     }
 
     /// Where a statement can be looked at without being carried out.
-    fn shard_aside(&self, readied: &Readied) -> Result<ShardId, SqlError> {
+    pub(super) fn shard_aside(&self, readied: &Readied) -> Result<ShardId, SqlError> {
         let busy = self.batch.open_on().or_else(|| self.session.transaction.shard());
         let shard = match busy.or_else(|| self.keeper()) {
             Some(shard) => Some(shard),

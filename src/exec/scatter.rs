@@ -249,6 +249,15 @@ impl Executor {
         } else {
             self.read_portal(&scatter, bytes).await?;
         }
+        if sync && self.session.trace {
+            self.trace_notice();
+        }
+        self.end_alone(unit, sync, scatter.plan.answer.is_done_whole());
+        Ok(())
+    }
+
+    /// The end of a unit that is one statement, which the proxy has carried out, and whose portal can be run `once`.
+    pub(super) fn end_alone(&mut self, unit: &mut extended::Unit, sync: bool, once: bool) {
         for op in unit.ops.drain(..) {
             if let extended::Op::Inject(own) = op {
                 self.io.outbox.extend_from_slice(&own);
@@ -257,17 +266,12 @@ impl Executor {
         if sync {
             self.batch.is_over();
             if self.session.transaction.is_open() {
-                let once = scatter.plan.answer.is_done_whole();
-                self.portals.give(scatter.portal(bytes), once);
+                self.portals.give(once);
             } else {
                 self.portals.clear();
             }
-            if self.session.trace {
-                self.trace_notice();
-            }
             self.ready();
         }
-        Ok(())
     }
 
     /// Asks all shards of the route and passes their rows on.

@@ -89,6 +89,10 @@ pub(super) struct ClientStatement {
     pub(super) reading: u64,
     /// The parameters' types as a shard described them, once it was asked.
     pub(super) types: Option<Vec<Oid>>,
+    /// Stands for its columns as the client was told them, if it was.
+    pub(super) shape: Option<u64>,
+    /// The schema by which it is known to have them.
+    pub(super) schema: u64,
     /// Made when it is first needed beyond its own unit.
     pub(super) known: Option<Known>,
     /// When it was prepared, by the thread's count.
@@ -121,6 +125,12 @@ impl ClientStatement {
         let untold = matches!(declared, 0 | oid::UNKNOWN);
         let ambiguous = || format == Format::Binary || value.is_some_and(reads_otherwise);
         if untold && repeated && ambiguous() { UNRESOLVED } else { declared }
+    }
+
+    /// The schema has changed since the client was told its columns.
+    #[inline]
+    pub(super) fn is_unsure(&self, schema: u64) -> bool {
+        self.schema != schema && self.shape.is_some()
     }
 
     /// How many parameters it has.
@@ -265,6 +275,12 @@ pub(super) fn no_statement(name: &[u8]) -> SqlError {
     SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, message)
 }
 
+/// PostgreSQL's own words (`RevalidateCachedQuery`).
+pub(super) fn changed_shape() -> SqlError {
+    let words = "cached plan must not change result type";
+    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, words)
+}
+
 /// Texts with the same hash, with how they are read.
 type Alike = SmallVec<[(u64, Arc<Prepared>); 1]>;
 
@@ -405,6 +421,8 @@ impl Executor {
             world: self.world.version,
             reading: self.reading.id,
             types: None,
+            shape: None,
+            schema: self.world.catalog.fingerprint,
             known: None,
             since: worker::with_registry(Registry::tick),
             local: false,
@@ -453,11 +471,7 @@ impl Executor {
                 return Ok(known.clone());
             }
             if statement.since <= outdated {
-                // PostgreSQL's own words (`RevalidateCachedQuery`).
-                return Err(SqlError::new(
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    "cached plan must not change result type",
-                ));
+                return Err(changed_shape());
             }
         }
         let known = self.name_text(name, &statement.sql, &statement.oids, statement.since);

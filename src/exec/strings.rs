@@ -42,6 +42,11 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    /// Nothing precedes it.
+    pub(super) fn first() -> Self {
+        Self { characters: 0 }
+    }
+
     pub(super) fn characters_before(&self) -> i64 {
         i64::from(self.characters)
     }
@@ -83,7 +88,7 @@ impl Executor {
             Err(_) if self.has_pieces(planned) => self.run_pieces(text).await,
             Err(error) if self.before_refused(planned).is_some() => {
                 self.check_syntax(text).await?;
-                self.piece = Some(Piece { characters: 0 });
+                self.piece = Some(Piece::first());
                 let result = self.run_up_to_refused(planned, text, error).await;
                 self.piece = None;
                 if let Ok(()) = result {

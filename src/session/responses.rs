@@ -153,7 +153,16 @@ pub struct Responses {
     /// What this server says otherwise than the client knows it.
     own: Option<Box<Own>>,
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
-    descriptions: Vec<Vec<u8>>,
+    descriptions: Vec<Description>,
+}
+
+/// What a server said of a statement.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// The body of its `ParameterDescription`.
+    pub parameters: Vec<u8>,
+    /// Stands for its columns: 0 for none; `None` if they did not come.
+    pub shape: Option<u64>,
 }
 
 impl Responses {
@@ -357,8 +366,8 @@ impl Responses {
         &self.parameters
     }
 
-    /// Bodies of the `ParameterDescription`s that came, in order.
-    pub fn descriptions(&self) -> &[Vec<u8>] {
+    /// What was said of statements that were described, in order.
+    pub fn descriptions(&self) -> &[Description] {
         &self.descriptions
     }
 
@@ -558,7 +567,11 @@ impl Responses {
 
     fn is_captured(&self) -> bool {
         matches!(self.tag, b'Z' | b'E' | b'S' | b't' | b'A')
-            || self.tag == b'T' && self.numbers().is_some()
+            || self.tag == b'T' && (self.numbers().is_some() || self.describes_statement())
+    }
+
+    fn describes_statement(&self) -> bool {
+        matches!(self.queue.front(), Some(Entry::Step(step)) if step.kind == StepKind::DescribeStatement)
     }
 
     /// Decides whether the frame goes to the client.
@@ -637,6 +650,16 @@ impl Responses {
                         out.push(Segment::Bytes(frame::of(b'T', columns)));
                     }
                 }
+                if kind == StepKind::DescribeStatement
+                    && let Some(last) = self.descriptions.last_mut()
+                {
+                    last.shape = response::shape(&self.captured);
+                }
+            }
+            b'n' if kind == StepKind::DescribeStatement => {
+                if let Some(last) = self.descriptions.last_mut() {
+                    last.shape = Some(0);
+                }
             }
             b't' => {
                 let numbers = self.own.as_ref().and_then(|own| own.numbers.as_ref());
@@ -648,7 +671,8 @@ impl Responses {
                         out.push(Segment::Bytes(frame::of(b't', parameters)));
                     }
                 }
-                self.descriptions.push(std::mem::take(&mut self.captured));
+                let parameters = std::mem::take(&mut self.captured);
+                self.descriptions.push(Description { parameters, shape: None });
             }
             b'E' => {
                 self.failed_at = Some(kind);

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use super::out::{Out, cstring, message};
 use super::reader::Reader;
@@ -197,6 +198,18 @@ pub fn row_description(body: &[u8]) -> Result<Vec<Field<'_>>, ProtocolError> {
     }
     reader.end()?;
     Ok(fields)
+}
+
+/// Stands for the names and types of a `RowDescription`'s columns: what a prepared statement's result may not
+/// change in (`equalTupleDescs`). Never 0.
+pub fn shape(body: &[u8]) -> Option<u64> {
+    let fields = row_description(body).ok()?;
+    let mut hasher = rustc_hash::FxHasher::default();
+    for field in &fields {
+        (field.name, field.type_oid, field.type_mod).hash(&mut hasher);
+    }
+    fields.len().hash(&mut hasher);
+    Some(hasher.finish().max(1))
 }
 
 /// Appends a `RowDescription` of such columns.

@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::copy::copies_out;
 use super::place::not_alone;
 use super::resolve::Obstacle;
 use super::{Op, Portal, Text, Unit, Which};
 use crate::datum::{KeyValue, Param};
 use crate::error::{SqlError, SqlState};
-use crate::exec::Executor;
 use crate::exec::control::aborted;
 use crate::exec::planner::{Entry, Scopes};
 use crate::exec::scatter::{BindBody, ScatterBind};
-use crate::exec::statements::{ClientStatement, no_statement};
+use crate::exec::statements::{ClientStatement, changed_shape, no_statement};
+use crate::exec::{Executor, Failure};
 use crate::lookup::{Id, Noted, View};
 use crate::plan::Plan;
 use crate::plan::moment::Moment;
+use crate::session::responses::StepKind;
 use crate::sql::class::Class;
 use crate::wire;
 use crate::wire::frontend::{BindView, tag};
@@ -31,6 +33,9 @@ impl Executor {
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
         let entry = Arc::clone(&self.statement(view.statement)?.readied.entry);
+        if self.must_look_again(view.statement, unit) {
+            return Err(Obstacle::Unsure(view.statement.to_vec()));
+        }
         let class = &entry.class;
         if unit.failed && !(self.ends_failure(class) && view.is_empty()) {
             return Err(aborted().into());
@@ -61,7 +66,12 @@ impl Executor {
             self.refuse_other_reading(after)?;
         }
         self.fresh.belong_to(unit.shard);
-        let (plan, made) = self.plan_bind(view)?;
+        let (plan, made) = match self.plan_bind(view) {
+            Err(Obstacle::Error(refusal)) if copies_out(&entry.class) => {
+                return self.bind_copy_out(view, refusal, unit);
+            }
+            found => found?,
+        };
         self.fresh.clear();
         self.bound = if view.portal.is_empty() { made } else { Vec::new() };
         if let Some(portal) = self.settings_portal(&entry, &plan, view, unit) {
@@ -96,6 +106,50 @@ impl Executor {
         };
         unit.ops.push(Op::Bind { raw, which });
         self.portals.insert(view.portal, Portal::Shard { copies, shard: unit.shard });
+        Ok(())
+    }
+
+    /// A statement may have other columns than its client was told. (Where nothing can be asked in between, the
+    /// connection is left to find out.)
+    fn must_look_again(&self, name: &[u8], unit: &Unit) -> bool {
+        let statement = self.statements.get(name);
+        statement.is_some_and(|statement| statement.is_unsure(self.world.catalog.fingerprint))
+            && unit.ops.is_empty()
+            && self.may_ask()
+            && !unit.failed
+    }
+
+    /// Asks a shard for a statement's columns: they must be what its client was told.
+    ///
+    /// # Errors
+    ///
+    /// 0A000 as PostgreSQL says it; what the shard says of the statement has been shown.
+    pub(super) async fn look_again(&mut self, name: &[u8]) -> Result<(), Failure> {
+        let statement = self.statement(name)?;
+        let (sql, oids, told) =
+            (Arc::clone(&statement.sql), statement.oids.clone(), statement.shape);
+        let readied = statement.readied.clone();
+        let shard = self.shard_aside(&readied)?;
+        let at = self.acquire(shard).await?;
+        self.request.clear();
+        self.begin_responses(true);
+        wire::frontend::parse_into(&mut self.request, b"", &sql, oids.into_iter());
+        wire::frontend::describe_statement_into(&mut self.request, b"");
+        wire::frontend::sync_into(&mut self.request);
+        for kind in [StepKind::Parse, StepKind::DescribeStatement, StepKind::Sync] {
+            self.responses.expect(kind, true);
+        }
+        self.exchange(at).await?;
+        self.shown_aside(at)?;
+        let shape = self.responses.descriptions().first().and_then(|found| found.shape);
+        self.end_aside(at);
+        if shape != told {
+            return Err(changed_shape().into());
+        }
+        let schema = self.world.catalog.fingerprint;
+        if let Some(statement) = self.statements.get_mut(name) {
+            statement.schema = schema;
+        }
         Ok(())
     }
 
@@ -221,12 +275,27 @@ impl Executor {
         unit: &mut Unit,
         plan: Plan,
     ) -> Result<(), Obstacle> {
-        if self.batch.open_on.is_some() || unit.executes || unit.scatter.is_some() {
-            return Err(not_alone().into());
-        }
+        let mut prefix = self.told_before(unit)?;
         self.refuse_beside_temporary(&plan)?;
         if !plan.answer.is_everywhere() {
             self.allow_default_isolation(&plan)?;
+        }
+        wire::backend::bind_complete(&mut prefix);
+        let statement = self.statement(statement)?;
+        let sql = plan.rewritten.clone().map_or_else(|| statement.sql.to_vec(), String::into_bytes);
+        let oids = statement.oids.clone();
+        self.portals.insert(portal, Portal::Scatter);
+        unit.ops.clear();
+        unit.scatter = Some(Box::new(ScatterBind::new(plan, sql, oids, bind, prefix)));
+        Ok(())
+    }
+
+    /// What the client is told before the answer to a Bind that stands alone: what was parsed in this unit is
+    /// parsed on the shards, and the client is told here.
+    pub(super) fn told_before(&self, unit: &Unit) -> Result<Vec<u8>, Obstacle> {
+        let busy = self.batch.open_on.is_some() || unit.executes;
+        if busy || unit.scatter.is_some() || unit.copy.is_some() {
+            return Err(not_alone().into());
         }
         let described = unit.ops.iter().any(|op| matches!(op, Op::DescribeStatement(_)));
         let aside = |op: &Op| {
@@ -239,7 +308,6 @@ impl Executor {
         if described && unit.ops.iter().all(aside) {
             return Err(Obstacle::Behind);
         }
-        // What was parsed in this unit is parsed on the shards; the client is told here.
         let mut prefix = Vec::new();
         for op in &unit.ops {
             match op {
@@ -250,14 +318,7 @@ impl Executor {
                 _ => return Err(not_alone().into()),
             }
         }
-        wire::backend::bind_complete(&mut prefix);
-        let statement = self.statement(statement)?;
-        let sql = plan.rewritten.clone().map_or_else(|| statement.sql.to_vec(), String::into_bytes);
-        let oids = statement.oids.clone();
-        self.portals.insert(portal, Portal::Scatter);
-        unit.ops.clear();
-        unit.scatter = Some(Box::new(ScatterBind::new(plan, sql, oids, bind, prefix)));
-        Ok(())
+        Ok(prefix)
     }
 }
 

@@ -19,7 +19,7 @@ impl Executor {
         name: &[u8],
         unit: &mut Unit,
     ) -> Result<(), Obstacle> {
-        if unit.scatter.is_some() {
+        if unit.scatter.is_some() || unit.copy.is_some() {
             return Err(not_alone().into());
         }
         let statement = self.statement(name)?;
@@ -91,13 +91,14 @@ impl Executor {
                 unit.inject(|out| constant.describe(out));
                 Ok(())
             }
-            Some(Portal::Scatter) => match unit.scatter.as_mut() {
-                Some(scatter) => {
-                    scatter.describe();
-                    Ok(())
+            Some(Portal::Scatter) => {
+                match (unit.scatter.as_mut(), unit.copy.as_mut()) {
+                    (Some(scatter), _) => scatter.describe(),
+                    (None, Some(copy)) => copy.describe(),
+                    (None, None) => return Err(not_alone().into()),
                 }
-                None => Err(not_alone().into()),
-            },
+                Ok(())
+            }
             // Its columns went by with its rows.
             Some(Portal::Given { .. }) => Err(not_alone().into()),
         }

@@ -50,13 +50,16 @@ impl Executor {
                 unit.ops.push(Op::Raw(raw, StepKind::Execute));
                 Ok(())
             }
-            Some(Portal::Scatter) => match unit.scatter.as_mut() {
-                Some(scatter) => {
-                    scatter.execute(u32::try_from(view.max_rows).unwrap_or(0));
-                    Ok(())
+            Some(Portal::Scatter) => {
+                match (unit.scatter.as_mut(), unit.copy.as_mut()) {
+                    (Some(scatter), _) => {
+                        scatter.execute(u32::try_from(view.max_rows).unwrap_or(0));
+                    }
+                    (None, Some(copy)) => copy.execute(),
+                    (None, None) => return Err(not_alone().into()),
                 }
-                None => Err(not_alone().into()),
-            },
+                Ok(())
+            }
             Some(Portal::Given { .. }) if unit.failed => Err(aborted().into()),
             Some(Portal::Given { once: true }) => Err(cannot_be_run(view.portal).into()),
             Some(Portal::Given { once: false }) => {

@@ -83,8 +83,8 @@ impl Portals {
     }
 
     /// A portal over several shards has been run to its end.
-    pub(in crate::exec) fn give(&mut self, name: &[u8], once: bool) {
-        if let Some(portal @ Portal::Scatter) = self.get_mut(name) {
+    pub(in crate::exec) fn give(&mut self, once: bool) {
+        for portal in self.values_mut().filter(|portal| matches!(portal, Portal::Scatter)) {
             *portal = Portal::Given { once };
         }
     }

@@ -31,6 +31,8 @@ pub(in crate::exec) enum Obstacle {
     Held,
     /// The transaction's time must be asked for first.
     Timeless,
+    /// This statement's columns must be looked at again first.
+    Unsure(Vec<u8>),
     /// What was parsed and described before it must be answered first.
     Behind,
     /// These keys must be given homes first.
@@ -86,6 +88,18 @@ impl Executor {
                         return Ok(());
                     }
                 },
+                Err(Obstacle::Unsure(name)) => match Box::pin(self.look_again(&name)).await {
+                    Ok(()) => {}
+                    Err(Failure::Error(error)) => {
+                        unit.error = Some(error);
+                        return Ok(());
+                    }
+                    Err(Failure::Gone(gone)) => return Err(gone),
+                    Err(Failure::Shown) => {
+                        unit.shown = true;
+                        return Ok(());
+                    }
+                },
                 Err(Obstacle::Behind) => {
                     unit.rest = Some(at);
                     return Ok(());
@@ -127,7 +141,8 @@ impl Executor {
     ) -> Result<(), Obstacle> {
         let (tag, body) = (frame.tag, frame.body);
         let done = unit.tell.is_some()
-            || unit.scatter.as_ref().is_some_and(|scatter| scatter.is_executed());
+            || unit.scatter.as_ref().is_some_and(|scatter| scatter.is_executed())
+            || unit.copy.as_ref().is_some_and(|copy| copy.is_executed());
         if done && !matches!(tag, tag::SYNC | tag::FLUSH | tag::CLOSE) {
             return Err(not_alone().into());
         }

@@ -268,10 +268,12 @@ impl Executor {
 
     /// What a shard said of statements' parameters: from now on they are read as what they are.
     fn note_types(&mut self, described: &[Vec<u8>]) {
-        for (name, body) in described.iter().zip(self.responses.descriptions()) {
+        for (name, told) in described.iter().zip(self.responses.descriptions()) {
             if let Some(statement) = self.statements.get_mut(name)
-                && let Ok(types) = wire::response::parameter_description(body)
+                && let Ok(types) = wire::response::parameter_description(&told.parameters)
             {
+                // What the client was told first is what it goes by.
+                statement.shape = statement.shape.or(told.shape);
                 if std::mem::take(&mut statement.untold) {
                     statement.oids.clone_from(&types);
                 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::copy::CopyUnit;
 use super::done::Done;
 use crate::datum::Oid;
 use crate::error::SqlError;
@@ -45,6 +46,8 @@ pub(in crate::exec) struct Unit {
     /// What concerns the session, and how many Executes came before it.
     pub(super) effects: Vec<(u32, Class)>,
     pub(super) scatter: Option<Box<ScatterBind>>,
+    /// COPY TO STDOUT of what the proxy reads.
+    pub(super) copy: Option<Box<CopyUnit>>,
     /// To be said to all shards of the transaction; nothing for a shard comes before it.
     pub(super) tell: Option<Box<(Class, String)>>,
     pub(in crate::exec) unnamed_parsed: bool,
@@ -58,6 +61,8 @@ pub(in crate::exec) struct Unit {
     /// Where the messages begin that come when these have been answered.
     pub(super) rest: Option<usize>,
     pub(in crate::exec) error: Option<SqlError>,
+    /// An error ended it that the client has been shown.
+    pub(super) shown: bool,
 }
 
 impl Unit {

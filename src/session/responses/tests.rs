@@ -170,5 +170,8 @@ fn types_are_told_in_the_clients_numbers() {
     let stream = [answer(916_501, 16_501), row.clone(), end.clone(), ready.clone()].concat();
     let (client, responses) = run(set_up, &stream);
     assert_eq!(client, [answer(916_500, 16_500), row, end, ready].concat());
-    assert_eq!(responses.descriptions(), [[&[0, 1][..], &16_500_u32.to_be_bytes()].concat()]);
+    let [description] = responses.descriptions() else { panic!("{:?}", responses.descriptions()) };
+    assert_eq!(description.parameters, [&[0, 1][..], &16_500_u32.to_be_bytes()].concat());
+    assert_eq!(description.shape, response::shape(&columns(1, 16_500)[5..]));
+    assert_ne!(description.shape, response::shape(&columns(1, 16_501)[5..]));
 }
