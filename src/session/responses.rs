@@ -138,7 +138,7 @@ pub struct Responses {
     /// That a statement is out of date is not passed on, if it is the first thing that is said.
     spares_outdated: bool,
     /// No error in the statement is passed on before so many steps are complete.
-    spared: u32,
+    spared: u8,
     /// An error was not passed on.
     outdated: bool,
     /// The next `ParameterDescription` was passed on already.
@@ -210,7 +210,7 @@ impl Responses {
     /// outside (a cancel, a timeout, a shutdown) it is told.
     pub fn spare_errors(&mut self) {
         let steps = self.queue.iter().filter(|entry| matches!(entry, Entry::Step(_)));
-        self.spared = steps.count() as u32;
+        self.spared = steps.count().min(usize::from(u8::MAX)) as u8;
     }
 
     /// Until the first answer comes nothing is said to the client, not even that the server has ended the
@@ -724,7 +724,7 @@ impl Responses {
         self.failed = true;
         self.error = self.wording.of(&self.captured);
         let outdated = self.spares_outdated && self.completed == 0 && is_out_of_date(&self.error);
-        let spared = self.completed < self.spared && is_of_the_statement(&self.captured);
+        let spared = self.completed < u32::from(self.spared) && is_of_the_statement(&self.captured);
         if outdated || spared {
             self.outdated = true;
             self.hold_ready = true;
