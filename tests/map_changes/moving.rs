@@ -388,17 +388,17 @@ async fn who_waits_with_an_older_map_is_waited_for() {
     let config = operator::CONFIG.replace("size = 6", "size = 1\nreserve = 0");
     let config = config.replace("drain_timeout = \"1s\"", "drain_timeout = \"2s\"");
     let world = World::new(&config).await;
-    let sleeps = async |seconds: f32, tenant: i32| {
-        let client = world.proxies[0].connect().await;
+    let sleeps = |seconds: f32, tenant: i32| {
+        let url = world.proxies[0].url();
         tokio::spawn(async move {
             let sql = format!("SELECT pg_sleep({seconds}) FROM tenants WHERE id = {tenant}");
-            client.simple_query(&sql).await.map(|_| ())
+            crate::client(&url).await.simple_query(&sql).await.map(|_| ())
         })
     };
-    let first = sleeps(1.2, 1001).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let second = sleeps(3.5, 1002).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let first = sleeps(1.2, 1001);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let second = sleeps(3.5, 1002);
+    tokio::time::sleep(Duration::from_millis(200)).await;
     // Which waits for two seconds.
     let error = world.operator.console("FREEZE 2500").await.expect_err("one has not ended");
     assert_eq!(said(&error).0, "55P03", "{error:?}");
