@@ -103,6 +103,7 @@ impl Executor {
                 }
                 self.session.transaction = Transaction::Pending(Pending::new(*modes));
                 self.session.modes = Some(*modes);
+                self.session.inherited = Some(TransactionModes::default());
                 self.session.settings.begin();
                 Ok(Control::Answered(tag))
             }
@@ -148,6 +149,14 @@ impl Executor {
                 Ok(Control::Warned(warning, tag))
             }
             Transaction::Active { shard, .. } => Ok(Control::Forward(*shard, text.to_owned())),
+            // On its shard it is well, and would hand its modes on.
+            Transaction::Failed { shard: Some(_), .. } if chain && !self.keeps_modes() => {
+                Err(SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "AND CHAIN is not supported after an error of the proxy's in a transaction with modes of its own",
+                )
+                .hint(format!("Send {tag}, then BEGIN.")))
+            }
             Transaction::Failed { shard: Some(shard), .. } => {
                 let sql = if chain { "ROLLBACK AND CHAIN" } else { "ROLLBACK" };
                 Ok(Control::Forward(*shard, sql.to_owned()))
@@ -165,12 +174,13 @@ impl Executor {
             }
             Transaction::Pending(pending) | Transaction::Failed { shard: None, pending, .. } => {
                 let failed = matches!(self.session.transaction, Transaction::Failed { .. });
-                // An error has taken the characteristics back by then (`AtEOXact_GUC`).
                 let chained = if failed {
-                    Pending::new(TransactionModes::default())
+                    self.session.modes = self.session.inherited;
+                    Pending::new(self.session.inherited.unwrap_or_default())
                 } else {
                     pending.chained()
                 };
+                self.session.inherited = self.session.modes;
                 self.session.settings.end(commit && !failed);
                 self.portals.clear();
                 self.session.transaction = if chain {
@@ -183,6 +193,13 @@ impl Executor {
                 Ok(Control::Answered(if failed { "ROLLBACK" } else { tag }))
             }
         }
+    }
+
+    /// An error takes no modes of the open transaction back.
+    fn keeps_modes(&self) -> bool {
+        self.session.modes.is_some()
+            && self.session.modes == self.session.inherited
+            && !self.session.settings.has_said()
     }
 
     fn savepoint(&mut self, name: &str, text: &str) -> Result<Control, SqlError> {

@@ -12,7 +12,7 @@ use crate::error::{SqlError, SqlState};
 use crate::plan::Plan;
 use crate::session::settings::SessionSettings;
 use crate::session::transaction::{Transaction, set_transaction_sql};
-use crate::sql::class::{Class, SetCommand, SetValue, set_transaction_modes};
+use crate::sql::class::{Class, SetCommand, SetValue, TransactionModes, set_transaction_modes};
 use crate::sql::quote::quote_literal;
 use crate::sql::temporary::TemporaryNames;
 use crate::wire::response::ServerError;
@@ -94,6 +94,7 @@ impl Executor {
                 }
                 Class::Begin(modes) => {
                     self.session.modes = Some(*modes);
+                    self.session.inherited = Some(TransactionModes::default());
                     match before.take() {
                         Some(before) => settings.begin_within(&before),
                         None => settings.begin(),
@@ -101,8 +102,9 @@ impl Executor {
                     open = true;
                 }
                 Class::Commit { chain } | Class::Rollback { chain } => {
-                    // The next transaction has the modes that this one was last given.
+                    // The next transaction has the modes that this one was last given, or that an error has left.
                     let settings_said = settings.has_said();
+                    let was_aborted = aborted;
                     let commit = matches!(class, Class::Commit { .. });
                     if open {
                         settings.end(commit && !aborted);
@@ -112,9 +114,12 @@ impl Executor {
                     aborted = false;
                     open &= *chain;
                     if open {
-                        if settings_said {
+                        if was_aborted {
+                            self.session.modes = self.session.inherited;
+                        } else if settings_said {
                             self.session.modes = None;
                         }
+                        self.session.inherited = self.session.modes;
                         settings.begin();
                     }
                     before = (several && !open).then(|| settings.clone());
@@ -132,6 +137,7 @@ impl Executor {
             (true, true) => self.session.settings.end(!failed),
             (false, false) => {
                 self.session.modes = None;
+                self.session.inherited = None;
                 self.session.settings.begin();
             }
             _ => {}

@@ -300,6 +300,7 @@ impl Executor {
         match self.held.get_mut(at) {
             Some(held) if reply.is_well() => {
                 held.lease.settings_id = outside;
+                held.follows = false;
                 if !held.pinned {
                     self.held.swap_remove(at).lease.release();
                 }

@@ -31,6 +31,9 @@ pub(super) struct Held {
     pub(super) swept: bool,
     /// It was leased for the statement that runs, which has had no answer on it yet.
     pub(super) fresh: bool,
+    /// It was set up for what the client does now, and is told whatever becomes of the settings. One that is only
+    /// kept is not.
+    pub(super) follows: bool,
     /// What it is to be told of settings before the next statement.
     pub(super) untold: Vec<String>,
     /// [`Store::freezes_version`](crate::mapstore::Store::freezes_version) when it was leased.
@@ -49,6 +52,7 @@ impl Held {
             beside: false,
             swept: false,
             fresh: true,
+            follows: true,
             untold: Vec::new(),
             freezes_version: 0,
         }
@@ -69,6 +73,9 @@ impl Executor {
                     self.lose(at);
                 }
                 return Err(error_of_ours);
+            }
+            if let Some(held) = self.held.get_mut(at) {
+                held.follows = true;
             }
             if self.session.transaction.is_several() {
                 self.work_on(&[shard]);
@@ -223,10 +230,11 @@ impl Executor {
         if held.lease.tx_status() != b'I' || self.batch.is_open() {
             return;
         }
+        let follows = std::mem::take(&mut held.follows);
         if !held.untold.is_empty() {
             held.lease.settings_id = NOBODYS_SETTINGS;
             held.untold.clear();
-        } else if !held.beside {
+        } else if follows && !held.beside {
             held.lease.settings_id = self.session.settings.committed().id();
         }
         if held.pinned {

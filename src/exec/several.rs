@@ -90,8 +90,12 @@ impl Executor {
             .hint("Send ROLLBACK, then BEGIN.")
             .into());
         }
-        // Begun anew where its next statement leads, the next one has the same modes on every shard. (One
-        // that has failed may have lost them.)
+        if failed {
+            // An error has taken modes back, perhaps on one of the shards alone.
+            self.session.settings.unsay();
+            self.session.modes = self.session.inherited;
+        }
+        // Begun anew where its next statement leads, the next one has the same modes on every shard.
         let anew = chain && self.session.modes.is_some() && !self.session.settings.has_said();
         let chained = chain && !anew;
         if !commit || failed {
@@ -267,6 +271,7 @@ impl Executor {
     pub(super) fn begin_own(&mut self, modes: TransactionModes) {
         self.session.transaction = Transaction::Pending(Pending::new(modes));
         self.session.modes = Some(modes);
+        self.session.inherited = Some(TransactionModes::default());
         self.session.settings.begin();
     }
 
@@ -331,6 +336,7 @@ impl Executor {
         self.forget_cursors();
         if chain {
             self.session.settings.begin();
+            self.session.inherited = self.session.modes;
         }
         match self.session.modes {
             _ if !chain => self.session.transaction = Transaction::Idle,

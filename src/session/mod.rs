@@ -33,6 +33,9 @@ pub struct Session {
     pub transaction: Transaction,
     /// The modes of its BEGIN; `None` when nobody saw it begin.
     pub modes: Option<TransactionModes>,
+    /// What an error leaves of them: those that it has by AND CHAIN (`AtEOXact_GUC` takes back what was set,
+    /// `RestoreTransactionCharacteristics` sets nothing).
+    pub inherited: Option<TransactionModes>,
     /// Its temporary tables: where they are, and what they are called.
     pub temporary: Option<(ShardId, TemporaryNames)>,
     /// `SET pgmeridian.trace`. It is on or off at once, whatever becomes of the transaction.

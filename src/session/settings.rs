@@ -284,6 +284,11 @@ impl SessionSettings {
         !self.said.is_empty()
     }
 
+    /// What it was told is undone with it.
+    pub fn unsay(&mut self) {
+        self.said.clear();
+    }
+
     /// What a connection that has [`Self::outside`] must be told after BEGIN to be where the transaction
     /// is: its settings and its savepoints.
     pub fn late_script(&self) -> Vec<String> {
