@@ -573,6 +573,9 @@ fn reads_catalog_alone(analysis: &Analysis) -> bool {
 /// Where a predicate on an occurrence can be added.
 fn site(analysis: &Analysis, id: SourceId, source: &Source, command: Option<&'static str>) -> Site {
     let block = analysis.blocks.get(source.block as usize).map(|block| &block.kind);
+    if source.through_view {
+        return Site::None("it is written through a view");
+    }
     if command.is_some() {
         let (filter, insert) = match block {
             Some(BlockKind::Update(update)) if update.target == id => {
@@ -589,7 +592,7 @@ fn site(analysis: &Analysis, id: SourceId, source: &Source, command: Option<&'st
         return Site::None("MERGE can't be given a predicate");
     }
     if source.only {
-        return Site::None("it is read with ONLY or TABLE");
+        return Site::None("it is read with ONLY, TABLE or TABLESAMPLE");
     }
     // What a view expands to is said to stand where the view's name does.
     let in_view = analysis

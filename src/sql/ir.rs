@@ -162,6 +162,8 @@ pub struct Analysis {
     pub uses_unclear: bool,
     /// `FOR UPDATE`, `FOR SHARE` … anywhere.
     pub locks_rows: bool,
+    /// TABLESAMPLE anywhere.
+    pub samples: bool,
     /// Highest `$n`.
     pub params: u16,
     /// The tokens of the text that was analysed. Every position here counts in that text; in another one of
@@ -278,10 +280,12 @@ pub struct Source {
     pub end: u32,
     /// An alias was written.
     pub aliased: bool,
-    /// `ONLY t` or `TABLE t` was written: a sub-select can't stand there.
+    /// `ONLY t`, `TABLE t` or `t TABLESAMPLE …` was written: a sub-select can't stand there.
     pub only: bool,
     /// `ONLY t` was written: its partitions and children are left out.
     pub alone: bool,
+    /// It is written through a view, whose columns the statement names.
+    pub through_view: bool,
     /// The block in whose FROM (or as whose target) it stands.
     pub block: BlockId,
 }
