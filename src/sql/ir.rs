@@ -136,6 +136,8 @@ pub struct Opaque {
     pub reads_only: bool,
     /// Identifiers followed by `(` that are not known built-in functions.
     pub unknown_functions: Vec<String>,
+    /// The table that it writes, which the catalog does not know.
+    pub unknown_target: Option<String>,
 }
 
 /// A query, INSERT, UPDATE, DELETE or MERGE.

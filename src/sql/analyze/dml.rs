@@ -17,6 +17,7 @@ use super::super::ir::{
 use super::super::parse;
 use super::super::tokens;
 use super::expr::is_default;
+use super::opaque::not_known;
 use super::relations::{Meaning, Named, relation_name};
 use super::scalar::key_type;
 use super::scope::{Columns, Entry, Outside, Scope, ScopeId, Visible};
@@ -82,7 +83,7 @@ impl<'t> Lowering<'t, '_> {
             Meaning::Open(key) => (None, Some(key.clone())),
             Meaning::System => return Err(format!("it writes to the system catalog \"{table}\"")),
             Meaning::Unknown(written) => {
-                return Err(format!("the table \"{written}\" is not known"));
+                return Err(not_known(written));
             }
         };
         let span = self.name_span(name);
