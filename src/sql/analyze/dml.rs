@@ -21,6 +21,7 @@ use super::opaque::not_known;
 use super::relations::{Meaning, Named, relation_name};
 use super::scalar::key_type;
 use super::scope::{Columns, Entry, Outside, Scope, ScopeId, Visible};
+use super::views::WrittenColumns;
 use super::{Lowered, Lowering, Text, foreign, unsupported};
 use crate::catalog::{RelationKind, Table};
 use crate::datum::oid;
@@ -31,7 +32,7 @@ struct Target {
     table: Option<Arc<Table>>,
     open: Option<(String, String)>,
     /// Of a view through which it is written: the columns' names, and which of the table's they are.
-    through: Option<Vec<(String, Option<u16>)>>,
+    through: Option<WrittenColumns>,
 }
 
 impl<'t> Lowering<'t, '_> {

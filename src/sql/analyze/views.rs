@@ -10,6 +10,9 @@ use super::scope::Outside;
 use super::{Lowered, Lowering, Statement, Text, VIEW_DEPTH_MAX, analyze_tokens};
 use crate::catalog::{Names, RelationKind, Table};
 
+/// Names of a view's columns, and which of its table's they are.
+pub(super) type WrittenColumns = Vec<(String, Option<u16>)>;
+
 impl Lowering<'_, '_> {
     /// Lowers a view's definition as a block of this statement.
     pub(super) fn view_block(
@@ -58,10 +61,7 @@ impl Lowering<'_, '_> {
     /// The table that PostgreSQL writes to when the view is written (`view_query_is_auto_updatable`), and which of
     /// its columns the view's are, with their names. `None` if there is none, or the view says more than what can be
     /// told here.
-    pub(super) fn updatable(
-        &self,
-        view: &Table,
-    ) -> Option<(Arc<Table>, Vec<(String, Option<u16>)>)> {
+    pub(super) fn updatable(&self, view: &Table) -> Option<(Arc<Table>, WrittenColumns)> {
         if view.has_triggers || view.has_rules {
             return None;
         }
