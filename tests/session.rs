@@ -879,3 +879,75 @@ async fn what_comes_before_a_refused_statement_of_a_string_is_answered_and_taken
     let error = answer.iter().find(|message| message.tag == b'E').unwrap();
     assert_eq!(field(error, b'P'), "44");
 }
+
+#[tokio::test]
+async fn what_is_written_through_a_view_goes_where_the_table_has_it() {
+    let shards = Shards::databases(3);
+    shards.run_on_all(TABLES).await;
+    shards
+        .run_on_all(
+            "CREATE VIEW named (label, tenant) AS SELECT name, id FROM tenants WHERE name <> 'hidden';
+             CREATE VIEW counted AS SELECT tenant_id, count(*) AS n FROM notes GROUP BY tenant_id;
+             CREATE VIEW diverted AS SELECT id, name FROM tenants;
+             CREATE FUNCTION divert() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+             CREATE TRIGGER divert INSTEAD OF UPDATE ON diverted FOR EACH ROW EXECUTE FUNCTION divert();",
+        )
+        .await;
+    let proxy = Proxy::start_with(&shards, &shards.map_by_hash(REST), TRUST).await;
+    let mut client = proxy.raw();
+    for id in 1..=9 {
+        let sql = format!("INSERT INTO named (tenant, label) VALUES ({id}, 'x') RETURNING tenant");
+        assert_eq!(value(&run(&mut client, &sql)), id.to_string());
+    }
+    run(&mut client, "INSERT INTO named VALUES ('hidden', 10)");
+    for (sql, tag) in [
+        ("UPDATE named SET label = 'y' WHERE tenant = 4", "UPDATE 1"),
+        (
+            "UPDATE named n SET label = label || t.name FROM tenants t WHERE t.id = n.tenant AND n.tenant = 4",
+            "UPDATE 1",
+        ),
+        ("UPDATE named SET label = 'seen' WHERE tenant = 10", "UPDATE 0"),
+        ("DELETE FROM named WHERE tenant = 5 RETURNING label", "DELETE 1"),
+    ] {
+        let answer = run(&mut client, sql);
+        let complete = answer.iter().find(|message| message.tag == b'C').unwrap();
+        assert_eq!(String::from_utf8_lossy(&complete.body).trim_end_matches('\0'), tag, "{sql}");
+    }
+    assert_eq!(value(&run(&mut client, "SELECT name FROM tenants WHERE id = 4")), "yy");
+    assert_eq!(value(&run(&mut client, "SELECT count(*) FROM tenants")), "9");
+    for sql in [
+        "UPDATE named SET label = 'z'",
+        "UPDATE named SET tenant = 7 WHERE tenant = 4",
+        "UPDATE diverted SET name = 'z' WHERE id = 4",
+    ] {
+        assert_eq!(sqlstate(&client.query(sql)), "0A000", "{sql}");
+    }
+    // What PostgreSQL would not write either, it says itself.
+    assert_eq!(sqlstate(&client.query("DELETE FROM counted WHERE tenant_id = 4")), "55000");
+    assert_eq!(sqlstate(&client.query("INSERT INTO named (label) VALUES ('x')")), "23502");
+    // Each row is where it is looked for.
+    for id in [1, 2, 3, 4, 6, 7, 8, 9, 10] {
+        let sql = format!("SELECT count(*) FROM tenants WHERE id = {id}");
+        assert_eq!(value(&run(&mut client, &sql)), "1", "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_was_made_past_the_proxy_is_looked_up_before_it_is_written() {
+    let (shards, proxy) = serve(3, "").await;
+    let mut client = proxy.raw();
+    run(&mut client, "SELECT count(*) FROM tenants");
+    shards.run_on_all("CREATE TABLE late (tenant_id bigint NOT NULL, body text)").await;
+    for id in 1..=6 {
+        run(&mut client, &format!("INSERT INTO late VALUES ({id}, 'x')"));
+    }
+    for name in shards.names() {
+        let direct = shards.direct(name).await;
+        let row = direct.query_one("SELECT count(*) FROM late", &[]).await.unwrap();
+        assert!(row.get::<_, i64>(0) < 6, "{name} has all of them");
+    }
+    for id in 1..=6 {
+        let sql = format!("SELECT count(*) FROM late WHERE tenant_id = {id}");
+        assert_eq!(value(&run(&mut client, &sql)), "1", "{id}");
+    }
+}

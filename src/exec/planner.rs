@@ -536,7 +536,10 @@ fn unknown_tables(statement: &Statement) -> Box<[Box<str>]> {
         Statement::Explain { inner, .. }
         | Statement::Declare { inner, .. }
         | Statement::CreateTemporary { inner } => unknown_tables(inner),
-        Statement::Utility(_) | Statement::Opaque(_) => Box::default(),
+        Statement::Opaque(opaque) => {
+            opaque.unknown_target.iter().map(|name| name.as_str().into()).collect()
+        }
+        Statement::Utility(_) => Box::default(),
     }
 }
 

@@ -579,6 +579,9 @@ fn reads_catalog_alone(analysis: &Analysis) -> bool {
 /// Where a predicate on an occurrence can be added.
 fn site(analysis: &Analysis, id: SourceId, source: &Source, command: Option<&'static str>) -> Site {
     let block = analysis.blocks.get(source.block as usize).map(|block| &block.kind);
+    if source.through_view {
+        return Site::None("it is written through a view");
+    }
     if command.is_some() {
         let (filter, insert) = match block {
             Some(BlockKind::Update(update)) if update.target == id => {
@@ -595,7 +598,7 @@ fn site(analysis: &Analysis, id: SourceId, source: &Source, command: Option<&'st
         return Site::None("MERGE can't be given a predicate");
     }
     if source.only {
-        return Site::None("it is read with ONLY or TABLE");
+        return Site::None("it is read with ONLY, TABLE or TABLESAMPLE");
     }
     if is_in_view(analysis, source) {
         return Site::None("it is read through a view");

@@ -18,6 +18,8 @@ pub(super) enum Construct {
     Limit,
     /// `SELECT * FROM users FOR UPDATE`: locks on several shards.
     RowLocks,
+    /// `SELECT * FROM users TABLESAMPLE SYSTEM (10)`.
+    Sample,
     /// `SELECT unnest(tags) FROM users`.
     SetReturningOutput,
     /// `SELECT id FROM users UNION SELECT id FROM admins`.
@@ -58,6 +60,7 @@ impl Construct {
             Self::OrderBy => "ORDER BY".into(),
             Self::Limit => "LIMIT or OFFSET".into(),
             Self::RowLocks => "FOR UPDATE or FOR SHARE".into(),
+            Self::Sample => "TABLESAMPLE".into(),
             Self::SetReturningOutput => "a set-returning function in the output list".into(),
             Self::SetOperation => "UNION, INTERSECT or EXCEPT".into(),
             Self::Recursive => "WITH RECURSIVE".into(),
@@ -94,6 +97,7 @@ impl Construct {
             Self::OrderBy | Self::Limit => {
                 "The shards' rows would have to be merged in one order, which isn't done yet."
             }
+            Self::Sample => "Each shard would pick of its own rows.",
             Self::RowLocks => "Rows would be locked on several shards in one statement.",
             Self::SetReturningOutput | Self::FunctionInFrom => {
                 "The function's rows would come once from each shard."

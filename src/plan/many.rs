@@ -37,6 +37,9 @@ pub(super) fn driver(
     map: &ShardMap,
 ) -> Result<usize, Construct> {
     functions(analysis, map)?;
+    if analysis.samples {
+        return Err(Construct::Sample);
+    }
     if analysis.locks_rows {
         return Err(Construct::RowLocks);
     }

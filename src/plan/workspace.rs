@@ -119,6 +119,9 @@ impl Shape {
         map: &ShardMap,
     ) -> Result<Self, Construct> {
         refuse_functions(analysis, map)?;
+        if analysis.samples {
+            return Err(Construct::Sample);
+        }
         if analysis.locks_rows {
             return Err(Construct::RowLocks);
         }

@@ -136,6 +136,8 @@ pub struct Opaque {
     pub reads_only: bool,
     /// Identifiers followed by `(` that are not known built-in functions.
     pub unknown_functions: Vec<String>,
+    /// The table that it writes, which the catalog does not know.
+    pub unknown_target: Option<String>,
 }
 
 /// A query, INSERT, UPDATE, DELETE or MERGE.
@@ -162,6 +164,8 @@ pub struct Analysis {
     pub uses_unclear: bool,
     /// `FOR UPDATE`, `FOR SHARE` … anywhere.
     pub locks_rows: bool,
+    /// TABLESAMPLE anywhere.
+    pub samples: bool,
     /// Highest `$n`.
     pub params: u16,
     /// The tokens of the text that was analysed. Every position here counts in that text; in another one of
@@ -278,10 +282,12 @@ pub struct Source {
     pub end: u32,
     /// An alias was written.
     pub aliased: bool,
-    /// `ONLY t` or `TABLE t` was written: a sub-select can't stand there.
+    /// `ONLY t`, `TABLE t` or `t TABLESAMPLE …` was written: a sub-select can't stand there.
     pub only: bool,
     /// `ONLY t` was written: its partitions and children are left out.
     pub alone: bool,
+    /// It is written through a view, whose columns the statement names.
+    pub through_view: bool,
     /// The block in whose FROM (or as whose target) it stands.
     pub block: BlockId,
 }

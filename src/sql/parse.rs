@@ -191,6 +191,18 @@ impl Translator<'_> {
             "overriding" if self.word_at(i + 1, "system") && self.word_at(i + 2, "value") => {
                 Some(i + 3)
             }
+            // Functions side by side: their rows come out of their arguments.
+            "rows"
+                if self.word_at(i + 1, "from")
+                    && self.symbol_at(i + 2, "(")
+                    && self.is_call(i + 3)
+                    && i > 0
+                    && (self.symbol_at(i - 1, ",")
+                        || ["from", "join", "lateral"].iter().any(|w| self.word_at(i - 1, w))) =>
+            {
+                self.push_word("greatest", token);
+                Some(i + 2)
+            }
             "isnull" => {
                 self.push_word("IS", token);
                 self.push_word("NULL", token);
@@ -214,6 +226,16 @@ impl Translator<'_> {
             "set" => self.assignments(i),
             _ => None,
         }
+    }
+
+    /// A function's name and `(`, or its schema.
+    fn is_call(&self, i: usize) -> bool {
+        let name = self.tokens.get(i).and_then(|token| match token.kind {
+            TokenKind::Word => Some(fold(token.text(self.text))).filter(|name| !is_reserved(name)),
+            TokenKind::Quoted => token.name(self.text),
+            _ => None,
+        });
+        name.is_some() && (self.symbol_at(i + 1, "(") || self.symbol_at(i + 1, "."))
     }
 
     /// A bound of a window's frame ends here.

@@ -130,7 +130,7 @@ SELECT set_config('app.x', name, false) FROM users
 
 SELECT count(*) FROM nosuch, users
 
--- refused: this statement can't be routed
+-- refused: TABLESAMPLE over several shards is not supported
 SELECT count(*) FROM users TABLESAMPLE SYSTEM (50)
 
 -- refused: DELETE of table "users" on several shards is not supported

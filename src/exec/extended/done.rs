@@ -13,7 +13,7 @@ use crate::sql::class::Class;
 /// One such deed, with how it was before.
 pub(super) enum Done {
     /// A prepared statement was made, replaced or closed.
-    Statement(Vec<u8>, Box<Option<ClientStatement>>),
+    Statement(Vec<u8>, Option<Box<ClientStatement>>),
     /// All named ones were closed.
     Statements(Box<Statements>),
     /// A setting of the proxy's own was made.
@@ -32,12 +32,16 @@ const AT_THE_END: usize = usize::MAX;
 impl Unit {
     /// Something comes before that may fail.
     pub(super) fn may_fail_before(&self) -> bool {
-        self.scatter.is_some() || self.tell.is_some() || self.needs_shard()
+        self.is_alone() || self.needs_shard()
+    }
+
+    /// It is one statement, which the proxy carries out.
+    fn is_alone(&self) -> bool {
+        self.scatter.is_some() || self.copy.is_some() || self.tell.is_some()
     }
 
     fn note(&mut self, done: Done) {
-        let alone = self.scatter.is_some() || self.tell.is_some();
-        let place = if alone { AT_THE_END } else { self.ops.len() };
+        let place = if self.is_alone() { AT_THE_END } else { self.ops.len() };
         self.done.push((place, done));
     }
 }
@@ -45,9 +49,9 @@ impl Unit {
 impl Executor {
     /// Close, and what precedes the Parse of another statement by that name.
     pub(super) fn close_statement(&mut self, name: &[u8], unit: &mut Unit) {
-        let before = self.statements.take(name);
+        let before = self.statements.take(name).map(Box::new);
         if unit.may_fail_before() {
-            unit.note(Done::Statement(name.to_vec(), Box::new(before)));
+            unit.note(Done::Statement(name.to_vec(), before));
         }
     }
 
@@ -61,8 +65,8 @@ impl Executor {
                 unit.note(Done::Statements(Box::new(self.statements.clone())));
             }
             Class::Deallocate(Some(name)) => {
-                let before = self.statements.get(name.as_bytes()).cloned();
-                unit.note(Done::Statement(name.as_bytes().to_vec(), Box::new(before)));
+                let before = self.statements.get(name.as_bytes()).cloned().map(Box::new);
+                unit.note(Done::Statement(name.as_bytes().to_vec(), before));
             }
             Class::Set(_) | Class::Reset(_) => {
                 let session = &self.session;
@@ -91,12 +95,10 @@ impl Executor {
             .collect();
         for done in undone {
             match done {
-                Done::Statement(name, before) => match *before {
-                    None => {
-                        self.statements.take(&name);
-                    }
-                    Some(before) => self.statements.insert(&name, before),
-                },
+                Done::Statement(name, None) => {
+                    self.statements.take(&name);
+                }
+                Done::Statement(name, Some(before)) => self.statements.insert(&name, *before),
                 Done::Statements(before) => self.statements.restore_named(*before),
                 Done::Setting(before) => {
                     self.session.settings.restore_own(before.own);

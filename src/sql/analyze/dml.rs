@@ -10,16 +10,18 @@ use sqlparser::ast::{
 
 use super::super::functions;
 use super::super::ir::{
-    Assignment, BlockId, BlockKind, Delete, Expr as IrExpr, FromTree, Insert, InsertRow,
-    InsertRows, JoinKind, Merge, MergeAction, OnConflict, Open, Pred, SourceId, Span,
+    Assignment, BlockId, BlockKind, ColumnRef, Delete, Expr as IrExpr, FromTree, Insert, InsertRow,
+    InsertRows, JoinKind, Merge, MergeAction, OnConflict, Open, Pred, SourceId, SourceKind, Span,
     SubqueryPlace, Update,
 };
 use super::super::parse;
 use super::super::tokens;
 use super::expr::is_default;
-use super::relations::{Meaning, relation_name};
+use super::opaque::not_known;
+use super::relations::{Meaning, Named, relation_name};
 use super::scalar::key_type;
 use super::scope::{Columns, Entry, Outside, Scope, ScopeId, Visible};
+use super::views::WrittenColumns;
 use super::{Lowered, Lowering, Text, foreign, unsupported};
 use crate::catalog::{RelationKind, Table};
 use crate::datum::oid;
@@ -29,6 +31,8 @@ struct Target {
     source: SourceId,
     table: Option<Arc<Table>>,
     open: Option<(String, String)>,
+    /// Of a view through which it is written: the columns' names, and which of the table's they are.
+    through: Option<WrittenColumns>,
 }
 
 impl<'t> Lowering<'t, '_> {
@@ -74,18 +78,43 @@ impl<'t> Lowering<'t, '_> {
         let meaning = self.meaning(schema.as_deref(), &table);
         let (known, open) = match &meaning {
             Meaning::Table(found) if found.kind == RelationKind::View => {
-                return Err(format!("it writes to the view \"{}\"", found.name));
+                return self.view_target(found, self.name_span(name), alias);
             }
             Meaning::Table(found) => (Some(Arc::clone(found)), None),
             Meaning::Open(key) => (None, Some(key.clone())),
             Meaning::System => return Err(format!("it writes to the system catalog \"{table}\"")),
             Meaning::Unknown(written) => {
-                return Err(format!("the table \"{written}\" is not known"));
+                return Err(not_known(written));
             }
         };
         let span = self.name_span(name);
         let (source, entry) = self.table_entry(meaning, table, span, alias)?;
-        Ok((Target { source, table: known, open }, entry))
+        Ok((Target { source, table: known, open, through: None }, entry))
+    }
+
+    /// The table that is written when a view is.
+    fn view_target(
+        &mut self,
+        view: &Table,
+        span: Span,
+        alias: Option<&TableAlias>,
+    ) -> Lowered<(Target, Entry)> {
+        let Some((table, through)) = self.updatable(view) else {
+            return Err(format!("it writes to the view \"{}\"", view.name));
+        };
+        let (name, schema) = (view.name.clone(), Some(view.schema.clone()));
+        let named = Named { name, schema, span, alias };
+        let source = self.push_source(SourceKind::Table(Arc::clone(&table)), &named)?;
+        if let Some(source) = self.arena.sources.get_mut(source as usize) {
+            source.through_view = true;
+        }
+        let visible = |(name, column): &(String, Option<u16>)| Visible {
+            name: name.clone(),
+            column: column.map(|column| ColumnRef { source, column }),
+        };
+        let columns = Columns { list: through.iter().map(visible).collect(), incomplete: false };
+        let entry = named.entry(Some(source), columns, None);
+        Ok((Target { source, table: Some(table), open: None, through: Some(through) }, entry))
     }
 
     /// Adds the target to the range table.
@@ -105,6 +134,10 @@ impl<'t> Lowering<'t, '_> {
                 open.columns.len() - 1
             });
             return u16::try_from(index).map_err(|_| "too many columns".to_owned());
+        }
+        if let Some(through) = &target.through {
+            let column = through.iter().find(|(own, _)| *own == name).and_then(|(_, at)| *at);
+            return column.ok_or_else(|| format!("the view has no column \"{name}\" to write to"));
         }
         let table = target.table.as_ref();
         let column = table.and_then(|t| t.column(&name));
@@ -126,10 +159,17 @@ impl<'t> Lowering<'t, '_> {
             at: None,
         });
         let (target, entry) = self.target(name, alias.as_ref())?;
-        let rows = self.inserted(insert, block)?;
+        let mut rows = self.inserted(insert, block)?;
+        if let (Some(_), InsertRows::Values(rows)) = (&target.through, &mut rows) {
+            // A view's columns have defaults of their own.
+            for row in rows {
+                row.open.retain(|(_, why, _)| *why != Open::Default);
+            }
+        }
         let columns = self.insert_columns(insert, &target, &rows)?;
         let after = alias.as_ref().map_or_else(|| self.name_span(name).end, |a| self.alias_end(a));
-        let columns_end = if insert.columns.is_empty() { None } else { self.closing_after(after) };
+        let named = !insert.columns.is_empty() && target.through.is_none();
+        let columns_end = if named { self.closing_after(after) } else { None };
         self.show(entry);
         let on_conflict = match &insert.on {
             None => OnConflict::Error,
@@ -283,6 +323,12 @@ impl<'t> Lowering<'t, '_> {
             }
             InsertRows::Defaults => 0,
         };
+        if let Some(through) = &target.through {
+            let columns = through.iter().take(width).map(|(_, column)| *column);
+            let columns: Option<Vec<u16>> = columns.collect();
+            let columns = columns.filter(|columns| columns.len() == width && width > 0);
+            return columns.ok_or_else(|| "the view has other columns to write to".to_owned());
+        }
         if width > table.columns.len() {
             return Err("it has more expressions than the target has columns".to_owned());
         }

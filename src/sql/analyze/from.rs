@@ -52,9 +52,6 @@ impl<'t> Lowering<'t, '_> {
                 sample,
                 index_hints,
             } => {
-                if sample.is_some() {
-                    return unsupported("TABLESAMPLE");
-                }
                 let foreign_part = version.is_some()
                     || json_path.is_some()
                     || !partitions.is_empty()
@@ -74,7 +71,13 @@ impl<'t> Lowering<'t, '_> {
                     None if *with_ordinality => {
                         return foreign("WITH ORDINALITY after a table's name");
                     }
-                    None => self.relation(name, alias.as_ref())?,
+                    None => {
+                        let found = self.relation(name, alias.as_ref())?;
+                        if let Some(sample) = sample {
+                            self.sample(sample, found.0)?;
+                        }
+                        found
+                    }
                 }
             }
             TableFactor::Derived { lateral, subquery, alias, sample } => {
@@ -145,6 +148,24 @@ impl<'t> Lowering<'t, '_> {
             TableFactor::SemanticView { .. } => return foreign("SEMANTIC_VIEW"),
         };
         Ok((FromTree::Source(source), columns))
+    }
+
+    /// TABLESAMPLE behind a table: what it picks of a table is a sample of that alone.
+    fn sample(&mut self, sample: &'t ast::TableSampleKind, source: SourceId) -> Lowered<()> {
+        let ast::TableSampleKind::AfterTableAlias(sample) = sample else {
+            return foreign("a sample before an alias");
+        };
+        if sample.bucket.is_some() || sample.offset.is_some() {
+            return foreign("this form of TABLESAMPLE");
+        }
+        if let Some(quantity) = &sample.quantity {
+            self.walk(&quantity.value)?;
+        }
+        self.arena.samples = true;
+        if let Some(source) = self.arena.sources.get_mut(source as usize) {
+            source.only = true;
+        }
+        Ok(())
     }
 
     /// A name in FROM: a CTE, a table, a view.

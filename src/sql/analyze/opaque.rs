@@ -20,7 +20,19 @@ pub(super) fn unreadable(reason: &str) -> Statement {
         tables: Vec::new(),
         reads_only: false,
         unknown_functions: vec![reason.to_owned()],
+        unknown_target: None,
     })
+}
+
+/// The reason that a table which is written is not in the catalog.
+pub(super) fn not_known(table: &str) -> String {
+    format!("the table \"{table}\" is not known")
+}
+
+/// The table, if that is the reason.
+fn not_known_in(reason: &str) -> Option<String> {
+    let table = reason.strip_prefix("the table \"")?.strip_suffix("\" is not known")?;
+    Some(table.to_owned())
 }
 
 /// An opaque statement, described by its tokens.
@@ -33,6 +45,7 @@ pub(super) fn opaque(
 ) -> Opaque {
     let unknown_functions = unknown_functions(text, tokens, catalog, names);
     Opaque {
+        unknown_target: not_known_in(&reason),
         reason,
         tables: tables(text, tokens, catalog, names),
         reads_only: reads_only(text, tokens) && unknown_functions.is_empty(),

@@ -95,6 +95,7 @@ impl Lowering<'_, '_> {
             aliased: named.alias.is_some(),
             only,
             alone,
+            through_view: false,
             block,
         })
     }

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use sqlparser::ast::{self, TableAlias};
 
-use super::super::ir::{BlockId, Span, ViewUse};
+use super::super::ir::{BlockId, BlockKind, Expr, Output, SourceKind, Span, ViewUse};
 use super::super::{parse, tokens};
 use super::scope::Outside;
 use super::{Lowered, Lowering, Statement, Text, VIEW_DEPTH_MAX, analyze_tokens};
-use crate::catalog::{Names, Table};
+use crate::catalog::{Names, RelationKind, Table};
+
+/// Names of a view's columns, and which of its table's they are.
+pub(super) type WrittenColumns = Vec<(String, Option<u16>)>;
 
 impl Lowering<'_, '_> {
     /// Lowers a view's definition as a block of this statement.
@@ -53,6 +56,54 @@ impl Lowering<'_, '_> {
             }
         }
         Ok(block)
+    }
+
+    /// The table that PostgreSQL writes to when the view is written (`view_query_is_auto_updatable`), and which of
+    /// its columns the view's are, with their names. `None` if there is none, or the view says more than what can be
+    /// told here.
+    pub(super) fn updatable(&self, view: &Table) -> Option<(Arc<Table>, WrittenColumns)> {
+        if view.has_triggers || view.has_rules {
+            return None;
+        }
+        let text = query_of(view.view_definition.as_deref()?);
+        let tokens = tokens::tokenize(text, None).ok()?;
+        let path = search_path_of(view);
+        let names = Names { search_path: &path, user: self.names.user };
+        let Statement::Query(body) = analyze_tokens(text, &tokens, self.catalog, &names) else {
+            return None;
+        };
+        let ([block], [source]) = (body.blocks.as_slice(), body.sources.as_slice()) else {
+            return None;
+        };
+        let (BlockKind::Select(select), SourceKind::Table(base)) = (&block.kind, &source.kind)
+        else {
+            return None;
+        };
+        let whole = select.distinct
+            || select.distinct_on
+            || !select.group_by.is_empty()
+            || select.grouping_sets
+            || select.aggregates
+            || select.having
+            || select.windows
+            || select.srf_in_output
+            || select.limit
+            || source.alone
+            || body.samples
+            || !body.calls.is_empty();
+        let told = !view.columns_known || block.output.len() == view.columns.len();
+        if whole || base.kind != RelationKind::Table || !told {
+            return None;
+        }
+        let column = |(n, output): (usize, &Output)| {
+            let name = view.columns.get(n).map_or(&output.name, |column| &column.name);
+            let of_table = match output.expr {
+                Expr::Column(column) => Some(column.column),
+                _ => None,
+            };
+            (name.clone(), of_table)
+        };
+        Some((Arc::clone(base), block.output.iter().enumerate().map(column).collect()))
     }
 
     /// Keeps a view that the statement's own text refers to, with its definition's analysis.
