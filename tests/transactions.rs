@@ -230,11 +230,21 @@ async fn modes_and_chains_hold_on_every_shard(shards: &Shards, proxy: &Proxy) {
     let client = proxy.connect().await;
     run(&client, "BEGIN READ ONLY").await;
     assert_eq!(name(&client, WEST).await, "tenant 1");
-    refused(&client, "INSERT INTO notes VALUES (1, 2, 'no')", "25006").await;
     run(&client, "ROLLBACK AND CHAIN").await;
     assert_eq!(name(&client, DEU).await, "tenant 2");
     assert_eq!(name(&client, WEST).await, "tenant 1");
     refused(&client, "INSERT INTO notes VALUES (1, 2, 'no')", "25006").await;
+    // An error leaves what AND CHAIN gave, and takes back what BEGIN gave.
+    run(&client, "ROLLBACK AND CHAIN").await;
+    assert_eq!(name(&client, WEST).await, "tenant 1");
+    refused(&client, "INSERT INTO notes VALUES (1, 2, 'no')", "25006").await;
+    run(&client, "ROLLBACK").await;
+    run(&client, "BEGIN READ ONLY").await;
+    assert_eq!(name(&client, WEST).await, "tenant 1");
+    refused(&client, "INSERT INTO notes VALUES (1, 2, 'no')", "25006").await;
+    run(&client, "ROLLBACK AND CHAIN").await;
+    assert_eq!(name(&client, WEST).await, "tenant 1");
+    run(&client, "INSERT INTO notes VALUES (1, 2, 'yes')").await;
     run(&client, "ROLLBACK").await;
     run(&client, "BEGIN").await;
     assert_eq!(name(&client, WEST).await, "tenant 1");

@@ -299,7 +299,12 @@ impl Catalog {
             return DefaultValue::Sequence;
         }
         let cast = expression.strip_prefix('(').and_then(|rest| rest.split_once(")::"));
-        let call = cast.map_or(expression, |(call, _)| call);
+        let call = match cast {
+            // Others may shorten it, or check it.
+            Some((call, "text" | "uuid" | "character varying")) => call,
+            Some(_) => return DefaultValue::Other,
+            None => expression,
+        };
         let is_maker = match call.strip_suffix("()") {
             Some("gen_random_uuid") => true,
             Some(function) => function.split_once('.').is_some_and(|(schema, name)| {

@@ -91,9 +91,6 @@ impl Executor {
                 self.piece = Some(Piece::first());
                 let result = self.run_up_to_refused(planned, text, error).await;
                 self.piece = None;
-                if let Ok(()) = result {
-                    self.ready();
-                }
                 result
             }
             Err(error) => {
@@ -141,9 +138,15 @@ impl Executor {
         let text = text.get(..last.end as usize).unwrap_or_default();
         let result = self.run_whole(before, text, shard, &plan, Names::default()).await;
         let failed = self.responses.failed();
-        self.take_back_transaction().await?;
+        if let Err(gone @ Failure::Gone(_)) = self.take_back_transaction().await {
+            return Err(gone);
+        }
+        if self.session.transaction.is_open() {
+            // Its shard was lost on the way.
+            let _ = self.control(&Class::Rollback { chain: false }, "ROLLBACK");
+        }
         result?;
-        if failed { Ok(()) } else { Err(refusal.into()) }
+        Err(if failed { Failure::Shown } else { refusal.into() })
     }
 
     /// Ends a transaction that the client knows nothing of.

@@ -80,6 +80,9 @@ pub(super) fn diverges(analysis: &Analysis, map: &ShardMap) -> Option<String> {
     if let Some(call) = call {
         return Some(format!("function {}", call.name));
     }
+    if analysis.samples {
+        return Some("TABLESAMPLE".to_owned());
+    }
     for source in &analysis.sources {
         match &source.kind {
             SourceKind::Table(table) if map.placement(table) != Placement::Reference => {

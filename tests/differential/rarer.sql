@@ -266,7 +266,7 @@ SELECT about, (about).b FROM notes WHERE id < 3 ORDER BY id LIMIT 2
 
 SELECT range_agg(int8range(id, id + 2)) FROM tenants WHERE id < 20
 
--- refused: this statement can't be routed
+-- refused: TABLESAMPLE over several shards is not supported
 SELECT tenant_id FROM users TABLESAMPLE BERNOULLI (100)
 
 SELECT 1 FROM users LIMIT 1

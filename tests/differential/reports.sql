@@ -295,13 +295,10 @@ SELECT CASE (SELECT count(*) FROM users) WHEN 0 THEN 'none' ELSE 'some' END
 
 SELECT t.id, t.name, CASE WHEN EXISTS (SELECT FROM users u WHERE u.tenant_id = t.id AND u.score > 8) THEN 'hot' ELSE 'cold' END AS temp FROM tenants t ORDER BY 1
 
--- refused: this statement can't be routed
 SELECT tenant_id, id FROM users TABLESAMPLE SYSTEM (100) WHERE tenant_id = 1 ORDER BY id
 
--- refused: this statement can't be routed
 SELECT * FROM ROWS FROM (generate_series(1, 2), unnest(ARRAY['a'])) x (a, b)
 
--- refused: this statement can't be routed
 SELECT u.id, r.* FROM users u, ROWS FROM (generate_series(1, 2), unnest(u.tags)) r (a, b) WHERE u.tenant_id = 1 ORDER BY 1, 2
 
 SELECT d::date, count(o.id) FROM generate_series(date '2024-03-01', '2024-03-08', '1 day') d LEFT JOIN orders o ON o.placed >= d AND o.placed < d + interval '1 day' GROUP BY 1 ORDER BY 1
