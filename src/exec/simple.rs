@@ -199,6 +199,8 @@ impl Executor {
         planned: &mut Vec<Planned>,
     ) -> (Result<(), SqlError>, bool, Noted) {
         planned.clear();
+        // Nearly every string is one statement, and an idle client keeps the room.
+        planned.reserve_exact(1);
         let view = self.view();
         let scopes = self.scopes(view.as_ref());
         let (result, unknown) = worker::with_planner(|planner| {
