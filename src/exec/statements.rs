@@ -385,7 +385,9 @@ impl Executor {
         oids: &[Oid],
         since: u64,
     ) -> Known {
-        let prepared = if self.held.iter().any(|held| held.pinned) {
+        // Other bytes than ASCII are other letters to clients with other encodings.
+        let own_letters = !self.reading.utf8 && !sql.is_ascii();
+        let prepared = if own_letters || self.held.iter().any(|held| held.pinned) {
             Arc::new(Prepared::named(sql, oids))
         } else {
             let (world, reading) = (self.world.version, self.reading.id);

@@ -106,7 +106,7 @@ impl Single {
             table: Arc::clone(table),
             name: source.name.clone(),
             aliased: source.aliased,
-            plain: is_plain(select) && !outputs.is_empty(),
+            plain: select.is_plain() && !outputs.is_empty(),
             groups: adds_up(analysis, select, table) && !outputs.is_empty(),
             grouped: select
                 .group_by
@@ -321,17 +321,6 @@ pub(super) fn is_renamed(source: &Source, analysis: &Analysis) -> bool {
     let behind = analysis.tokens.iter().filter(|t| t.start >= name_end && t.end <= source.end);
     // `AS u`, or `u`; anything longer has a list.
     source.aliased && behind.count() > 2
-}
-
-fn is_plain(select: &Select) -> bool {
-    !(select.distinct
-        || select.distinct_on
-        || !select.group_by.is_empty()
-        || select.grouping_sets
-        || select.aggregates
-        || select.having
-        || select.windows
-        || select.srf_in_output)
 }
 
 fn adds_up(analysis: &Analysis, select: &Select, table: &Table) -> bool {

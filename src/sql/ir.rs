@@ -408,6 +408,20 @@ pub struct Select {
     pub locks_rows: bool,
 }
 
+impl Select {
+    /// Each row of the answer is one row of FROM.
+    pub fn is_plain(&self) -> bool {
+        !(self.distinct
+            || self.distinct_on
+            || !self.group_by.is_empty()
+            || self.grouping_sets
+            || self.aggregates
+            || self.having
+            || self.windows
+            || self.srf_in_output)
+    }
+}
+
 /// UNION, INTERSECT, EXCEPT.
 #[derive(Debug)]
 pub struct SetOperation {

@@ -4,7 +4,8 @@
 //! connection and carried out from then on without being parsed and planned each time, and nothing else changes:
 //! a plan for any values (a *generic* one, manual, "PREPARE") is as good as one for these, and since the values
 //! stand in comparisons alone, no part of the statement is computed at another moment (a constant expression fails
-//! when it is planned, a parameter's only when there is a row).
+//! when it is planned, a parameter's only when there is a row). Its own text is ASCII: other bytes are other letters
+//! to a client with another encoding, and it is kept for all of them.
 
 use std::sync::Arc;
 
@@ -53,6 +54,9 @@ impl Point {
             return None;
         }
         let literals = analysis.literals.len();
+        if literals == 0 && !text.is_ascii() {
+            return None;
+        }
         let by_parameters = match (analysis.params, literals) {
             (0, 1..) => by_parameters(analysis, table, &equal, text),
             (1.., 0) if are_all_params(&equal, analysis.params) => None,
@@ -107,6 +111,9 @@ fn by_parameters(
         end = literal.span.end as usize;
     }
     sql.extend_from_slice(text.get(end..)?.as_bytes());
+    if !sql.is_ascii() {
+        return None;
+    }
     Some(ByParameters { sql: sql.into(), oids: oids.into() })
 }
 
@@ -172,7 +179,7 @@ mod tests {
             by("SELECT slug FROM notes WHERE id= $1  AND tenant_id =  $2  [20, 20]")
         );
         assert_eq!(
-            point("SELECT count(*) FROM pairs p WHERE 'x' = p.b AND p.a = '00'"),
+            point("SELECT count(*) FROM pairs p WHERE 'é' = p.b AND p.a = '00'"),
             by("SELECT count(*) FROM pairs p WHERE  $1  = p.b AND p.a =  $2  [25, 2950]")
         );
         // These numbers are no values, and part of the shape.
@@ -204,6 +211,8 @@ mod tests {
             "SELECT * FROM notes WHERE id = 7 AND price = 2",
             "SELECT * FROM notes WHERE id = 7 AND slug = E'x'",
             "SELECT current_query() FROM notes WHERE id = 7",
+            "SELECT id AS número FROM notes WHERE id = 7",
+            "SELECT id AS número FROM notes WHERE id = $1",
             "SELECT f(id) FROM notes WHERE id = $1",
             "SELECT * FROM notes WHERE id = 7 FOR UPDATE",
             "SELECT * FROM notes n, heap h WHERE n.id = 7 AND h.id = 7",

@@ -79,14 +79,7 @@ impl Lowering<'_, '_> {
         else {
             return None;
         };
-        let whole = select.distinct
-            || select.distinct_on
-            || !select.group_by.is_empty()
-            || select.grouping_sets
-            || select.aggregates
-            || select.having
-            || select.windows
-            || select.srf_in_output
+        let whole = !select.is_plain()
             || select.limit
             || source.alone
             || body.samples
