@@ -196,7 +196,7 @@ pub struct Executor {
     /// The text of a simple query, kept for its capacity.
     text: Vec<u8>,
     /// Keys that were made for what is being planned.
-    fresh: Box<Fresh>,
+    fresh: Fresh,
     /// What was found out about ids for the statement that is planned, and is not to be remembered.
     asked: Vec<(Id, Answer)>,
     /// Ids that the statement that runs makes, with their keys.
@@ -252,7 +252,7 @@ impl Executor {
             last_words: None,
             leaving: Pins::NONE,
             text: Vec::new(),
-            fresh: Box::default(),
+            fresh: Fresh::default(),
             asked: Vec::new(),
             made: Vec::new(),
             bound: Vec::new(),

@@ -27,7 +27,7 @@ use crate::command::Operator;
 use crate::config::{AuthMethod, Config};
 use crate::console;
 use crate::error::{SqlError, SqlState};
-use crate::exec::{Account, Worker};
+use crate::exec::{Account, Executor, Worker};
 use crate::observe::METRICS;
 use crate::wire;
 use crate::wire::backend::Severity;
@@ -125,10 +125,17 @@ pub async fn serve(
                 let task = Arc::clone(&own);
                 // Boxed: it is soon done, and would make every client larger.
                 let login = Box::pin(async move {
-                    let _entering = entering;
-                    login::login(worker, &gate, socket, peer, task).await
+                    let entered = login::login(worker, &gate, socket, peer, task).await;
+                    drop(entering);
+                    match entered? {
+                        (Entered::Client(executor), place) => Some((executor, place)),
+                        (Entered::Operator(io, client), _place) => {
+                            Box::pin(console::run(*io, client, operator)).await;
+                            None
+                        }
+                    }
                 });
-                let spawned = tokio::spawn(attend(login, operator));
+                let spawned = tokio::spawn(attend(login));
                 let _ = own.set(spawned.abort_handle());
             }
             Err(error) => {
@@ -140,16 +147,14 @@ pub async fn serve(
     }
 }
 
-/// The way of a client up to where it is served.
-type Login = Pin<Box<dyn Future<Output = Option<(Entered, Place)>> + Send>>;
+/// The way of a client up to where it is served. An operator's ends there.
+type Login = Pin<Box<dyn Future<Output = Option<(Box<Executor>, Place)>> + Send>>;
 
 /// A client from its first byte to its last. Its task lives as long as the client: little is kept in it.
-async fn attend(login: Login, operator: Arc<Operator>) {
+async fn attend(login: Login) {
     let _counted = Counted::new();
-    let Some((entered, _place)) = login.await else { return };
-    match entered {
-        Entered::Client(executor) => client::run(executor).await,
-        Entered::Operator(io, client) => Box::pin(console::run(*io, client, operator)).await,
+    if let Some((executor, _place)) = login.await {
+        client::serve(executor).await.leave();
     }
 }
 
@@ -168,10 +173,10 @@ mod tests {
 
     #[test]
     fn an_idle_clients_task_is_small() {
-        fn size_of_future<F>(_: fn(Login, Arc<Operator>) -> F) -> usize {
+        fn size_of_future<F>(_: fn(Login) -> F) -> usize {
             size_of::<F>()
         }
         let task = size_of_future(attend);
-        assert!(task <= 1_360, "the task's future takes {task} bytes");
+        assert!(task <= 264, "the task's future takes {task} bytes");
     }
 }

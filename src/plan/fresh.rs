@@ -10,16 +10,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::map::ShardId;
 
 /// What was made and is not in a plan yet.
+#[derive(Default)]
 pub struct Fresh {
-    /// Random bytes. The argument counts what was made.
-    source: fn(usize) -> [u8; 16],
     /// What is being planned is part of something that is on this shard.
     wanted: Option<ShardId>,
-    all: Mutex<All>,
+    /// There is none until something is made: few clients ever have the proxy make a key.
+    all: Mutex<Option<Box<All>>>,
 }
 
-#[derive(Default)]
 struct All {
+    /// Random bytes. The argument counts what was made.
+    source: fn(usize) -> [u8; 16],
     /// How many there have been.
     count: usize,
     made: Vec<Made>,
@@ -33,22 +34,29 @@ struct Made {
     uuid: [u8; 16],
 }
 
-impl Default for Fresh {
+impl All {
+    fn of(source: fn(usize) -> [u8; 16]) -> Self {
+        Self { source, count: 0, made: Vec::new() }
+    }
+}
+
+impl Default for All {
     fn default() -> Self {
-        Self::new(|_| rand::random())
+        Self::of(|_| rand::random())
     }
 }
 
 impl fmt::Debug for Fresh {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fresh").field("made", &self.lock().made.len()).finish_non_exhaustive()
+        let made = self.lock().as_ref().map_or(0, |all| all.made.len());
+        f.debug_struct("Fresh").field("made", &made).finish_non_exhaustive()
     }
 }
 
 impl Fresh {
     /// With another source of bytes, for tests.
     pub fn new(source: fn(usize) -> [u8; 16]) -> Self {
-        Self { source, wanted: None, all: Mutex::default() }
+        Self { wanted: None, all: Mutex::new(Some(Box::new(All::of(source)))) }
     }
 
     /// The share of the statement that stands at this place of its string, and where it has to go, if it can.
@@ -64,10 +72,12 @@ impl Fresh {
     /// What was made is in a plan that is carried out: nothing else may have it.
     #[inline]
     pub fn clear(&mut self) {
-        self.all.get_mut().unwrap_or_else(PoisonError::into_inner).made.clear();
+        if let Some(all) = self.all.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            all.made.clear();
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, All> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<All>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -95,7 +105,8 @@ impl FreshHere<'_> {
     /// The value for this place in the statement.
     pub(super) fn uuid(self, place: u32) -> [u8; 16] {
         let all = self.all.lock();
-        let found = all.made.iter().find(|made| self.is_for(made, place)).copied();
+        let mut made = all.iter().flat_map(|all| &all.made);
+        let found = made.find(|made| self.is_for(made, place)).copied();
         drop(all);
         found.map_or_else(|| self.another(place), |made| made.uuid)
     }
@@ -103,7 +114,8 @@ impl FreshHere<'_> {
     /// Another value for it.
     pub(super) fn another(self, place: u32) -> [u8; 16] {
         let mut all = self.all.lock();
-        let uuid = version_4((self.all.source)(all.count));
+        let all = all.get_or_insert_default();
+        let uuid = version_4((all.source)(all.count));
         all.count = all.count.wrapping_add(1);
         all.made.retain(|made| !self.is_for(made, place));
         all.made.push(Made { statement: self.statement, place, uuid });
