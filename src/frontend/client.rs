@@ -2,14 +2,14 @@
 //!
 //! A client waits most of its life, and its task is as large as the largest thing that it ever awaits. So what
 //! carries out a request is a future apart from it ([`carry_out`]), in memory that the clients of a thread share:
-//! there is as much of it as there are requests at the same time ([`FUTURES`]).
+//! there is as much of it as there are requests at the same time ([`Carrier`]).
 
 use std::cell::RefCell;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-use tokio_util::sync::ReusableBoxFuture;
+use std::task::{Context, Poll};
 
 use crate::error::{SqlError, SqlState};
 use crate::exec::timeouts::idle_in_transaction;
@@ -23,14 +23,55 @@ use crate::wire::{self, ProtocolError};
 const UNIT_BYTES: usize = 256 * 1024;
 
 /// So many are kept for the requests to come; more are made when more are carried out at the same time.
-const FUTURES_KEPT: usize = 64;
+const CARRIERS_KEPT: usize = 64;
 
 /// A request's end: its client again, and whether it stays.
 type Done = (Box<Executor>, Result<(), Gone>);
 
 thread_local! {
-    /// Futures of requests that are done, for the memory that they have.
-    static FUTURES: RefCell<Vec<ReusableBoxFuture<'static, Done>>> = const { RefCell::new(Vec::new()) };
+    /// Those whose request is done.
+    static CARRIERS: RefCell<Vec<Box<dyn Carrier>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Carries requests out, one after another in the same memory.
+trait Carrier: Send {
+    /// Takes a request, which stands behind `before` bytes of a unit.
+    fn take(&mut self, executor: Box<Executor>, before: usize, request: Request);
+    /// Goes on with it; without one there is nothing to go on with.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Done>;
+}
+
+/// A [`Carrier`] by an `async fn`, whose future has no name.
+struct By<M, F> {
+    make: M,
+    future: Pin<Box<Option<F>>>,
+}
+
+impl<M, F> By<M, F>
+where
+    M: Fn(Box<Executor>, usize, Request) -> F + Send + 'static,
+    F: Future<Output = Done> + Send + 'static,
+{
+    fn new(make: M) -> Box<dyn Carrier> {
+        Box::new(Self { make, future: Box::pin(None) })
+    }
+}
+
+impl<M, F> Carrier for By<M, F>
+where
+    M: Fn(Box<Executor>, usize, Request) -> F + Send,
+    F: Future<Output = Done> + Send,
+{
+    fn take(&mut self, executor: Box<Executor>, before: usize, request: Request) {
+        self.future.set(Some((self.make)(executor, before, request)));
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Done> {
+        match self.future.as_mut().as_pin_mut() {
+            Some(future) => future.poll(context),
+            None => Poll::Pending,
+        }
+    }
 }
 
 /// What to do with the next frame.
@@ -141,20 +182,15 @@ pub(super) async fn serve(mut executor: Box<Executor>) -> Box<Executor> {
     }
 }
 
-/// Carries a request out with the memory of an earlier one.
+/// Has one of the thread's carriers carry a request out.
 async fn run_request(executor: Box<Executor>, before: usize, request: Request) -> Done {
-    let request = carry_out(executor, before, request);
-    let mut future = match FUTURES.with_borrow_mut(Vec::pop) {
-        Some(mut future) => {
-            future.set(request);
-            future
-        }
-        None => ReusableBoxFuture::new(request),
-    };
-    let done = (&mut future).await;
-    FUTURES.with_borrow_mut(|futures| {
-        if futures.len() < FUTURES_KEPT {
-            futures.push(future);
+    let free = CARRIERS.with_borrow_mut(Vec::pop);
+    let mut carrier = free.unwrap_or_else(|| By::new(carry_out));
+    carrier.take(executor, before, request);
+    let done = poll_fn(|context| carrier.poll(context)).await;
+    CARRIERS.with_borrow_mut(|carriers| {
+        if carriers.len() < CARRIERS_KEPT {
+            carriers.push(carrier);
         }
     });
     done
