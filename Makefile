@@ -33,7 +33,7 @@ serve-demo: build
 	target/release/pgmeridian demo
 
 test:
-	@.ci/need cc postgresql
+	@.ci/need cc postgresql valgrind
 	.ci/suites
 
 conformance: build

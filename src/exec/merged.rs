@@ -197,11 +197,16 @@ impl Executor {
             let body = teller.in_the_clients_numbers(body);
             frame::append(&mut self.io.outbox, tag::ROW_DESCRIPTION, &body);
         }
+        let mut kept = 0;
         loop {
-            let state = merged.advance(&mut self.io.outbox, CHUNK_BYTES);
+            let state = merged.advance(&mut self.io.outbox, kept + CHUNK_BYTES);
             let state = state.map_err(|fault| Self::trouble(Cut::Fault(fault), ShardId(0)))?;
             match state {
-                State::Full => self.io.flush().await.map_err(|_| Trouble::Client)?,
+                State::Full => {
+                    self.io.flush().await.map_err(|_| Trouble::Client)?;
+                    // A portal that is fetched in parts has its rows kept here.
+                    kept = self.io.outbox.len();
+                }
                 State::Hungry => self.read_more(asked, merged).await?,
                 State::Over => break,
             }

@@ -52,8 +52,8 @@ where
     M: Fn(Box<Executor>, usize, Request) -> F + Send + 'static,
     F: Future<Output = Done> + Send + 'static,
 {
-    fn new(make: M) -> Box<dyn Carrier> {
-        Box::new(Self { make, future: Box::pin(None) })
+    fn new(make: M) -> Self {
+        Self { make, future: Box::pin(None) }
     }
 }
 
@@ -185,7 +185,7 @@ pub(super) async fn serve(mut executor: Box<Executor>) -> Box<Executor> {
 /// Has one of the thread's carriers carry a request out.
 async fn run_request(executor: Box<Executor>, before: usize, request: Request) -> Done {
     let free = CARRIERS.with_borrow_mut(Vec::pop);
-    let mut carrier = free.unwrap_or_else(|| By::new(carry_out));
+    let mut carrier = free.unwrap_or_else(|| Box::new(By::new(carry_out)));
     carrier.take(executor, before, request);
     let done = poll_fn(|context| carrier.poll(context)).await;
     CARRIERS.with_borrow_mut(|carriers| {
