@@ -198,7 +198,8 @@ impl Executor {
             frame::append(&mut self.io.outbox, tag::ROW_DESCRIPTION, &body);
         }
         loop {
-            let state = merged.advance(&mut self.io.outbox, CHUNK_BYTES);
+            let most = self.io.kept().saturating_add(CHUNK_BYTES);
+            let state = merged.advance(&mut self.io.outbox, most);
             let state = state.map_err(|fault| Self::trouble(Cut::Fault(fault), ShardId(0)))?;
             match state {
                 State::Full => self.io.flush().await.map_err(|_| Trouble::Client)?,
