@@ -102,7 +102,8 @@ fn route_of_copy_is_that_of_its_query() {
         ("EXPLAIN SELECT * FROM bots", "Route: all (stream)\n"),
         ("/* pgmeridian: shard=deu */ EXPLAIN SELECT * FROM bots", "Route: one (relay)\n"),
     ] {
-        let (code, out, err) = run(&["route", "--map", "shard-maps/directory.toml", sql]);
+        let words = ["--map", "shard-maps/directory.toml", "--schema", "src/demo/schema.sql", sql];
+        let (code, out, err) = run(&[&["route"], words.as_slice()].concat());
         assert!(code == 0 && out.starts_with(expect), "{sql}: {out}{err}");
     }
     let (code, out, _) =
