@@ -64,6 +64,55 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
+fn a_fault_is_told_once_and_without_codes() {
+    let (code, _, err) =
+        run(&["route", "--map", "shard-maps/hash.toml", "--schema", "no-such.sql", "SELECT 1"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("no-such.sql") && !err.contains("SQLSTATE"), "{err}");
+    let directory = tempfile::tempdir().unwrap();
+    let check = |map: &str| {
+        let path = directory.path().join("map.toml");
+        std::fs::write(&path, map).unwrap();
+        let (code, out, err) = run(&["check", path.to_str().unwrap()]);
+        (code, out + &err)
+    };
+    let shard = "[[shards]]\nid = 1\nname = \"a\"\nurl = \"postgresql://bot@127.0.0.1/x\"\n";
+    let (code, said) = check(&format!("database = \"\"\nnonsensical = 1\n{shard}"));
+    assert_eq!(code, 1);
+    assert!(said.contains("the database has no name"), "{said}");
+    let known = said.lines().find(|line| line.contains("known here:")).unwrap();
+    assert_eq!(known.matches("control").count(), 1, "{known}");
+    let (code, said) = check(&shard.replace("\"a\"", "\"\""));
+    assert!(code == 1 && said.contains("give it a name"), "{said}");
+    let key = "[keys.t]\ncolumns = [\"t\"]\ntype = \"bigint\"\nstrategy = \"hash\"\n\
+               hash = { algorithm = \"modulo\", shards = [\"a\"], virtual_nodes = 3 }\n";
+    let (code, said) = check(&format!("{shard}{key}"));
+    assert!(code == 0 && said.contains("1 shard, "), "{said}");
+    assert!(said.contains("virtual_nodes is for consistent only"), "{said}");
+}
+
+#[test]
+fn route_of_copy_is_that_of_its_query() {
+    for (sql, expect) in [
+        (
+            "COPY (SELECT * FROM bots WHERE tenant_id = 42) TO STDOUT",
+            "Route: one (relay)\n  Shards: deu\n",
+        ),
+        ("COPY bots TO STDOUT", "Route: all (stream)\n"),
+        ("EXPLAIN SELECT * FROM bots", "Route: all (stream)\n"),
+        ("/* pgmeridian: shard=deu */ EXPLAIN SELECT * FROM bots", "Route: one (relay)\n"),
+    ] {
+        let words = ["--map", "shard-maps/directory.toml", "--schema", "src/demo/schema.sql", sql];
+        let (code, out, err) = run(&[&["route"], words.as_slice()].concat());
+        assert!(code == 0 && out.starts_with(expect), "{sql}: {out}{err}");
+    }
+    let (code, out, _) =
+        run(&["route", "--map", "shard-maps/directory.toml", "COPY bots FROM STDIN"]);
+    assert_eq!(code, 1);
+    assert!(out.contains("Write the rows with INSERT"), "{out}");
+}
+
+#[test]
 fn route_says_where_and_why() {
     let (code, out, err) = run(&[
         "route",
@@ -179,5 +228,27 @@ fn a_reader_may_stop_reading() {
             .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(said.trim(), expect.to_string(), "{words}");
+    }
+}
+
+#[test]
+fn diff_says_when_rows_have_to_be_moved() {
+    let directory = tempfile::tempdir().unwrap();
+    let map = std::fs::read_to_string("shard-maps/hash.toml").unwrap();
+    let other = |name: &str, from: &str, to: &str| {
+        assert!(map.contains(from), "{from}");
+        let path = directory.path().join(name);
+        std::fs::write(&path, map.replacen(from, to, 1)).unwrap();
+        path.display().to_string()
+    };
+    let version = map.lines().find(|line| line.starts_with("version")).unwrap();
+    let moved = "rows have to be moved";
+    for (new, told) in [
+        (other("off.toml", version, &format!("{version}\nrouting = \"off\"")), moved),
+        (other("same.toml", version, version), "nothing changes"),
+    ] {
+        let (code, out, err) = run(&["diff", "shard-maps/hash.toml", &new]);
+        assert_eq!(code, i32::from(told == moved), "{out}{err}");
+        assert!(err.contains(told), "{out}{err}");
     }
 }

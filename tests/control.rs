@@ -624,12 +624,18 @@ async fn new_tenants_live_in_their_region() {
     insert("INSERT INTO tenants VALUES (9001, 't', 'DEU')").await;
     insert("SET pgmeridian.region = 'DEU'").await;
     insert("INSERT INTO tenants (id, name) VALUES (9004, 't')").await;
+    // EXPLAIN says where a new key would live, and records nothing.
+    let explain = "EXPLAIN (ROUTE) INSERT INTO tenants (id, name) VALUES (9006, 't')";
+    let told = format!("{:?}", client.simple_query(explain).await.unwrap());
+    assert!(told.contains("new keys first: 9006 on deu"), "{told}");
+    // Several of them get their homes at once.
+    insert("INSERT INTO tenants (id, name) VALUES (9007, 't'), (9008, 't'), (9009, 't')").await;
     insert("RESET pgmeridian.region").await;
     insert("INSERT INTO tenants (id, name) VALUES (9005, 't')").await;
     let control = controlled.control().await;
     let sql = "SELECT string_agg(tenant_id || ' ' || shard_id, ', ' ORDER BY tenant_id) FROM tenant_shard_map";
     let homes: String = control.query_one(sql, &[]).await.unwrap().get(0);
-    assert_eq!(homes, "9001 3, 9004 3, 9005 1");
+    assert_eq!(homes, "9001 3, 9004 3, 9005 1, 9007 3, 9008 3, 9009 3");
 }
 
 /// A file says which country an address is in; it is read with the map, whole or not at all.

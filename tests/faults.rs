@@ -322,6 +322,16 @@ async fn limits_are_errors_with_a_name() {
     assert_eq!(sqlstate(&told), "53400", "{told:?}");
     assert!(raw::field(&told[0], b'M').contains("limits.statement_bytes_max"), "{told:?}");
     drop(large);
+    // libpq forgets what it was told when the connection ends before it has sent all.
+    let mut slow = proxy.raw();
+    let text = query(&format!("SELECT '{}'", "x".repeat(2 << 20)));
+    let (head, tail) = text.split_at(text.len() / 2);
+    slow.send(head);
+    assert_eq!(sqlstate(&[slow.receive().unwrap()]), "53400");
+    let silence = slow.receive_within(Duration::from_millis(20)).unwrap_err();
+    assert_eq!(silence, raw::Silence::Hang);
+    slow.send(tail);
+    drop(slow);
     // The pool's.
     let mut holder = proxy.raw();
     holder.query("BEGIN");

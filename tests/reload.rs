@@ -127,6 +127,26 @@ async fn a_faulty_map_changes_nothing_and_is_reported() {
 }
 
 #[tokio::test]
+async fn a_fault_is_gone_when_the_old_file_is_back() {
+    let (shards, proxy) = serve(2).await;
+    let console = connect(&proxy.console_url("bot")).await.unwrap();
+    let state =
+        async || console.query_one("SHOW MAP", &[]).await.unwrap().get::<_, String>("state");
+    for faulty in [Some("version = 1"), None] {
+        match faulty {
+            Some(map) => replace(&proxy, map),
+            None => fs::remove_file(proxy.map_path()).unwrap(),
+        }
+        until("the fault is seen", async || state().await != "ok").await;
+        replace(&proxy, &shards.map_by_hash(""));
+        until("it is gone", async || state().await == "ok").await;
+        let (code, body) = http(proxy.http, "GET", "/health", None).await;
+        assert!(code == 200 && body.contains("\"healthy\""), "{body}");
+    }
+    assert!(proxy.log().contains("the old one stays"), "{}", proxy.log());
+}
+
+#[tokio::test]
 async fn a_reload_under_load_loses_nothing() {
     let (shards, proxy) = serve(3).await;
     let ended = Arc::new(AtomicBool::new(false));
@@ -207,31 +227,33 @@ async fn routing_is_not_switched_over_rows_that_are_elsewhere() {
     let proxy = Proxy::start_with(&shards, &off, CONFIG).await;
     let (client, console) =
         (proxy.connect().await, connect(&proxy.console_url("bot")).await.unwrap());
-    client.batch_execute("INSERT INTO notes VALUES (1, 1), (2, 2), (3, 3)").await.unwrap();
+    client.batch_execute("INSERT INTO notes VALUES (1, 3), (2, 2), (3, 15)").await.unwrap();
     client.batch_execute("INSERT INTO plans VALUES (1, 'free')").await.unwrap();
     let refused = async |map: &str, words: &str| {
         replace(&proxy, map);
         let error = console.batch_execute("RELOAD").await.expect_err(words);
-        let told = error.as_db_error().and_then(|told| told.detail()).unwrap_or_default();
-        assert!(told.contains(words), "{words}: {told}");
+        let told = error.as_db_error().unwrap();
+        let detail = told.detail().unwrap_or_default();
+        assert!(detail.contains(words), "{words}: {detail}");
+        assert!(told.hint().unwrap().contains("RELOAD FORCE"), "{told:?}");
     };
     refused(
         &on,
-        "table notes has 2 rows on shard usa-east with key 1, 3, and the new map looks for them on usa-west",
+        "table notes has 2 rows on shard usa-east with key 3, 15, and the new map looks for them on usa-west",
     )
     .await;
     let (east, west) = (shards.direct("usa-east").await, shards.direct("usa-west").await);
-    west.batch_execute("INSERT INTO notes VALUES (1, 1), (3, 3)").await.unwrap();
-    east.batch_execute("DELETE FROM notes WHERE tenant_id IN (1, 3)").await.unwrap();
+    west.batch_execute("INSERT INTO notes VALUES (1, 3), (3, 15)").await.unwrap();
+    east.batch_execute("DELETE FROM notes WHERE tenant_id IN (3, 15)").await.unwrap();
     console.batch_execute("RELOAD").await.unwrap();
-    let count = "SELECT count(*) FROM notes WHERE tenant_id IN (1, 2, 3)";
+    let count = "SELECT count(*) FROM notes WHERE tenant_id IN (3, 2, 15)";
     assert_eq!(client.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 3);
     refused(
         &off,
         "table notes has 2 rows on shard usa-west, and the new map looks for them on usa-east",
     )
     .await;
-    east.batch_execute("INSERT INTO notes VALUES (1, 1), (3, 3)").await.unwrap();
+    east.batch_execute("INSERT INTO notes VALUES (1, 3), (3, 15)").await.unwrap();
     west.batch_execute("DELETE FROM notes").await.unwrap();
     console.batch_execute("RELOAD").await.unwrap();
     assert_eq!(client.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 3);

@@ -54,10 +54,11 @@ fn print_map(path: &Path, map: &ShardMap) {
     let keys: Vec<String> =
         map.keys().iter().map(|key| format!("{} ({})", key.name, key.strategy.name())).collect();
     say!(
-        "{}: ok: database \"{}\", {} shards, default \"{}\", keys: {}",
+        "{}: ok: database \"{}\", {} shard{}, default \"{}\", keys: {}",
         path.display(),
         map.database(),
         map.shards().len(),
+        if map.shards().len() == 1 { "" } else { "s" },
         map.shard_name(map.default_shard()),
         if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }
     );

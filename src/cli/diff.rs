@@ -178,7 +178,7 @@ fn print_text(diff: &MapDiff, rerouted: &[Rerouted], stranded: &[Stranded], is_l
         remark!("nothing changes");
     } else if is_live && stranded.is_empty() {
         remark!("the shards hold no rows that have to be moved");
-    } else if diff.moves_rows() {
+    } else if diff.moves_rows() || !stranded.is_empty() {
         remark!("rows have to be moved before the new map is used");
     }
 }

@@ -9,12 +9,13 @@ use super::{FOUND, Format, WRONG, load_map};
 use crate::catalog::Catalog;
 use crate::datum::{Format as WireFormat, Param};
 use crate::error::SqlError;
+use crate::exec::query_within;
 use crate::map::ShardMap;
 use crate::plan::{Explained, Fresh, Inputs, Scope, Template, scope};
 use crate::sql::analyze::{self, Names};
 use crate::sql::class::{self, Class};
 use crate::sql::hint;
-use crate::sql::lexer::{self, Limits, Scan, Scanned};
+use crate::sql::lexer::{self, Limits, Literal, Scan, Scanned};
 
 #[derive(clap::Args)]
 pub(super) struct Route {
@@ -61,7 +62,7 @@ pub(super) fn run(words: &Route) -> ExitCode {
 
 /// An error with its detail and hint, on stderr.
 pub(super) fn complain(error: &SqlError) {
-    remark!("error: {error}");
+    remark!("error: {}", error.message);
     if let Some(detail) = &error.detail {
         remark!("detail: {detail}");
     }
@@ -148,16 +149,41 @@ impl Question<'_> {
                 scope.hint_key = Some((key, Cow::Owned(value)));
             }
         }
+        let literals = self.scan.literals_of(self.scanned);
+        let routed = |text, literals| self.routed(text, literals, map, catalog, &scope, params);
+        let explained = routed(text, literals);
+        if explained.is_unsupported()
+            && let Some(within) = query_within(text, true)
+        {
+            let mut scan = Scan::default();
+            lexer::scan(within.query.as_bytes(), true, &Limits::default(), &mut scan)?;
+            if let [only] = scan.statements.as_slice() {
+                let query = routed(&within.query, scan.literals_of(only));
+                return Ok(query.about(&within).unwrap_or(explained));
+            }
+        }
+        Ok(explained)
+    }
+
+    /// Where a text with these literals goes.
+    fn routed(
+        &self,
+        text: &str,
+        literals: &[Literal],
+        map: &ShardMap,
+        catalog: &Catalog,
+        scope: &Scope<'_>,
+        params: &[Param<'_>],
+    ) -> Explained {
         let class = class::classify(text, true);
         if matches!(class, Class::Empty) || scope::is_own_setting(&class, map) {
-            return Ok(Explained::local(map));
+            return Explained::local(map);
         }
         let names = Names { search_path: self.search_path, user: "" };
-        let literals = self.scan.literals_of(self.scanned);
         let statement = analyze::statement(text, literals, &class, catalog, &names);
         let template = Template::compile(&statement, &class, map);
         let inputs = Inputs { text, literals, params, utf8: true, standard_strings: true };
-        Ok(template.explain(map, &inputs, &scope))
+        template.explain(map, &inputs, scope)
     }
 }
 

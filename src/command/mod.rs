@@ -24,7 +24,7 @@ use crate::error::{SqlError, SqlState};
 use crate::exec::{self, Shared};
 use crate::map::did_you_mean;
 use crate::mapstore::control::SourceError;
-use crate::mapstore::{Origin, ReloadError, Reloaded};
+use crate::mapstore::{Origin, ReloadError, Reloaded, SwapError};
 
 pub use health::{Health, Status};
 pub use table::{Column, Table, Type, Value};
@@ -329,5 +329,11 @@ fn reload_refused(error: &ReloadError) -> SqlError {
     } else {
         SqlState::INVALID_PARAMETER_VALUE
     };
-    SqlError::new(code, "the map was not taken, the old one stays").detail(why)
+    let refused = SqlError::new(code, "the map was not taken, the old one stays").detail(why);
+    match error {
+        ReloadError::Swap(SwapError::Stranded(_)) => refused.hint(
+            "Move the rows first, or put the old map back. RELOAD FORCE takes it all the same: then nothing finds these rows.",
+        ),
+        _ => refused,
+    }
 }

@@ -508,7 +508,7 @@ fn method(method: crate::config::AuthMethod) -> &'static str {
 }
 
 fn help() -> Rows {
-    const COMMANDS: [(&str, &str); 25] = [
+    const COMMANDS: [(&str, &str); 26] = [
         ("SHOW SHARDS", "the shards: where they are and how"),
         ("SHOW MAP", "the map that is used, and what was wrong with the last one"),
         ("SHOW MAP HISTORY", "when maps were read, who asked, what changed"),
@@ -520,6 +520,7 @@ fn help() -> Rows {
         ("SHOW STATS", "what the shards were asked, and how long they took"),
         ("SHOW TENANTS", "keys that a directory lists"),
         ("SHOW LOOKUPS", "ids that lead to keys"),
+        ("SHOW DATABASES", "the databases in use, and the shards of those that are routed by name"),
         ("SHOW FREEZES", "keys that may not be written"),
         ("SHOW CONFIG", "the proxy's settings"),
         ("SHOW VERSION", "the proxy's version"),

@@ -18,7 +18,7 @@ use super::workspace::{Ask, without_position};
 use super::{Executor, Failure, worker};
 use crate::error::{SqlError, SqlState};
 use crate::map::ShardId;
-use crate::plan::{Answer, Plan, Workspace};
+use crate::plan::{Answer, Plan, QueryWithin, Workspace};
 use crate::sql::class::{Class, classify};
 use crate::sql::lexer::{self, Limits, Scan};
 use crate::sql::quote::quote_literal;
@@ -396,6 +396,16 @@ impl<'t> About<'t> {
             _ => None,
         }
     }
+}
+
+/// The query within EXPLAIN or COPY … TO STDOUT, for showing where it goes; of a table, the one that reads its rows.
+pub fn query_within(text: &str, standard_strings: bool) -> Option<QueryWithin> {
+    if let Some(copy) = TableCopy::read(text, standard_strings) {
+        let query = format!("SELECT {} FROM ONLY {}", copy.columns.unwrap_or("*"), copy.table);
+        return Some(QueryWithin { query, copies: true });
+    }
+    let about = About::read(text, standard_strings)?;
+    Some(QueryWithin { query: about.query.to_owned(), copies: about.copies })
 }
 
 /// The first column's values.

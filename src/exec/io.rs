@@ -27,6 +27,9 @@ const BUSY_BUFFER_BYTES: usize = 4 * READ_BYTES;
 /// How long a client that is told good-bye may go on sending.
 const DRAIN_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// A client that has sent nothing for so long is done with its message.
+const SENDING: std::time::Duration = std::time::Duration::from_millis(100);
+
 thread_local! {
     static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
@@ -281,9 +284,13 @@ impl ClientIo {
     }
 
     /// Reads and forgets what the client still sends: a socket that is closed with bytes unread takes the
-    /// last words back.
+    /// last words back, and libpq forgets them when the connection ends before all is sent.
     pub async fn drain(&mut self) {
         let forget = async {
+            let _ = self.flush().await;
+            while let Ok(Ok(true)) = tokio::time::timeout(SENDING, self.fill()).await {
+                self.consume(usize::MAX);
+            }
             self.shutdown().await;
             while let Ok(true) = self.fill().await {
                 self.consume(usize::MAX);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::gathered::query_within;
 use super::planner::{Readied, Scopes};
 use super::statements::no_statement;
 use super::{Executor, worker};
@@ -18,7 +19,7 @@ use crate::session::Session;
 use crate::session::responses::OUR_NAMES;
 use crate::session::settings::set_sql;
 use crate::session::transaction::Transaction;
-use crate::sql::class::{Class, SetCommand, SetValue, is_custom};
+use crate::sql::class::{Class, SetCommand, SetValue, classify, is_custom};
 use crate::sql::hint;
 use crate::sql::quote::quote_literal;
 use crate::wire;
@@ -146,22 +147,33 @@ impl SessionScopes<'_> {
 pub fn explain(world: &Arc<World>, text: &str) -> Result<Vec<String>, SqlError> {
     let session = Session { hints: true, ..Session::default() };
     let reading = worker::reading(&session, world);
-    let readied = worker::with_planner(|p| p.prepare(world, &reading, text.as_bytes()))?;
+    let prepare =
+        |text: &str| worker::with_planner(|p| p.prepare(world, &reading, text.as_bytes()));
+    let hint = prepare(text)?.hint;
     let (scopes, fresh) = (SessionScopes(&session), Fresh::default());
-    let scope = scopes.scope(world, readied.hint.as_deref())?;
-    let scope = Scope { fresh: Some(fresh.of(0, None)), ..scope };
-    let inputs = Inputs {
-        text: text.get(readied.start as usize..readied.end as usize).unwrap_or_default(),
-        literals: &readied.literals,
-        params: &[],
-        utf8: true,
-        standard_strings: true,
+    let explain = |text: &str| {
+        let readied = prepare(text)?;
+        let scope = scopes.scope(world, hint.as_deref())?;
+        let scope = Scope { fresh: Some(fresh.of(0, None)), ..scope };
+        let inputs = Inputs {
+            text: text.get(readied.start as usize..readied.end as usize).unwrap_or_default(),
+            literals: &readied.literals,
+            params: &[],
+            utf8: true,
+            standard_strings: true,
+        };
+        Ok::<_, SqlError>(match &readied.entry.template {
+            _ if is_local(&readied.entry.class, world) => Explained::local(&world.map),
+            Some(template) => template.explain(&world.map, &inputs, &scope),
+            None => Explained::local(&world.map),
+        })
     };
-    let explained = match &readied.entry.template {
-        _ if is_local(&readied.entry.class, world) => Explained::local(&world.map),
-        Some(template) => template.explain(&world.map, &inputs, &scope),
-        None => Explained::local(&world.map),
-    };
+    let mut explained = explain(text)?;
+    if explained.is_unsupported()
+        && let Some(within) = query_within(text, true)
+    {
+        explained = explain(&within.query)?.about(&within).unwrap_or(explained);
+    }
     Ok(explained.lines)
 }
 
@@ -294,9 +306,7 @@ impl Executor {
         text: &str,
     ) -> Result<Option<LocalAnswer>, SqlError> {
         match class {
-            Class::ExplainRoute { json, rest } => {
-                self.explain_route(*json, text.get(*rest as usize..).unwrap_or_default()).map(Some)
-            }
+            Class::ExplainRoute { json, .. } => self.explain_route(*json, text).map(Some),
             Class::ExplainRouteWith(option) => Err(SqlError::new(
                 SqlState::INVALID_PARAMETER_VALUE,
                 format!("EXPLAIN (ROUTE) can't be combined with option \"{option}\""),
@@ -501,31 +511,55 @@ impl Executor {
         }
     }
 
-    /// `EXPLAIN (ROUTE) …`: the route, without running it.
+    /// `EXPLAIN (ROUTE) …`: the route, without running it. A hint before EXPLAIN is one of what it explains.
     fn explain_route(&mut self, json: bool, text: &str) -> Result<LocalAnswer, SqlError> {
+        let prepare = |text: &str| {
+            worker::with_planner(|p| p.prepare(&self.world, &self.reading, text.as_bytes()))
+        };
+        // Its shape may be that of another text, where what is explained stands elsewhere.
+        let rest = match classify(text, self.reading.standard_strings) {
+            Class::ExplainRoute { rest, .. } => rest,
+            _ => 0,
+        };
+        let outer = prepare(text)?.hint;
+        let text = text.get(rest as usize..).unwrap_or_default();
+        let hint = prepare(text)?.hint.or(outer);
+        let mut explained = self.explain_statement(text, hint.as_deref())?;
+        if explained.is_unsupported()
+            && let Some(within) = query_within(text, self.reading.standard_strings)
+        {
+            let query = self.explain_statement(&within.query, hint.as_deref())?;
+            explained = query.about(&within).unwrap_or(explained);
+        }
+        let oid = if json { crate::datum::oid::JSON } else { crate::datum::oid::TEXT };
+        let rows = if json { vec![explained.json.to_string()] } else { explained.lines };
+        Ok(LocalAnswer { column: Some(("QUERY PLAN".to_owned(), oid)), rows, tag: "EXPLAIN" })
+    }
+
+    fn explain_statement(&mut self, text: &str, hint: Option<&str>) -> Result<Explained, SqlError> {
         let readied =
             worker::with_planner(|p| p.prepare(&self.world, &self.reading, text.as_bytes()))?;
         let statement = text.get(readied.start as usize..readied.end as usize).unwrap_or_default();
-        let oid = if json { crate::datum::oid::JSON } else { crate::datum::oid::TEXT };
-        let explained = match (&readied.entry.template, &readied.entry.class) {
-            (_, class) if is_local(class, &self.world) => Explained::local(&self.world.map),
+        match (&readied.entry.template, &readied.entry.class) {
+            (_, class) if is_local(class, &self.world) => Ok(Explained::local(&self.world.map)),
             (Some(template), _) => {
                 let view = self.view();
                 let scopes = self.scopes(view.as_ref());
-                let scope = scopes.scope(&self.world, readied.hint.as_deref())?;
+                let scope = scopes.scope(&self.world, hint)?;
                 let inputs = self.inputs(&readied, statement, &[]);
                 let explained = template.explain(&self.world.map, &inputs, &scope);
-                self.wanted = view.map(View::into_wanted).unwrap_or_default();
-                explained
+                let noted = view.map(View::into_noted).unwrap_or_default();
+                self.wanted = noted.wanted;
+                let homes = noted.newcomers.iter().filter_map(|newcomer| {
+                    Some((newcomer.value.to_string(), self.home_for(newcomer)?))
+                });
+                Ok(explained.with_homes(&self.world.map, &homes.collect::<Vec<_>>()))
             }
             (None, Class::Execute(execution)) => {
-                let hint = readied.hint.as_deref();
-                self.explain_execution(&execution.clone(), statement, hint)?
+                self.explain_execution(&execution.clone(), statement, hint)
             }
-            (None, _) => Explained::local(&self.world.map),
-        };
-        let rows = if json { vec![explained.json.to_string()] } else { explained.lines };
-        Ok(LocalAnswer { column: Some(("QUERY PLAN".to_owned(), oid)), rows, tag: "EXPLAIN" })
+            (None, _) => Ok(Explained::local(&self.world.map)),
+        }
     }
 
     pub(super) fn inputs<'a>(

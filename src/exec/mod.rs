@@ -97,6 +97,7 @@ use crate::wire;
 use crate::wire::backend::Severity;
 
 pub use cancel::{Backend, CancelKey, CancelSlot, Cancels};
+pub use gathered::query_within;
 pub use io::{ClientIo, ClientSocket};
 pub use local::explain;
 pub use worker::{Account, Shared, Worker, check_startup, reading, startup_value};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Executor;
 use crate::error::{SqlError, SqlState};
 use crate::lookup::Newcomer;
-use crate::map::RegionHints;
+use crate::map::{RegionHints, ShardId, ShardMap};
 use crate::mapstore::control::newcomers;
 use crate::session::transaction::Transaction;
 
@@ -31,12 +31,7 @@ impl Executor {
             if map.place(newcomer.key, &newcomer.value).is_ok() {
                 continue;
             }
-            let hints = RegionHints {
-                row: newcomer.region.as_deref(),
-                session: self.session.region(),
-                address: Some(self.client.address.ip()),
-            };
-            let home = map.new_home(newcomer.key, &newcomer.value, &hints);
+            let home = self.new_home(&map, newcomer);
             let (Some(home), Some(control)) = (home.and_then(|at| map.shard(at)), map.control())
             else {
                 return Err(no_home(newcomer));
@@ -70,6 +65,20 @@ impl Executor {
         )
         .detail("Its home is recorded now.")
         .hint("The transaction might succeed if retried."))
+    }
+
+    /// The shard that a key would get a home on, as things are.
+    pub(super) fn home_for(&self, newcomer: &Newcomer) -> Option<ShardId> {
+        self.new_home(&self.world.map, newcomer)
+    }
+
+    fn new_home(&self, map: &ShardMap, newcomer: &Newcomer) -> Option<ShardId> {
+        let hints = RegionHints {
+            row: newcomer.region.as_deref(),
+            session: self.session.region(),
+            address: Some(self.client.address.ip()),
+        };
+        map.new_home(newcomer.key, &newcomer.value, &hints)
     }
 }
 

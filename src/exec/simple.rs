@@ -529,6 +529,9 @@ pub(super) fn statement_text(planned: &Planned, query: &[u8]) -> String {
     if relayed && matches!(planned.entry.class, Class::Query) {
         return String::new();
     }
-    let bytes = query.get(planned.start as usize..planned.end as usize).unwrap_or_default();
+    // A hint before EXPLAIN (ROUTE) belongs to what it explains.
+    let hinted = matches!(planned.entry.class, Class::ExplainRoute { .. });
+    let from = if hinted { planned.from } else { planned.start };
+    let bytes = query.get(from as usize..planned.end as usize).unwrap_or_default();
     String::from_utf8_lossy(bytes).into_owned()
 }

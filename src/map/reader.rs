@@ -376,6 +376,17 @@ impl<'t> Fields<'t> {
         elements.iter().filter_map(|node| node.fields(r)).collect()
     }
 
+    /// What was asked for, each name once.
+    fn known(&self) -> Vec<&'static str> {
+        let mut known = Vec::new();
+        for asked in &self.asked {
+            if !known.contains(asked) {
+                known.push(*asked);
+            }
+        }
+        known
+    }
+
     /// Every field that nobody asked for is a fault, and every one that is missing, unless it is there
     /// misspelt. Gives the names that were meant by misspelt ones.
     pub(super) fn finish(self, r: &mut Reader<'_>) -> Vec<&'static str> {
@@ -389,7 +400,7 @@ impl<'t> Fields<'t> {
                     meant.extend(self.asked.iter().copied().find(|asked| *asked == near));
                     format!("did you mean {near}?")
                 }
-                None => format!("known here: {}", self.asked.join(", ")),
+                None => format!("known here: {}", self.known().join(", ")),
             };
             r.fault(&node.key_span, format!("unknown field {}", node.name)).hint(hint);
         }

@@ -85,8 +85,9 @@ pub struct History(Mutex<VecDeque<Attempt>>);
 impl History {
     pub(super) fn note(&self, attempt: Attempt) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A watcher that finds nothing new says nothing new.
-        if attempt.outcome == Outcome::Unchanged && attempt.origin == Origin::File {
+        // A watcher that finds nothing new says nothing new, but that a fault is gone.
+        let sound = kept.back().is_none_or(|last| last.outcome != Outcome::Refused);
+        if attempt.outcome == Outcome::Unchanged && attempt.origin == Origin::File && sound {
             return;
         }
         // Tables that stay faulty are looked at again and again.

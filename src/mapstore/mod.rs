@@ -314,13 +314,14 @@ impl Store {
         self.description.store(Arc::new(description));
     }
 
-    /// A map of other control tables is used instead of `old`.
-    fn note_followed(&self, old: &World, new: &World) {
+    /// A map of other control tables is used instead of `old`: what changes.
+    fn note_followed(&self, old: &World, new: &World) -> String {
         let loaded = SystemTime::now();
         let checksum = self.description().checksum.clone();
         self.description.store(Arc::new(Description { loaded, checksum }));
-        let changes = MapDiff::of(&old.map, &new.map, Some(&new.catalog));
-        self.note(Origin::Control, Outcome::Loaded, changes.summary());
+        let changes = MapDiff::of(&old.map, &new.map, Some(&new.catalog)).summary();
+        self.note(Origin::Control, Outcome::Loaded, changes.clone());
+        changes
     }
 
     /// A map of other control tables is not used.

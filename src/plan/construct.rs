@@ -50,6 +50,11 @@ pub(super) enum Construct {
     Derived(String),
 }
 
+/// They come as calls whose value no column says.
+pub(super) fn is_system_column(name: &str) -> bool {
+    matches!(name, "ctid" | "xmin" | "xmax" | "cmin" | "cmax" | "tableoid")
+}
+
 impl Construct {
     pub(super) fn name(&self) -> String {
         match self {
@@ -69,6 +74,7 @@ impl Construct {
             Self::SystemCatalog => "a join with a system catalog".into(),
             Self::SingleTable(table) => format!("a join with single-shard table \"{table}\""),
             Self::UnknownTable(table) => format!("a join with unknown table \"{table}\""),
+            Self::Function(name) if is_system_column(name) => format!("system column {name}"),
             Self::Function(name) => format!("function {name}"),
             Self::NotColocated(a, b) if a == b => {
                 format!("a query on table \"{a}\" twice, not joined on the sharding key,")
@@ -108,6 +114,7 @@ impl Construct {
             Self::WritingCte => "It would write on several shards.",
             Self::SystemCatalog => "Each shard has catalogs of its own.",
             Self::SingleTable(_) | Self::UnknownTable(_) => "The table is not on the other shards.",
+            Self::Function(name) if is_system_column(name) => "Each shard has its own.",
             Self::Function(_) => "Each shard would evaluate it for itself.",
             Self::NotColocated(..) => {
                 "Rows that have to be joined may be on different shards. Tables are colocated where they \

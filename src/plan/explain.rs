@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::constant::Constants;
 use super::query::regions;
+use super::restrict::VALUES_TOLD_MAX;
 use super::scope::{Resolved, key_name};
 use super::several::names;
 use super::staged::Place;
 use super::{Answer, Ground, Inputs, Plan, Route, Rule, Scope, Shape, Template, Workspace};
-use crate::error::SqlError;
+use crate::error::{SqlError, SqlState};
 use crate::map::{KeyId, ShardId, ShardMap};
 
 /// A route, explained.
@@ -32,12 +33,89 @@ struct KeyReport {
     source: &'static str,
 }
 
+/// The query that EXPLAIN or COPY … TO STDOUT is about.
+#[derive(Clone, Debug)]
+pub struct QueryWithin {
+    /// Its text.
+    pub query: String,
+    /// COPY, else EXPLAIN.
+    pub copies: bool,
+}
+
 impl Explained {
+    /// Refused with 0A000: what has no route of its own, as EXPLAIN or COPY, may have that of its query.
+    pub fn is_unsupported(&self) -> bool {
+        self.json.get("sqlstate").is_some_and(|code| code == SqlState::FEATURE_NOT_SUPPORTED.0)
+    }
+
+    /// What becomes of an INSERT that is refused for keys without a home, when it records these homes first.
+    #[must_use]
+    pub fn with_homes(mut self, map: &ShardMap, homes: &[(String, ShardId)]) -> Self {
+        let refused = self.json.get("kind").is_some_and(|kind| kind == "refused");
+        let Some((_, first)) = homes.first().filter(|_| refused) else { return self };
+        let told: Vec<String> = homes
+            .iter()
+            .map(|(value, home)| format!("{value} on {}", map.shard_name(*home)))
+            .collect();
+        let reason = format!("INSERT records homes for new keys first: {}", told.join(", "));
+        let version = map.version_told();
+        if homes.iter().all(|(_, home)| home == first) {
+            let shard = map.shard_name(*first);
+            return Self {
+                lines: vec![
+                    "Route: one (relay)".to_owned(),
+                    format!("  Shards: {shard}"),
+                    format!("  Rule: {reason}"),
+                    format!("  Map version: {version}"),
+                ],
+                json: json!({
+                    "kind": "one", "answer": "relay", "shards": [shard], "key": null, "strategy": null,
+                    "map_version": version, "merge": [], "statements": [], "reason": reason,
+                }),
+            };
+        }
+        self.lines.retain(|line| !line.starts_with("  Hint: "));
+        let at = self.lines.len().saturating_sub(1);
+        self.lines.insert(at, format!("  Hint: {reason}."));
+        if let Some(hint) = self.json.get_mut("hint") {
+            *hint = format!("{reason}.").into();
+        }
+        self
+    }
+
+    /// A query's route as that of what is about it; `None` where there is none.
+    pub fn about(mut self, within: &QueryWithin) -> Option<Self> {
+        let relayed = match self.json.get("answer").and_then(Value::as_str)? {
+            "relay" => true,
+            "stream" | "combine" | "workspace" => false,
+            _ => return None,
+        };
+        if relayed && !within.copies {
+            return None;
+        }
+        let step = if within.copies {
+            "copy the rows to the client"
+        } else {
+            "show each shard's plan of its part"
+        };
+        let steps = self.json.get_mut("merge").and_then(Value::as_array_mut)?;
+        steps.push(step.into());
+        let merge = self.lines.iter_mut().find(|line| line.starts_with("  Merge: "));
+        match merge {
+            Some(line) => {
+                line.push_str(", ");
+                line.push_str(step);
+            }
+            None => self.lines.push(format!("  Merge: {step}")),
+        }
+        Some(self)
+    }
+
     /// What the proxy answers itself.
     pub fn local(map: &ShardMap) -> Self {
         let reason = "the proxy answers it itself";
         Self {
-            lines: vec!["Route: local".to_owned(), format!("Reason: {reason}")],
+            lines: vec!["Route: local".to_owned(), format!("  Rule: {reason}")],
             json: json!({
                 "kind": "local", "answer": "local", "shards": [], "key": null, "strategy": null,
                 "map_version": map.version_told(), "merge": [], "statements": [], "reason": reason,
@@ -299,12 +377,24 @@ fn key_report(
         let name = key_name(map, key).to_owned();
         Some(KeyReport { key: Some(key), name, values, source })
     };
+    let mut own: Option<(KeyId, Vec<String>)> = None;
     for occurrence in &query.occurrences {
-        let own = occurrence.restrict.region(&occurrence.types, &constants).ok()?;
-        let values = own.named_values();
-        if !values.is_empty() {
-            return report(occurrence.key, values, "statement");
+        let region = occurrence.restrict.region(&occurrence.types, &constants).ok()?;
+        let named = region.named_values();
+        match &mut own {
+            None if !named.is_empty() => own = Some((occurrence.key, named)),
+            Some((key, values)) if *key == occurrence.key && values.len() < VALUES_TOLD_MAX => {
+                for value in named {
+                    if !values.contains(&value) {
+                        values.push(value);
+                    }
+                }
+            }
+            _ => {}
         }
+    }
+    if let Some((key, values)) = own {
+        return report(key, values, "statement");
     }
     let stored = Constants::stored(inputs);
     for insert in &query.inserts {

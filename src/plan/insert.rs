@@ -362,6 +362,8 @@ impl InsertPlan {
             Rows::Values { rows, columns_end } => {
                 let mut shards = ShardSet::new();
                 let mut fills = false;
+                // All keys without a home are told of at once.
+                let mut homeless = None;
                 let mut wanted = match scope.shard {
                     Some((shard, _)) => Some(shard),
                     None => agreed
@@ -384,6 +386,8 @@ impl InsertPlan {
                     {
                         let region = row.region.as_ref().and_then(|region| stored.text(region));
                         lookups.comes(self.key, first, region.map(Cow::into_owned));
+                        homeless = homeless.or(placed.err());
+                        continue;
                     }
                     let shard = placed?;
                     self.check_number(ground, row, stored, &key, shard)?;
@@ -402,6 +406,9 @@ impl InsertPlan {
                         edits.insert(row.end, format!(", {text}{}", number.unwrap_or_default()));
                         fills = true;
                     }
+                }
+                if let Some(error) = homeless {
+                    return Err(error);
                 }
                 if let (true, Some(end)) = (fills, columns_end) {
                     let column = quote_identifier(&self.column(0));

@@ -69,7 +69,7 @@ use std::sync::Arc;
 
 use self::compile::Query;
 use self::constant::Constants;
-pub use self::explain::Explained;
+pub use self::explain::{Explained, QueryWithin};
 pub use self::fresh::{Fresh, FreshHere};
 pub use self::ordered::Merge;
 use self::refusal::Refusal;

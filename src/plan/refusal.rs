@@ -265,6 +265,11 @@ pub(super) enum Refusal {
         /// The command.
         tag: String,
     },
+    /// `COPY users FROM STDIN`.
+    CopyFrom {
+        /// How the table is named, if it is known.
+        table: String,
+    },
     /// `DO $$ … $$`, `CALL p()`: code that can't be seen.
     HiddenCode {
         /// The command.
@@ -374,6 +379,7 @@ impl Refusal {
             | Self::UncheckedWrite { .. }
             | Self::KeyFilter { .. }
             | Self::Utility { .. }
+            | Self::CopyFrom { .. }
             | Self::OtherDatabase { .. }
             | Self::HiddenCode { .. }
             | Self::SessionState { .. }
@@ -521,6 +527,9 @@ impl Refusal {
             }
             Self::Confined { what } => format!("permission denied: {what}"),
             Self::Utility { tag } => format!("{tag} on several shards is not supported"),
+            Self::CopyFrom { table } => {
+                format!("COPY FROM into {table}, which is on several shards, is not supported")
+            }
             Self::OtherDatabase { tag, database, shard } => {
                 format!("{tag}: database \"{database}\" belongs to shard \"{shard}\"")
             }
@@ -636,6 +645,9 @@ impl Refusal {
             Self::Utility { .. } => {
                 Some("Done on each shard by itself it would not be the same.".into())
             }
+            Self::CopyFrom { .. } => Some(
+                "Each of its rows would have to be read for its key and go to its own shard, which isn't done yet.".into(),
+            ),
             Self::OtherDatabase { .. } => Some(
                 "A session of a database that is routed by its name reaches the shard of that database only."
                     .into(),
@@ -666,9 +678,10 @@ impl Refusal {
             Self::OtherDatabase { .. } => {
                 Some("Connect to the database that the shard map serves.".into())
             }
-            Self::UnknownShard { nearest, .. } => {
-                nearest.as_ref().map(|name| format!("did you mean shard \"{name}\"?"))
-            }
+            Self::UnknownShard { nearest, .. } => Some(match nearest {
+                Some(name) => format!("Did you mean shard \"{name}\"?"),
+                None => "SHOW SHARDS on the console lists them.".into(),
+            }),
             Self::NoSessionKey { .. } => Some("Set key under [sessions] in the shard map.".into()),
             Self::BadKey { .. } | Self::NoShard { table: None, .. } => None,
             Self::NoShard { no_shard, table } => no_shard.error(table.as_deref()).hint,
@@ -746,7 +759,7 @@ impl Refusal {
                  SET pgmeridian.shard = '…'."
                     .into(),
             ),
-            Self::UncheckedWrite { .. } => Some(
+            Self::CopyFrom { .. } | Self::UncheckedWrite { .. } => Some(
                 "Write the rows with INSERT … VALUES, with their keys as constants or parameters.".into(),
             ),
             Self::KeyFilter { .. } => Some(

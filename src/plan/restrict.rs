@@ -182,6 +182,9 @@ fn range<'a>(
     Ok(Region::of_part(types.len(), part, Domain::range(lower, upper)))
 }
 
+/// So many values of a key are told to people.
+pub(super) const VALUES_TOLD_MAX: usize = 12;
+
 /// An end of a range; the flag says inclusive.
 type Bound<'a> = Option<(KeyValue<'a>, bool)>;
 
@@ -488,7 +491,7 @@ impl<'a> Region<'a> {
         self.is_empty() || self.only(0).is_some_and(|only| same(only, value))
     }
 
-    /// The values named for the first part, for people: at most a dozen of them.
+    /// The values named for the first part, for people: the first few of them.
     pub(super) fn named_values(&self) -> Vec<String> {
         let mut named = Vec::new();
         for one in &self.boxes {
@@ -504,7 +507,10 @@ impl<'a> Region<'a> {
                 ),
             }
         }
-        named.truncate(12);
+        if named.len() > VALUES_TOLD_MAX {
+            named.truncate(VALUES_TOLD_MAX);
+            named.push("…".to_owned());
+        }
         named
     }
 }
@@ -515,11 +521,18 @@ fn same<'v>(a: &KeyValue<'v>, b: &KeyValue<'v>) -> bool {
 }
 
 fn domain_text(domain: &Domain<'_>) -> Vec<String> {
-    let end = |bound: &Bound<'_>| bound.as_ref().map(|(v, _)| v.to_string()).unwrap_or_default();
     match domain {
         Domain::Any => Vec::new(),
         Domain::Values(values) => values.iter().map(ToString::to_string).collect(),
-        Domain::Range(low, high) => vec![format!("{}..{}", end(low), end(high))],
+        Domain::Range(low, high) => {
+            let low = low.as_ref().map_or_else(String::new, |(value, included)| {
+                format!("{value}{}", if *included { "" } else { "<" })
+            });
+            let high = high.as_ref().map_or_else(String::new, |(value, included)| {
+                format!("{}{value}", if *included { "" } else { "<" })
+            });
+            vec![format!("{low}..{high}")]
+        }
     }
 }
 

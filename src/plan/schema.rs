@@ -99,9 +99,19 @@ impl SchemaRefusal {
 }
 
 /// What to say of a CREATE TABLE whose rows are on several shards and numbered by a sequence, which each shard
-/// has for itself. (`check --live` looks at the sequences themselves.)
+/// has for itself. (`check --live` looks at the sequences themselves.) And of one whose key can't be used.
 pub fn repeating_numbers(text: &str, map: &ShardMap) -> Option<SqlError> {
     let created = Catalog::from_ddl(text).ok()?;
+    let unusable = created.tables.values().find_map(|table| match map.placement(table) {
+        Placement::Unusable(why) => Some((table, why)),
+        _ => None,
+    });
+    if let Some((table, why)) = unusable {
+        let message = format!("table \"{}\" can't be used through the proxy", table.name);
+        let hint =
+            "Give its key column that type, or list the table under [tables] in the shard map.";
+        return Some(SqlError::new(SqlState::WARNING, message).detail(why.clone()).hint(hint));
+    }
     let (table, key) = created.tables.values().find_map(|table| match map.placement(table) {
         Placement::Sharded { key, .. } => Some((table, map.key(key)?)),
         _ => None,

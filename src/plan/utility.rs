@@ -319,7 +319,17 @@ impl UtilityShape {
             UtilityKind::Definition if self.alone => Ok(IN_TURN),
             UtilityKind::Definition => Ok(EVERYWHERE),
             UtilityKind::CopyTo if self.reference && !self.of_query => Ok((Route::Any, Rule::Any)),
-            UtilityKind::CopyFrom | UtilityKind::CopyTo if !self.of_query => on_its_shard,
+            UtilityKind::CopyFrom | UtilityKind::CopyTo
+                if self.home.is_some() && !self.of_query =>
+            {
+                on_its_shard
+            }
+            UtilityKind::CopyFrom => match self.unseen.first() {
+                Some(Unseen { table, everywhere: false, .. }) => {
+                    Err(Refusal::CopyFrom { table: table.clone() }.into())
+                }
+                _ => Err(Refusal::Utility { tag: "COPY FROM".to_owned() }.into()),
+            },
             UtilityKind::Truncate | UtilityKind::Lock | UtilityKind::Maintenance
                 if self.home.is_some() =>
             {
@@ -352,7 +362,6 @@ impl UtilityShape {
             UtilityKind::Temporary
             | UtilityKind::TableFromQuery
             | UtilityKind::ClusterWide
-            | UtilityKind::CopyFrom
             | UtilityKind::CopyTo => Err(Refusal::Utility { tag: tag() }.into()),
         }
     }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::Inputs;
 use super::combine::{Pushed, Single};
 use super::compile::{Occurrence, Query};
+use super::construct::is_system_column;
 use super::freeze;
 use super::refusal::Construct;
 use super::restrict::Region;
@@ -287,9 +288,7 @@ fn refuse_functions(analysis: &Analysis, map: &ShardMap) -> Result<(), Construct
 /// Columns that every table has (manual, "System Columns"): a scratch table's are its own. Casts to OIDs that
 /// are written as names (manual, "Object Identifier Types"): the host has others than the rows' shards.
 fn is_servers_own(name: &str) -> bool {
-    name.starts_with("reg")
-        || name.starts_with("to_reg")
-        || matches!(name, "ctid" | "xmin" | "xmax" | "cmin" | "cmax" | "tableoid")
+    name.starts_with("reg") || name.starts_with("to_reg") || is_system_column(name)
 }
 
 /// The values that one execution is planned with.

@@ -28,12 +28,12 @@ pub enum Class {
     Query,
     /// `EXPLAIN …`, PostgreSQL's own: goes to analysis.
     Explain,
-    /// `EXPLAIN (ROUTE [, FORMAT JSON]) …`; the statement starts at byte `rest`. With nothing to explain
-    /// it is [`Class::Other`].
+    /// `EXPLAIN (ROUTE [, FORMAT JSON]) …`; from byte `rest` on there is the statement, with the comments
+    /// before it. With nothing to explain it is [`Class::Other`].
     ExplainRoute {
         /// FORMAT JSON.
         json: bool,
-        /// Where the explained statement starts.
+        /// Behind the parenthesis.
         rest: u32,
     },
     /// `EXPLAIN (ROUTE, …) …` with an option that ROUTE can't be combined with: this one.

@@ -299,7 +299,7 @@ SELECT count(*) FROM base WHERE tenant_id = 1
 
 SELECT count(*) FROM ONLY base
 
--- refused: function tableoid over several shards is not supported
+-- refused: system column tableoid over several shards is not supported
 SELECT v, tableoid::regclass::text FROM base ORDER BY tenant_id, k, v
 
 -- refused: this statement can't be routed

@@ -99,10 +99,10 @@ SELECT u FROM users u ORDER BY tenant_id, id
 -- refused: a whole row of a table over several shards is not supported
 SELECT array_agg(u) FROM users u
 
--- refused: function ctid over several shards is not supported
+-- refused: system column ctid over several shards is not supported
 SELECT ctid FROM users ORDER BY 1
 
--- refused: function tableoid over several shards is not supported
+-- refused: system column tableoid over several shards is not supported
 SELECT tableoid::regclass, count(*) FROM events GROUP BY 1
 
 -- refused: a join with a system catalog over several shards is not supported

@@ -272,7 +272,7 @@ SELECT * FROM users LIMIT 0
 
 SELECT row_to_json(u) FROM users u WHERE tenant_id IN (1, 2) AND id = 1 ORDER BY tenant_id
 
--- refused: function ctid over several shards is not supported
+-- refused: system column ctid over several shards is not supported
 SELECT count(*) FROM users WHERE ctid IS NOT NULL
 
 SELECT pg_column_size(name) FROM users WHERE tenant_id < 3 AND id = 1 ORDER BY tenant_id

@@ -56,7 +56,13 @@ impl Executor {
             return self.bind_execute(execution, view, raw, unit);
         }
         if statement.local {
-            let text = statement.text().to_owned();
+            let text = match &statement.readied.hint {
+                // A hint before EXPLAIN (ROUTE) belongs to what it explains.
+                Some(hint) if matches!(entry.class, Class::ExplainRoute { .. }) => {
+                    format!("/* pgmeridian: {hint} */ {}", statement.text())
+                }
+                _ => statement.text().to_owned(),
+            };
             self.portals.insert(view.portal, Portal::local(entry, text));
             unit.inject(wire::backend::bind_complete);
             return Ok(());

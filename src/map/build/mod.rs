@@ -157,6 +157,9 @@ fn read(r: &mut Reader<'_>, mut root: Fields<'_>, tables: Option<&Tables>) -> Op
         let fault = r.fault(&name.span, "the database \"pgmeridian\" is the operator's console");
         fault.hint("give the logical database another name; the shards' own names don't matter");
     }
+    if let Some(name) = database.as_ref().filter(|name| name.value.is_empty()) {
+        r.fault(&name.span, "the database has no name").hint("clients connect to it by its name");
+    }
     let default_shard = root.string(r, "default_shard");
     let routing = root.choice(r, "routing", &[("on", true), ("off", false)]);
     let control_node = root.take("control");

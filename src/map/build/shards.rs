@@ -88,8 +88,11 @@ fn shard(
     let mut known_name = String::new();
     if let Some(name) = &name {
         if name.value.is_empty() || name.value == "*" || name.value == "refuse" {
-            r.fault(&name.span, format!("a shard can't be called \"{}\"", name.value))
-                .hint("\"*\" stands for all shards and \"refuse\" for none: take another name");
+            let hint = match name.value.as_str() {
+                "" => "give it a name, the region's or the server's say",
+                _ => "\"*\" stands for all shards and \"refuse\" for none: take another name",
+            };
+            r.fault(&name.span, format!("a shard can't be called \"{}\"", name.value)).hint(hint);
         }
         if unique(r, &mut seen.names, "name", name.clone()) {
             known_name.clone_from(&name.value);

@@ -158,6 +158,10 @@ fn hash_options(
     {
         r.warn(&node.key_span, "prefix is for md5 and consistent only");
     }
+    let takes_nodes = matches!(algorithm, None | Some(Algorithm::Consistent));
+    if let Some(node) = nodes.filter(|_| !takes_nodes) {
+        r.warn(&node.key_span, "virtual_nodes is for consistent only");
+    }
     let virtual_nodes = virtual_nodes.and_then(|n| u32::try_from(n).ok());
     (text.unwrap_or_default(), virtual_nodes.unwrap_or(VIRTUAL_NODES_DEFAULT))
 }

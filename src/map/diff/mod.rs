@@ -110,6 +110,16 @@ impl MapDiff {
     /// Rows may have to be moved before the new map is used.
     pub fn moves_rows(&self) -> bool {
         self.keys.iter().any(KeyChange::moves_rows)
+            || self.tables.iter().any(moves_table)
+            || self.settings.iter().any(|change| change.name == "routing")
+    }
+}
+
+/// Rows of a table may have to be moved. Those of a reference table are on the one shard already.
+fn moves_table(change: &Change) -> bool {
+    match (&change.old, &change.new) {
+        (Some(old), Some(new)) => old != "reference" || !new.starts_with("on shard"),
+        _ => false,
     }
 }
 

@@ -270,13 +270,16 @@ impl Source {
             }
             Ok((map, _)) => match store.follow_map(map).await {
                 Ok((old, world)) => {
-                    store.note_followed(&old, &world);
+                    let changes = store.note_followed(&old, &world);
                     let version = world.map.version();
                     // Most of it is the shards' time, where rows might be left behind.
                     let ms = began.elapsed().as_millis();
                     info!(
                         version,
-                        read_ms, ms, "the control tables have changed: the map was swapped"
+                        changes,
+                        read_ms,
+                        ms,
+                        "the control tables have changed: the map was swapped"
                     );
                     observe::add(&METRICS.map_reloads, 1);
                     state.loaded = state.read.clone().map(|tables| Loaded {

@@ -73,7 +73,12 @@ impl<'a> Question<'a> {
         if columns.is_empty() {
             return format!("SELECT count(*) FROM {table} WHERE {condition}");
         }
-        let texts: Vec<String> = columns.iter().map(|column| format!("{column}::text")).collect();
+        // Under their own names ORDER BY would mean the texts, and 15 comes before 3.
+        let texts: Vec<String> = columns
+            .iter()
+            .enumerate()
+            .map(|(n, column)| format!("{column}::text AS pgmeridian_{n}"))
+            .collect();
         let columns = columns.join(", ");
         format!(
             "SELECT count(*), {} FROM {table} WHERE {condition} GROUP BY {columns} ORDER BY {columns}",

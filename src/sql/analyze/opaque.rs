@@ -264,9 +264,8 @@ pub(super) fn utility_kind(
         // Where nothing listens it is no harm, and drivers say it to clean up.
         Class::Unlisten => ("UNLISTEN", UtilityKind::Set),
         Class::Notify => ("NOTIFY", UtilityKind::Notify),
-        Class::PrepareTransaction | Class::TwoPhase => {
-            ("PREPARE TRANSACTION", UtilityKind::TwoPhase)
-        }
+        Class::PrepareTransaction => ("PREPARE TRANSACTION", UtilityKind::TwoPhase),
+        Class::TwoPhase => ("COMMIT PREPARED or ROLLBACK PREPARED", UtilityKind::TwoPhase),
         Class::DiscardAll => ("DISCARD ALL", UtilityKind::Discard),
         Class::Discard => ("DISCARD", UtilityKind::Discard),
         Class::Show(_) => ("SHOW", UtilityKind::Show),

@@ -12,6 +12,8 @@ struct Options {
     json: bool,
     /// The first that ROUTE can't be combined with.
     other: Option<String>,
+    /// Where the parenthesis ends.
+    end: u32,
 }
 
 /// What follows EXPLAIN.
@@ -24,7 +26,7 @@ pub(super) fn explain(words: &mut Words<'_>) -> Class {
         return Class::Explain;
     }
     match (words.position(), options.other) {
-        (Some(rest), None) => Class::ExplainRoute { json: options.json, rest },
+        (Some(_), None) => Class::ExplainRoute { json: options.json, rest: options.end },
         (Some(_), Some(option)) => Class::ExplainRouteWith(option),
         (None, _) => Class::Other,
     }
@@ -51,6 +53,7 @@ fn options(words: &mut Words<'_>) -> Option<Options> {
                 options.other.get_or_insert(format!("{name} {value}").trim_end().to_owned());
             }
         }
+        options.end = words.position().map_or(0, |at| at + 1);
         if words.take_symbol(")") {
             return Some(options);
         }

@@ -420,12 +420,12 @@ fn explain_statements() {
         }
         other => panic!("{sql}: {other:?}"),
     };
-    check("EXPLAIN (ROUTE) SELECT 1", false, "SELECT 1");
-    check("explain(route)\n/* x */ select 1", false, "select 1");
-    check("EXPLAIN (ROUTE, FORMAT JSON) SELECT 1", true, "SELECT 1");
-    check("EXPLAIN (FORMAT 'json', ROUTE true) (SELECT 1)", true, "(SELECT 1)");
-    check("EXPLAIN (ROUTE on, FORMAT text) SELECT 1", false, "SELECT 1");
-    check("EXPLAIN (ROUTE 1) SELECT 1", false, "SELECT 1");
+    check("EXPLAIN (ROUTE) SELECT 1", false, " SELECT 1");
+    check("explain(route)\n/* x */ select 1", false, "\n/* x */ select 1");
+    check("EXPLAIN (ROUTE, FORMAT JSON) SELECT 1", true, " SELECT 1");
+    check("EXPLAIN (FORMAT 'json', ROUTE true) (SELECT 1)", true, " (SELECT 1)");
+    check("EXPLAIN (ROUTE on, FORMAT text) SELECT 1", false, " SELECT 1");
+    check("EXPLAIN (ROUTE 1) SELECT 1", false, " SELECT 1");
 }
 
 #[test]
