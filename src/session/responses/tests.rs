@@ -3,6 +3,7 @@
 use super::*;
 use crate::catalog::numbers::Numbers;
 use crate::wire::frame::of as frame;
+use crate::wire::response;
 
 /// Feeds `stream` in chunks of every size; what reaches the client must not depend on it.
 fn run(set_up: impl Fn(&mut Responses), stream: &[u8]) -> (Vec<u8>, Responses) {
