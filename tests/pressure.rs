@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use support::raw::{Message, frame, query, rows, sqlstate};
+use support::raw::{Message, field, frame, query, rows, sqlstate};
 use support::{Proxy, Shards, TRUST};
 
 /// A row of the table waits for whoever holds this lock.
@@ -152,7 +152,9 @@ async fn rows_larger_than_any_statement_are_kept_whole() {
     let unit = [frame(b'P', sql.as_bytes()), frame(b'B', &[0; 8]), fetch.clone(), fetch.clone()];
     assert_eq!(sqlstate(&client.query("BEGIN")), "");
     client.send(&[unit.concat(), fetch, frame(b'S', b"")].concat());
-    let portal = told(&client.until_ready());
+    let portal = client.until_ready();
+    assert_eq!(sqlstate(&portal), "", "{:?}", portal.get(2).map(|m| field(m, b'M')));
+    let portal = told(&portal);
     let bytes = b"SELECT 0\0".len();
     let expect = [(b'1', 0), (b'2', 0), row, suspended, row, suspended, (b'C', bytes), (b'Z', 1)];
     assert_eq!(portal, expect);

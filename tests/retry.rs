@@ -67,7 +67,12 @@ impl Relay {
 
     /// The one after the next.
     fn second(&self, fate: Fate) {
-        self.before.store(1, Ordering::SeqCst);
+        self.behind(1, fate);
+    }
+
+    /// The one behind so many others.
+    fn behind(&self, others: u8, fate: Fate) {
+        self.before.store(others, Ordering::SeqCst);
         self.next(fate);
     }
 
@@ -241,7 +246,9 @@ async fn what_comes_before_a_refusal_is_gone_with_its_shard() {
     for (fate, told_by_shard) in
         [(Fate::Swallowed, false), (Fate::Unanswered, false), (Fate::Farewell, true)]
     {
-        relay.second(fate);
+        client.query(refused);
+        // Behind BEGIN and the INSERT.
+        relay.behind(2, fate);
         let told = client.query(refused);
         assert!(relay.is_done(), "{fate:?}");
         let tags: Vec<u8> = told.iter().map(|message| message.tag).collect();
