@@ -20,7 +20,7 @@ WITH RECURSIVE c (n) AS (SELECT 1::bigint UNION SELECT (n * 3) % 16 FROM c) CYCL
 
 WITH RECURSIVE walk AS (SELECT tenant_id, id, 1 AS step FROM orders WHERE tenant_id = 1 AND id = 1 UNION ALL SELECT o.tenant_id, o.id, step + 1 FROM orders o JOIN walk w ON o.tenant_id = w.tenant_id AND o.id = w.id % 3 + 1) CYCLE tenant_id, id SET again TO 'yes' DEFAULT 'no' USING way SELECT tenant_id, id, step, again, way FROM walk ORDER BY step
 
-WITH RECURSIVE walk (t, i) AS NOT MATERIALIZED (SELECT tenant_id, id FROM orders WHERE tenant_id = 1 AND id < 3 UNION ALL SELECT o.tenant_id, o.id FROM orders o JOIN walk ON o.tenant_id = walk.t AND o.id = walk.i * 2) SEARCH BREADTH FIRST BY t, i SET "Order" CYCLE t, i SET again USING way, other AS (SELECT 5 AS five) SELECT walk.*, "Order", w.again, five FROM walk JOIN walk w USING (t, i), other ORDER BY walk."Order", w."Order", w.way
+WITH RECURSIVE walk (t, i) AS NOT MATERIALIZED (SELECT tenant_id, id FROM orders WHERE tenant_id = 1 AND id < 3 UNION ALL SELECT o.tenant_id, o.id FROM orders o JOIN walk ON o.tenant_id = walk.t AND o.id = walk.i * 2) SEARCH BREADTH FIRST BY t, i SET "Order" CYCLE t, i SET again USING way, other AS (SELECT 5 AS five) SELECT walk.*, w."Order" AS second, w.again AS w_again, five FROM walk JOIN walk w USING (t, i), other ORDER BY walk."Order", w."Order", w.way
 
 WITH RECURSIVE walk AS (SELECT tenant_id AS path, id FROM orders WHERE id = 1 UNION ALL SELECT path, id + 1 FROM walk WHERE id < 3) SEARCH DEPTH FIRST BY id SET way SELECT count(*), max(path) FROM walk WHERE path = 2
 
