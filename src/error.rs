@@ -110,6 +110,8 @@ pub struct SqlError {
     pub position: Option<u32>,
 }
 
+const CHANGED_RESULT: &str = "cached plan must not change result type";
+
 impl SqlError {
     /// An error with its message alone.
     pub fn new(code: SqlState, message: impl Into<String>) -> Self {
@@ -135,6 +137,17 @@ impl SqlError {
     pub fn position(mut self, position: u32) -> Self {
         self.position = Some(position);
         self
+    }
+
+    /// A prepared statement's result has another shape than its client was told: PostgreSQL's own words.
+    pub fn changed_result() -> Self {
+        Self::new(SqlState::FEATURE_NOT_SUPPORTED, CHANGED_RESULT)
+    }
+
+    /// The function of PostgreSQL's that says this, where drivers go by it.
+    pub fn routine(&self) -> Option<&'static str> {
+        // asyncpg and JDBC's driver prepare the statement anew.
+        (self.message == CHANGED_RESULT).then_some("RevalidateCachedQuery")
     }
 }
 

@@ -245,6 +245,8 @@ async fn the_session_may_be_for_all_shards(shards: &Shards, proxy: &Proxy) {
         "UPDATE plans SET name = random()::text",
         "UPDATE plans SET name = (SELECT max(name) FROM tenants)",
         "INSERT INTO plans SELECT tier + 1, name FROM plans LIMIT 1",
+        "DELETE FROM plans USING plans p TABLESAMPLE BERNOULLI (50) WHERE plans.tier = p.tier",
+        "INSERT INTO plans SELECT tier + 1, name FROM plans TABLESAMPLE SYSTEM (50) REPEATABLE (1)",
     ] {
         refused(&client, sql, "0A000").await;
     }

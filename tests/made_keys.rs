@@ -18,6 +18,7 @@ const TABLES: &str = "
     CREATE TABLE old_items (item uuid PRIMARY KEY DEFAULT uuid_generate_v4(), body text);
     CREATE TABLE crypto_items (item uuid PRIMARY KEY DEFAULT public.gen_random_uuid(), body text);
     CREATE TABLE labels (label varchar(36) PRIMARY KEY DEFAULT gen_random_uuid(), body text);
+    CREATE TABLE stubs (label varchar(36) PRIMARY KEY DEFAULT gen_random_uuid()::varchar(8), body text);
     CREATE SCHEMA mine;
     CREATE FUNCTION mine.gen_random_uuid() RETURNS uuid LANGUAGE sql
         AS 'SELECT ''00000000-0000-0000-0000-000000000000''::uuid';";
@@ -159,6 +160,28 @@ async fn defaults_of_extensions_and_texts_are_made_too() {
     let label = firsts(&client.query(sql)).remove(0);
     let found = client.query(&format!("SELECT body FROM labels WHERE label = '{label}'"));
     assert_eq!(firsts(&found), ["cast"]);
+}
+
+/// The key that PostgreSQL would make is another one than the proxy would.
+#[tokio::test]
+async fn a_default_that_shortens_is_not_made() {
+    let (shards, proxy) = serve().await;
+    let mut client = proxy.raw();
+    for sql in [
+        "INSERT INTO stubs (body) VALUES ('x')",
+        "INSERT INTO stubs VALUES (DEFAULT, 'x')",
+        "INSERT INTO stubs VALUES (gen_random_uuid()::varchar(8), 'x')",
+    ] {
+        let answer = client.query(sql);
+        assert!(matches!(&*sqlstate(&answer), "0A000" | "23502"), "{sql}: {answer:?}");
+    }
+    // The shard that is chosen makes it, and says where it belongs.
+    for name in shards.names() {
+        assert_eq!(sqlstate(&client.query(&format!("SET pgmeridian.shard = '{name}'"))), "");
+        let answer = client.query("INSERT INTO stubs (body) VALUES ('x')");
+        assert_ne!(sqlstate(&answer), "", "{answer:?}");
+        assert_eq!(count_on(&shards, name, "stubs").await, 0);
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 mod support;
 
-use support::raw::{Message, Raw, frame, rows, sqlstate};
+use support::raw::{Message, Raw, field, frame, rows, sqlstate};
 use support::{Proxy, Shards};
 
 const TABLES: &str = "
@@ -316,6 +316,8 @@ async fn who_was_told_other_columns_is_told_that_they_changed_whatever_the_conne
     for id in 1..=6 {
         let answer = sync(&mut early, &[execute("star", &id.to_string())]);
         assert_eq!((message(&answer).as_str(), tags(&answer).as_str()), (outdated, "EZ"), "{id}");
+        // Drivers prepare it anew by this.
+        assert_eq!(field(&answer[0], b'R'), "RevalidateCachedQuery", "{id}");
         let answer = sync(&mut early, &[execute("names", &id.to_string())]);
         assert_eq!(sqlstate(&answer), "", "{answer:?}");
     }

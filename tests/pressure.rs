@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use support::raw::{frame, query, rows, sqlstate};
+use support::raw::{Message, field, frame, query, rows, sqlstate};
 use support::{Proxy, Shards, TRUST};
 
 /// A row of the table waits for whoever holds this lock.
@@ -119,6 +119,52 @@ async fn a_row_larger_than_any_statement_is_copied_as_it_comes() {
     let found = direct.query_one("SELECT n, length(body) FROM whole", &[]).await.unwrap();
     let found: (i32, i32) = (found.get(0), found.get(1));
     assert_eq!(found, (1, i32::try_from(DATA).unwrap()));
+}
+
+/// Of what is kept before it is passed on, `limits.merge_memory_max` says how long it may be, and no other limit:
+/// a row that is longer than any statement does not end its answer.
+#[tokio::test]
+async fn rows_larger_than_any_statement_are_kept_whole() {
+    const LONG: usize = 65 << 20;
+    let shards = Shards::databases(2);
+    shards.run_on_all(TABLES).await;
+    let limits = "[limits]\nmerge_memory_max = \"1GiB\"\nmerge_memory_total_max = \"2GiB\"\n";
+    let config = format!("{TRUST}{limits}");
+    let proxy = Proxy::start_with(&shards, &shards.map_by_hash(""), &config).await;
+    let mut client = proxy.raw();
+    for tenant in [1, 2] {
+        let insert = format!("INSERT INTO notes VALUES (1, {tenant}, 'x')");
+        assert_eq!(sqlstate(&client.query(&insert)), "");
+    }
+    let told = |told: &[Message]| -> Vec<(u8, usize)> {
+        told.iter().map(|message| (message.tag, message.body.len())).collect()
+    };
+    let (row, suspended) = ((b'D', LONG + 6), (b's', 0));
+    let long = format!("repeat('x', {LONG})");
+    // Every shard's answer.
+    assert_eq!(sqlstate(&client.query("SET pgmeridian.shard = '*'")), "");
+    let all = told(&client.query(&format!("UPDATE notes SET body = NULL RETURNING {long}")));
+    assert_eq!(all[1..], [row, row, (b'C', 9), (b'Z', 1)]);
+    assert_eq!(sqlstate(&client.query("RESET pgmeridian.shard")), "");
+    // A portal's rows, which wait until they are fetched.
+    let sql = format!("\0SELECT {long} FROM notes ORDER BY tenant_id\0\0\0");
+    let fetch = frame(b'E', b"\0\0\0\0\x01");
+    let unit = [frame(b'P', sql.as_bytes()), frame(b'B', &[0; 8]), fetch.clone(), fetch.clone()];
+    assert_eq!(sqlstate(&client.query("BEGIN")), "");
+    client.send(&[unit.concat(), fetch, frame(b'S', b"")].concat());
+    let portal = client.until_ready();
+    assert_eq!(sqlstate(&portal), "", "{:?}", portal.get(2).map(|m| field(m, b'M')));
+    let portal = told(&portal);
+    let bytes = b"SELECT 0\0".len();
+    let expect = [(b'1', 0), (b'2', 0), row, suspended, row, suspended, (b'C', bytes), (b'Z', 1)];
+    assert_eq!(portal, expect);
+    assert_eq!(sqlstate(&client.query("COMMIT")), "");
+    // What is read on several shards to be written on one.
+    assert_eq!(sqlstate(&client.query("CREATE TABLE kept (body text)")), "");
+    let written = client.query(&format!("INSERT INTO kept SELECT {long} FROM notes"));
+    assert_eq!(sqlstate(&written), "");
+    let found = client.query("SELECT length(body) FROM kept");
+    assert_eq!(rows(&found), [[Some(LONG.to_string())], [Some(LONG.to_string())]]);
 }
 
 /// What is left of a row when its shard is lost is no message, though it may look like one.

@@ -67,7 +67,12 @@ impl Relay {
 
     /// The one after the next.
     fn second(&self, fate: Fate) {
-        self.before.store(1, Ordering::SeqCst);
+        self.behind(1, fate);
+    }
+
+    /// The one behind so many others.
+    fn behind(&self, others: u8, fate: Fate) {
+        self.before.store(others, Ordering::SeqCst);
         self.next(fate);
     }
 
@@ -226,6 +231,39 @@ async fn only_what_had_no_effect_is_sent_again() {
     let begun = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT 1 FROM tenants WHERE id = 2";
     check(begun, insert, Fate::Swallowed, "", 1).await;
     check(begun, insert, Fate::Farewell, "", 1).await;
+}
+
+/// What was done before a refused statement in a string is taken back, and the transaction that it was done in is no
+/// client's: it is over even if its shard is lost while it is taken back, and the client is told the refusal.
+#[tokio::test]
+async fn what_comes_before_a_refusal_is_gone_with_its_shard() {
+    let (shards, relay, proxy) = serve().await;
+    let direct = direct(&shards).await;
+    let mut client = proxy.raw();
+    let refused = "INSERT INTO tenants VALUES (1, 'a'); INSERT INTO notes (id) VALUES (2)";
+    let told = client.query(refused);
+    let (code, why) = (sqlstate(&told), field(&told[1], b'M'));
+    for (fate, told_by_shard) in
+        [(Fate::Swallowed, false), (Fate::Unanswered, false), (Fate::Farewell, true)]
+    {
+        client.query(refused);
+        // Behind BEGIN and the INSERT.
+        relay.behind(2, fate);
+        let told = client.query(refused);
+        assert!(relay.is_done(), "{fate:?}");
+        let tags: Vec<u8> = told.iter().map(|message| message.tag).collect();
+        assert_eq!(tags, b"CEZ", "{fate:?}: {told:?}");
+        if told_by_shard {
+            assert_eq!(sqlstate(&told), "57P01", "{told:?}");
+        } else {
+            assert_eq!((sqlstate(&told), field(&told[1], b'M')), (code.clone(), why.clone()));
+        }
+        assert_eq!(told[2].body, b"I", "{fate:?}");
+        let told = client.query("SELECT name FROM tenants WHERE id = 1");
+        assert_eq!((sqlstate(&told), rows(&told).len()), (String::new(), 0), "{fate:?}");
+        assert_eq!(told.last().unwrap().body, b"I", "{fate:?}");
+        assert_eq!(tenants(&direct).await, 0, "{fate:?}");
+    }
 }
 
 /// COMMIT that is sent and not answered: nothing is said to be committed, or not, that may be otherwise.

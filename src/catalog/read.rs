@@ -490,6 +490,12 @@ mod tests {
         assert_eq!(defaults, [DefaultValue::Sequence, DefaultValue::RandomUuid]);
         for (expression, expect) in [
             ("gen_random_uuid()", DefaultValue::RandomUuid),
+            ("(gen_random_uuid())::text", DefaultValue::RandomUuid),
+            ("(gen_random_uuid())::character varying", DefaultValue::RandomUuid),
+            ("(gen_random_uuid())::character varying(8)", DefaultValue::Other),
+            ("(gen_random_uuid())::character(8)", DefaultValue::Other),
+            ("(gen_random_uuid())::name", DefaultValue::Other),
+            ("(public.f())::public.checked", DefaultValue::Other),
             ("other.f()", DefaultValue::Other),
             ("upper((gen_random_uuid())::text)", DefaultValue::Other),
             ("''::text", DefaultValue::Other),

@@ -275,12 +275,6 @@ pub(super) fn no_statement(name: &[u8]) -> SqlError {
     SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, message)
 }
 
-/// PostgreSQL's own words (`RevalidateCachedQuery`).
-pub(super) fn changed_shape() -> SqlError {
-    let words = "cached plan must not change result type";
-    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, words)
-}
-
 /// Texts with the same hash, with how they are read.
 type Alike = SmallVec<[(u64, Arc<Prepared>); 1]>;
 
@@ -473,7 +467,7 @@ impl Executor {
                 return Ok(known.clone());
             }
             if statement.since <= outdated {
-                return Err(changed_shape());
+                return Err(SqlError::changed_result());
             }
         }
         let known = self.name_text(name, &statement.sql, &statement.oids, statement.since);

@@ -138,7 +138,8 @@ impl Executor {
         let text = text.get(..last.end as usize).unwrap_or_default();
         let result = self.run_whole(before, text, shard, &plan, Names::default()).await;
         let failed = self.responses.failed();
-        if let Err(gone @ Failure::Gone(_)) = self.take_back_transaction().await {
+        let taken_back = self.take_back_transaction().await;
+        if let Err(gone @ Failure::Gone(_)) = taken_back {
             return Err(gone);
         }
         if self.session.transaction.is_open() {
@@ -146,7 +147,9 @@ impl Executor {
             let _ = self.control(&Class::Rollback { chain: false }, "ROLLBACK");
         }
         result?;
-        Err(if failed { Failure::Shown } else { refusal.into() })
+        // The client has been told of one error, and is told of no second one.
+        let told = failed || matches!(taken_back, Err(Failure::Shown));
+        Err(if told { Failure::Shown } else { refusal.into() })
     }
 
     /// Ends a transaction that the client knows nothing of.

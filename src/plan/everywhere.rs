@@ -65,6 +65,9 @@ pub(super) fn plan<'p>(
 /// What in a statement is not the same on every shard, so that a reference table that it writes would not stay
 /// the same either.
 pub(super) fn diverges(analysis: &Analysis, map: &ShardMap) -> Option<String> {
+    if analysis.samples {
+        return Some("TABLESAMPLE".to_owned());
+    }
     let call = analysis.calls.iter().find(|call| match call.kind {
         CallKind::Pure | CallKind::Stable => false,
         CallKind::User(_) => map.function(&call.name) != Some(FunctionRule::Pure),
@@ -79,9 +82,6 @@ pub(super) fn diverges(analysis: &Analysis, map: &ShardMap) -> Option<String> {
     });
     if let Some(call) = call {
         return Some(format!("function {}", call.name));
-    }
-    if analysis.samples {
-        return Some("TABLESAMPLE".to_owned());
     }
     for source in &analysis.sources {
         match &source.kind {

@@ -5,11 +5,14 @@
 //! which a call or the column's default would make on a shard, is made here and written into the statement. NULL
 //! and missing keys are errors; other defaults and expressions are refused.
 
+mod keys;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use self::keys::RowKey;
 use super::compile::{Occurrence, column_name, types_of};
 use super::constant::Constants;
 use super::copies::{self, Copies};
@@ -19,7 +22,7 @@ use super::numbers;
 use super::refusal::Refusal;
 use super::restrict::{Region, Restrict};
 use super::scope::{Resolved, key_name};
-use super::splice::{Edits, value_sql};
+use super::splice::Edits;
 use super::via::{self, IdCells, IdColumn};
 use super::{Ground, query};
 use crate::catalog::{DefaultValue, SHARD_NUMBER, Table};
@@ -31,10 +34,6 @@ use crate::sql::ir::{
     OnConflict, Open, Scalar, SourceKind, Span,
 };
 use crate::sql::quote::quote_identifier;
-
-/// So many random keys are made, at most, until one belongs to the wanted shard: of a thousand shards that get equal
-/// shares it is missed once in twenty thousand times, and the statement refused.
-const MADE_MAX: usize = 10_000;
 
 /// Rows for a sharded table.
 #[derive(Clone, Debug)]
@@ -97,17 +96,6 @@ enum Cell {
     /// A call that makes a random UUID.
     RandomUuid(Span),
     Expression,
-}
-
-/// A row's key, and how it comes into the statement.
-struct RowKey<'v> {
-    key: SmallVec<[KeyValue<'v>; 2]>,
-    /// The first part's value, to be added to a row that leaves it out.
-    filled: Option<String>,
-    /// Values to be written in the place of what stands there.
-    written: SmallVec<[(Span, String); 1]>,
-    /// Some of it was made for this execution.
-    made: bool,
 }
 
 /// The rows that a block inserts into sharded tables.
@@ -532,160 +520,6 @@ impl InsertPlan {
         query::region_shards(ground, self.key, &self.table, region)
     }
 
-    /// The shard of the first row whose key is told, if there are others whose key is made.
-    fn told_shard(
-        &self,
-        ground: &Ground<'_>,
-        rows: &[Row],
-        stored: &Constants<'_>,
-    ) -> Option<ShardId> {
-        let ([ty], true) = (self.types.as_slice(), rows.len() > 1) else { return None };
-        let told = |row: &Row| match row.cells.first()? {
-            Cell::Constant(scalar) => match stored.stored_key(*ty, scalar) {
-                Ok(Decoded::Key(value)) => {
-                    ground.map.place_row(self.key, &[value.stored_as(self.type_name(0))]).ok()
-                }
-                _ => None,
-            },
-            Cell::Missing | Cell::Default(_) | Cell::RandomUuid(_) | Cell::Expression => None,
-        };
-        let is_made = |row: &Row| !matches!(row.cells.first(), Some(Cell::Constant(_)) | None);
-        if rows.iter().any(is_made) { rows.iter().find_map(told) } else { None }
-    }
-
-    /// A random UUID as a key, for this place of the statement: on the wanted shard, as far as the map gives it
-    /// one there.
-    fn made_key(
-        &self,
-        ground: &Ground<'_>,
-        ty: KeyType,
-        scope: &Resolved<'_>,
-        wanted: Option<ShardId>,
-        place: u32,
-    ) -> Option<KeyValue<'static>> {
-        let fresh = scope.fresh?;
-        let key = |uuid| match ty {
-            KeyType::Uuid => Some(KeyValue::Uuid(uuid)),
-            KeyType::Text | KeyType::Varchar => {
-                Some(KeyValue::Text(Cow::Owned(KeyValue::Uuid(uuid).to_string())))
-            }
-            KeyType::BigInt | KeyType::Integer | KeyType::SmallInt => None,
-        };
-        let mut made = key(fresh.uuid(place))?;
-        let one_part = self.types.len() == 1 && !ground.map.has_databases(self.key);
-        if let Some(wanted) = wanted.filter(|_| one_part && ground.solo.is_none()) {
-            for _ in 0..MADE_MAX {
-                match ground.map.place_row(self.key, std::slice::from_ref(&made)) {
-                    Ok(shard) if shard != wanted => made = key(fresh.another(place))?,
-                    Ok(_) | Err(_) => break,
-                }
-            }
-        }
-        Some(made)
-    }
-
-    /// Where the values of a part's default come from.
-    fn default_value(&self, part: usize) -> DefaultValue {
-        let column = self.columns.get(part).and_then(|c| self.table.columns.get(usize::from(*c)));
-        column.map_or(DefaultValue::Other, |column| column.default)
-    }
-
-    /// A row's key, and what has to be written for it.
-    fn row_key<'v>(
-        &self,
-        ground: &Ground<'_>,
-        row: &Row,
-        columns_end: Option<u32>,
-        stored: &Constants<'v>,
-        scope: &Resolved<'v>,
-        wanted: Option<ShardId>,
-    ) -> Result<RowKey<'v>, SqlError> {
-        let mut key: SmallVec<[KeyValue<'v>; 2]> = SmallVec::new();
-        let mut filled = None;
-        let mut written = SmallVec::new();
-        let mut made = false;
-        let led = match ground.solo {
-            Some(_) => Vec::new(),
-            None => via::led(&self.ids, &row.ids, stored, scope.lookups)?,
-        };
-        for (part, (cell, ty)) in row.cells.iter().zip(&self.types).enumerate() {
-            let refuse = |default: bool| {
-                let (table, column) = (self.table.name.clone(), self.column(part));
-                let sequence = default && self.default_value(part) == DefaultValue::Sequence;
-                SqlError::from(Refusal::KeyExpression { table, column, default, sequence })
-            };
-            let make = |place| self.made_key(ground, *ty, scope, wanted, place);
-            match cell {
-                Cell::Constant(scalar) => match stored.stored_key(*ty, scalar)? {
-                    Decoded::Key(value) => key.push(value.stored_as(self.type_name(part))),
-                    Decoded::Null => {
-                        let (table, column) = (self.table.name.clone(), self.column(part));
-                        return Err(Refusal::KeyNull { table, column }.into());
-                    }
-                    Decoded::NoMatch | Decoded::Unknown => return Err(refuse(false)),
-                },
-                Cell::RandomUuid(span) => {
-                    let value = make(span.start).ok_or_else(|| refuse(false))?;
-                    written.push((*span, made_sql(&value)));
-                    key.push(value);
-                    made = true;
-                }
-                Cell::Default(place) => {
-                    let random = self.default_value(part) == DefaultValue::RandomUuid;
-                    let span = place.filter(|_| random).ok_or_else(|| refuse(true))?;
-                    let value = make(span.start).ok_or_else(|| refuse(true))?;
-                    written.push((span, made_sql(&value)));
-                    key.push(value);
-                    made = true;
-                }
-                Cell::Expression => return Err(refuse(false)),
-                Cell::Missing => {
-                    let may = part == 0 && columns_end.is_some() && ground.map.policy().fill_keys;
-                    let own = scope.key(self.key).map(|key| key.value);
-                    match own.or(led.first().map(|led| &led.key)).filter(|_| may) {
-                        Some(fill) => {
-                            filled = Some(value_sql(*ty, fill));
-                            key.push(fill.clone());
-                        }
-                        None if may && self.default_value(part) == DefaultValue::RandomUuid => {
-                            let value = make(row.end).ok_or_else(|| self.missing(part))?;
-                            filled = Some(made_sql(&value));
-                            key.push(value);
-                            made = true;
-                        }
-                        None => return Err(self.missing(part)),
-                    }
-                }
-            }
-        }
-        if self.columns.is_empty() {
-            match led.iter().find(|led| Some(led.column) == self.placed_by) {
-                Some(led) => key.push(led.key.clone()),
-                None if ground.solo.is_some() => {}
-                None => {
-                    let (table, column) = (self.table.name.clone(), self.column(0));
-                    return Err(Refusal::LookupMiss { table, column }.into());
-                }
-            }
-        }
-        match led.iter().find(|led| key.first().is_some_and(|key| *key != led.key)) {
-            Some(led) => Err(self.led_elsewhere(ground.map, led, &key)),
-            None => Ok(RowKey { key, filled, written, made }),
-        }
-    }
-
-    /// 22023: an id of the row leads to another key than the row's own.
-    fn led_elsewhere(&self, map: &ShardMap, led: &via::Led, key: &[KeyValue<'_>]) -> SqlError {
-        let name = key_name(map, self.key);
-        let own = key.first().map(ToString::to_string).unwrap_or_default();
-        let column = column_name(&self.table, led.column);
-        Refusal::SourcesDisagree {
-            one: format!("the row's {name} is {own} in table \"{}\"", self.table.name),
-            other: format!("{column} = {} leads to {name} = {}", led.id, led.key),
-        }
-        .into()
-    }
-
     fn check_scope(
         &self,
         map: &ShardMap,
@@ -765,9 +599,4 @@ impl InsertPlan {
     pub(super) fn label(&self, map: &ShardMap) -> String {
         format!("{} of table \"{}\"", key_name(map, self.key), self.table.name)
     }
-}
-
-/// What the call would have given.
-fn made_sql(value: &KeyValue<'_>) -> String {
-    value_sql(KeyType::Uuid, value)
 }

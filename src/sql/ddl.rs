@@ -1,7 +1,7 @@
 //! A catalog from a file of CREATE statements: for offline `route --schema`, and for tests.
 //!
 //! It reads tokens, not a tree, and only what the catalog keeps: tables with their columns, primary keys
-//! and defaults, views, functions, sequences, user types. Statements of other kinds, and what it does not
+//! and defaults, views, functions, sequences, domains. Statements of other kinds, and what it does not
 //! understand within one, are skipped. It is not PostgreSQL: a file that PostgreSQL would refuse may pass.
 
 use std::sync::Arc;
@@ -26,24 +26,51 @@ impl Catalog {
         let tokens =
             tokenize(sql, None).map_err(|f| SqlError::new(SqlState::SYNTAX_ERROR, f.reason))?;
         let mut catalog = Self::default();
+        let mut domains = Vec::new();
         let mut start = 0;
         let mut depth = 0;
         for (i, token) in tokens.iter().enumerate() {
             depth += depth_step(*token, sql);
             if token.is(sql, ";") && depth <= 0 {
-                statement(&mut catalog, sql, tokens.get(start..i).unwrap_or_default());
+                let own = tokens.get(start..i).unwrap_or_default();
+                statement(&mut catalog, &mut domains, sql, own);
                 start = i + 1;
                 depth = 0;
             }
         }
-        statement(&mut catalog, sql, tokens.get(start..).unwrap_or_default());
+        statement(&mut catalog, &mut domains, sql, tokens.get(start..).unwrap_or_default());
+        catalog.tell_domains(&domains);
         catalog.add_heirs();
         Ok(catalog)
     }
 }
 
+/// A type of users' that is another one with rules of its own.
+struct Domain {
+    name: String,
+    /// The type beneath; `None` where a length in between makes another value of what is written.
+    base: Option<Oid>,
+}
+
+impl Catalog {
+    /// Columns whose types are domains get what is beneath those.
+    fn tell_domains(&mut self, domains: &[Domain]) {
+        let columns = self.tables.values_mut().filter_map(Arc::get_mut);
+        for column in columns.flat_map(|table| &mut table.columns) {
+            let own = |(_, domain): &(Oid, &Domain)| {
+                column.type_oid == FIRST_USER_OID && column.type_name == domain.name
+            };
+            let Some((type_oid, domain)) = (FIRST_USER_OID + 1..).zip(domains).find(own) else {
+                continue;
+            };
+            (column.type_oid, column.base_oid) = (type_oid, domain.base.unwrap_or(type_oid));
+            self.domains.extend(domain.base.map(|base| (type_oid, base)));
+        }
+    }
+}
+
 /// Reads one statement, if it is of a kind that is read.
-fn statement(catalog: &mut Catalog, sql: &str, tokens: &[Token]) {
+fn statement(catalog: &mut Catalog, domains: &mut Vec<Domain>, sql: &str, tokens: &[Token]) {
     let mut reader = Reader { sql, tokens, at: 0 };
     if reader.words(&["alter", "table"]) {
         reader.skip_words(&["if", "exists", "only"]);
@@ -69,6 +96,8 @@ fn statement(catalog: &mut Catalog, sql: &str, tokens: &[Token]) {
         if let Some((schema, name)) = reader.qualified() {
             insert(catalog, table(schema, name, RelationKind::Sequence, Vec::new()));
         }
+    } else if reader.words(&["domain"]) {
+        domains.extend(create_domain(domains.as_slice(), &mut reader));
     } else if reader.words(&["trigger"]) || reader.words(&["constraint", "trigger"]) {
         create_trigger(catalog, &mut reader);
     }
@@ -178,6 +207,18 @@ fn create_function(catalog: &mut Catalog, reader: &mut Reader<'_>, aggregate: bo
     }
     let known = catalog.functions.entry(key).or_insert(function);
     *known = known.strictest(function);
+}
+
+fn create_domain(known: &[Domain], reader: &mut Reader<'_>) -> Option<Domain> {
+    let (_, name) = reader.qualified()?;
+    reader.skip_words(&["as"]);
+    let (type_name, type_oid, _) = reader.column_type();
+    let beneath = known.iter().find(|domain| domain.name == type_name);
+    let base = match beneath {
+        Some(domain) if type_oid == FIRST_USER_OID => domain.base,
+        _ => Some(type_oid).filter(|oid| *oid != FIRST_USER_OID && !type_name.contains('(')),
+    };
+    Some(Domain { name, base })
 }
 
 fn create_trigger(catalog: &mut Catalog, reader: &mut Reader<'_>) {
@@ -491,6 +532,29 @@ mod tests {
             "create table t (a int, b int) partition by hash (a)",
             "a integer=23, b integer=23 pk []",
         );
+    }
+
+    #[test]
+    fn domains_are_the_types_beneath_them() {
+        let catalog = Catalog::from_ddl(
+            "create domain key_id as bigint check (value > 0); create domain app.inner_id key_id not null;
+             create domain short varchar(5); create domain shorter as short;
+             create table t (a key_id, b inner_id, c short, d shorter, e key_id[], f mood, g bigint);",
+        )
+        .unwrap();
+        let table = &catalog.tables[&("public".to_owned(), "t".to_owned())];
+        let columns = table.columns.iter().map(|column| (column.type_oid, column.base_oid));
+        let expected = [
+            (16_385, 20),
+            (16_386, 20),
+            (16_387, 16_387),
+            (16_388, 16_388),
+            (16_384, 16_384),
+            (16_384, 16_384),
+            (20, 20),
+        ];
+        assert_eq!(columns.collect::<Vec<_>>(), expected);
+        assert_eq!((catalog.base_type(16_386), catalog.base_type(16_387)), (20, 16_387));
     }
 
     #[test]

@@ -60,6 +60,60 @@ pub(crate) fn has_symmetric(text: &str, tokens: &[Token]) -> bool {
     (1..tokens.len()).any(|i| word(i, "symmetric") && word(i - 1, "between"))
 }
 
+/// The clauses behind a recursive CTE's query, of which the parser knows nothing (manual, "WITH Queries").
+pub(crate) struct Recursion {
+    /// The index of the token behind them.
+    pub(crate) end: usize,
+    /// The columns that they add to the CTE's.
+    pub(crate) columns: Vec<String>,
+}
+
+impl Recursion {
+    /// `[SEARCH … SET column] [CYCLE … SET column … USING column]` at `i`; `None` for neither.
+    pub(crate) fn at(text: &str, tokens: &[Token], i: usize) -> Option<Self> {
+        let word = |i: usize, word| tokens.get(i).is_some_and(|t: &Token| t.is_word(text, word));
+        let name = |i: usize| match tokens.get(i) {
+            Some(token) if matches!(token.kind, TokenKind::Word | TokenKind::Quoted) => {
+                token.name(text)
+            }
+            _ => None,
+        };
+        // Behind a list of names.
+        let listed = |mut i: usize| {
+            name(i)?;
+            while tokens.get(i + 1).is_some_and(|t| t.is(text, ",")) {
+                name(i + 2)?;
+                i += 2;
+            }
+            Some(i + 1)
+        };
+        let mut found = Self { end: i, columns: Vec::new() };
+        let searches = word(i, "search") && (word(i + 1, "depth") || word(i + 1, "breadth"));
+        if searches && word(i + 2, "first") && word(i + 3, "by") {
+            let set = listed(i + 4).filter(|set| word(*set, "set"))?;
+            found.columns.push(name(set + 1)?);
+            found.end = set + 2;
+        }
+        if word(found.end, "cycle")
+            && let Some(set) = listed(found.end + 1).filter(|set| word(*set, "set"))
+        {
+            found.columns.push(name(set + 1)?);
+            let mut using = set + 2;
+            if word(using, "to") {
+                let is_bracket =
+                    |i: usize| tokens.get(i).is_none_or(|t| t.is(text, "(") || t.is(text, ")"));
+                while !word(using, "using") && !is_bracket(using) {
+                    using += 1;
+                }
+            }
+            let path = Some(using + 1).filter(|_| word(using, "using")).and_then(name)?;
+            found.columns.push(path);
+            found.end = using + 2;
+        }
+        (found.end > i).then_some(found)
+    }
+}
+
 /// Where a parser's span stands in the text; `None` for an empty one.
 pub(crate) fn span(of: ParserSpan) -> Option<Span> {
     let start = u32::try_from(of.start.column.checked_sub(1)?).ok()?;
@@ -112,6 +166,10 @@ struct Translator<'t> {
 impl Translator<'_> {
     fn word_at(&self, i: usize, word: &str) -> bool {
         self.tokens.get(i).is_some_and(|t| t.is_word(self.text, word))
+    }
+
+    fn has_word(&self, word: &str) -> bool {
+        self.tokens.iter().any(|token| token.is_word(self.text, word))
     }
 
     fn symbol_at(&self, i: usize, symbol: &str) -> bool {
@@ -187,8 +245,12 @@ impl Translator<'_> {
             }
             // See [`has_symmetric`].
             "asymmetric" | "symmetric" if i > 0 && self.word_at(i - 1, "between") => Some(i + 1),
-            // With USER VALUE the server replaces what is written, which can't be seen here.
-            "overriding" if self.word_at(i + 1, "system") && self.word_at(i + 2, "value") => {
+            // What USER VALUE means for the rows of an INSERT is seen there, and not in MERGE.
+            "overriding"
+                if self.word_at(i + 2, "value")
+                    && (self.word_at(i + 1, "system")
+                        || self.word_at(i + 1, "user") && !self.has_word("merge")) =>
+            {
                 Some(i + 3)
             }
             // Functions side by side: their rows come out of their arguments.
@@ -220,8 +282,14 @@ impl Translator<'_> {
             "for" => self.row_lock(i, token),
             // Which rows of a window's frame count is nothing to routing.
             "exclude" if i > 0 && self.ends_frame(i - 1) => self.exclusion(i),
-            "all" if i > 1 && self.word_at(i - 1, "by") && self.word_at(i - 2, "group") => {
+            // Of grouping sets that are equal DISTINCT leaves one: where they are done the text is whole.
+            "all" | "distinct"
+                if i > 1 && self.word_at(i - 1, "by") && self.word_at(i - 2, "group") =>
+            {
                 Some(i + 1)
+            }
+            "search" | "cycle" if i > 0 && self.symbol_at(i - 1, ")") => {
+                Recursion::at(self.text, self.tokens, i).map(|found| found.end)
             }
             "set" => self.assignments(i),
             _ => None,

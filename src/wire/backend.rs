@@ -220,7 +220,7 @@ fn fields(error: &SqlError, severity: Severity) -> Vec<(u8, String)> {
         text.truncate(end);
         text
     };
-    let mut fields = Vec::with_capacity(7);
+    let mut fields = Vec::with_capacity(8);
     fields.push((b'S', severity.word().to_owned()));
     fields.push((b'V', severity.word().to_owned()));
     fields.push((b'C', error.code.0.to_owned()));
@@ -228,6 +228,7 @@ fn fields(error: &SqlError, severity: Severity) -> Vec<(u8, String)> {
     fields.extend(error.detail.as_deref().map(|text| (b'D', cut(text))));
     fields.extend(error.hint.as_deref().map(|text| (b'H', cut(text))));
     fields.extend(error.position.map(|position| (b'P', position.to_string())));
+    fields.extend(error.routine().map(|routine| (b'R', routine.to_owned())));
     fields
 }
 

@@ -14,11 +14,19 @@ SELECT t.id, o.n FROM tenants t CROSS JOIN LATERAL (SELECT count(*) AS n FROM or
 
 WITH RECURSIVE tree AS (SELECT tenant_id, id, user_id, 0 AS lvl FROM orders WHERE id = 1 UNION ALL SELECT o.tenant_id, o.id, o.user_id, lvl + 1 FROM orders o JOIN tree t ON o.tenant_id = t.tenant_id AND o.id = t.id * 2) SELECT tenant_id, max(lvl), count(*) FROM tree GROUP BY 1 ORDER BY 1
 
--- refused: this statement can't be routed
 WITH RECURSIVE tree AS (SELECT tenant_id, id, 0 AS lvl FROM orders WHERE id = 1 UNION ALL SELECT o.tenant_id, o.id, lvl + 1 FROM orders o JOIN tree t ON o.tenant_id = t.tenant_id + 1 AND o.id = t.id + 1) SEARCH DEPTH FIRST BY tenant_id SET path SELECT tenant_id, id, lvl FROM tree ORDER BY path LIMIT 8
 
--- refused: this statement can't be routed
 WITH RECURSIVE c (n) AS (SELECT 1::bigint UNION SELECT (n * 3) % 16 FROM c) CYCLE n SET cyc USING p SELECT n, cyc FROM c ORDER BY n
+
+WITH RECURSIVE walk AS (SELECT tenant_id, id, 1 AS step FROM orders WHERE tenant_id = 1 AND id = 1 UNION ALL SELECT o.tenant_id, o.id, step + 1 FROM orders o JOIN walk w ON o.tenant_id = w.tenant_id AND o.id = w.id % 3 + 1) CYCLE tenant_id, id SET again TO 'yes' DEFAULT 'no' USING way SELECT tenant_id, id, step, again, way FROM walk ORDER BY step
+
+WITH RECURSIVE walk (t, i) AS NOT MATERIALIZED (SELECT tenant_id, id FROM orders WHERE tenant_id = 1 AND id < 3 UNION ALL SELECT o.tenant_id, o.id FROM orders o JOIN walk ON o.tenant_id = walk.t AND o.id = walk.i * 2) SEARCH BREADTH FIRST BY t, i SET "Order" CYCLE t, i SET again USING way, other AS (SELECT 5 AS five) SELECT walk.*, w."Order" AS second, w.again AS w_again, five FROM walk JOIN walk w USING (t, i), other ORDER BY walk."Order", w."Order", w.way
+
+WITH RECURSIVE walk AS (SELECT tenant_id AS path, id FROM orders WHERE id = 1 UNION ALL SELECT path, id + 1 FROM walk WHERE id < 3) SEARCH DEPTH FIRST BY id SET way SELECT count(*), max(path) FROM walk WHERE path = 2
+
+WITH RECURSIVE walk AS (SELECT tenant_id, id FROM orders WHERE id = 1 UNION ALL SELECT tenant_id, id + 1 FROM walk WHERE id < 3) CYCLE id SET tenant USING tenants SELECT t.id, w.id FROM walk w JOIN tenants t ON t.id = w.tenant_id WHERE NOT w.tenant AND cardinality(w.tenants) > 1 ORDER BY 1, 2
+
+SELECT search.id, cycle.id FROM (SELECT id FROM users WHERE tenant_id = 1) search JOIN (SELECT id FROM users WHERE tenant_id = 2) cycle USING (id) ORDER BY 1
 
 SELECT name FROM users u WHERE EXISTS (SELECT 1 FROM orders o WHERE o.user_id = u.id OR o.fee = u.score) AND u.tenant_id < 3 ORDER BY tenant_id, id
 
@@ -231,8 +239,17 @@ SELECT count(*) FROM users HAVING count(*) < 0
 
 SELECT plan_id FROM users GROUP BY ALL plan_id ORDER BY 1
 
--- refused: this statement can't be routed
 SELECT plan_id, count(*) FROM users GROUP BY DISTINCT ROLLUP (plan_id), ROLLUP (plan_id) ORDER BY 1, 2
+
+SELECT plan_id, tenant_id, count(*) FROM users GROUP BY DISTINCT ROLLUP (plan_id, tenant_id), CUBE (tenant_id) ORDER BY 1, 2, 3
+
+SELECT plan_id, count(*) FROM users WHERE tenant_id = 1 GROUP BY DISTINCT ROLLUP (plan_id), ROLLUP (plan_id) ORDER BY 1, 2
+
+SELECT plan_id, count(*), sum(score) FROM users GROUP BY DISTINCT plan_id ORDER BY 1
+
+SELECT tenant_id, count(*) FROM users GROUP BY DISTINCT tenant_id HAVING count(*) > 3 ORDER BY 1
+
+SELECT plan_id, count(*) FROM users GROUP BY ALL ROLLUP (plan_id), ROLLUP (plan_id) ORDER BY 1, 2
 
 SELECT ALL plan_id FROM users WHERE id = 1 ORDER BY 1
 

@@ -285,3 +285,11 @@ SELECT hue::text FROM paints WHERE tenant_id = 1
 DROP TABLE paints
 
 DROP TYPE hue
+
+INSERT INTO moves (account_id, id, amount) OVERRIDING USER VALUE VALUES (7, 7000, 1.5) RETURNING account_id, id < 7000, amount
+
+INSERT INTO moves (account_id, id, amount) OVERRIDING SYSTEM VALUE VALUES (7, 7000, 1.5) RETURNING account_id, id, amount
+
+DELETE FROM moves WHERE account_id = 7 AND amount = 1.5
+
+INSERT INTO archive (id, note) OVERRIDING USER VALUE SELECT score, name FROM users WHERE score > 8

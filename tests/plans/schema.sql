@@ -34,3 +34,5 @@ CREATE FUNCTION home_fn(bigint) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 1'
 CREATE FUNCTION all_fn(bigint) RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT 1';
 CREATE MATERIALIZED VIEW totals (n) AS SELECT count(*) AS n FROM all_users;
 CREATE MATERIALIZED VIEW audited (what) AS SELECT what FROM audit;
+CREATE DOMAIN tenant_no AS bigint CHECK (VALUE > 0);
+CREATE TABLE visits (tenant_id tenant_no NOT NULL, n integer);

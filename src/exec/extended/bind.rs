@@ -14,7 +14,7 @@ use crate::error::{SqlError, SqlState};
 use crate::exec::control::aborted;
 use crate::exec::planner::{Entry, Scopes};
 use crate::exec::scatter::{BindBody, ScatterBind};
-use crate::exec::statements::{ClientStatement, changed_shape, no_statement};
+use crate::exec::statements::{ClientStatement, no_statement};
 use crate::exec::{Executor, Failure};
 use crate::lookup::{Id, Noted, View};
 use crate::plan::Plan;
@@ -150,7 +150,7 @@ impl Executor {
         let shape = self.responses.descriptions().first().and_then(|found| found.shape);
         self.end_aside(at);
         if shape != told {
-            return Err(changed_shape().into());
+            return Err(SqlError::changed_result().into());
         }
         let schema = self.world.catalog.fingerprint;
         if let Some(statement) = self.statements.get_mut(name) {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::catalog::numbers::Numbers;
 use crate::wire::frame::of as frame;
+use crate::wire::response;
 
 /// Feeds `stream` in chunks of every size; what reaches the client must not depend on it.
 fn run(set_up: impl Fn(&mut Responses), stream: &[u8]) -> (Vec<u8>, Responses) {
@@ -174,4 +175,32 @@ fn types_are_told_in_the_clients_numbers() {
     assert_eq!(description.parameters, [&[0, 1][..], &16_500_u32.to_be_bytes()].concat());
     assert_eq!(description.shape, response::shape(&columns(1, 16_500)[5..]));
     assert_ne!(description.shape, response::shape(&columns(1, 16_501)[5..]));
+}
+
+/// What is known of a statement does not depend on where its answer was cut: its columns may come by themselves.
+#[test]
+fn a_statement_is_described_wherever_its_answer_is_cut() {
+    let field = [&b"a\0"[..], &[0; 6], &23_u32.to_be_bytes(), &[0, 4, 255, 255, 255, 255, 0, 0]];
+    let columns = frame(b'T', &[&1_u16.to_be_bytes()[..], &field.concat()].concat());
+    let shape = response::shape(&columns[5..]);
+    assert!(shape.is_some_and(|shape| shape != 0));
+    for (last, shape) in [(columns, shape), (frame(b'n', b""), Some(0))] {
+        let stream = [frame(b'1', b""), frame(b't', &[0, 0]), last, frame(b'Z', b"I")].concat();
+        for cut in 1..stream.len() {
+            for hidden in [false, true] {
+                let mut responses = Responses::default();
+                responses.begin(false);
+                responses.expect(StepKind::Parse, hidden);
+                responses.expect(StepKind::DescribeStatement, hidden);
+                responses.expect(StepKind::Sync, false);
+                let mut out = Vec::new();
+                for part in [&stream[..cut], &stream[cut..]] {
+                    responses.feed(part, &mut out).unwrap();
+                }
+                assert!(responses.done());
+                let expect = Description { parameters: vec![0, 0], shape };
+                assert_eq!(responses.descriptions(), [expect], "cut at {cut}, hidden: {hidden}");
+            }
+        }
+    }
 }

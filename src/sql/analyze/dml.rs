@@ -15,7 +15,7 @@ use super::super::ir::{
     SubqueryPlace, Update,
 };
 use super::super::parse;
-use super::super::tokens;
+use super::super::tokens::{self, Token};
 use super::expr::is_default;
 use super::opaque::not_known;
 use super::relations::{Meaning, Named, relation_name};
@@ -23,7 +23,7 @@ use super::scalar::key_type;
 use super::scope::{Columns, Entry, Outside, Scope, ScopeId, Visible};
 use super::views::WrittenColumns;
 use super::{Lowered, Lowering, Text, foreign, unsupported};
-use crate::catalog::{RelationKind, Table};
+use crate::catalog::{DefaultValue, RelationKind, Table};
 use crate::datum::oid;
 
 /// The table that is written.
@@ -168,6 +168,9 @@ impl<'t> Lowering<'t, '_> {
         }
         let columns = self.insert_columns(insert, &target, &rows)?;
         let after = alias.as_ref().map_or_else(|| self.name_span(name).end, |a| self.alias_end(a));
+        if self.overrides_user_value(insert, after) {
+            Self::override_user_value(&target, &columns, &mut rows)?;
+        }
         let named = !insert.columns.is_empty() && target.through.is_none();
         let columns_end = if named { self.closing_after(after) } else { None };
         self.show(entry);
@@ -192,6 +195,48 @@ impl<'t> Lowering<'t, '_> {
             rows,
             on_conflict,
         });
+        Ok(())
+    }
+
+    /// OVERRIDING USER VALUE behind the target and its columns.
+    fn overrides_user_value(&self, insert: &ast::Insert, after: u32) -> bool {
+        let Text { sql: text, tokens, .. } = self.text;
+        let mut at = tokens::index_at(tokens, after);
+        if !insert.columns.is_empty() {
+            at = tokens::closing(tokens, text, at) + 1;
+        }
+        let word = |i: usize, word| tokens.get(i).is_some_and(|t: &Token| t.is_word(text, word));
+        word(at, "overriding") && word(at + 1, "user")
+    }
+
+    /// An identity's column gets its default, whatever is written. (Which columns are identities is not known; all of
+    /// them have a sequence.)
+    fn override_user_value(target: &Target, columns: &[u16], rows: &mut InsertRows) -> Lowered<()> {
+        let Some(table) = target.table.as_ref().filter(|t| t.columns_known) else {
+            return unsupported("OVERRIDING USER VALUE for a table that is not known");
+        };
+        let by_default = |column: &u16| {
+            let column = table.columns.get(usize::from(*column));
+            column.is_none_or(|column| column.default == DefaultValue::Sequence)
+        };
+        let replaced: Vec<usize> =
+            columns.iter().enumerate().filter(|(_, c)| by_default(c)).map(|(i, _)| i).collect();
+        match rows {
+            InsertRows::Values(rows) => {
+                for row in rows {
+                    row.open.retain(|(at, ..)| !replaced.contains(&usize::from(*at)));
+                    for at in &replaced {
+                        if let Some(value) = row.values.get_mut(*at) {
+                            *value = IrExpr::Default;
+                        }
+                    }
+                }
+            }
+            InsertRows::Query(_) if !replaced.is_empty() => {
+                return unsupported("OVERRIDING USER VALUE for the rows of a query");
+            }
+            InsertRows::Query(_) | InsertRows::Defaults => {}
+        }
         Ok(())
     }
 

@@ -3,14 +3,15 @@
 use sqlparser::ast::{self, TableAlias, TableFactor, TableWithJoins, XmlTableColumnOption};
 
 use super::super::ir::{
-    BlockId, FromTree, JoinKind, Pred, SourceId, SourceKind, Span, SubqueryPlace,
+    BlockId, Expr, FromTree, JoinKind, Output, Pred, SourceId, SourceKind, Span, SubqueryPlace,
 };
 use super::super::parse;
+use super::super::tokens::index_at;
 use super::joins::{has_outer_join, join};
 use super::opaque;
 use super::relations::{Meaning, Named, columns_of, relation_name};
 use super::scope::{Columns, Outside, Visible};
-use super::{Lowered, Lowering, foreign, unsupported};
+use super::{Lowered, Lowering, Text, foreign, unsupported};
 use crate::catalog::RelationKind;
 
 impl<'t> Lowering<'t, '_> {
@@ -227,7 +228,21 @@ impl<'t> Lowering<'t, '_> {
         let made = self.cte_block(scope, index, block)?;
         let cte = self.scopes.get(scope).and_then(|s| s.ctes.get(index)).map(|c| c.definition);
         self.rename_output(made, cte.map(|c| &c.alias))?;
+        if let Some(cte) = cte {
+            let mut added = self.added_columns(cte);
+            self.block_mut(made)?.output.append(&mut added);
+        }
         self.derived_source(made, &named)
+    }
+
+    /// The columns that SEARCH and CYCLE add to a CTE, for whoever refers to it from outside.
+    fn added_columns(&self, cte: &ast::Cte) -> Vec<Output> {
+        let close = parse::span(cte.closing_paren_token.0.span).unwrap_or_default();
+        let Text { sql, tokens, .. } = self.text;
+        let behind = index_at(tokens, close.end);
+        let found = parse::Recursion::at(sql, tokens, behind);
+        let names = found.map(|found| found.columns).unwrap_or_default();
+        names.into_iter().map(|name| Output { name, expr: Expr::Other }).collect()
     }
 
     /// Gives a block's outputs the names of a CTE's column list.
