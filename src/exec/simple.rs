@@ -357,6 +357,9 @@ impl Executor {
             None
         };
         let plan = timed.as_deref().unwrap_or(plan);
+        if self.writes_apart(shard, plan.writes || plan.taints) {
+            Box::pin(self.begin_writing(shard)).await?;
+        }
         self.leaving = planned.entry.leaves;
         let mut repeat = self.repeat_of(&planned.entry, plan);
         let at = loop {

@@ -246,6 +246,9 @@ impl Executor {
         if is_visit(shard) {
             self.last_route.note_one(self.route_to(shard), &self.world);
         }
+        if self.writes_apart(shard, plan.writes || plan.taints) {
+            Box::pin(self.begin_writing(shard)).await?;
+        }
         self.leaving = planned.iter().fold(Pins::NONE, |all, one| all.with(one.entry.leaves));
         let mut repeat = self.repeat_of_string(planned, plan);
         let at = loop {
