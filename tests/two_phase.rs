@@ -402,8 +402,8 @@ async fn a_shard_that_crashes_comes_back_to_what_was_decided() {
         if fate == Fate::Silent {
             // The other one's answer never comes; its connection breaks some day.
             let other = if at_east { "usa-west" } else { "usa-east" };
-            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
-            let _ = shards.direct(other).await.batch_execute(sql).await;
+            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = current_user";
+            shards.direct(other).await.batch_execute(sql).await.unwrap();
         }
         let told = client.until_ready();
         let told_code = sqlstate(&told);
@@ -485,11 +485,13 @@ async fn cancel_requests_leave_nothing_half() {
         let (address, key) = (proxy.address, client.key);
         let stops = Arc::clone(&stop);
         std::thread::spawn(move || {
+            let mut pause = 1;
             while !stops.load(Ordering::Relaxed) {
                 let mut asker = Raw::dial(address);
                 asker.key = key;
                 asker.cancel();
-                std::thread::sleep(Duration::from_millis(3));
+                pause = pause * 5 % 97;
+                std::thread::sleep(Duration::from_millis(pause));
             }
         });
         let (done, failed) = (Arc::clone(&done), Arc::clone(&failed));
