@@ -25,7 +25,8 @@ const TABLES: &str = "
     CREATE TABLE notes (id bigint PRIMARY KEY, tenant_id bigint NOT NULL, body text,
                         UNIQUE (tenant_id, body) DEFERRABLE INITIALLY IMMEDIATE);";
 
-const CONFIG: &str = "[auth]\nmethod = \"trust\"\n[limits]\nin_doubt_after = \"1s\"\n";
+const CONFIG: &str =
+    "[auth]\nmethod = \"trust\"\n[limits]\nin_doubt_after = \"1s\"\n[health]\ninterval = \"1s\"\n";
 
 const FROM_1: &str = "UPDATE accounts SET cents = cents - 1 WHERE tenant_id = 1";
 const TO_2: &str = "UPDATE accounts SET cents = cents + 1 WHERE tenant_id = 2";
@@ -152,7 +153,8 @@ impl World {
         let mut direct = Vec::new();
         for (name, tenant) in shards.names().zip([3, 1, 2]) {
             let client = shards.direct(name).await;
-            let sql = format!("SET synchronous_commit = on; INSERT INTO accounts VALUES ({tenant}, 100)");
+            let sql =
+                format!("SET synchronous_commit = on; INSERT INTO accounts VALUES ({tenant}, 100)");
             client.batch_execute(&sql).await.unwrap();
             direct.push(client);
         }
@@ -211,14 +213,28 @@ async fn it_is_committed_on_all_shards_or_on_none() {
     ok(&mut client, "ROLLBACK");
     assert_eq!(world.cents().await, [100, 99, 101]);
     // Three of them, with a reader between.
-    for sql in ["BEGIN", "SELECT * FROM accounts WHERE tenant_id = 3", FROM_1, FROM_1, TO_2, TO_3, "COMMIT"] {
+    for sql in [
+        "BEGIN",
+        "SELECT * FROM accounts WHERE tenant_id = 3",
+        FROM_1,
+        FROM_1,
+        TO_2,
+        TO_3,
+        "COMMIT",
+    ] {
         ok(&mut client, sql);
     }
     assert_eq!(world.cents().await, [101, 97, 102]);
     // Chained, and prepared in the extended protocol.
     let driver = proxy.connect().await;
-    let from = driver.prepare("UPDATE accounts SET cents = cents - $2 WHERE tenant_id = $1").await.unwrap();
-    let to = driver.prepare("UPDATE accounts SET cents = cents + $2 WHERE tenant_id = $1").await.unwrap();
+    let from = driver
+        .prepare("UPDATE accounts SET cents = cents - $2 WHERE tenant_id = $1")
+        .await
+        .unwrap();
+    let to = driver
+        .prepare("UPDATE accounts SET cents = cents + $2 WHERE tenant_id = $1")
+        .await
+        .unwrap();
     driver.batch_execute("BEGIN").await.unwrap();
     for _ in 0..2 {
         driver.execute(&from, &[&2_i64, &2_i64]).await.unwrap();
@@ -229,12 +245,37 @@ async fn it_is_committed_on_all_shards_or_on_none() {
     driver.batch_execute("COMMIT").await.unwrap();
     assert_eq!(world.cents().await, [103, 99, 98]);
     // What a subtransaction has taken back is no matter.
-    for sql in ["BEGIN", FROM_1, "SAVEPOINT s", TO_2, "ROLLBACK TO s", TO_3, "RELEASE s", "COMMIT"] {
+    for sql in ["BEGIN", FROM_1, "SAVEPOINT s", TO_2, "ROLLBACK TO s", TO_3, "RELEASE s", "COMMIT"]
+    {
         ok(&mut client, sql);
     }
     assert_eq!(world.cents().await, [104, 98, 98]);
     // In one string.
     ok(&mut client, &format!("BEGIN; {FROM_1}; {TO_2}; COMMIT"));
+    assert_eq!(world.cents().await, [104, 97, 99]);
+    // In one string without a block, which is a transaction too; and one that fails at its end.
+    let told = ok(
+        &mut client,
+        &format!("{TO_2}; SELECT cents FROM accounts WHERE tenant_id = 2; {FROM_1}"),
+    );
+    assert_eq!(rows(&told)[0][0].as_deref(), Some("100"));
+    assert_eq!(told.iter().filter(|message| message.tag == b'Z').count(), 1);
+    assert_eq!(world.cents().await, [104, 96, 100]);
+    let told = client.query(&format!(
+        "{FROM_1}; {TO_2}; SELECT 1/(tenant_id - 3) FROM accounts WHERE tenant_id = 3"
+    ));
+    assert_eq!(sqlstate(&told), "22012", "{told:?}");
+    assert_eq!(told.last().unwrap().body, b"I");
+    ok(
+        &mut client,
+        &format!(
+            "{FROM_1}; UPDATE accounts SET cents = cents - 1 WHERE tenant_id = 2; {TO_2}; UPDATE accounts SET cents = cents + 1 WHERE tenant_id = 1"
+        ),
+    );
+    ok(
+        &mut client,
+        "BEGIN; UPDATE accounts SET cents = cents + 1 WHERE tenant_id = 1; UPDATE accounts SET cents = cents - 1 WHERE tenant_id = 2; COMMIT",
+    );
     assert_eq!(world.cents().await, [104, 97, 99]);
     // An error on the second one is everybody's.
     transfer(&mut client);
@@ -244,7 +285,11 @@ async fn it_is_committed_on_all_shards_or_on_none() {
     assert_eq!(world.cents().await, [104, 97, 99]);
     assert_eq!(world.prepared().await, 0);
     let (_, metrics) = http(proxy.http, "GET", "/metrics", None).await;
-    assert!(metrics.contains("pgmeridian_two_phase_commits_total 6"), "{metrics}");
+    assert!(metrics.contains("pgmeridian_two_phase_commits_total 9"), "{metrics}");
+    // What is prepared in its name is not for clients.
+    ok(&mut client, "SET pgmeridian.shard = 'deu'");
+    let told = client.query("COMMIT PREPARED 'pgmeridian:1:0123456789abcdef:0:2'");
+    assert_eq!(sqlstate(&told), "42501", "{told:?}");
 }
 
 #[tokio::test]
@@ -272,7 +317,10 @@ async fn what_is_deferred_or_cannot_be_prepared_undoes_all() {
         ok(&mut client, &format!("INSERT INTO notes VALUES (11, {first}, 'here')"));
         let told = client.query("COMMIT");
         assert_eq!(sqlstate(&told), "23505", "{told:?}");
-        assert_eq!(rows(&ok(&mut client, "SELECT count(*) FROM notes"))[0][0].as_deref(), Some("2"));
+        assert_eq!(
+            rows(&ok(&mut client, "SELECT count(*) FROM notes"))[0][0].as_deref(),
+            Some("2")
+        );
     }
     // A setting of the transaction that failed is gone, on connections that had prepared too.
     for sql in ["BEGIN", "SET work_mem = '7MB'", FROM_1, TO_2, "SET CONSTRAINTS ALL DEFERRED"] {
@@ -281,13 +329,39 @@ async fn what_is_deferred_or_cannot_be_prepared_undoes_all() {
     ok(&mut client, "INSERT INTO notes VALUES (13, 1, 'here')");
     assert_eq!(sqlstate(&client.query("COMMIT")), "23505");
     for tenant in [1, 2] {
-        let sql = format!("SELECT current_setting('work_mem') FROM accounts WHERE tenant_id = {tenant}");
+        let sql =
+            format!("SELECT current_setting('work_mem') FROM accounts WHERE tenant_id = {tenant}");
         assert_eq!(rows(&ok(&mut client, &sql))[0][0].as_deref(), Some("4MB"));
     }
-    // What listens can't be prepared, in PostgreSQL's own words.
-    for sql in ["BEGIN", FROM_1, TO_2] {
+    // Temporary tables may be where it is decided, and nowhere else.
+    for sql in ["BEGIN", FROM_1, TO_2, "CREATE TEMP TABLE own (n int)", "COMMIT"] {
         ok(&mut client, sql);
     }
+    ok(&mut client, "DISCARD ALL");
+    let scratch = |tenant: i64| {
+        format!("INSERT INTO notes SELECT tenant_id + 20, {tenant}, tenant_id::text FROM accounts")
+    };
+    for sql in ["BEGIN", FROM_1, &scratch(2), TO_2, "COMMIT"] {
+        ok(&mut client, sql);
+    }
+    ok(&mut client, "BEGIN");
+    ok(&mut client, &scratch(1));
+    let told = client.query(&scratch(2));
+    assert_eq!(sqlstate(&told), "0A000", "{told:?}");
+    ok(&mut client, "ROLLBACK");
+    for sql in [
+        "BEGIN",
+        "DECLARE c CURSOR FOR SELECT cents FROM accounts",
+        "FETCH c",
+        FROM_1,
+        TO_2,
+        "COMMIT",
+    ] {
+        ok(&mut client, sql);
+    }
+    let back = "UPDATE accounts SET cents = 100 WHERE tenant_id = ";
+    ok(&mut client, &format!("BEGIN; {back} 1; {back} 2; COMMIT"));
+    transfer(&mut client);
     let told = client.query("PREPARE TRANSACTION 'mine'");
     assert_eq!(sqlstate(&told), "0A000", "{told:?}");
     ok(&mut client, "ROLLBACK");
@@ -375,7 +449,8 @@ async fn a_shard_that_crashes_comes_back_to_what_was_decided() {
         let relay = Relay::before(port);
         map = map.replace(&format!(":{port}/"), &format!(":{}/", relay.address.port()));
         relays.push(relay);
-        let sql = format!("SET synchronous_commit = on; INSERT INTO accounts VALUES ({tenant}, 100)");
+        let sql =
+            format!("SET synchronous_commit = on; INSERT INTO accounts VALUES ({tenant}, 100)");
         shards.direct(name).await.batch_execute(&sql).await.unwrap();
     }
     let proxy = Proxy::start_with(&shards, &map, CONFIG).await;
@@ -437,7 +512,8 @@ async fn what_is_not_known_is_said() {
     let relay = Relay::before(port);
     map = map.replace(&format!(":{port}/"), &format!(":{}/", relay.address.port()));
     for (name, tenant) in [("usa-east", 2), ("usa-west", 1)] {
-        let sql = format!("SET synchronous_commit = on; INSERT INTO accounts VALUES ({tenant}, 100)");
+        let sql =
+            format!("SET synchronous_commit = on; INSERT INTO accounts VALUES ({tenant}, 100)");
         shards.direct(name).await.batch_execute(&sql).await.unwrap();
     }
     let proxy = Proxy::start_with(&shards, &map, CONFIG).await;
@@ -451,7 +527,10 @@ async fn what_is_not_known_is_said() {
     let error = told.iter().find(|message| message.tag == b'E').unwrap();
     assert_eq!(field(error, b'C'), "08007", "{told:?}");
     let detail = field(error, b'D');
-    assert!(detail.contains("shards \"usa-west\", \"usa-east\"") && detail.contains("pgmeridian:2:"), "{detail}");
+    assert!(
+        detail.contains("shards \"usa-west\", \"usa-east\"") && detail.contains("pgmeridian:2:"),
+        "{detail}"
+    );
     eventually("the doubt is not told", async || {
         let (_, health) = http(proxy.http, "GET", "/health", None).await;
         let (_, metrics) = http(proxy.http, "GET", "/metrics", None).await;
@@ -575,13 +654,20 @@ async fn the_table_that_is_missing_is_named_with_what_makes_it() {
         direct.batch_execute("GRANT ALL ON accounts TO clerk").await.unwrap();
     }
     ok(&mut client, "SET ROLE clerk");
-    for sql in ["BEGIN", "UPDATE accounts SET cents = cents - 1 WHERE tenant_id = 3", TO_2, "COMMIT"] {
+    for sql in
+        ["BEGIN", "UPDATE accounts SET cents = cents - 1 WHERE tenant_id = 3", TO_2, "COMMIT"]
+    {
         ok(&mut client, sql);
     }
     assert_eq!(world.cents().await, [99, 99, 102]);
     // A role for the transaction alone, which owns what is prepared.
     ok(&mut client, "RESET ROLE");
-    for sql in ["BEGIN", "SET LOCAL ROLE clerk", TO_3, "UPDATE accounts SET cents = cents - 1 WHERE tenant_id = 2"] {
+    for sql in [
+        "BEGIN",
+        "SET LOCAL ROLE clerk",
+        TO_3,
+        "UPDATE accounts SET cents = cents - 1 WHERE tenant_id = 2",
+    ] {
         ok(&mut client, sql);
     }
     ok(&mut client, "COMMIT");

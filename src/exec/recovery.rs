@@ -24,11 +24,11 @@ use crate::mapstore::WaitsWith;
 use crate::observe::{METRICS, add};
 use crate::sql::quote::quote_literal;
 
-/// How often the shards are asked what they have prepared.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-
 /// Every so many looks, rows are forgotten.
-const FORGET_EVERY: u32 = 12;
+const FORGET_EVERY: u32 = 6;
+
+/// What this process has given up is looked for again after this time.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Decisions are kept for so long, whatever has become of them.
 const DECISION_KEPT_MS: i64 = 60_000;
@@ -153,6 +153,10 @@ async fn ask(
     sql: &str,
     timeout: Duration,
 ) -> Result<Vec<Vec<Option<String>>>, BackendError> {
+    if !connection.is_between_statements() {
+        // One that has not answered in time would answer now.
+        return Err(BackendError::eof());
+    }
     match tokio::time::timeout(timeout, connection.simple_query(sql)).await {
         Ok(answer) => answer,
         Err(_) => Err(BackendError::ConnectTimeout(timeout)),
@@ -165,7 +169,11 @@ fn patience(shared: &Shared) -> Duration {
 }
 
 /// Tries the tombstone, and reads what stands under the gid then; else why that can't be told.
-async fn decide(connection: &mut Connection, gid: &Gid, timeout: Duration) -> Result<Verdict, String> {
+async fn decide(
+    connection: &mut Connection,
+    gid: &Gid,
+    timeout: Duration,
+) -> Result<Verdict, String> {
     let unfit = |error: BackendError| error.to_string();
     ask(connection, &sql::tombstone(gid), timeout).await.map_err(unfit)?;
     let rows = ask(connection, &sql::verdict(gid), timeout).await.map_err(unfit)?;
@@ -330,7 +338,8 @@ struct Asked {
     found: Vec<Found>,
 }
 
-/// Finishes what was left behind, for ever.
+/// Finishes what was left behind, for ever: the shards are asked every `[health] interval`, and at once for what this
+/// process has given up.
 pub async fn watch(shared: Arc<Shared>) {
     let mut looks = 0_u32;
     loop {
@@ -341,7 +350,8 @@ pub async fn watch(shared: Arc<Shared>) {
         }
         let commits = &shared.commits;
         let waits = !lock(&commits.left).is_empty();
-        let pause = if waits { PAUSE * 5 } else { LOOK_INTERVAL };
+        let interval = shared.config.health.interval;
+        let pause = if waits { interval.min(AGAIN_AFTER) } else { interval };
         let _ = tokio::time::timeout(pause, commits.wake.notified()).await;
     }
 }
@@ -384,7 +394,8 @@ async fn look(shared: &Arc<Shared>, map: &ShardMap, forgets: bool) {
             };
             left.insert(gid.to_string());
             let runs = lock(&commits.running).contains(&gid);
-            if !runs && (given_up.contains(&gid) || found.age >= shared.config.limits.in_doubt_after)
+            if !runs
+                && (given_up.contains(&gid) || found.age >= shared.config.limits.in_doubt_after)
             {
                 let found = (own.id, found.name.clone(), found.age, found.owner.clone());
                 due.entry(gid).or_default().push(found);
@@ -398,15 +409,22 @@ async fn look(shared: &Arc<Shared>, map: &ShardMap, forgets: bool) {
         let verdict = match listed.iter_mut().find(|own| own.id == gid.coordinator) {
             Some(coordinator) => decide(&mut coordinator.connection, &gid, timeout).await,
             None => Err(match map.shards().iter().find(|shard| shard.id == gid.coordinator) {
-                Some(shard) => format!("shard {}, which has decided about it, can't be asked", shard.name),
-                None => format!("the map has no shard number {}, which has decided about it", gid.coordinator),
+                Some(shard) => {
+                    format!("shard {}, which has decided about it, can't be asked", shard.name)
+                }
+                None => format!(
+                    "the map has no shard number {}, which has decided about it",
+                    gid.coordinator
+                ),
             }),
         };
         let mut whole = listed.len() == map.shards().len() && verdict.is_ok();
         for (id, name, age, owner) in all {
             let Some(own) = listed.iter_mut().find(|own| own.id == id) else { continue };
             let done = match &verdict {
-                Ok(verdict) => finish(&mut own.connection, *verdict, &name, Some(&owner), timeout).await,
+                Ok(verdict) => {
+                    finish(&mut own.connection, *verdict, &name, Some(&owner), timeout).await
+                }
                 Err(why) => Err(why.clone()),
             };
             match (done, &verdict) {

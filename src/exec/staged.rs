@@ -207,6 +207,8 @@ impl Executor {
         wanted: &Wanted<'_>,
         load: &Load<'_>,
     ) -> Result<(), Failure> {
+        self.join(place).await?;
+        self.note_scratch(place)?;
         if self.writes_apart(place, plan.writes || plan.taints) {
             Box::pin(self.begin_writing(place)).await?;
         }

@@ -11,20 +11,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::pins::NOBODYS_SETTINGS;
 use super::recovery::{self, Running};
 use super::reply::Reply;
 use super::{Executor, Failure};
 use crate::backend::Target;
-use crate::commit::{Commit, Gid, Outcome, Step, Verdict, Word, sql};
+use crate::commit::{Commit, Gid, Outcome, PREFIX, Step, Verdict, Word, sql};
 use crate::error::{SqlError, SqlState};
-use crate::exec::pins::NOBODYS_SETTINGS;
 use crate::map::{CrossShardWrites, ShardId};
 use crate::observe::{METRICS, add};
+use crate::sql::class::Class;
 use crate::wire::backend::Severity;
 use crate::wire::{self, frame, frontend, response};
 
 /// A shard that does not answer the decision, or what follows it, for so long is taken for lost.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// Why one with scratch tables is no participant.
+const UNPREPARABLE: &str = "A statement over several shards puts its rows into scratch tables where it writes, and PostgreSQL can't prepare what has touched temporary tables: one shard of a transaction can have such.";
 
 /// The command tag of PREPARE TRANSACTION.
 const PREPARED_TAG: &str = "PREPARE TRANSACTION";
@@ -48,7 +52,9 @@ impl Executor {
         let deeds = self.session.transaction.deeds();
         let writer = deeds.writer.filter(|writer| *writer != shard);
         match writer {
-            Some(writer) if self.world.map.policy().cross_shard_writes == CrossShardWrites::Refuse => {
+            Some(writer)
+                if self.world.map.policy().cross_shard_writes == CrossShardWrites::Refuse =>
+            {
                 Err(self.writes_elsewhere(shard, writer))
             }
             _ => Ok(()),
@@ -94,16 +100,28 @@ impl Executor {
         Ok(())
     }
 
+    /// Scratch tables are about to be made on a shard within the transaction: it can't be prepared then.
+    pub(super) fn note_scratch(&mut self, shard: ShardId) -> Result<(), SqlError> {
+        match self.held.iter_mut().find(|held| held.shard == shard) {
+            Some(held) if held.wrote => {}
+            held => {
+                if let Some(held) = held {
+                    held.scratched = true;
+                }
+                return Ok(());
+            }
+        }
+        let writer = self.session.transaction.deeds().writer.unwrap_or(shard);
+        Err(self.writes_elsewhere(shard, writer).detail(UNPREPARABLE))
+    }
+
     /// Which of two that are written on decides: what has temporary tables can't be prepared.
     fn coordinator_of(&self, first: ShardId, second: ShardId) -> Result<ShardId, SqlError> {
-        let scratched = |shard: ShardId| {
-            self.held.iter().any(|held| held.shard == shard && held.scratched)
-        };
+        let scratched =
+            |shard: ShardId| self.held.iter().any(|held| held.shard == shard && held.scratched);
         let own = self.session.temporary.as_ref().map(|(shard, _)| *shard);
         match (scratched(first), scratched(second)) {
-            (true, true) => Err(self.writes_elsewhere(second, first).detail(
-                "It made scratch tables on both of them, and PostgreSQL can't prepare what has touched temporary tables.",
-            )),
+            (true, true) => Err(self.writes_elsewhere(second, first).detail(UNPREPARABLE)),
             (false, true) => Ok(second),
             (false, false) if own == Some(second) => Ok(second),
             _ => Ok(first),
@@ -220,12 +238,19 @@ impl Executor {
         };
         let others = enlisted.iter().copied().filter(|shard| *shard != coordinator);
         let (mut participants, silent): (Vec<ShardId>, Vec<ShardId>) = others.partition(wrote);
-        if let Err(message) = self.end_readers(&silent, &mut participants).await {
+        // A cursor's rows are all that was written there.
+        let scratched =
+            |shard: &ShardId| self.held.iter().any(|held| held.shard == *shard && held.scratched);
+        let (scratched, silent): (Vec<ShardId>, Vec<ShardId>) =
+            silent.into_iter().partition(scratched);
+        if let Err(message) = self.end_readers(&silent, scratched, &mut participants).await {
             return Err(self.undo_all(&enlisted, message).await);
         }
-        let mark = self.world.map.shard(coordinator).and_then(|shard| {
-            self.shared().commits.mark(&Target::from(&shard.url))
-        });
+        let mark = self
+            .world
+            .map
+            .shard(coordinator)
+            .and_then(|shard| self.shared().commits.mark(&Target::from(&shard.url)));
         let Some(mark) = mark else {
             let error = SqlError::new(SqlState::INTERNAL_ERROR, "no mark to decide with");
             return Err(self.undo_all(&enlisted, message_of(&error)).await);
@@ -241,6 +266,7 @@ impl Executor {
     async fn end_readers(
         &mut self,
         silent: &[ShardId],
+        mut readers: Vec<ShardId>,
         participants: &mut Vec<ShardId>,
     ) -> Result<(), Vec<u8>> {
         let mut request = Vec::new();
@@ -250,8 +276,7 @@ impl Executor {
         let has_written = |reply: &Reply| first_value(reply).as_deref() != Some(b"f");
         let wrote = silent.iter().zip(&replies).filter(|(_, reply)| has_written(reply));
         participants.extend(wrote.map(|(shard, _)| *shard));
-        let readers: Vec<ShardId> =
-            silent.iter().copied().filter(|shard| !participants.contains(shard)).collect();
+        readers.extend(silent.iter().filter(|shard| !participants.contains(shard)));
         request.clear();
         frontend::query_into(&mut request, b"COMMIT");
         let replies = self.ask_all(&readers, &request, 1).await;
@@ -284,8 +309,8 @@ impl Executor {
                     self.hear_no_more().await;
                     let (word, reply) = self.decide(&work).await;
                     commit.decided(word);
-                    failure = (word == Word::Refused)
-                        .then(|| self.undecided(work.coordinator, &reply));
+                    failure =
+                        (word == Word::Refused).then(|| self.undecided(work.coordinator, &reply));
                     last = reply;
                 }
                 Step::Ask => {
@@ -303,7 +328,7 @@ impl Executor {
                     commit.asked(verdict);
                 }
                 Step::Finish(verdict) => {
-                    self.cancel.rest();
+                    self.hear_no_more().await;
                     let done = self.finish_all(&work, &commit, verdict).await;
                     commit.finished(done);
                 }
@@ -388,7 +413,9 @@ impl Executor {
                 SqlState::SERIALIZATION_FAILURE,
                 "the transaction was given up while its shards prepared",
             )
-            .detail("That took longer than limits.in_doubt_after; it was rolled back on all of them.")
+            .detail(
+                "That took longer than limits.in_doubt_after; it was rolled back on all of them.",
+            )
             .hint("The transaction might succeed if retried."),
         )
     }
@@ -492,8 +519,7 @@ impl Executor {
             }
             Outcome::Unknown => {
                 self.ended(false, false);
-                let all: Vec<ShardId> =
-                    std::iter::once(coordinator).chain(participants).collect();
+                let all: Vec<ShardId> = std::iter::once(coordinator).chain(participants).collect();
                 let error = SqlError::new(
                     SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
                     "the outcome of the transaction is not known",
@@ -524,6 +550,18 @@ struct Work {
     coordinator: ShardId,
     participants: Vec<ShardId>,
     running: Running,
+}
+
+/// What is prepared under a name of ours is recovery's to finish, and nobody else's.
+pub(super) fn refuse_our_names(class: &Class, text: &str) -> Result<(), SqlError> {
+    if !matches!(class, Class::PrepareTransaction | Class::TwoPhase) || !text.contains(PREFIX) {
+        return Ok(());
+    }
+    Err(SqlError::new(
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        format!("prepared transactions whose names begin with \"{PREFIX}\" are the proxy's own"),
+    )
+    .hint("The proxy finishes them by itself; its log says what keeps it from that."))
 }
 
 /// What a shard's answer says of a command with this tag.

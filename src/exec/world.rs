@@ -103,7 +103,10 @@ impl Executor {
             if let Some(shard) = shard.filter(|shard| self.writes_apart(*shard, true)) {
                 return Err(SqlError::new(
                     SqlState::INTERNAL_ERROR,
-                    format!("shard \"{}\" was not made ready to be written on", self.place_name(shard)),
+                    format!(
+                        "shard \"{}\" was not made ready to be written on",
+                        self.place_name(shard)
+                    ),
                 ));
             }
         }

@@ -99,9 +99,6 @@ impl Executor {
         let Some(at) = self.held.iter().position(|held| held.shard == place) else {
             return Err(self.lost(place).into());
         };
-        if let Some(held) = self.held.get_mut(at) {
-            held.scratched = true;
-        }
         let mut line = Line::of(Asked::new(self.held.swap_remove(at), &self.world));
         let copied = copy(&mut line, load).await;
         self.held.push(line.asked.held);

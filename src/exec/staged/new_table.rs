@@ -45,6 +45,7 @@ impl Executor {
             )?;
         }
         self.may_enlist(place, true)?;
+        self.note_scratch(place)?;
         if self.writes_apart(place, true) {
             Box::pin(self.begin_writing(place)).await?;
         }
