@@ -26,7 +26,7 @@ const TABLES: &str = "
                         UNIQUE (tenant_id, body) DEFERRABLE INITIALLY IMMEDIATE);";
 
 const CONFIG: &str =
-    "[auth]\nmethod = \"trust\"\n[limits]\nin_doubt_after = \"1s\"\n[health]\ninterval = \"1s\"\n";
+    "[auth]\nmethod = \"trust\"\n[limits]\nin_doubt_after = \"3s\"\n[health]\ninterval = \"1s\"\n";
 
 const FROM_1: &str = "UPDATE accounts SET cents = cents - 1 WHERE tenant_id = 1";
 const TO_2: &str = "UPDATE accounts SET cents = cents + 1 WHERE tenant_id = 2";

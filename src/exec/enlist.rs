@@ -273,6 +273,8 @@ impl Executor {
     ) -> Result<Option<Vec<u8>>, Failure> {
         const NAME: &[u8] = b"pgmeridian_value";
         let mut request = Vec::new();
+        // One that was cancelled has left it there.
+        frontend::close_statement_into(&mut request, NAME);
         frontend::parse_into(&mut request, NAME, sql, [].into_iter());
         frontend::bind_named_into(&mut request, NAME, NAME);
         frontend::execute_into(&mut request, NAME, 0);

@@ -350,8 +350,8 @@ pub async fn watch(shared: Arc<Shared>) {
         }
         let commits = &shared.commits;
         let waits = !lock(&commits.left).is_empty();
-        let interval = shared.config.health.interval;
-        let pause = if waits { interval.min(AGAIN_AFTER) } else { interval };
+        let interval = shared.config.health.interval.max(AGAIN_AFTER);
+        let pause = if waits { AGAIN_AFTER } else { interval };
         let _ = tokio::time::timeout(pause, commits.wake.notified()).await;
     }
 }

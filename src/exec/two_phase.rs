@@ -353,7 +353,10 @@ impl Executor {
         requests.push((work.coordinator, check));
         let borrowed: Vec<(ShardId, &[u8])> =
             requests.iter().map(|(shard, request)| (*shard, request.as_slice())).collect();
-        let mut replies = self.ask_apart(&borrowed, 1, None).await;
+        // For longer than that others would not wait either: what has prepared keeps its locks.
+        let most = self.shared().config.limits.in_doubt_after;
+        let deadline = Some(tokio::time::Instant::now() + most);
+        let mut replies = self.ask_apart(&borrowed, 1, deadline).await;
         let checked = replies.pop().unwrap_or_default();
         commit.prepared(replies.iter().map(|reply| word(reply, PREPARED_TAG)));
         let mut failure = None;
