@@ -302,6 +302,7 @@ impl Limits {
         section.duration("query_timeout", &mut self.query_timeout);
         let idle = &mut self.idle_in_transaction_timeout;
         section.duration("idle_in_transaction_timeout", idle);
+        section.duration("in_doubt_after", &mut self.in_doubt_after);
         section.duration("drain_timeout", &mut self.drain_timeout);
         section.end();
     }

@@ -126,6 +126,9 @@ impl Executor {
         for shard in &shards {
             self.join(*shard).await?;
         }
+        if self.session.transaction.deeds().two_phase {
+            Box::pin(self.make_all_able(&shards)).await?;
+        }
         self.work_on(&shards);
         let (first, others) = shards.split_at(shards.len().min(1));
         let mut replies = self.ask_all(first, request, 1).await;

@@ -62,6 +62,9 @@ impl Executor {
         let shard = self.one_shard(outer.unwrap_or(&inner))?;
         let loan = self.loan(name, inner.rewritten.as_deref())?;
         let names = Names { loans: vec![loan], coming: Vec::new() };
+        if self.writes_apart(shard, inner.writes || inner.taints) {
+            Box::pin(self.begin_writing(shard)).await?;
+        }
         self.leaving = entry.leaves.with(planned.entry.leaves);
         let at = self.acquire(shard).await?;
         self.may_write(at, inner.writes || inner.taints)?;

@@ -2,8 +2,8 @@
 //!
 //! What concerns the transaction as a whole is said to every enlisted shard. At COMMIT the shards that
 //! wrote nothing go first: nothing is lost when one of them fails, and the rest is rolled back. The one
-//! shard that wrote goes last, so that its outcome is the transaction's. Where a statement wrote on all
-//! of them (DDL, `pgmeridian.shard = '*'`), a COMMIT that fails midway leaves some committed: the client
+//! shard that wrote goes last, so that its outcome is the transaction's; several commit in two phases
+//! (`two_phase`). Where a statement wrote on all of them (DDL, `pgmeridian.shard = '*'`), a COMMIT that fails midway leaves some committed: the client
 //! is told 08007 with the shards' names.
 
 use super::effects::after_reset;
@@ -98,6 +98,15 @@ impl Executor {
         // Begun anew where its next statement leads, the next one has the same modes on every shard.
         let anew = chain && self.session.modes.is_some() && !self.session.settings.has_said();
         let chained = chain && !anew;
+        if commit && !failed && chained && self.session.transaction.deeds().two_phase {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "COMMIT AND CHAIN of a transaction that wrote on several shards is not supported after SET TRANSACTION",
+            )
+            .detail("What is prepared can't hand its modes on.")
+            .hint("Send COMMIT, then BEGIN.")
+            .into());
+        }
         if !commit || failed {
             let sql = if chained { "ROLLBACK AND CHAIN" } else { "ROLLBACK" };
             let shards = self.enlisted();
@@ -124,6 +133,9 @@ impl Executor {
 
     /// Commits on all shards: the last one's answer, or what the client is to be told.
     pub(super) async fn commit(&mut self, sql: &str, chain: bool) -> Result<Reply, Vec<u8>> {
+        if self.session.transaction.deeds().two_phase {
+            return Box::pin(self.commit_in_two_phases(chain)).await;
+        }
         let Outcome { committed, failed, rest, last } = self.commit_all(sql).await;
         let Some((shard, reply)) = failed else {
             self.ended(true, chain);

@@ -131,7 +131,11 @@ impl Executor {
         course: &Course,
         parsed: &mut Option<ParsedList>,
     ) -> Result<Option<usize>, Failure> {
-        let at = self.acquire(self.unit_shard(unit)).await?;
+        let shard = self.unit_shard(unit);
+        if self.writes_apart(shard, unit.writes || unit.taints) {
+            Box::pin(self.begin_writing(shard)).await?;
+        }
+        let at = self.acquire(shard).await?;
         self.may_write(at, unit.writes || unit.taints)?;
         self.request.clear();
         self.responses.begin(course.hold);

@@ -1,0 +1,591 @@
+//! A transaction writes on several shards, and commits on all of them or on none.
+//!
+//! Before it writes on a second shard, both are made sure of: that the one that will decide, the *coordinator*, has
+//! the table of decisions, and that the other can prepare. At COMMIT the machine of [`crate::commit`] says what comes
+//! next; this is its hands and ears. What is not finished here is left to `recovery`.
+//!
+//! Invariants: every shard that has written is prepared before anything is decided, and which have written is asked
+//! of the shards themselves where it is not known; a client that is told COMMIT sees the transaction on every shard,
+//! or is warned; cancel requests end with the last PREPARE.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pins::NOBODYS_SETTINGS;
+use super::recovery::{self, Running};
+use super::reply::Reply;
+use super::{Executor, Failure};
+use crate::backend::Target;
+use crate::commit::{Commit, Gid, Outcome, PREFIX, Step, Verdict, Word, sql};
+use crate::error::{SqlError, SqlState};
+use crate::map::{CrossShardWrites, ShardId};
+use crate::observe::{METRICS, add};
+use crate::sql::class::Class;
+use crate::wire::backend::Severity;
+use crate::wire::{self, frame, frontend, response};
+
+/// A shard that does not answer the decision, or what follows it, for so long is taken for lost.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// Why one with scratch tables is no participant.
+const UNPREPARABLE: &str = "A statement over several shards puts its rows into scratch tables where it writes, and PostgreSQL can't prepare what has touched temporary tables: one shard of a transaction can have such.";
+
+/// The command tag of PREPARE TRANSACTION.
+const PREPARED_TAG: &str = "PREPARE TRANSACTION";
+
+/// `unique_violation`.
+const UNIQUE_VIOLATION: &str = "23505";
+
+impl Executor {
+    /// A statement that `writes` on a shard would be the transaction's first one there, after it wrote elsewhere.
+    pub(super) fn writes_apart(&self, shard: ShardId, writes: bool) -> bool {
+        let elsewhere = || {
+            let writer = self.session.transaction.deeds().writer;
+            writer.is_some_and(|writer| writer != shard)
+        };
+        let is_known = |held: &super::Held| held.shard == shard && held.wrote;
+        writes && elsewhere() && !self.held.iter().any(is_known)
+    }
+
+    /// The same, and that is not allowed.
+    pub(super) fn refuse_writing_apart(&self, shard: ShardId) -> Result<(), SqlError> {
+        let deeds = self.session.transaction.deeds();
+        let writer = deeds.writer.filter(|writer| *writer != shard);
+        match writer {
+            Some(writer)
+                if self.world.map.policy().cross_shard_writes == CrossShardWrites::Refuse =>
+            {
+                Err(self.writes_elsewhere(shard, writer))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes sure that the transaction can commit on this shard together with the one where it wrote before.
+    ///
+    /// # Errors
+    ///
+    /// 0A000: one of them can't do its part.
+    pub(super) async fn begin_writing(&mut self, shard: ShardId) -> Result<(), Failure> {
+        self.refuse_writing_apart(shard)?;
+        let Some(first) = self.session.transaction.deeds().writer else { return Ok(()) };
+        let piped = self.batch.is_open();
+        if !piped {
+            self.join(shard).await?;
+        }
+        let coordinator = self.coordinator_of(first, shard)?;
+        let participant = if coordinator == first { shard } else { first };
+        if !(piped && coordinator == shard) {
+            self.make_ready(coordinator, participant).await?;
+        }
+        if !(piped && participant == shard) {
+            self.make_able(participant).await?;
+        }
+        if let Some(held) = self.held.iter_mut().find(|held| held.shard == participant) {
+            held.wrote = true;
+        }
+        self.session.transaction.write_on_several(coordinator);
+        if self.session.transaction.deeds().everywhere {
+            self.make_all_able(&self.enlisted()).await?;
+        }
+        Ok(())
+    }
+
+    /// A statement runs, or ran, on all of these within a transaction that commits in two phases.
+    pub(super) async fn make_all_able(&mut self, shards: &[ShardId]) -> Result<(), Failure> {
+        let coordinator = self.session.transaction.deeds().writer;
+        for shard in shards.iter().filter(|shard| Some(**shard) != coordinator) {
+            self.make_able(*shard).await?;
+        }
+        Ok(())
+    }
+
+    /// Scratch tables are about to be made on a shard within the transaction: it can't be prepared then.
+    pub(super) fn note_scratch(&mut self, shard: ShardId) -> Result<(), SqlError> {
+        match self.held.iter_mut().find(|held| held.shard == shard) {
+            Some(held) if held.wrote => {}
+            held => {
+                if let Some(held) = held {
+                    held.scratched = true;
+                }
+                return Ok(());
+            }
+        }
+        let writer = self.session.transaction.deeds().writer.unwrap_or(shard);
+        Err(self.writes_elsewhere(shard, writer).detail(UNPREPARABLE))
+    }
+
+    /// Which of two that are written on decides: what has temporary tables can't be prepared.
+    fn coordinator_of(&self, first: ShardId, second: ShardId) -> Result<ShardId, SqlError> {
+        let scratched =
+            |shard: ShardId| self.held.iter().any(|held| held.shard == shard && held.scratched);
+        let own = self.session.temporary.as_ref().map(|(shard, _)| *shard);
+        match (scratched(first), scratched(second)) {
+            (true, true) => Err(self.writes_elsewhere(second, first).detail(UNPREPARABLE)),
+            (false, true) => Ok(second),
+            (false, false) if own == Some(second) => Ok(second),
+            _ => Ok(first),
+        }
+    }
+
+    /// The coordinator has the table of decisions, which the client's role may insert into; where it is missing it is
+    /// made. Its transaction has its number by then.
+    async fn make_ready(
+        &mut self,
+        coordinator: ShardId,
+        participant: ShardId,
+    ) -> Result<(), Failure> {
+        let mut ready = self.ask_ready(coordinator).await?;
+        let map = Arc::clone(&self.world.map);
+        let Some(shard) = map.shard(coordinator) else {
+            return Err(SqlError::new(SqlState::INTERNAL_ERROR, "no such shard").into());
+        };
+        let target = Target::from(&shard.url);
+        let is_ready = |ready: &sql::Ready| ready.mark.is_some() && ready.may_insert;
+        // Where it is new to this process, recovery must be able to use it too.
+        if !is_ready(&ready) || self.shared().commits.mark(&target) != ready.mark {
+            let shared = Arc::clone(self.shared());
+            let role = Some(ready.role.as_str()).filter(|_| !ready.may_insert);
+            let made = Box::pin(recovery::install(&shared, shard, role)).await;
+            if made.is_ok() && !is_ready(&ready) {
+                ready = self.ask_ready(coordinator).await?;
+            }
+            if made.is_err() || !is_ready(&ready) {
+                let unready = Unready { coordinator, participant, ready, why: made.err() };
+                return Err(self.not_ready(&unready, &target.user).into());
+            }
+        }
+        if let Some(mark) = ready.mark {
+            self.shared().commits.note_mark(&target, mark);
+        }
+        Ok(())
+    }
+
+    async fn ask_ready(&mut self, coordinator: ShardId) -> Result<sql::Ready, Failure> {
+        let told = self.own_value(coordinator, sql::READY.as_bytes()).await?.unwrap_or_default();
+        let told = String::from_utf8_lossy(&told);
+        sql::Ready::read(&told).ok_or_else(|| {
+            SqlError::new(SqlState::INTERNAL_ERROR, "a shard's answer can't be read").into()
+        })
+    }
+
+    fn not_ready(&self, unready: &Unready, url_user: &str) -> SqlError {
+        let Unready { coordinator, participant, ready, why } = unready;
+        let name = self.place_name(*coordinator);
+        let lacks = match (ready.is_there, ready.may_insert) {
+            (false, _) => "It is not there",
+            (true, false) => "The client's role may not insert into it",
+            (true, true) => "It can't be used",
+        };
+        let why = why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        let mut statements = Vec::new();
+        if !ready.is_there {
+            statements.push(sql::SCHEMA.replace("SCHEMA", "SCHEMA IF NOT EXISTS"));
+            statements.push(sql::TABLE.to_owned());
+        }
+        if ready.mark.is_none() {
+            statements.push(sql::mark(&recovery::fresh_mark()));
+        }
+        statements.push(sql::grant_recovery(url_user));
+        if ready.role != url_user {
+            statements.push(sql::grant(&ready.role));
+        }
+        self.writes_elsewhere(*participant, *coordinator)
+            .detail(format!(
+                "That both commit is decided by a row of table pgmeridian.decision on shard \"{name}\". {lacks}{why}."
+            ))
+            .hint(format!("On shard \"{name}\", as one who may: {};", statements.join("; ")))
+    }
+
+    /// The participant's server can prepare transactions.
+    async fn make_able(&mut self, participant: ShardId) -> Result<(), Failure> {
+        let Some(shard) = self.world.map.shard(participant) else { return Ok(()) };
+        let target = Target::from(&shard.url);
+        if self.shared().commits.is_able(&target) {
+            return Ok(());
+        }
+        let most = self.own_value(participant, sql::CAN_PREPARE.as_bytes()).await?;
+        if most.as_deref().is_none_or(|most| most == b"0") {
+            let writer = self.session.transaction.deeds().writer.unwrap_or(participant);
+            let name = self.place_name(participant);
+            return Err(self
+                .writes_elsewhere(participant, writer)
+                .detail(format!("Shard \"{name}\" can't prepare transactions: its max_prepared_transactions is 0."))
+                .hint("Set max_prepared_transactions to max_connections on every shard, and restart it.")
+                .into());
+        }
+        self.shared().commits.note_able(&target);
+        Ok(())
+    }
+
+    /// The number of a shard in the map.
+    fn number_of(&self, shard: ShardId) -> i16 {
+        self.world.map.shard(shard).map_or(0, |shard| shard.id)
+    }
+
+    /// COMMIT of a transaction that wrote on several shards: what the client is told, up to the command tag.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is left to recovery, which finishes it one way or the other.
+    pub(super) async fn commit_in_two_phases(&mut self, chain: bool) -> Result<Reply, Vec<u8>> {
+        let deeds = self.session.transaction.deeds();
+        let enlisted = self.enlisted();
+        let coordinator = deeds.writer.or(enlisted.first().copied()).unwrap_or(ShardId(0));
+        self.work_on(&enlisted);
+        let wrote = |shard: &ShardId| {
+            deeds.everywhere || self.held.iter().any(|held| held.shard == *shard && held.wrote)
+        };
+        let others = enlisted.iter().copied().filter(|shard| *shard != coordinator);
+        let (mut participants, silent): (Vec<ShardId>, Vec<ShardId>) = others.partition(wrote);
+        // A cursor's rows are all that was written there.
+        let scratched =
+            |shard: &ShardId| self.held.iter().any(|held| held.shard == *shard && held.scratched);
+        let (scratched, silent): (Vec<ShardId>, Vec<ShardId>) =
+            silent.into_iter().partition(scratched);
+        if let Err(message) = self.end_readers(&silent, scratched, &mut participants).await {
+            return Err(self.undo_all(&enlisted, message).await);
+        }
+        let mark = self
+            .world
+            .map
+            .shard(coordinator)
+            .and_then(|shard| self.shared().commits.mark(&Target::from(&shard.url)));
+        let Some(mark) = mark else {
+            let error = SqlError::new(SqlState::INTERNAL_ERROR, "no mark to decide with");
+            return Err(self.undo_all(&enlisted, message_of(&error)).await);
+        };
+        let gid = Gid::new(self.number_of(coordinator), &mark, rand::random());
+        let waits = self.worker.shared.store.wait_with(self.world.map.version());
+        let running = self.shared().commits.begin(&gid, waits);
+        let work = Work { gid, coordinator, participants, running };
+        self.carry_through(work, chain).await
+    }
+
+    /// The shards that have only been read let go. Whoever has written after all takes part.
+    async fn end_readers(
+        &mut self,
+        silent: &[ShardId],
+        mut readers: Vec<ShardId>,
+        participants: &mut Vec<ShardId>,
+    ) -> Result<(), Vec<u8>> {
+        let mut request = Vec::new();
+        frontend::query_into(&mut request, sql::HAS_WRITTEN.as_bytes());
+        let replies = self.ask_all(silent, &request, 1).await;
+        self.refuse_unwell(silent, &replies)?;
+        let has_written = |reply: &Reply| first_value(reply).as_deref() != Some(b"f");
+        let wrote = silent.iter().zip(&replies).filter(|(_, reply)| has_written(reply));
+        participants.extend(wrote.map(|(shard, _)| *shard));
+        readers.extend(silent.iter().filter(|shard| !participants.contains(shard)));
+        request.clear();
+        frontend::query_into(&mut request, b"COMMIT");
+        let replies = self.ask_all(&readers, &request, 1).await;
+        self.refuse_unwell(&readers, &replies)
+    }
+
+    fn refuse_unwell(&mut self, shards: &[ShardId], replies: &[Reply]) -> Result<(), Vec<u8>> {
+        let found = shards.iter().zip(replies).find(|(_, reply)| !reply.is_well());
+        let message = found.map(|(shard, reply)| self.failure_message(*shard, reply, false));
+        self.drop_lost(shards, replies);
+        message.map_or(Ok(()), Err)
+    }
+
+    /// Everything is rolled back before anything was prepared.
+    async fn undo_all(&mut self, shards: &[ShardId], message: Vec<u8>) -> Vec<u8> {
+        self.roll_back_on(shards, "ROLLBACK").await;
+        self.ended(false, false);
+        message
+    }
+
+    async fn carry_through(&mut self, work: Work, chain: bool) -> Result<Reply, Vec<u8>> {
+        let mut commit = Commit::new(work.participants.len());
+        let mut last = Reply::default();
+        // The first failure, as the client is told of it.
+        let mut failure = None;
+        loop {
+            match commit.step() {
+                Step::Prepare => failure = self.prepare_all(&work, &mut commit).await,
+                Step::Decide => {
+                    self.hear_no_more().await;
+                    let (word, reply) = self.decide(&work).await;
+                    commit.decided(word);
+                    failure =
+                        (word == Word::Refused).then(|| self.undecided(work.coordinator, &reply));
+                    last = reply;
+                }
+                Step::Ask => {
+                    let shared = Arc::clone(self.shared());
+                    let map = Arc::clone(&self.world.map);
+                    let verdict = match map.shard(work.coordinator) {
+                        Some(shard) => {
+                            Box::pin(recovery::ask_coordinator(&shared, shard, &work.gid)).await
+                        }
+                        None => None,
+                    };
+                    if verdict == Some(Verdict::Aborted) {
+                        failure = Some(message_of(&self.lost_while_asked(work.coordinator)));
+                    }
+                    commit.asked(verdict);
+                }
+                Step::Finish(verdict) => {
+                    self.hear_no_more().await;
+                    let done = self.finish_all(&work, &commit, verdict).await;
+                    commit.finished(done);
+                }
+                Step::Over(outcome) => {
+                    return self.end_in_two_phases(work, &commit, outcome, last, failure, chain);
+                }
+            }
+        }
+    }
+
+    /// PREPARE TRANSACTION on the participants; meanwhile the coordinator does what was deferred to the end.
+    async fn prepare_all(&mut self, work: &Work, commit: &mut Commit) -> Option<Vec<u8>> {
+        let mut requests = Vec::new();
+        for shard in &work.participants {
+            let mut request = Vec::new();
+            let sql = sql::prepare(&work.gid, self.number_of(*shard));
+            frontend::query_into(&mut request, sql.as_bytes());
+            requests.push((*shard, request));
+        }
+        let mut check = Vec::new();
+        frontend::query_into(&mut check, sql::CHECK.as_bytes());
+        requests.push((work.coordinator, check));
+        let borrowed: Vec<(ShardId, &[u8])> =
+            requests.iter().map(|(shard, request)| (*shard, request.as_slice())).collect();
+        // For longer than that others would not wait either: what has prepared keeps its locks.
+        let most = self.shared().config.limits.in_doubt_after;
+        let deadline = Some(tokio::time::Instant::now() + most);
+        let mut replies = self.ask_apart(&borrowed, 1, deadline).await;
+        let checked = replies.pop().unwrap_or_default();
+        commit.prepared(replies.iter().map(|reply| word(reply, PREPARED_TAG)));
+        let mut failure = None;
+        if !checked.is_well() {
+            commit.give_up();
+            failure = Some(self.failure_message(work.coordinator, &checked, true));
+        }
+        for (shard, reply) in work.participants.iter().zip(&replies) {
+            if failure.is_none() && word(reply, PREPARED_TAG) != Word::Done {
+                failure = Some(self.failure_message(*shard, reply, false));
+            }
+            for body in &reply.notices {
+                frame::append(&mut self.io.outbox, wire::backend::tag::NOTICE, body);
+            }
+        }
+        checked.notices_into(&mut self.io.outbox);
+        self.drop_lost(&work.participants, &replies);
+        self.drop_lost(&[work.coordinator], std::slice::from_ref(&checked));
+        failure
+    }
+
+    /// From now on nothing is cancelled. A request that is on its way is waited for.
+    async fn hear_no_more(&mut self) {
+        if let Some(quiet) = self.cancel.rest()
+            && !quiet.wait().await
+        {
+            // It may come at any time: nobody else gets these connections.
+            for held in self.held.iter_mut().filter(|held| !held.pinned) {
+                held.lease.taint();
+            }
+        }
+    }
+
+    /// The decision, with the coordinator's own rows.
+    async fn decide(&mut self, work: &Work) -> (Word, Reply) {
+        let numbers: Vec<i16> =
+            work.participants.iter().map(|shard| self.number_of(*shard)).collect();
+        let mut request = Vec::new();
+        frontend::query_into(&mut request, sql::decide(&work.gid, &numbers).as_bytes());
+        let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
+        let reply = self.ask_apart(&[(work.coordinator, &request)], 1, deadline).await.pop();
+        let reply = reply.unwrap_or_else(|| Reply { lost: true, ..Reply::default() });
+        self.drop_lost(&[work.coordinator], std::slice::from_ref(&reply));
+        (word(&reply, "COMMIT"), reply)
+    }
+
+    /// The coordinator has not decided.
+    fn undecided(&self, coordinator: ShardId, reply: &Reply) -> Vec<u8> {
+        let is_buried = reply.error.as_ref().is_some_and(|error| {
+            error.code() == UNIQUE_VIOLATION && error.field(b't') == Some(b"decision")
+        });
+        if !is_buried {
+            return self.failure_message(coordinator, reply, true);
+        }
+        message_of(
+            &SqlError::new(
+                SqlState::SERIALIZATION_FAILURE,
+                "the transaction was given up while its shards prepared",
+            )
+            .detail(
+                "That took longer than limits.in_doubt_after; it was rolled back on all of them.",
+            )
+            .hint("The transaction might succeed if retried."),
+        )
+    }
+
+    /// COMMIT PREPARED or ROLLBACK PREPARED wherever something is prepared; which have done it.
+    async fn finish_all(&mut self, work: &Work, commit: &Commit, verdict: Verdict) -> Vec<bool> {
+        let mut requests = Vec::new();
+        if verdict == Verdict::Aborted {
+            self.roll_back_on(&[work.coordinator], "ROLLBACK").await;
+        }
+        for (n, shard) in work.participants.iter().enumerate() {
+            if commit.has_prepared(n) {
+                let name = work.gid.on(self.number_of(*shard));
+                let mut request = Vec::new();
+                frontend::query_into(&mut request, sql::finish(verdict, &name).as_bytes());
+                requests.push((*shard, request));
+            }
+        }
+        let borrowed: Vec<(ShardId, &[u8])> =
+            requests.iter().map(|(shard, request)| (*shard, request.as_slice())).collect();
+        let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
+        let replies = self.ask_apart(&borrowed, 1, deadline).await;
+        let asked: Vec<ShardId> = borrowed.iter().map(|(shard, _)| *shard).collect();
+        let is_done = |reply: &Reply| {
+            let gone = |error: &response::ServerError| error.code() == SqlState::UNDEFINED_OBJECT.0;
+            reply.is_well() || !reply.lost && reply.error.as_ref().is_some_and(gone)
+        };
+        let mut done: Vec<ShardId> =
+            asked.iter().zip(&replies).filter(|(_, r)| is_done(r)).map(|(s, _)| *s).collect();
+        self.drop_lost(&asked, &replies);
+        if verdict == Verdict::Committed {
+            let again = asked.iter().copied().filter(|shard| !done.contains(shard)).collect();
+            done.extend(Box::pin(self.commit_again(work, again)).await);
+        } else {
+            // What the transaction has set is set there still.
+            for held in self.held.iter_mut().filter(|held| asked.contains(&held.shard)) {
+                held.lease.settings_id = NOBODYS_SETTINGS;
+                held.follows = false;
+            }
+        }
+        work.participants.iter().map(|shard| done.contains(shard)).collect()
+    }
+
+    /// Those that did not answer are asked again on new connections, all at once; which have committed.
+    async fn commit_again(&mut self, work: &Work, shards: Vec<ShardId>) -> Vec<ShardId> {
+        let mut asked = tokio::task::JoinSet::new();
+        for shard in shards {
+            let (shared, map) = (Arc::clone(self.shared()), Arc::clone(&self.world.map));
+            let name = work.gid.on(self.number_of(shard));
+            asked.spawn(async move {
+                let done = match map.shard(shard) {
+                    Some(own) => recovery::commit_again(&shared, own, &name).await,
+                    None => false,
+                };
+                done.then_some(shard)
+            });
+        }
+        asked.join_all().await.into_iter().flatten().collect()
+    }
+
+    fn end_in_two_phases(
+        &mut self,
+        work: Work,
+        commit: &Commit,
+        outcome: Outcome,
+        mut last: Reply,
+        failure: Option<Vec<u8>>,
+        chain: bool,
+    ) -> Result<Reply, Vec<u8>> {
+        let left: Vec<ShardId> = work
+            .participants
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| commit.is_left(*n))
+            .map(|(_, shard)| *shard)
+            .collect();
+        let Work { gid, coordinator, running, participants } = work;
+        if left.is_empty() && outcome != Outcome::Unknown {
+            running.end();
+        }
+        match outcome {
+            Outcome::Decided(Verdict::Committed) => {
+                add(&METRICS.two_phase_commits, 1);
+                if !left.is_empty() {
+                    let warning = SqlError::new(
+                        SqlState::WARNING,
+                        format!("the transaction is committed, and not visible yet on {}", self.shards_text(&left)),
+                    )
+                    .detail(format!("It was prepared there as \"{gid}\", and is committed there as soon as it can be."));
+                    wire::backend::notice(&mut self.io.outbox, &warning, Severity::Warning);
+                }
+                self.ended(true, chain);
+                last.columns = None;
+                Ok(last)
+            }
+            Outcome::Decided(Verdict::Aborted) => {
+                add(&METRICS.two_phase_aborts, 1);
+                self.ended(false, false);
+                let lost = || message_of(&self.lost_while_asked(coordinator));
+                Err(failure.unwrap_or_else(lost))
+            }
+            Outcome::Unknown => {
+                self.ended(false, false);
+                let all: Vec<ShardId> = std::iter::once(coordinator).chain(participants).collect();
+                let error = SqlError::new(
+                    SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
+                    "the outcome of the transaction is not known",
+                )
+                .detail(format!(
+                    "It is committed on {}, or on none of them: shard \"{}\", which has decided, does not answer. It is finished as \"{gid}\" when that is back.",
+                    self.shards_text(&all),
+                    self.place_name(coordinator)
+                ))
+                .hint("Look what took effect before you send it again.");
+                Err(message_of(&error))
+            }
+        }
+    }
+}
+
+/// What keeps two shards from committing together.
+struct Unready {
+    coordinator: ShardId,
+    participant: ShardId,
+    ready: sql::Ready,
+    why: Option<String>,
+}
+
+/// A transaction whose end is under way.
+struct Work {
+    gid: Gid,
+    coordinator: ShardId,
+    participants: Vec<ShardId>,
+    running: Running,
+}
+
+/// What is prepared under a name of ours is recovery's to finish, and nobody else's.
+pub(super) fn refuse_our_names(class: &Class, text: &str) -> Result<(), SqlError> {
+    if !matches!(class, Class::PrepareTransaction | Class::TwoPhase) || !text.contains(PREFIX) {
+        return Ok(());
+    }
+    Err(SqlError::new(
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        format!("prepared transactions whose names begin with \"{PREFIX}\" are the proxy's own"),
+    )
+    .hint("The proxy finishes them by itself; its log says what keeps it from that."))
+}
+
+/// What a shard's answer says of a command with this tag.
+fn word(reply: &Reply, tag: &str) -> Word {
+    match reply {
+        // What it said before it was lost may be about anything.
+        Reply { lost: true, .. } => Word::Lost,
+        Reply { error: None, .. } if reply.tag() == tag => Word::Done,
+        _ => Word::Refused,
+    }
+}
+
+/// The first value of the first row.
+fn first_value(reply: &Reply) -> Option<Vec<u8>> {
+    let row = frame::all(&reply.rows).next()?;
+    let values = response::data_row(row.body).ok()?;
+    values.first().copied().flatten().map(<[u8]>::to_vec)
+}
+
+fn message_of(error: &SqlError) -> Vec<u8> {
+    let mut out = Vec::new();
+    wire::backend::error(&mut out, error, Severity::Error);
+    out
+}
