@@ -152,12 +152,14 @@ pub fn verdict(gid: &Gid) -> String {
     )
 }
 
-/// What is prepared in this database, for how many milliseconds, and by whom.
+/// What is prepared in this database, for how many milliseconds, and by whom; before that, whether the server is a
+/// standby, which shows nothing of it. Where nothing is prepared there is one row without a gid.
 pub fn prepared() -> String {
     format!(
-        "SELECT gid, (extract(epoch FROM clock_timestamp() - prepared) * 1000)::bigint, owner \
-         FROM pg_catalog.pg_prepared_xacts \
-         WHERE database = current_database() AND left(gid, {}) = {}",
+        "SELECT here.is_standby, p.gid, (extract(epoch FROM clock_timestamp() - p.prepared) * 1000)::bigint, p.owner \
+         FROM (SELECT pg_is_in_recovery() AS is_standby) here \
+         LEFT JOIN pg_catalog.pg_prepared_xacts p \
+         ON p.database = current_database() AND left(p.gid, {}) = {}",
         PREFIX.len(),
         quote_literal(PREFIX)
     )
@@ -185,8 +187,10 @@ pub fn forget(before_ms: i64, asked: &[i16], left: &[String]) -> String {
     )
 }
 
-/// The server's clock, in milliseconds since 1970.
-pub const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+/// The server's clock, in milliseconds since 1970, and whether it is a standby: what is prepared does not show there
+/// until it is promoted.
+pub const CLOCK: &str =
+    "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_is_in_recovery()";
 
 /// Whether a text can be a table's mark.
 pub fn is_mark(text: &str) -> bool {

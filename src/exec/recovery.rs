@@ -365,12 +365,16 @@ async fn look(shared: &Arc<Shared>, map: &ShardMap, forgets: bool) {
     for shard in map.shards() {
         match begin(shard, timeout).await {
             Ok(own) => asked.push(own),
-            Err(error) => debug!(%error, shard = shard.name, "what it has prepared is not known"),
+            Err(why) => debug!(why, shard = shard.name, "what it has prepared is not known"),
         }
     }
     let mut listed = Vec::new();
     for mut own in asked {
         match ask(&mut own.connection, &sql::prepared(), timeout).await {
+            // A standby knows of nothing that is prepared, and would make others forget what was decided of it.
+            Ok(rows) if rows.is_empty() || !rows.iter().all(|row| is_primarys(row)) => {
+                debug!(shard = own.name, "what it has prepared is not known: it is a standby");
+            }
             Ok(rows) => {
                 own.found = rows.into_iter().filter_map(found).collect();
                 listed.push(own);
@@ -463,16 +467,27 @@ fn recovered(verdict: Verdict) -> &'static AtomicU64 {
     }
 }
 
-async fn begin(shard: &Shard, timeout: Duration) -> Result<Asked, BackendError> {
-    let mut connection = open(&Arc::new(Target::from(&shard.url)), timeout).await?;
-    let rows = ask(&mut connection, sql::CLOCK, timeout).await?;
-    let clock = rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok());
-    let clock = clock.unwrap_or_default();
+/// A connection to a shard that can say what it has prepared.
+async fn begin(shard: &Shard, timeout: Duration) -> Result<Asked, String> {
+    let unfit = |error: BackendError| error.to_string();
+    let target = Arc::new(Target::from(&shard.url));
+    let mut connection = open(&target, timeout).await.map_err(unfit)?;
+    let rows = ask(&mut connection, sql::CLOCK, timeout).await.map_err(unfit)?;
+    let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref());
+    if told(1) != Some("f") {
+        return Err("it is a standby".to_owned());
+    }
+    let clock = told(0).and_then(|clock| clock.parse().ok()).unwrap_or_default();
     Ok(Asked { id: shard.id, name: shard.name.clone(), connection, clock, found: Vec::new() })
 }
 
+/// A row of [`sql::prepared`] does not come from a standby.
+fn is_primarys(row: &[Option<String>]) -> bool {
+    row.first().and_then(Option::as_deref) == Some("f")
+}
+
 fn found(row: Vec<Option<String>>) -> Option<Found> {
-    let mut row = row.into_iter();
+    let mut row = row.into_iter().skip(1);
     let (name, age, owner) = (row.next()??, row.next()??, row.next()??);
     let age = Duration::from_millis(age.parse::<i64>().ok()?.max(0).unsigned_abs());
     Some(Found { name, age, owner })
