@@ -100,19 +100,61 @@ pub const HAS_WRITTEN: &str = "SELECT pg_catalog.txid_current_if_assigned() IS N
 /// The coordinator's part while the others prepare: what is deferred to the end fails now, if it fails.
 pub const CHECK: &str = "SET CONSTRAINTS ALL IMMEDIATE";
 
-/// PREPARE TRANSACTION on a participant.
-pub fn prepare(gid: &Gid, participant: i16) -> String {
-    format!("PREPARE TRANSACTION {}", quote_literal(&gid.on(participant)))
+/// From here on a COMMIT, or a PREPARE, is one that neither a crash nor a failover takes back: what a standby must have
+/// by then is left as it is, less is not. A row says that something was changed.
+fn durable(is_local: bool) -> String {
+    format!(
+        "SELECT pg_catalog.set_config('synchronous_commit', 'on', {is_local}) \
+         WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.<>) 'on' \
+         AND pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.<>) 'remote_apply'"
+    )
 }
 
-/// The decision, with the coordinator's rows. A COMMIT that a crash may take back (`synchronous_commit = off`) would
-/// be none: the participants' are not taken back.
+/// The same for what a connection does next, outside a transaction.
+pub fn durable_from_now() -> String {
+    durable(false)
+}
+
+/// PREPARE TRANSACTION on a participant; the last row before is a [`Prepared`].
+pub fn prepare(gid: &Gid, participant: i16) -> String {
+    format!(
+        "{}; SELECT pg_catalog.concat_ws(':', \
+         COALESCE(pg_catalog.txid_current_if_assigned()::pg_catalog.text, ''), \
+         current_user::pg_catalog.text); PREPARE TRANSACTION {}",
+        durable(true),
+        quote_literal(&gid.on(participant))
+    )
+}
+
+/// What a participant says of what it prepares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// Its transaction's number there, if it has one.
+    pub xact: Option<i64>,
+    /// The role that owns it.
+    pub owner: String,
+}
+
+impl Prepared {
+    /// Reads the answer.
+    pub fn read(text: &str) -> Option<Self> {
+        let (xact, owner) = text.split_once(':')?;
+        Some(Self { xact: xact.parse().ok(), owner: owner.to_owned() })
+    }
+}
+
+/// What has become of a transaction by its number.
+pub fn status(xact: i64) -> String {
+    format!("SELECT pg_catalog.txid_status({xact})")
+}
+
+/// The decision, with the coordinator's rows. A COMMIT that a crash or a failover may take back (`synchronous_commit =
+/// off`) would be none: the participants' are not taken back.
 pub fn decide(gid: &Gid, participants: &[i16]) -> String {
     let participants: Vec<String> = participants.iter().map(ToString::to_string).collect();
     format!(
-        "SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
-         WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'; \
-         INSERT INTO pgmeridian.decision (gid, committed, shards) VALUES ({}, true, '{{{}}}'); COMMIT",
+        "{}; INSERT INTO pgmeridian.decision (gid, committed, shards) VALUES ({}, true, '{{{}}}'); COMMIT",
+        durable(true),
         quote_literal(&gid.to_string()),
         participants.join(",")
     )
@@ -129,8 +171,12 @@ pub fn finish(verdict: Verdict, name: &str) -> String {
 
 /// What recovery says of itself first, whatever its role's defaults are. Nothing that it does takes long, but a
 /// tombstone waits for a transaction that still runs.
-pub const RECOVERY_SETTINGS: &str = "SET default_transaction_isolation TO 'read committed'; \
-SET default_transaction_read_only TO off; SET synchronous_commit TO on; SET lock_timeout TO '2s'; \
+pub fn recovery_settings() -> String {
+    format!("{RECOVERY_SETTINGS}; {}", durable_from_now())
+}
+
+const RECOVERY_SETTINGS: &str = "SET default_transaction_isolation TO 'read committed'; \
+SET default_transaction_read_only TO off; SET lock_timeout TO '2s'; \
 SET statement_timeout TO '5s'; SET search_path TO ''";
 
 /// The tombstone, where the table is the one that the gid means.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::Shared;
 use crate::backend::{BackendError, Connection, Target, connect};
@@ -22,7 +22,6 @@ use crate::commit::{Gid, Verdict, sql};
 use crate::map::{Shard, ShardMap};
 use crate::mapstore::WaitsWith;
 use crate::observe::{METRICS, add};
-use crate::sql::quote::quote_literal;
 
 /// Every so many looks, rows are forgotten.
 const FORGET_EVERY: u32 = 6;
@@ -143,7 +142,7 @@ fn place(target: &Target) -> String {
 /// A connection of recovery's own, as the shard's URL says.
 async fn open(target: &Arc<Target>, timeout: Duration) -> Result<Connection, BackendError> {
     let mut connection = connect(target, &[], timeout).await?;
-    ask(&mut connection, sql::RECOVERY_SETTINGS, timeout).await?;
+    ask(&mut connection, &sql::recovery_settings(), timeout).await?;
     Ok(connection)
 }
 
@@ -206,29 +205,29 @@ pub(super) async fn ask_coordinator(shared: &Shared, shard: &Shard, gid: &Gid) -
 }
 
 /// A participant has not said that it has committed: it is told again, for a while. Whether it has.
-pub(super) async fn commit_again(shared: &Shared, shard: &Shard, name: &str) -> bool {
+pub(super) async fn commit_again(
+    shared: &Shared,
+    shard: &Shard,
+    name: &str,
+    prepared: &sql::Prepared,
+) -> bool {
     let target = Arc::new(Target::from(&shard.url));
     let timeout = patience(shared);
     let deadline = Instant::now() + PATIENCE;
+    let owner = Some(prepared.owner.as_str());
     loop {
         let done = match open(&target, timeout).await {
             Ok(mut connection) => {
-                let sql = "SELECT owner FROM pg_catalog.pg_prepared_xacts WHERE gid = ";
-                let sql = format!("{sql}{}", quote_literal(name));
-                match ask(&mut connection, &sql, timeout).await {
-                    Ok(rows) => {
-                        let owner = rows.into_iter().next().and_then(|row| row.into_iter().next());
-                        let owner = owner.flatten();
-                        finish(&mut connection, Verdict::Committed, name, owner.as_deref(), timeout)
-                            .await
-                    }
-                    Err(error) => Err(error.to_string()),
+                let done = finish(&mut connection, Verdict::Committed, name, owner, timeout).await;
+                if done == Ok(Finished::Nothing) {
+                    check_gone(&mut connection, shard, name, prepared, timeout).await;
                 }
+                done
             }
             Err(error) => Err(error.to_string()),
         };
         match done {
-            Ok(()) => return true,
+            Ok(_) => return true,
             Err(why) if Instant::now() >= deadline => {
                 warn!(name, shard = shard.name, why, "a transaction is not visible yet on a shard");
                 return false;
@@ -238,6 +237,44 @@ pub(super) async fn commit_again(shared: &Shared, shard: &Shard, name: &str) -> 
     }
 }
 
+/// Nothing is prepared under a name that is to be committed: it was, and the answer got lost, or somebody else has
+/// done it. Where the server does not know it as committed, it has lost what it had confirmed.
+async fn check_gone(
+    connection: &mut Connection,
+    shard: &Shard,
+    name: &str,
+    prepared: &sql::Prepared,
+    timeout: Duration,
+) {
+    let Some(xact) = prepared.xact else { return };
+    let status = match ask(connection, &sql::status(xact), timeout).await {
+        Ok(rows) => rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten(),
+        // A number that it has not reached.
+        Err(_) => None,
+    };
+    if status.as_deref() != Some("committed") {
+        note_gone(&shard.name, name);
+    }
+}
+
+/// A shard has not what it has confirmed as prepared, and nobody is known to have finished it.
+pub(super) fn note_gone(shard: &str, name: &str) {
+    error!(
+        shard,
+        name,
+        "a shard has lost a prepared transaction that is committed elsewhere: its failover must not lose what it has confirmed"
+    );
+}
+
+/// What COMMIT PREPARED or ROLLBACK PREPARED has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finished {
+    /// It is done.
+    Now,
+    /// Nothing is prepared there by that name.
+    Nothing,
+}
+
 /// COMMIT PREPARED or ROLLBACK PREPARED; as the role that has prepared it, where this one may not.
 async fn finish(
     connection: &mut Connection,
@@ -245,7 +282,7 @@ async fn finish(
     name: &str,
     owner: Option<&str>,
     timeout: Duration,
-) -> Result<(), String> {
+) -> Result<Finished, String> {
     let sql = sql::finish(verdict, name);
     let mut answer = ask(connection, &sql, timeout).await;
     if let (Err(BackendError::Statement(error)), Some(owner)) = (&answer, owner)
@@ -263,9 +300,10 @@ async fn finish(
         };
     }
     match answer {
-        Ok(_) => Ok(()),
-        // Somebody else has done it.
-        Err(BackendError::Statement(error)) if error.code() == NOTHING_PREPARED => Ok(()),
+        Ok(_) => Ok(Finished::Now),
+        Err(BackendError::Statement(error)) if error.code() == NOTHING_PREPARED => {
+            Ok(Finished::Nothing)
+        }
         Err(error) => Err(error.to_string()),
     }
 }
@@ -432,7 +470,9 @@ async fn look(shared: &Arc<Shared>, map: &ShardMap, forgets: bool) {
                 Err(why) => Err(why.clone()),
             };
             match (done, &verdict) {
-                (Ok(()), Ok(verdict)) => {
+                // It was there a moment ago: somebody else has done it.
+                (Ok(Finished::Nothing), Ok(_)) => {}
+                (Ok(Finished::Now), Ok(verdict)) => {
                     add(recovered(*verdict), 1);
                     info!(shard = own.name, name, ?verdict, "what was left prepared is finished");
                 }

@@ -9,7 +9,7 @@
 //! or is warned; cancel requests end with the last PREPARE.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::pins::NOBODYS_SETTINGS;
 use super::recovery::{self, Running};
@@ -258,7 +258,9 @@ impl Executor {
         let gid = Gid::new(self.number_of(coordinator), &mark, rand::random());
         let waits = self.worker.shared.store.wait_with(self.world.map.version());
         let running = self.shared().commits.begin(&gid, waits);
-        let work = Work { gid, coordinator, participants, running };
+        let prepared = vec![sql::Prepared::default(); participants.len()];
+        let since = Instant::now();
+        let work = Work { gid, coordinator, participants, prepared, since, running };
         self.carry_through(work, chain).await
     }
 
@@ -297,14 +299,14 @@ impl Executor {
         message
     }
 
-    async fn carry_through(&mut self, work: Work, chain: bool) -> Result<Reply, Vec<u8>> {
+    async fn carry_through(&mut self, mut work: Work, chain: bool) -> Result<Reply, Vec<u8>> {
         let mut commit = Commit::new(work.participants.len());
         let mut last = Reply::default();
         // The first failure, as the client is told of it.
         let mut failure = None;
         loop {
             match commit.step() {
-                Step::Prepare => failure = self.prepare_all(&work, &mut commit).await,
+                Step::Prepare => failure = self.prepare_all(&mut work, &mut commit).await,
                 Step::Decide => {
                     self.hear_no_more().await;
                     let (word, reply) = self.decide(&work).await;
@@ -340,7 +342,7 @@ impl Executor {
     }
 
     /// PREPARE TRANSACTION on the participants; meanwhile the coordinator does what was deferred to the end.
-    async fn prepare_all(&mut self, work: &Work, commit: &mut Commit) -> Option<Vec<u8>> {
+    async fn prepare_all(&mut self, work: &mut Work, commit: &mut Commit) -> Option<Vec<u8>> {
         let mut requests = Vec::new();
         for shard in &work.participants {
             let mut request = Vec::new();
@@ -359,6 +361,10 @@ impl Executor {
         let mut replies = self.ask_apart(&borrowed, 1, deadline).await;
         let checked = replies.pop().unwrap_or_default();
         commit.prepared(replies.iter().map(|reply| word(reply, PREPARED_TAG)));
+        for (prepared, reply) in work.prepared.iter_mut().zip(&replies) {
+            let told = last_value(reply).unwrap_or_default();
+            *prepared = sql::Prepared::read(&String::from_utf8_lossy(&told)).unwrap_or_default();
+        }
         let mut failure = None;
         if !checked.is_well() {
             commit.give_up();
@@ -425,55 +431,85 @@ impl Executor {
 
     /// COMMIT PREPARED or ROLLBACK PREPARED wherever something is prepared; which have done it.
     async fn finish_all(&mut self, work: &Work, commit: &Commit, verdict: Verdict) -> Vec<bool> {
-        let mut requests = Vec::new();
         if verdict == Verdict::Aborted {
-            self.roll_back_on(&[work.coordinator], "ROLLBACK").await;
+            let open: Vec<ShardId> = work
+                .participants
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| !commit.has_prepared(*n))
+                .map(|(_, shard)| *shard)
+                .chain([work.coordinator])
+                .collect();
+            self.roll_back_on(&open, "ROLLBACK").await;
         }
-        for (n, shard) in work.participants.iter().enumerate() {
-            if commit.has_prepared(n) {
-                let name = work.gid.on(self.number_of(*shard));
-                let mut request = Vec::new();
-                frontend::query_into(&mut request, sql::finish(verdict, &name).as_bytes());
-                requests.push((*shard, request));
-            }
+        let asked: Vec<usize> =
+            (0..work.participants.len()).filter(|n| commit.has_prepared(*n)).collect();
+        let mut done = self.finish_on(work, &asked, verdict).await;
+        if verdict == Verdict::Committed {
+            let again = asked.iter().copied().filter(|n| !done.contains(n)).collect();
+            done.extend(Box::pin(self.commit_again(work, again)).await);
+        }
+        (0..work.participants.len()).map(|n| done.contains(&n)).collect()
+    }
+
+    /// The same on these, on the connections that have prepared.
+    async fn finish_on(&mut self, work: &Work, asked: &[usize], verdict: Verdict) -> Vec<usize> {
+        let mut requests = Vec::new();
+        let mut shards = Vec::new();
+        for n in asked {
+            let Some(shard) = work.participants.get(*n).copied() else { continue };
+            let mut request = Vec::new();
+            frontend::query_into(&mut request, sql::durable_from_now().as_bytes());
+            let name = work.gid.on(self.number_of(shard));
+            frontend::query_into(&mut request, sql::finish(verdict, &name).as_bytes());
+            requests.push((shard, request));
+            shards.push(shard);
         }
         let borrowed: Vec<(ShardId, &[u8])> =
             requests.iter().map(|(shard, request)| (*shard, request.as_slice())).collect();
         let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
-        let replies = self.ask_apart(&borrowed, 1, deadline).await;
-        let asked: Vec<ShardId> = borrowed.iter().map(|(shard, _)| *shard).collect();
-        let is_done = |reply: &Reply| {
-            let gone = |error: &response::ServerError| error.code() == SqlState::UNDEFINED_OBJECT.0;
-            reply.is_well() || !reply.lost && reply.error.as_ref().is_some_and(gone)
-        };
-        let mut done: Vec<ShardId> =
-            asked.iter().zip(&replies).filter(|(_, r)| is_done(r)).map(|(s, _)| *s).collect();
-        self.drop_lost(&asked, &replies);
-        if verdict == Verdict::Committed {
-            let again = asked.iter().copied().filter(|shard| !done.contains(shard)).collect();
-            done.extend(Box::pin(self.commit_again(work, again)).await);
-        } else {
-            // What the transaction has set is set there still.
-            for held in self.held.iter_mut().filter(|held| asked.contains(&held.shard)) {
+        let replies = self.ask_apart(&borrowed, 2, deadline).await;
+        for (shard, reply) in shards.iter().zip(&replies) {
+            // What the transaction has set is set there still, or this has set something.
+            if (verdict == Verdict::Aborted || !reply.rows.is_empty())
+                && let Some(held) = self.held.iter_mut().find(|held| held.shard == *shard)
+            {
                 held.lease.settings_id = NOBODYS_SETTINGS;
                 held.follows = false;
             }
         }
-        work.participants.iter().map(|shard| done.contains(shard)).collect()
+        // Before that nobody else finishes what is prepared.
+        let alone = work.since.elapsed() < self.shared().config.limits.in_doubt_after;
+        let mut done = Vec::new();
+        for ((n, shard), reply) in asked.iter().zip(&shards).zip(&replies) {
+            let gone = |error: &response::ServerError| error.code() == SqlState::UNDEFINED_OBJECT.0;
+            let is_gone = !reply.lost && reply.error.as_ref().is_some_and(gone);
+            if is_gone && alone && verdict == Verdict::Committed {
+                let name = work.gid.on(self.number_of(*shard));
+                recovery::note_gone(&self.place_name(*shard), &name);
+            }
+            if reply.is_well() || is_gone {
+                done.push(*n);
+            }
+        }
+        self.drop_lost(&shards, &replies);
+        done
     }
 
     /// Those that did not answer are asked again on new connections, all at once; which have committed.
-    async fn commit_again(&mut self, work: &Work, shards: Vec<ShardId>) -> Vec<ShardId> {
+    async fn commit_again(&mut self, work: &Work, again: Vec<usize>) -> Vec<usize> {
         let mut asked = tokio::task::JoinSet::new();
-        for shard in shards {
+        for n in again {
+            let Some(shard) = work.participants.get(n).copied() else { continue };
+            let prepared = work.prepared.get(n).cloned().unwrap_or_default();
             let (shared, map) = (Arc::clone(self.shared()), Arc::clone(&self.world.map));
             let name = work.gid.on(self.number_of(shard));
             asked.spawn(async move {
                 let done = match map.shard(shard) {
-                    Some(own) => recovery::commit_again(&shared, own, &name).await,
+                    Some(own) => recovery::commit_again(&shared, own, &name, &prepared).await,
                     None => false,
                 };
-                done.then_some(shard)
+                done.then_some(n)
             });
         }
         asked.join_all().await.into_iter().flatten().collect()
@@ -495,7 +531,7 @@ impl Executor {
             .filter(|(n, _)| commit.is_left(*n))
             .map(|(_, shard)| *shard)
             .collect();
-        let Work { gid, coordinator, running, participants } = work;
+        let Work { gid, coordinator, running, participants, .. } = work;
         if left.is_empty() && outcome != Outcome::Unknown {
             running.end();
         }
@@ -552,6 +588,10 @@ struct Work {
     gid: Gid,
     coordinator: ShardId,
     participants: Vec<ShardId>,
+    /// What each of them has said of it.
+    prepared: Vec<sql::Prepared>,
+    /// When they were told to prepare.
+    since: Instant,
     running: Running,
 }
 
@@ -580,6 +620,13 @@ fn word(reply: &Reply, tag: &str) -> Word {
 /// The first value of the first row.
 fn first_value(reply: &Reply) -> Option<Vec<u8>> {
     let row = frame::all(&reply.rows).next()?;
+    let values = response::data_row(row.body).ok()?;
+    values.first().copied().flatten().map(<[u8]>::to_vec)
+}
+
+/// The first value of the last row.
+fn last_value(reply: &Reply) -> Option<Vec<u8>> {
+    let row = frame::all(&reply.rows).last()?;
     let values = response::data_row(row.body).ok()?;
     values.first().copied().flatten().map(<[u8]>::to_vec)
 }
