@@ -62,12 +62,14 @@ impl Executor {
         let shard = self.one_shard(outer.unwrap_or(&inner))?;
         let loan = self.loan(name, inner.rewritten.as_deref())?;
         let names = Names { loans: vec![loan], coming: Vec::new() };
-        if self.writes_apart(shard, inner.writes || inner.taints) {
+        // CREATE TABLE AS writes what it makes, whatever the statement within does.
+        let writes = [Some(&inner), outer].into_iter().flatten().any(|p| p.writes || p.taints);
+        if self.writes_apart(shard, writes) {
             Box::pin(self.begin_writing(shard)).await?;
         }
         self.leaving = entry.leaves.with(planned.entry.leaves);
         let at = self.acquire(shard).await?;
-        self.may_write(at, inner.writes || inner.taints)?;
+        self.may_write(at, writes)?;
         self.last_route.note_one(self.route_to(shard), &self.world);
         self.lend(at, &names).await?;
         self.start(at).await?;
@@ -81,7 +83,7 @@ impl Executor {
         let failed = self.responses.failed();
         let effects: &[&Class] = if failed { &[] } else { &[&planned.entry.class] };
         self.finish(at, taints, schema, effects, failed);
-        self.session.transaction.note(shard, inner.writes, taints);
+        self.session.transaction.note(shard, writes, taints);
         self.close_trace();
         Ok(())
     }
