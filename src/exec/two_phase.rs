@@ -129,12 +129,12 @@ impl Executor {
     }
 
     /// The coordinator has the table of decisions, which the client's role may insert into; where it is missing it is
-    /// made. Its transaction has its number by then.
+    /// made. Its transaction has its number by then. What the table's mark is.
     async fn make_ready(
         &mut self,
         coordinator: ShardId,
         participant: ShardId,
-    ) -> Result<(), Failure> {
+    ) -> Result<String, Failure> {
         let mut ready = self.ask_ready(coordinator).await?;
         let map = Arc::clone(&self.world.map);
         let Some(shard) = map.shard(coordinator) else {
@@ -155,10 +155,9 @@ impl Executor {
                 return Err(self.not_ready(&unready, &target.user).into());
             }
         }
-        if let Some(mark) = ready.mark {
-            self.shared().commits.note_mark(&target, mark);
-        }
-        Ok(())
+        let mark = ready.mark.unwrap_or_default();
+        self.shared().commits.note_mark(&target, mark.clone());
+        Ok(mark)
     }
 
     async fn ask_ready(&mut self, coordinator: ShardId) -> Result<sql::Ready, Failure> {
@@ -243,18 +242,23 @@ impl Executor {
             |shard: &ShardId| self.held.iter().any(|held| held.shard == *shard && held.scratched);
         let (scratched, silent): (Vec<ShardId>, Vec<ShardId>) =
             silent.into_iter().partition(scratched);
+        // In this very transaction: it has its number from then on, the role that it has now may insert, and the one
+        // that decides was not there yet when a pipeline came to it.
+        let participant = participants.first().copied().unwrap_or(coordinator);
+        let mark = match Box::pin(self.make_ready(coordinator, participant)).await {
+            Ok(mark) => mark,
+            Err(failure) => {
+                let message = match failure {
+                    Failure::Error(error) => message_of(&error),
+                    // The client is told.
+                    Failure::Shown | Failure::Gone(_) => Vec::new(),
+                };
+                return Err(self.undo_all(&enlisted, message).await);
+            }
+        };
         if let Err(message) = self.end_readers(&silent, scratched, &mut participants).await {
             return Err(self.undo_all(&enlisted, message).await);
         }
-        let mark = self
-            .world
-            .map
-            .shard(coordinator)
-            .and_then(|shard| self.shared().commits.mark(&Target::from(&shard.url)));
-        let Some(mark) = mark else {
-            let error = SqlError::new(SqlState::INTERNAL_ERROR, "no mark to decide with");
-            return Err(self.undo_all(&enlisted, message_of(&error)).await);
-        };
         let gid = Gid::new(self.number_of(coordinator), &mark, rand::random());
         let waits = self.worker.shared.store.wait_with(self.world.map.version());
         let running = self.shared().commits.begin(&gid, waits);
