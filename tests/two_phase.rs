@@ -676,6 +676,72 @@ async fn the_table_that_is_missing_is_named_with_what_makes_it() {
 }
 
 #[tokio::test]
+async fn a_copy_of_the_table_has_another_mark() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    transfer(&mut client);
+    ok(&mut client, "COMMIT");
+    let comment = "SELECT obj_description('pgmeridian.decision'::regclass, 'pg_class')";
+    let mark = async || world.direct[1].query_one(comment, &[]).await.unwrap().get::<_, String>(0);
+    let first = mark().await;
+    let (digits, server) = first.split_once('@').unwrap();
+    // As a dump of another server's would have left it.
+    let copied = format!("COMMENT ON TABLE pgmeridian.decision IS '{digits}@1{server}'");
+    world.direct[1].batch_execute(&copied).await.unwrap();
+    transfer(&mut client);
+    ok(&mut client, "COMMIT");
+    let second = mark().await;
+    assert!(second.ends_with(&format!("@{server}")) && second != first, "{first} {second}");
+    // Who takes part is known by its server, too.
+    let shards = "SELECT shards[1] FROM pgmeridian.decision LIMIT 1";
+    let participant: String = world.direct[1].query_one(shards, &[]).await.unwrap().get(0);
+    let (system, _) = server.split_once('/').unwrap();
+    assert!(participant.starts_with(&format!("3:{system}/")), "{participant}");
+    assert_eq!(world.cents().await, [100, 98, 102]);
+}
+
+#[tokio::test]
+async fn what_a_client_does_without_waiting_for_is_durable_all_the_same() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    ok(&mut client, "SET synchronous_commit = off");
+    transfer(&mut client);
+    ok(&mut client, "COMMIT");
+    // It is the client's setting still, where it prepared and where it decided.
+    for tenant in [1, 2] {
+        let sql = format!(
+            "SELECT current_setting('synchronous_commit') FROM accounts WHERE tenant_id = {tenant}"
+        );
+        assert_eq!(rows(&ok(&mut client, &sql))[0][0].as_deref(), Some("off"));
+    }
+    let mut other = proxy.raw();
+    let sql = "SELECT current_setting('synchronous_commit') FROM accounts WHERE tenant_id = 2";
+    assert_ne!(rows(&ok(&mut other, sql))[0][0].as_deref(), Some("off"));
+    assert_eq!(world.cents().await, [100, 99, 101]);
+}
+
+#[tokio::test]
+async fn a_table_made_of_a_prepared_statement_is_written() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    ok(&mut client, "PREPARE two AS SELECT cents FROM accounts WHERE tenant_id = 2");
+    for sql in ["BEGIN", FROM_1, "/* pgmeridian: shard=deu */ CREATE TABLE made AS EXECUTE two"] {
+        ok(&mut client, sql);
+    }
+    world.relay.set("gid, committed, shards", Fate::Swallowed);
+    assert_eq!(sqlstate(&client.query("COMMIT")), "08006");
+    world.nothing_is_left().await;
+    let made = "SELECT count(*) FROM pg_class WHERE relname = 'made'";
+    for direct in &world.direct {
+        assert_eq!(direct.query_one(made, &[]).await.unwrap().get::<_, i64>(0), 0);
+    }
+    assert_eq!(world.cents().await, [100, 100, 100]);
+}
+
+#[tokio::test]
 async fn the_policy_may_keep_to_one_shard() {
     let world = World::new().await;
     let map = format!("{}\n[policy]\ncross_shard_writes = \"refuse\"\n", world.map);

@@ -9,15 +9,31 @@ use crate::sql::quote::{quote_identifier, quote_literal};
 pub const SCHEMA: &str = "CREATE SCHEMA pgmeridian";
 
 /// What makes the table. Columns: the transaction's [`Gid`]; whether it is committed (a tombstone says false); the
-/// numbers of its participants; when it was decided; the inserting transaction's own number.
+/// participants, each its number in the map and its [`server`](Prepared::server) with a colon between; when it was decided; the inserting transaction's own number.
 pub const TABLE: &str = "\
 CREATE TABLE pgmeridian.decision (gid text PRIMARY KEY, committed boolean NOT NULL, \
-shards integer[] NOT NULL DEFAULT '{}', at timestamptz NOT NULL DEFAULT clock_timestamp(), \
+shards text[] NOT NULL DEFAULT '{}', at timestamptz NOT NULL DEFAULT clock_timestamp(), \
 xact bigint NOT NULL DEFAULT txid_current())";
 
-/// What gives it its mark, 16 random hexadecimal digits.
-pub fn mark(mark: &str) -> String {
-    format!("COMMENT ON TABLE pgmeridian.decision IS {}", quote_literal(mark))
+/// What gives it its mark, 16 random hexadecimal digits. It holds in this database of this server (and of those that
+/// were made from it by replication) alone: a copy by dump, or by logical replication, lacks decisions.
+pub fn mark(mark: &str, server: &str) -> String {
+    let mark = quote_literal(&format!("{mark}@{server}"));
+    format!("COMMENT ON TABLE pgmeridian.decision IS {mark}")
+}
+
+/// Which database of which server this is, whatever its address.
+const SERVER: &str = "(SELECT pg_catalog.concat(s.system_identifier, '/', d.oid) \
+FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d \
+WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())";
+
+/// The mark of table `c`, if it holds here.
+fn mark_here() -> String {
+    let comment = |n: u8| {
+        let comment = "pg_catalog.obj_description(c.oid, 'pg_class')";
+        format!("pg_catalog.split_part({comment}, '@', {n})")
+    };
+    format!("CASE WHEN {} OPERATOR(pg_catalog.=) {SERVER} THEN {} END", comment(2), comment(1))
 }
 
 /// What lets a role finish what was left behind.
@@ -41,21 +57,25 @@ pub fn grant(role: &str) -> String {
 pub const INSTALL_LOCK: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7232106475268961396)";
 
 /// What the table is to the current role, in a transaction that can be the coordinator's from then on: its mark,
-/// whether rows may be inserted, whether it is there at all, and the role, with a colon between two. Never an error,
-/// whatever is missing. The transaction gets its number here: a tombstone that is inserted later has a higher one, so
-/// that it is known when it is needed no more.
-pub const READY: &str = "\
-SELECT pg_catalog.concat_ws(':', pg_catalog.txid_current()::pg_catalog.text, \
-COALESCE(pg_catalog.max(pg_catalog.obj_description(c.oid, 'pg_class')), ''), \
-COALESCE(pg_catalog.bool_or(pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
-AND pg_catalog.has_table_privilege(c.oid, 'INSERT')), false)::pg_catalog.text, \
-pg_catalog.count(c.oid)::pg_catalog.text, current_user::pg_catalog.text) \
-FROM pg_catalog.pg_namespace n \
-JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid \
-WHERE n.nspname OPERATOR(pg_catalog.=) 'pgmeridian' \
-AND c.relname OPERATOR(pg_catalog.=) 'decision'";
+/// whether rows may be inserted, whether it is there at all, which server this is, and the role, with a colon between
+/// two. Never an error, whatever is missing. The transaction gets its number here: a tombstone that is inserted later
+/// has a higher one, so that it is known when it is needed no more.
+pub fn ready() -> String {
+    format!(
+        "SELECT pg_catalog.concat_ws(':', pg_catalog.txid_current()::pg_catalog.text, \
+         COALESCE(pg_catalog.max({}), ''), \
+         COALESCE(pg_catalog.bool_or(pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+         AND pg_catalog.has_table_privilege(c.oid, 'INSERT')), false)::pg_catalog.text, \
+         pg_catalog.count(c.oid)::pg_catalog.text, {SERVER}, current_user::pg_catalog.text) \
+         FROM pg_catalog.pg_namespace n \
+         JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid \
+         WHERE n.nspname OPERATOR(pg_catalog.=) 'pgmeridian' \
+         AND c.relname OPERATOR(pg_catalog.=) 'decision'",
+        mark_here()
+    )
+}
 
-/// What [`READY`] has said.
+/// What [`ready`] has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
     /// The table's mark, if it is there and has one.
@@ -64,6 +84,8 @@ pub struct Ready {
     pub may_insert: bool,
     /// The table is there.
     pub is_there: bool,
+    /// Which database of which server it is.
+    pub server: String,
     /// As whom.
     pub role: String,
 }
@@ -71,25 +93,30 @@ pub struct Ready {
 impl Ready {
     /// Reads the answer.
     pub fn read(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(5, ':').skip(1);
+        let mut parts = text.splitn(6, ':').skip(1);
         let mark = parts.next()?;
         let may_insert = parts.next()? == "true";
         let is_there = parts.next()? != "0";
         let mark = is_mark(mark).then(|| mark.to_owned());
-        Some(Self { mark, may_insert, is_there, role: parts.next()?.to_owned() })
+        let server = parts.next()?.to_owned();
+        Some(Self { mark, may_insert, is_there, server, role: parts.next()?.to_owned() })
     }
 }
 
 /// The same to one who looks from outside: whether there is the schema, the table's mark, whether there is a table,
-/// whether rows may be read, inserted and deleted.
-pub const INSTALLED: &str = "\
-SELECT pg_catalog.count(n.oid) > 0, pg_catalog.max(pg_catalog.obj_description(c.oid, 'pg_class')), \
-pg_catalog.count(c.oid) > 0, COALESCE(pg_catalog.bool_and(pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
-AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_table_privilege(c.oid, 'INSERT') \
-AND pg_catalog.has_table_privilege(c.oid, 'DELETE')), false) \
-FROM pg_catalog.pg_namespace n \
-LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'decision' \
-WHERE n.nspname = 'pgmeridian'";
+/// whether rows may be read, inserted and deleted, which server it is.
+pub fn installed() -> String {
+    format!(
+        "SELECT pg_catalog.count(n.oid) > 0, pg_catalog.max({}), \
+         pg_catalog.count(c.oid) > 0, COALESCE(pg_catalog.bool_and(pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+         AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_table_privilege(c.oid, 'INSERT') \
+         AND pg_catalog.has_table_privilege(c.oid, 'DELETE')), false), {SERVER} \
+         FROM pg_catalog.pg_namespace n \
+         LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'decision' \
+         WHERE n.nspname = 'pgmeridian'",
+        mark_here()
+    )
+}
 
 /// What a participant's server can prepare.
 pub const CAN_PREPARE: &str = "SELECT pg_catalog.current_setting('max_prepared_transactions')";
@@ -119,7 +146,7 @@ pub fn durable_from_now() -> String {
 pub fn prepare(gid: &Gid, participant: i16) -> String {
     format!(
         "{}; SELECT pg_catalog.concat_ws(':', \
-         COALESCE(pg_catalog.txid_current_if_assigned()::pg_catalog.text, ''), \
+         COALESCE(pg_catalog.txid_current_if_assigned()::pg_catalog.text, ''), {SERVER}, \
          current_user::pg_catalog.text); PREPARE TRANSACTION {}",
         durable(true),
         quote_literal(&gid.on(participant))
@@ -131,6 +158,8 @@ pub fn prepare(gid: &Gid, participant: i16) -> String {
 pub struct Prepared {
     /// Its transaction's number there, if it has one.
     pub xact: Option<i64>,
+    /// Which database of which server it is.
+    pub server: String,
     /// The role that owns it.
     pub owner: String,
 }
@@ -138,8 +167,10 @@ pub struct Prepared {
 impl Prepared {
     /// Reads the answer.
     pub fn read(text: &str) -> Option<Self> {
-        let (xact, owner) = text.split_once(':')?;
-        Some(Self { xact: xact.parse().ok(), owner: owner.to_owned() })
+        let mut parts = text.splitn(3, ':');
+        let xact = parts.next()?.parse().ok();
+        let server = parts.next()?.to_owned();
+        Some(Self { xact, server, owner: parts.next()?.to_owned() })
     }
 }
 
@@ -150,14 +181,20 @@ pub fn status(xact: i64) -> String {
 
 /// The decision, with the coordinator's rows. A COMMIT that a crash or a failover may take back (`synchronous_commit =
 /// off`) would be none: the participants' are not taken back.
-pub fn decide(gid: &Gid, participants: &[i16]) -> String {
-    let participants: Vec<String> = participants.iter().map(ToString::to_string).collect();
+pub fn decide<'a>(gid: &Gid, participants: impl Iterator<Item = (i16, &'a str)>) -> String {
     format!(
-        "{}; INSERT INTO pgmeridian.decision (gid, committed, shards) VALUES ({}, true, '{{{}}}'); COMMIT",
+        "{}; INSERT INTO pgmeridian.decision (gid, committed, shards) VALUES ({}, true, {}); COMMIT",
         durable(true),
         quote_literal(&gid.to_string()),
-        participants.join(",")
+        known_as(participants)
     )
+}
+
+/// Shards as decisions name them: another server under the same number is another one.
+fn known_as<'a>(shards: impl Iterator<Item = (i16, &'a str)>) -> String {
+    let shards: Vec<String> =
+        shards.map(|(number, server)| quote_literal(&format!("{number}:{server}"))).collect();
+    format!("ARRAY[{}]::pg_catalog.text[]", shards.join(", "))
 }
 
 /// COMMIT PREPARED or ROLLBACK PREPARED of what is called so.
@@ -184,8 +221,9 @@ pub fn tombstone(gid: &Gid) -> String {
     format!(
         "INSERT INTO pgmeridian.decision (gid, committed) SELECT {}, false FROM pg_catalog.pg_class c \
          WHERE c.oid = 'pgmeridian.decision'::pg_catalog.regclass \
-         AND pg_catalog.obj_description(c.oid, 'pg_class') = {} ON CONFLICT (gid) DO NOTHING",
+         AND {} = {} ON CONFLICT (gid) DO NOTHING",
         quote_literal(&gid.to_string()),
+        mark_here(),
         quote_literal(&gid.mark)
     )
 }
@@ -220,23 +258,29 @@ pub fn as_owner(owner: &str) -> String {
 /// before the shards were asked what they have prepared), all their participants are among those asked, and none has
 /// anything `left` of it. A row is inserted when all have prepared, so that what was prepared was seen. Tombstones:
 /// every transaction that could insert a decision in their place is over.
-pub fn forget(before_ms: i64, asked: &[i16], left: &[String]) -> String {
-    let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
+pub fn forget<'a>(
+    before_ms: i64,
+    asked: impl Iterator<Item = (i16, &'a str)>,
+    left: &[String],
+) -> String {
     let left: Vec<String> = left.iter().map(|gid| quote_literal(gid)).collect();
     format!(
         "DELETE FROM pgmeridian.decision WHERE CASE WHEN committed \
          THEN at < 'epoch'::timestamptz + {before_ms} * interval '1 millisecond' \
-         AND shards <@ '{{{}}}'::integer[] AND NOT gid = ANY (ARRAY[{}]::text[]) \
+         AND shards <@ {} AND NOT gid = ANY (ARRAY[{}]::text[]) \
          ELSE xact < pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()) END",
-        asked.join(","),
+        known_as(asked),
         left.join(", ")
     )
 }
 
-/// The server's clock, in milliseconds since 1970, and whether it is a standby: what is prepared does not show there
-/// until it is promoted.
-pub const CLOCK: &str =
-    "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_is_in_recovery()";
+/// The server's clock, in milliseconds since 1970; whether it is a standby, where what is prepared does not show until it
+/// is promoted; and which server it is.
+pub fn clock() -> String {
+    format!(
+        "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_is_in_recovery(), {SERVER}"
+    )
+}
 
 /// Whether a text can be a table's mark.
 pub fn is_mark(text: &str) -> bool {

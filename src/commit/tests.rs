@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::{Commit, Outcome, Step, Verdict, Word};
+use super::{Commit, Outcome, Step, Verdict, Word, sql};
 
 const PARTICIPANTS: usize = 2;
 
@@ -263,4 +263,18 @@ fn one_that_does_not_prepare_undoes_all() {
     assert_eq!(commit.step(), Step::Over(Outcome::Decided(Verdict::Aborted)));
     // It may prepare still.
     assert_eq!((0..3).map(|n| commit.is_left(n)).collect::<Vec<_>>(), [false, false, true]);
+}
+
+#[test]
+fn what_shards_say_of_themselves_is_read() {
+    let ready = sql::Ready::read("77:0123456789abcdef:true:1:731/5:a:b").unwrap();
+    assert_eq!(ready.mark.as_deref(), Some("0123456789abcdef"));
+    assert!(ready.may_insert && ready.is_there);
+    assert_eq!((ready.server.as_str(), ready.role.as_str()), ("731/5", "a:b"));
+    let bare = sql::Ready::read("77::false:0:731/5:bot").unwrap();
+    assert_eq!((bare.mark, bare.may_insert, bare.is_there), (None, false, false));
+    let prepared = sql::Prepared::read("12:731/5:a:b").unwrap();
+    assert_eq!(prepared.xact, Some(12));
+    assert_eq!((prepared.server.as_str(), prepared.owner.as_str()), ("731/5", "a:b"));
+    assert_eq!(sql::Prepared::read(":731/5:bot").unwrap().xact, None);
 }

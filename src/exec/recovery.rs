@@ -325,7 +325,7 @@ pub(super) async fn install(
     let mut connection = open(&target, timeout).await.map_err(unfit)?;
     ask(&mut connection, "BEGIN", timeout).await.map_err(unfit)?;
     ask(&mut connection, sql::INSTALL_LOCK, timeout).await.map_err(unfit)?;
-    let rows = ask(&mut connection, sql::INSTALLED, timeout).await.map_err(unfit)?;
+    let rows = ask(&mut connection, &sql::installed(), timeout).await.map_err(unfit)?;
     let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref()).unwrap_or_default();
     let mut steps = Vec::new();
     if told(0) != "t" {
@@ -335,7 +335,7 @@ pub(super) async fn install(
         steps.push(sql::TABLE.to_owned());
     }
     if !sql::is_mark(told(1)) {
-        steps.push(sql::mark(&fresh_mark()));
+        steps.push(sql::mark(&fresh_mark(), told(4)));
     }
     if let Some(role) = role.filter(|role| *role != target.user) {
         steps.push(sql::grant(role));
@@ -343,7 +343,7 @@ pub(super) async fn install(
     for step in steps {
         ask(&mut connection, &step, timeout).await.map_err(unfit)?;
     }
-    let rows = ask(&mut connection, sql::INSTALLED, timeout).await.map_err(unfit)?;
+    let rows = ask(&mut connection, &sql::installed(), timeout).await.map_err(unfit)?;
     ask(&mut connection, "COMMIT", timeout).await.map_err(unfit)?;
     match rows.first().and_then(|row| row.get(3)?.as_deref()) {
         Some("t") => Ok(()),
@@ -370,6 +370,8 @@ struct Found {
 struct Asked {
     id: i16,
     name: String,
+    /// Which database of which server it is.
+    server: String,
     connection: Connection,
     /// Its clock, before any shard was asked what it has prepared.
     clock: i64,
@@ -489,10 +491,12 @@ async fn look(shared: &Arc<Shared>, map: &ShardMap, forgets: bool) {
     }
     note_doubts(commits, doubts);
     if forgets {
-        let ids: Vec<i16> = listed.iter().map(|own| own.id).collect();
+        let ids: Vec<(i16, String)> =
+            listed.iter().map(|own| (own.id, own.server.clone())).collect();
         let left: Vec<String> = left.into_iter().collect();
         for own in &mut listed {
-            let sql = sql::forget(own.clock - DECISION_KEPT_MS, &ids, &left);
+            let ids = ids.iter().map(|(id, server)| (*id, server.as_str()));
+            let sql = sql::forget(own.clock - DECISION_KEPT_MS, ids, &left);
             if let Err(error) = forget(&mut own.connection, &sql, timeout).await {
                 debug!(%error, shard = own.name, "decisions are not forgotten");
             }
@@ -512,13 +516,15 @@ async fn begin(shard: &Shard, timeout: Duration) -> Result<Asked, String> {
     let unfit = |error: BackendError| error.to_string();
     let target = Arc::new(Target::from(&shard.url));
     let mut connection = open(&target, timeout).await.map_err(unfit)?;
-    let rows = ask(&mut connection, sql::CLOCK, timeout).await.map_err(unfit)?;
+    let rows = ask(&mut connection, &sql::clock(), timeout).await.map_err(unfit)?;
     let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref());
     if told(1) != Some("f") {
         return Err("it is a standby".to_owned());
     }
     let clock = told(0).and_then(|clock| clock.parse().ok()).unwrap_or_default();
-    Ok(Asked { id: shard.id, name: shard.name.clone(), connection, clock, found: Vec::new() })
+    let server = told(2).unwrap_or_default().to_owned();
+    let (id, name) = (shard.id, shard.name.clone());
+    Ok(Asked { id, name, server, connection, clock, found: Vec::new() })
 }
 
 /// A row of [`sql::prepared`] does not come from a standby.
@@ -538,7 +544,7 @@ async fn forget(
     sql: &str,
     timeout: Duration,
 ) -> Result<(), BackendError> {
-    let rows = ask(connection, sql::INSTALLED, timeout).await?;
+    let rows = ask(connection, &sql::installed(), timeout).await?;
     let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref()) == Some("t");
     if told(2) && told(3) {
         ask(connection, sql, timeout).await?;

@@ -161,7 +161,7 @@ impl Executor {
     }
 
     async fn ask_ready(&mut self, coordinator: ShardId) -> Result<sql::Ready, Failure> {
-        let told = self.own_value(coordinator, sql::READY.as_bytes()).await?.unwrap_or_default();
+        let told = self.own_value(coordinator, sql::ready().as_bytes()).await?.unwrap_or_default();
         let told = String::from_utf8_lossy(&told);
         sql::Ready::read(&told).ok_or_else(|| {
             SqlError::new(SqlState::INTERNAL_ERROR, "a shard's answer can't be read").into()
@@ -183,7 +183,7 @@ impl Executor {
             statements.push(sql::TABLE.to_owned());
         }
         if ready.mark.is_none() {
-            statements.push(sql::mark(&recovery::fresh_mark()));
+            statements.push(sql::mark(&recovery::fresh_mark(), &ready.server));
         }
         statements.push(sql::grant_recovery(url_user));
         if ready.role != url_user {
@@ -402,10 +402,11 @@ impl Executor {
 
     /// The decision, with the coordinator's own rows.
     async fn decide(&mut self, work: &Work) -> (Word, Reply) {
-        let numbers: Vec<i16> =
-            work.participants.iter().map(|shard| self.number_of(*shard)).collect();
+        let numbers = work.participants.iter().map(|shard| self.number_of(*shard));
+        let servers = work.prepared.iter().map(|prepared| prepared.server.as_str());
+        let sql = sql::decide(&work.gid, numbers.zip(servers));
         let mut request = Vec::new();
-        frontend::query_into(&mut request, sql::decide(&work.gid, &numbers).as_bytes());
+        frontend::query_into(&mut request, sql.as_bytes());
         let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
         let reply = self.ask_apart(&[(work.coordinator, &request)], 1, deadline).await.pop();
         let reply = reply.unwrap_or_else(|| Reply { lost: true, ..Reply::default() });
