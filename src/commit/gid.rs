@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
+
 /// What every gid of ours begins with.
 pub const PREFIX: &str = "pgmeridian:";
 
@@ -14,13 +16,18 @@ pub struct Gid {
     pub coordinator: i16,
     /// The mark of its table.
     pub mark: String,
-    random: u128,
+    digest: u128,
 }
 
 impl Gid {
-    /// A new one; `random` is.
-    pub fn new(coordinator: i16, mark: &str, random: u128) -> Self {
-        Self { coordinator, mark: mark.to_owned(), random }
+    /// A new one. The secret is random, and of 128 bits or more.
+    pub fn new(coordinator: i16, mark: &str, secret: &str) -> Self {
+        Self { coordinator, mark: mark.to_owned(), digest: digest(secret) }
+    }
+
+    /// Whether this is its secret.
+    pub fn is_of(&self, secret: &str) -> bool {
+        self.digest == digest(secret)
     }
 
     /// What it is called on a participant.
@@ -40,10 +47,15 @@ impl Gid {
         let mut parts = text.strip_prefix(PREFIX)?.split(':');
         let coordinator = parts.next()?.parse().ok()?;
         let mark = parts.next().filter(|mark| is_mark(mark))?.to_owned();
-        let random = parts.next().filter(|digits| digits.len() == 32)?;
-        let random = u128::from_str_radix(random, 16).ok()?;
-        parts.next().is_none().then_some(Self { coordinator, mark, random })
+        let digest = parts.next().filter(|digits| digits.len() == 32)?;
+        let digest = u128::from_str_radix(digest, 16).ok()?;
+        parts.next().is_none().then_some(Self { coordinator, mark, digest })
     }
+}
+
+/// What a name shows of its secret.
+pub(super) fn digest(secret: &str) -> u128 {
+    Sha256::digest(secret).iter().take(16).fold(0, |sum, byte| sum << 8 | u128::from(*byte))
 }
 
 /// Whether a text can be a table's mark.
@@ -53,7 +65,7 @@ pub(super) fn is_mark(text: &str) -> bool {
 
 impl fmt::Display for Gid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}:{}:{:032x}", self.coordinator, self.mark, self.random)
+        write!(f, "{PREFIX}{}:{}:{:032x}", self.coordinator, self.mark, self.digest)
     }
 }
 
@@ -63,7 +75,8 @@ mod tests {
 
     #[test]
     fn it_is_read_as_it_is_written() {
-        let gid = Gid::new(-7, "0123456789abcdef", 0xf00d);
+        let gid = Gid::new(-7, "0123456789abcdef", "f00d");
+        assert!(gid.is_of("f00d") && !gid.is_of("f00e"));
         assert_eq!(Gid::read(&gid.to_string()), Some(gid.clone()));
         assert_eq!(Gid::of_prepared(&gid.on(32767)), Some(gid.clone()));
         assert!(gid.on(-32768).len() <= 200);

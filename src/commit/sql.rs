@@ -8,10 +8,11 @@ use crate::sql::quote::{quote_identifier, quote_literal};
 /// What makes the schema of the table.
 pub const SCHEMA: &str = "CREATE SCHEMA pgmeridian";
 
-/// What makes the table. Columns: the transaction's [`Gid`]; whether it is committed (a tombstone says false); the
+/// What makes the table. Columns: the transaction's [`Gid`]; whether it is committed (a tombstone says false); what
+/// only who began it knows (see [`gid::digest`]), without which it is a tombstone all the same; the
 /// participants, each its number in the map and its [`server`](Prepared::server) with a colon between; when it was decided; the inserting transaction's own number.
 pub const TABLE: &str = "\
-CREATE TABLE pgmeridian.decision (gid text PRIMARY KEY, committed boolean NOT NULL, \
+CREATE TABLE pgmeridian.decision (gid text PRIMARY KEY, committed boolean NOT NULL, secret text, \
 shards text[] NOT NULL DEFAULT '{}', at timestamptz NOT NULL DEFAULT clock_timestamp(), \
 xact bigint NOT NULL DEFAULT txid_current())";
 
@@ -121,8 +122,39 @@ pub fn installed() -> String {
 /// What a participant's server can prepare.
 pub const CAN_PREPARE: &str = "SELECT pg_catalog.current_setting('max_prepared_transactions')";
 
-/// Whether a transaction has written.
-pub const HAS_WRITTEN: &str = "SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL";
+/// Whether a transaction has written, whether the role of the shard's URL may finish what the current one prepares (it
+/// can become that role), and which that is, with a colon between two: a [`Fit`].
+pub fn fit(url_user: &str) -> String {
+    format!(
+        "SELECT pg_catalog.concat_ws(':', \
+         (pg_catalog.txid_current_if_assigned() IS NOT NULL)::pg_catalog.text, \
+         COALESCE((SELECT pg_catalog.pg_has_role(r.oid, current_user, 'MEMBER') FROM pg_catalog.pg_roles r \
+         WHERE r.rolname OPERATOR(pg_catalog.=) {}), true)::pg_catalog.text, \
+         current_user::pg_catalog.text)",
+        quote_literal(url_user)
+    )
+}
+
+/// What [`fit`] has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// The transaction has written.
+    pub has_written: bool,
+    /// What it prepares can be finished by recovery.
+    pub may_finish: bool,
+    /// Whose it is.
+    pub role: String,
+}
+
+impl Fit {
+    /// Reads the answer.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, ':');
+        let has_written = parts.next()? != "false";
+        let may_finish = parts.next()? == "true";
+        Some(Self { has_written, may_finish, role: parts.next()?.to_owned() })
+    }
+}
 
 /// The coordinator's part while the others prepare: what is deferred to the end fails now, if it fails.
 pub const CHECK: &str = "SET CONSTRAINTS ALL IMMEDIATE";
@@ -181,12 +213,17 @@ pub fn status(xact: i64) -> String {
 
 /// The decision, with the coordinator's rows. A COMMIT that a crash or a failover may take back (`synchronous_commit =
 /// off`) would be none: the participants' are not taken back.
-pub fn decide<'a>(gid: &Gid, participants: impl Iterator<Item = (i16, &'a str)>) -> String {
+pub fn decide<'a>(
+    gid: &Gid,
+    secret: &str,
+    participants: impl Iterator<Item = (i16, &'a str)>,
+) -> String {
     format!(
-        "{}; INSERT INTO pgmeridian.decision (gid, committed, shards) VALUES ({}, true, {}); COMMIT",
+        "{}; INSERT INTO pgmeridian.decision (gid, committed, shards, secret) VALUES ({}, true, {}, {}); COMMIT",
         durable(true),
         quote_literal(&gid.to_string()),
-        known_as(participants)
+        known_as(participants),
+        quote_literal(secret)
     )
 }
 
@@ -228,10 +265,10 @@ pub fn tombstone(gid: &Gid) -> String {
     )
 }
 
-/// What stands under a gid.
+/// What stands under a gid: whether it is committed, and the secret.
 pub fn verdict(gid: &Gid) -> String {
     format!(
-        "SELECT committed FROM pgmeridian.decision WHERE gid = {}",
+        "SELECT committed, secret FROM pgmeridian.decision WHERE gid = {}",
         quote_literal(&gid.to_string())
     )
 }

@@ -277,4 +277,6 @@ fn what_shards_say_of_themselves_is_read() {
     assert_eq!(prepared.xact, Some(12));
     assert_eq!((prepared.server.as_str(), prepared.owner.as_str()), ("731/5", "a:b"));
     assert_eq!(sql::Prepared::read(":731/5:bot").unwrap().xact, None);
+    let fit = sql::Fit::read("false:true:a:b").unwrap();
+    assert_eq!((fit.has_written, fit.may_finish, fit.role.as_str()), (false, true, "a:b"));
 }

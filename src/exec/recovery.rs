@@ -176,10 +176,12 @@ async fn decide(
     let unfit = |error: BackendError| error.to_string();
     ask(connection, &sql::tombstone(gid), timeout).await.map_err(unfit)?;
     let rows = ask(connection, &sql::verdict(gid), timeout).await.map_err(unfit)?;
-    match rows.first().and_then(|row| row.first()).and_then(Option::as_deref) {
-        Some("t") => Ok(Verdict::Committed),
-        Some("f") => Ok(Verdict::Aborted),
-        _ => Err("the table pgmeridian.decision there is another one than it was".to_owned()),
+    let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref());
+    match told(0) {
+        Some("t") if told(1).is_some_and(|secret| gid.is_of(secret)) => Ok(Verdict::Committed),
+        // What somebody else has written there keeps its decision out.
+        Some(_) => Ok(Verdict::Aborted),
+        None => Err("the table pgmeridian.decision there is another one than it was".to_owned()),
     }
 }
 

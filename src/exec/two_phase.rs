@@ -21,6 +21,7 @@ use crate::error::{SqlError, SqlState};
 use crate::map::{CrossShardWrites, ShardId};
 use crate::observe::{METRICS, add};
 use crate::sql::class::Class;
+use crate::sql::quote::quote_identifier;
 use crate::wire::backend::Severity;
 use crate::wire::{self, frame, frontend, response};
 
@@ -135,7 +136,17 @@ impl Executor {
         coordinator: ShardId,
         participant: ShardId,
     ) -> Result<String, Failure> {
-        let mut ready = self.ask_ready(coordinator).await?;
+        let ready = self.ask_ready(coordinator).await?;
+        self.use_ready(ready, coordinator, participant).await
+    }
+
+    /// The same after what it has said of itself.
+    async fn use_ready(
+        &mut self,
+        mut ready: sql::Ready,
+        coordinator: ShardId,
+        participant: ShardId,
+    ) -> Result<String, Failure> {
         let map = Arc::clone(&self.world.map);
         let Some(shard) = map.shard(coordinator) else {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "no such shard").into());
@@ -162,10 +173,7 @@ impl Executor {
 
     async fn ask_ready(&mut self, coordinator: ShardId) -> Result<sql::Ready, Failure> {
         let told = self.own_value(coordinator, sql::ready().as_bytes()).await?.unwrap_or_default();
-        let told = String::from_utf8_lossy(&told);
-        sql::Ready::read(&told).ok_or_else(|| {
-            SqlError::new(SqlState::INTERNAL_ERROR, "a shard's answer can't be read").into()
-        })
+        sql::Ready::read(&String::from_utf8_lossy(&told)).ok_or_else(|| unreadable().into())
     }
 
     fn not_ready(&self, unready: &Unready, url_user: &str) -> SqlError {
@@ -242,10 +250,7 @@ impl Executor {
             |shard: &ShardId| self.held.iter().any(|held| held.shard == *shard && held.scratched);
         let (scratched, silent): (Vec<ShardId>, Vec<ShardId>) =
             silent.into_iter().partition(scratched);
-        // In this very transaction: it has its number from then on, the role that it has now may insert, and the one
-        // that decides was not there yet when a pipeline came to it.
-        let participant = participants.first().copied().unwrap_or(coordinator);
-        let mark = match Box::pin(self.make_ready(coordinator, participant)).await {
+        let mark = match self.make_sure(coordinator, &silent, &mut participants).await {
             Ok(mark) => mark,
             Err(failure) => {
                 let message = match failure {
@@ -256,37 +261,92 @@ impl Executor {
                 return Err(self.undo_all(&enlisted, message).await);
             }
         };
-        if let Err(message) = self.end_readers(&silent, scratched, &mut participants).await {
+        let mut readers = scratched;
+        readers.extend(silent.iter().filter(|shard| !participants.contains(shard)));
+        if let Err(message) = self.end_readers(&readers).await {
             return Err(self.undo_all(&enlisted, message).await);
         }
-        let gid = Gid::new(self.number_of(coordinator), &mark, rand::random());
+        let secret = format!("{:032x}", rand::random::<u128>());
+        let gid = Gid::new(self.number_of(coordinator), &mark, &secret);
         let waits = self.worker.shared.store.wait_with(self.world.map.version());
         let running = self.shared().commits.begin(&gid, waits);
         let prepared = vec![sql::Prepared::default(); participants.len()];
         let since = Instant::now();
-        let work = Work { gid, coordinator, participants, prepared, since, running };
+        let work = Work { gid, secret, coordinator, participants, prepared, since, running };
         self.carry_through(work, chain).await
     }
 
-    /// The shards that have only been read let go. Whoever has written after all takes part.
-    async fn end_readers(
+    /// Asks all at once, in the transactions that are to end. The coordinator: its transaction has its number from then
+    /// on, and the role that it has now may insert; its table's mark is returned. The others: whether the silent ones
+    /// have written, and take part after all, and whether recovery may finish what they prepare.
+    async fn make_sure(
         &mut self,
+        coordinator: ShardId,
         silent: &[ShardId],
-        mut readers: Vec<ShardId>,
         participants: &mut Vec<ShardId>,
-    ) -> Result<(), Vec<u8>> {
+    ) -> Result<String, Failure> {
+        let map = Arc::clone(&self.world.map);
+        let others: Vec<ShardId> = participants.iter().chain(silent).copied().collect();
         let mut request = Vec::new();
-        frontend::query_into(&mut request, sql::HAS_WRITTEN.as_bytes());
-        let replies = self.ask_all(silent, &request, 1).await;
-        self.refuse_unwell(silent, &replies)?;
-        let has_written = |reply: &Reply| first_value(reply).as_deref() != Some(b"f");
-        let wrote = silent.iter().zip(&replies).filter(|(_, reply)| has_written(reply));
-        participants.extend(wrote.map(|(shard, _)| *shard));
-        readers.extend(silent.iter().filter(|shard| !participants.contains(shard)));
-        request.clear();
+        frontend::query_into(&mut request, sql::ready().as_bytes());
+        let mut requests = vec![(coordinator, request)];
+        for shard in &others {
+            let user = map.shard(*shard).map(|own| Target::from(&own.url).user);
+            let mut request = Vec::new();
+            frontend::query_into(&mut request, sql::fit(&user.unwrap_or_default()).as_bytes());
+            requests.push((*shard, request));
+        }
+        let borrowed: Vec<(ShardId, &[u8])> =
+            requests.iter().map(|(shard, request)| (*shard, request.as_slice())).collect();
+        let replies = self.ask_apart(&borrowed, 1, None).await;
+        let shards: Vec<ShardId> = requests.iter().map(|(shard, _)| *shard).collect();
+        if let Err(message) = self.refuse_unwell(&shards, &replies) {
+            self.io.outbox.extend_from_slice(&message);
+            return Err(Failure::Shown);
+        }
+        let mut told = replies.iter().map(|reply| {
+            let value = first_value(reply).unwrap_or_default();
+            String::from_utf8_lossy(&value).into_owned()
+        });
+        let ready = told.next().and_then(|told| sql::Ready::read(&told)).ok_or_else(unreadable)?;
+        for (shard, told) in others.iter().zip(told) {
+            let fit = sql::Fit::read(&told).ok_or_else(unreadable)?;
+            if silent.contains(shard) {
+                if !fit.has_written {
+                    continue;
+                }
+                participants.push(*shard);
+            }
+            if !fit.may_finish {
+                return Err(self.no_member(*shard, coordinator, &fit.role).into());
+            }
+        }
+        let participant = participants.first().copied().unwrap_or(coordinator);
+        Box::pin(self.use_ready(ready, coordinator, participant)).await
+    }
+
+    /// 0A000: what a role prepares could not be finished by recovery.
+    fn no_member(&self, shard: ShardId, coordinator: ShardId, role: &str) -> SqlError {
+        let user = self.world.map.shard(shard).map(|own| Target::from(&own.url).user);
+        let user = user.unwrap_or_default();
+        let name = self.place_name(shard);
+        self.writes_elsewhere(shard, coordinator)
+            .detail(format!(
+                "It is role \"{role}\"'s, and role \"{user}\" of the URL of shard \"{name}\" could not finish what that has prepared."
+            ))
+            .hint(format!(
+                "On shard \"{name}\": GRANT {} TO {}",
+                quote_identifier(role),
+                quote_identifier(&user)
+            ))
+    }
+
+    /// The shards that have only been read let go.
+    async fn end_readers(&mut self, readers: &[ShardId]) -> Result<(), Vec<u8>> {
+        let mut request = Vec::new();
         frontend::query_into(&mut request, b"COMMIT");
-        let replies = self.ask_all(&readers, &request, 1).await;
-        self.refuse_unwell(&readers, &replies)
+        let replies = self.ask_all(readers, &request, 1).await;
+        self.refuse_unwell(readers, &replies)
     }
 
     fn refuse_unwell(&mut self, shards: &[ShardId], replies: &[Reply]) -> Result<(), Vec<u8>> {
@@ -404,7 +464,7 @@ impl Executor {
     async fn decide(&mut self, work: &Work) -> (Word, Reply) {
         let numbers = work.participants.iter().map(|shard| self.number_of(*shard));
         let servers = work.prepared.iter().map(|prepared| prepared.server.as_str());
-        let sql = sql::decide(&work.gid, numbers.zip(servers));
+        let sql = sql::decide(&work.gid, &work.secret, numbers.zip(servers));
         let mut request = Vec::new();
         frontend::query_into(&mut request, sql.as_bytes());
         let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
@@ -449,7 +509,11 @@ impl Executor {
         }
         let asked: Vec<usize> =
             (0..work.participants.len()).filter(|n| commit.has_prepared(*n)).collect();
-        let mut done = self.finish_on(work, &asked, verdict).await;
+        let (mut done, refused) = self.finish_on(work, &asked, verdict, false).await;
+        if !refused.is_empty() {
+            // The transaction had another role than its session has.
+            done.extend(self.finish_on(work, &refused, verdict, true).await.0);
+        }
         if verdict == Verdict::Committed {
             let again = asked.iter().copied().filter(|n| !done.contains(n)).collect();
             done.extend(Box::pin(self.commit_again(work, again)).await);
@@ -457,26 +521,38 @@ impl Executor {
         (0..work.participants.len()).map(|n| done.contains(&n)).collect()
     }
 
-    /// The same on these, on the connections that have prepared.
-    async fn finish_on(&mut self, work: &Work, asked: &[usize], verdict: Verdict) -> Vec<usize> {
+    /// The same on these, on the connections that have prepared; which have done it, and which may not.
+    async fn finish_on(
+        &mut self,
+        work: &Work,
+        asked: &[usize],
+        verdict: Verdict,
+        as_owner: bool,
+    ) -> (Vec<usize>, Vec<usize>) {
         let mut requests = Vec::new();
         let mut shards = Vec::new();
         for n in asked {
             let Some(shard) = work.participants.get(*n).copied() else { continue };
             let mut request = Vec::new();
-            frontend::query_into(&mut request, sql::durable_from_now().as_bytes());
+            let owner = work.prepared.get(*n).filter(|_| as_owner);
+            let owner = owner.map(|prepared| sql::as_owner(&prepared.owner));
+            let before = owner.clone().unwrap_or_else(sql::durable_from_now);
+            frontend::query_into(&mut request, before.as_bytes());
             let name = work.gid.on(self.number_of(shard));
             frontend::query_into(&mut request, sql::finish(verdict, &name).as_bytes());
+            if as_owner {
+                frontend::query_into(&mut request, b"RESET ROLE");
+            }
             requests.push((shard, request));
             shards.push(shard);
         }
         let borrowed: Vec<(ShardId, &[u8])> =
             requests.iter().map(|(shard, request)| (*shard, request.as_slice())).collect();
         let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
-        let replies = self.ask_apart(&borrowed, 2, deadline).await;
+        let replies = self.ask_apart(&borrowed, 2 + u32::from(as_owner), deadline).await;
         for (shard, reply) in shards.iter().zip(&replies) {
             // What the transaction has set is set there still, or this has set something.
-            if (verdict == Verdict::Aborted || !reply.rows.is_empty())
+            if (as_owner || verdict == Verdict::Aborted || !reply.rows.is_empty())
                 && let Some(held) = self.held.iter_mut().find(|held| held.shard == *shard)
             {
                 held.lease.settings_id = NOBODYS_SETTINGS;
@@ -485,7 +561,7 @@ impl Executor {
         }
         // Before that nobody else finishes what is prepared.
         let alone = work.since.elapsed() < self.shared().config.limits.in_doubt_after;
-        let mut done = Vec::new();
+        let (mut done, mut refused) = (Vec::new(), Vec::new());
         for ((n, shard), reply) in asked.iter().zip(&shards).zip(&replies) {
             let gone = |error: &response::ServerError| error.code() == SqlState::UNDEFINED_OBJECT.0;
             let is_gone = !reply.lost && reply.error.as_ref().is_some_and(gone);
@@ -493,12 +569,16 @@ impl Executor {
                 let name = work.gid.on(self.number_of(*shard));
                 recovery::note_gone(&self.place_name(*shard), &name);
             }
+            let may_not =
+                |error: &response::ServerError| error.code() == SqlState::INSUFFICIENT_PRIVILEGE.0;
             if reply.is_well() || is_gone {
                 done.push(*n);
+            } else if !reply.lost && reply.error.as_ref().is_some_and(may_not) {
+                refused.push(*n);
             }
         }
         self.drop_lost(&shards, &replies);
-        done
+        (done, refused)
     }
 
     /// Those that did not answer are asked again on new connections, all at once; which have committed.
@@ -591,6 +671,7 @@ struct Unready {
 /// A transaction whose end is under way.
 struct Work {
     gid: Gid,
+    secret: String,
     coordinator: ShardId,
     participants: Vec<ShardId>,
     /// What each of them has said of it.
@@ -620,6 +701,10 @@ fn word(reply: &Reply, tag: &str) -> Word {
         Reply { error: None, .. } if reply.tag() == tag => Word::Done,
         _ => Word::Refused,
     }
+}
+
+fn unreadable() -> SqlError {
+    SqlError::new(SqlState::INTERNAL_ERROR, "a shard's answer can't be read")
 }
 
 /// The first value of the first row.
