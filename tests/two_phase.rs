@@ -723,25 +723,6 @@ async fn what_a_client_does_without_waiting_for_is_durable_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_table_made_of_a_prepared_statement_is_written() {
-    let world = World::new().await;
-    let proxy = world.proxy().await;
-    let mut client = proxy.raw();
-    ok(&mut client, "PREPARE two AS SELECT n FROM generate_series(1, 2) n");
-    for sql in ["BEGIN", FROM_1, "/* pgmeridian: shard=deu */ CREATE TABLE made AS EXECUTE two"] {
-        ok(&mut client, sql);
-    }
-    world.relay.set("gid, committed, shards", Fate::Swallowed);
-    assert_eq!(sqlstate(&client.query("COMMIT")), "08006");
-    world.nothing_is_left().await;
-    let made = "SELECT count(*) FROM pg_class WHERE relname = 'made'";
-    for direct in &world.direct {
-        assert_eq!(direct.query_one(made, &[]).await.unwrap().get::<_, i64>(0), 0);
-    }
-    assert_eq!(world.cents().await, [100, 100, 100]);
-}
-
-#[tokio::test]
 async fn the_policy_may_keep_to_one_shard() {
     let world = World::new().await;
     let map = format!("{}\n[policy]\ncross_shard_writes = \"refuse\"\n", world.map);

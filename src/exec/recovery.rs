@@ -29,6 +29,12 @@ const FORGET_EVERY: u32 = 6;
 /// What this process has given up is looked for again after this time.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// That time doubles so often.
+const AGAIN_DOUBLED_MAX: u32 = 5;
+
+/// Shards are asked at the same time, so many of them.
+const ASKED_AT_ONCE: usize = 16;
+
 /// Decisions are kept for so long, whatever has become of them.
 const DECISION_KEPT_MS: i64 = 60_000;
 
@@ -49,8 +55,8 @@ const NOTHING_PREPARED: &str = "42704";
 pub struct Commits {
     /// Those under way.
     running: Mutex<HashSet<Gid>>,
-    /// Those that were left to recovery, with what keeps a key from being frozen meanwhile.
-    left: Mutex<HashMap<Gid, WaitsWith>>,
+    /// Those that were left to recovery.
+    left: Mutex<HashMap<Gid, Left>>,
     /// Some were left.
     wake: Notify,
     /// What the last look could not finish.
@@ -74,18 +80,60 @@ pub struct Doubt {
     pub why: String,
 }
 
+/// A transaction that was left to recovery.
+#[derive(Clone, Debug)]
+struct Left {
+    /// The numbers of its shards.
+    shards: Vec<i16>,
+    /// How often it was tried.
+    tries: u32,
+    /// When it is tried again.
+    due: Instant,
+}
+
 /// A transaction whose COMMIT is under way; dropped before its end, it is left to recovery.
 pub(super) struct Running {
     commits: Arc<Commits>,
     gid: Gid,
-    waits: Option<WaitsWith>,
+    /// The numbers of its shards.
+    shards: Vec<i16>,
+    /// Keeps a version of the map from being taken for settled. What is left is seen on the shards by then.
+    _waits: WaitsWith,
+    ended: bool,
 }
 
 impl Commits {
-    /// One begins to commit.
-    pub(super) fn begin(self: &Arc<Self>, gid: &Gid, waits: WaitsWith) -> Running {
+    /// One begins to commit on shards with these numbers.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        gid: &Gid,
+        shards: Vec<i16>,
+        waits: WaitsWith,
+    ) -> Running {
         lock(&self.running).insert(gid.clone());
-        Running { commits: Arc::clone(self), gid: gid.clone(), waits: Some(waits) }
+        let (commits, gid) = (Arc::clone(self), gid.clone());
+        Running { commits, gid, shards, _waits: waits, ended: false }
+    }
+
+    /// What was left and is to be tried now.
+    fn due(&self) -> Vec<(Gid, Left)> {
+        let now = Instant::now();
+        let left = lock(&self.left);
+        let due = left.iter().filter(|(_, left)| left.due <= now);
+        due.map(|(gid, left)| (gid.clone(), left.clone())).collect()
+    }
+
+    /// When some of it is to be tried next.
+    fn next_due(&self) -> Option<Instant> {
+        lock(&self.left).values().map(|left| left.due).min()
+    }
+
+    /// It could not be finished; less and less often is it tried.
+    fn put_off(&self, gid: &Gid) {
+        if let Some(left) = lock(&self.left).get_mut(gid) {
+            left.due = Instant::now() + AGAIN_AFTER * (1 << left.tries.min(AGAIN_DOUBLED_MAX));
+            left.tries += 1;
+        }
     }
 
     /// What could not be finished when it was last tried.
@@ -117,14 +165,16 @@ impl Commits {
 impl Running {
     /// It has ended on all of its shards.
     pub(super) fn end(mut self) {
-        self.waits = None;
+        self.ended = true;
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(waits) = self.waits.take() {
-            lock(&self.commits.left).insert(self.gid.clone(), waits);
+        if !self.ended {
+            let shards = std::mem::take(&mut self.shards);
+            let left = Left { shards, tries: 0, due: Instant::now() };
+            lock(&self.commits.left).insert(self.gid.clone(), left);
             self.commits.wake.notify_one();
         }
         lock(&self.commits.running).remove(&self.gid);
@@ -362,6 +412,7 @@ pub(super) fn fresh_mark() -> String {
 }
 
 /// What a shard has prepared.
+#[derive(Clone)]
 struct Found {
     name: String,
     age: Duration,
@@ -381,51 +432,41 @@ struct Asked {
 }
 
 /// Finishes what was left behind, for ever: the shards are asked every `[health] interval`, and at once for what this
-/// process has given up.
+/// process has given up, which concerns its shards alone.
 pub async fn watch(shared: Arc<Shared>) {
+    let commits = &shared.commits;
     let mut looks = 0_u32;
+    let mut next = Instant::now();
     loop {
         let map = Arc::clone(&shared.store.current().map);
-        if map.shards().len() > 1 {
-            look(&shared, &map, looks.is_multiple_of(FORGET_EVERY)).await;
-            looks = looks.wrapping_add(1);
+        if Instant::now() >= next {
+            if map.shards().len() > 1 {
+                look(&shared, &map, looks.is_multiple_of(FORGET_EVERY)).await;
+                looks = looks.wrapping_add(1);
+            }
+            // Many proxies do not all come at once.
+            let spread = 0.75 + rand::random::<f64>() / 2.0;
+            next = Instant::now() + shared.config.health.interval.max(AGAIN_AFTER).mul_f64(spread);
         }
-        let commits = &shared.commits;
-        let waits = !lock(&commits.left).is_empty();
-        let interval = shared.config.health.interval.max(AGAIN_AFTER);
-        let pause = if waits { AGAIN_AFTER } else { interval };
+        let due = commits.due();
+        if !due.is_empty() {
+            look_for(&shared, &map, due).await;
+        }
+        let until = commits.next_due().map_or(next, |due| due.min(next));
+        let pause = until.saturating_duration_since(Instant::now());
         let _ = tokio::time::timeout(pause, commits.wake.notified()).await;
     }
 }
 
+/// Whatever any shard has prepared and was left behind.
 async fn look(shared: &Arc<Shared>, map: &ShardMap, forgets: bool) {
     let commits = &shared.commits;
     let timeout = patience(shared);
-    // Before anything is asked: what is given up later is looked for the next time.
-    let given_up: Vec<Gid> = lock(&commits.left).keys().cloned().collect();
-    let mut asked = Vec::new();
-    for shard in map.shards() {
-        match begin(shard, timeout).await {
-            Ok(own) => asked.push(own),
-            Err(why) => debug!(why, shard = shard.name, "what it has prepared is not known"),
-        }
-    }
-    let mut listed = Vec::new();
-    for mut own in asked {
-        match ask(&mut own.connection, &sql::prepared(), timeout).await {
-            // A standby knows of nothing that is prepared, and would make others forget what was decided of it.
-            Ok(rows) if rows.is_empty() || !rows.iter().all(|row| is_primarys(row)) => {
-                debug!(shard = own.name, "what it has prepared is not known: it is a standby");
-            }
-            Ok(rows) => {
-                own.found = rows.into_iter().filter_map(found).collect();
-                listed.push(own);
-            }
-            Err(error) => debug!(%error, shard = own.name, "what it has prepared is not known"),
-        }
-    }
+    // What this process has given up is looked for by itself.
+    let given_up: HashSet<Gid> = lock(&commits.left).keys().cloned().collect();
+    let (mut listed, _) = list(map.shards().iter(), timeout).await;
     let mut left: HashSet<String> = HashSet::new();
-    let mut due: BTreeMap<Gid, Vec<(i16, String, Duration, String)>> = BTreeMap::new();
+    let mut due: BTreeMap<Gid, Vec<Due>> = BTreeMap::new();
     let mut doubts = Vec::new();
     for own in &listed {
         for found in &own.found {
@@ -440,58 +481,17 @@ async fn look(shared: &Arc<Shared>, map: &ShardMap, forgets: bool) {
             };
             left.insert(gid.to_string());
             let runs = lock(&commits.running).contains(&gid);
-            if !runs
-                && (given_up.contains(&gid) || found.age >= shared.config.limits.in_doubt_after)
+            if !runs && !given_up.contains(&gid) && found.age >= shared.config.limits.in_doubt_after
             {
-                let found = (own.id, found.name.clone(), found.age, found.owner.clone());
-                due.entry(gid).or_default().push(found);
+                due.entry(gid).or_default().push((own.id, found.clone()));
             }
         }
-    }
-    for gid in &given_up {
-        due.entry(gid.clone()).or_default();
     }
     for (gid, all) in due {
-        let verdict = match listed.iter_mut().find(|own| own.id == gid.coordinator) {
-            Some(coordinator) => decide(&mut coordinator.connection, &gid, timeout).await,
-            None => Err(match map.shards().iter().find(|shard| shard.id == gid.coordinator) {
-                Some(shard) => {
-                    format!("shard {}, which has decided about it, can't be asked", shard.name)
-                }
-                None => format!(
-                    "the map has no shard number {}, which has decided about it",
-                    gid.coordinator
-                ),
-            }),
-        };
-        let mut whole = listed.len() == map.shards().len() && verdict.is_ok();
-        for (id, name, age, owner) in all {
-            let Some(own) = listed.iter_mut().find(|own| own.id == id) else { continue };
-            let done = match &verdict {
-                Ok(verdict) => {
-                    finish(&mut own.connection, *verdict, &name, Some(&owner), timeout).await
-                }
-                Err(why) => Err(why.clone()),
-            };
-            match (done, &verdict) {
-                // It was there a moment ago: somebody else has done it.
-                (Ok(Finished::Nothing), Ok(_)) => {}
-                (Ok(Finished::Now), Ok(verdict)) => {
-                    add(recovered(*verdict), 1);
-                    info!(shard = own.name, name, ?verdict, "what was left prepared is finished");
-                }
-                (done, _) => {
-                    whole = false;
-                    let why = done.err().unwrap_or_default();
-                    doubts.push(Doubt { shard: own.name.clone(), name, age, why });
-                }
-            }
-        }
-        if whole {
-            lock(&commits.left).remove(&gid);
-        }
+        doubts.extend(settle(map, &mut listed, &gid, all, timeout).await.1);
     }
-    note_doubts(commits, doubts);
+    let is_own = |gid: Gid| given_up.contains(&gid);
+    note_doubts(commits, doubts, |doubt| !Gid::of_prepared(&doubt.name).is_some_and(is_own));
     if forgets {
         let ids: Vec<(i16, String)> =
             listed.iter().map(|own| (own.id, own.server.clone())).collect();
@@ -506,6 +506,88 @@ async fn look(shared: &Arc<Shared>, map: &ShardMap, forgets: bool) {
     }
 }
 
+/// What this process has given up: its shards are asked, and no others.
+async fn look_for(shared: &Arc<Shared>, map: &ShardMap, due: Vec<(Gid, Left)>) {
+    let commits = &shared.commits;
+    let timeout = patience(shared);
+    let concerns = |id: i16| due.iter().any(|(_, left)| left.shards.contains(&id));
+    let shards = map.shards().iter().filter(|shard| concerns(shard.id));
+    let (mut listed, _) = list(shards, timeout).await;
+    let mut doubts = Vec::new();
+    for (gid, left) in &due {
+        let mut all = Vec::new();
+        for own in &listed {
+            let is_its = |found: &&Found| Gid::of_prepared(&found.name).as_ref() == Some(gid);
+            all.extend(own.found.iter().filter(is_its).map(|found| (own.id, found.clone())));
+        }
+        let (whole, doubtful) = settle(map, &mut listed, gid, all, timeout).await;
+        doubts.extend(doubtful);
+        let is_known = |id: i16| map.shards().iter().any(|shard| shard.id == id);
+        let is_listed = |id: i16| listed.iter().any(|own| own.id == id);
+        let asked = left.shards.iter().all(|id| is_listed(*id) || !is_known(*id));
+        // Without the shard that has decided only who looks at everything can say that there is something in doubt.
+        if whole && asked || !is_known(gid.coordinator) {
+            lock(&commits.left).remove(gid);
+        } else {
+            commits.put_off(gid);
+        }
+    }
+    let is_one = |doubt: &Doubt| {
+        let gid = Gid::of_prepared(&doubt.name);
+        due.iter().any(|(own, _)| gid.as_ref() == Some(own))
+    };
+    note_doubts(commits, doubts, is_one);
+}
+
+/// What a shard has that is to be finished.
+type Due = (i16, Found);
+
+/// Finds out what was decided about a transaction, and finishes what is prepared of it: whether all of that is done,
+/// and what is not.
+async fn settle(
+    map: &ShardMap,
+    listed: &mut [Asked],
+    gid: &Gid,
+    all: Vec<Due>,
+    timeout: Duration,
+) -> (bool, Vec<Doubt>) {
+    let verdict = match listed.iter_mut().find(|own| own.id == gid.coordinator) {
+        Some(coordinator) => decide(&mut coordinator.connection, gid, timeout).await,
+        None => Err(match map.shards().iter().find(|shard| shard.id == gid.coordinator) {
+            Some(shard) => {
+                format!("shard {}, which has decided about it, can't be asked", shard.name)
+            }
+            None => format!(
+                "the map has no shard number {}, which has decided about it",
+                gid.coordinator
+            ),
+        }),
+    };
+    let mut doubts = Vec::new();
+    for (id, Found { name, age, owner }) in all {
+        let Some(own) = listed.iter_mut().find(|own| own.id == id) else { continue };
+        let done = match &verdict {
+            Ok(verdict) => {
+                finish(&mut own.connection, *verdict, &name, Some(&owner), timeout).await
+            }
+            Err(why) => Err(why.clone()),
+        };
+        match (done, &verdict) {
+            // It was there a moment ago: somebody else has done it.
+            (Ok(Finished::Nothing), Ok(_)) => {}
+            (Ok(Finished::Now), Ok(verdict)) => {
+                add(recovered(*verdict), 1);
+                info!(shard = own.name, name, ?verdict, "what was left prepared is finished");
+            }
+            (done, _) => {
+                let why = done.err().unwrap_or_default();
+                doubts.push(Doubt { shard: own.name.clone(), name, age, why });
+            }
+        }
+    }
+    (verdict.is_ok() && doubts.is_empty(), doubts)
+}
+
 fn recovered(verdict: Verdict) -> &'static AtomicU64 {
     match verdict {
         Verdict::Committed => &METRICS.recovered_commits,
@@ -513,20 +595,94 @@ fn recovered(verdict: Verdict) -> &'static AtomicU64 {
     }
 }
 
+/// What these shards have prepared, and why the others can't be asked, with their names. The servers' clocks are read
+/// before any of them says what it has.
+async fn list<'a>(
+    shards: impl Iterator<Item = &'a Shard>,
+    timeout: Duration,
+) -> (Vec<Asked>, Vec<(String, String)>) {
+    let mut unasked = Vec::new();
+    let begun = at_once(shards.map(|shard| {
+        let (id, name) = (shard.id, shard.name.clone());
+        begin(Arc::new(Target::from(&shard.url)), id, name, timeout)
+    }))
+    .await;
+    let mut well = |all: Vec<Result<Asked, (String, String)>>| {
+        let mut asked = Vec::new();
+        for one in all {
+            match one {
+                Ok(own) => asked.push(own),
+                Err((shard, why)) => {
+                    debug!(why, shard, "what it has prepared is not known");
+                    unasked.push((shard, why));
+                }
+            }
+        }
+        asked
+    };
+    let begun = well(begun);
+    let listed = at_once(begun.into_iter().map(|own| list_one(own, timeout))).await;
+    let listed = well(listed);
+    (listed, unasked)
+}
+
+/// Does all of this at the same time, but not more than so much of it.
+async fn at_once<T: Send + 'static>(
+    all: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut done = Vec::new();
+    for one in all {
+        if tasks.len() >= ASKED_AT_ONCE {
+            done.extend(tasks.join_next().await.and_then(Result::ok));
+        }
+        tasks.spawn(one);
+    }
+    while let Some(one) = tasks.join_next().await {
+        done.extend(one.ok());
+    }
+    done
+}
+
 /// A connection to a shard that can say what it has prepared.
-async fn begin(shard: &Shard, timeout: Duration) -> Result<Asked, String> {
-    let unfit = |error: BackendError| error.to_string();
-    let target = Arc::new(Target::from(&shard.url));
-    let mut connection = open(&target, timeout).await.map_err(unfit)?;
-    let rows = ask(&mut connection, &sql::clock(), timeout).await.map_err(unfit)?;
+async fn begin(
+    target: Arc<Target>,
+    id: i16,
+    name: String,
+    timeout: Duration,
+) -> Result<Asked, (String, String)> {
+    let rows = async {
+        let mut connection = open(&target, timeout).await?;
+        let rows = ask(&mut connection, &sql::clock(), timeout).await?;
+        Ok::<_, BackendError>((connection, rows))
+    };
+    let (connection, rows) = match rows.await {
+        Ok(both) => both,
+        Err(error) => return Err((name, error.to_string())),
+    };
     let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref());
     if told(1) != Some("f") {
-        return Err("it is a standby".to_owned());
+        return Err((name, STANDBY.to_owned()));
     }
     let clock = told(0).and_then(|clock| clock.parse().ok()).unwrap_or_default();
     let server = told(2).unwrap_or_default().to_owned();
-    let (id, name) = (shard.id, shard.name.clone());
     Ok(Asked { id, name, server, connection, clock, found: Vec::new() })
+}
+
+/// A standby knows of nothing that is prepared, and would make others forget what was decided of it.
+const STANDBY: &str = "it is a standby";
+
+async fn list_one(mut own: Asked, timeout: Duration) -> Result<Asked, (String, String)> {
+    match ask(&mut own.connection, &sql::prepared(), timeout).await {
+        Ok(rows) if rows.is_empty() || !rows.iter().all(|row| is_primarys(row)) => {
+            Err((own.name, STANDBY.to_owned()))
+        }
+        Ok(rows) => {
+            own.found = rows.into_iter().filter_map(found).collect();
+            Ok(own)
+        }
+        Err(error) => Err((own.name, error.to_string())),
+    }
 }
 
 /// A row of [`sql::prepared`] does not come from a standby.
@@ -554,8 +710,8 @@ async fn forget(
     Ok(())
 }
 
-/// What is new among the doubts is logged.
-fn note_doubts(commits: &Commits, doubts: Vec<Doubt>) {
+/// What is new among the doubts is logged. They take the place of those that this look was about.
+fn note_doubts(commits: &Commits, doubts: Vec<Doubt>, is_old: impl Fn(&Doubt) -> bool) {
     let mut known = lock(&commits.doubts);
     for doubt in &doubts {
         let same = |other: &&Doubt| other.name == doubt.name && other.why == doubt.why;
@@ -568,5 +724,6 @@ fn note_doubts(commits: &Commits, doubts: Vec<Doubt>) {
             );
         }
     }
-    *known = doubts;
+    known.retain(|doubt| !is_old(doubt));
+    known.extend(doubts);
 }

@@ -269,7 +269,9 @@ impl Executor {
         let secret = format!("{:032x}", rand::random::<u128>());
         let gid = Gid::new(self.number_of(coordinator), &mark, &secret);
         let waits = self.worker.shared.store.wait_with(self.world.map.version());
-        let running = self.shared().commits.begin(&gid, waits);
+        let shards = std::iter::once(&coordinator).chain(&participants);
+        let shards = shards.map(|shard| self.number_of(*shard)).collect();
+        let running = self.shared().commits.begin(&gid, shards, waits);
         let prepared = vec![sql::Prepared::default(); participants.len()];
         let since = Instant::now();
         let work = Work { gid, secret, coordinator, participants, prepared, since, running };
