@@ -626,6 +626,25 @@ async fn list<'a>(
     (listed, unasked)
 }
 
+/// The names of whatever the shards have prepared by any proxy, dead ones too.
+///
+/// # Errors
+///
+/// A shard that can't be asked, with the reason.
+pub async fn prepared_now(
+    shared: &Shared,
+    map: &ShardMap,
+) -> Result<HashSet<String>, (String, String)> {
+    let (listed, unasked) = list(map.shards().iter(), patience(shared)).await;
+    if let Some(unasked) = unasked.into_iter().next() {
+        return Err(unasked);
+    }
+    if listed.len() < map.shards().len() {
+        return Err(("?".to_owned(), "asking was broken off".to_owned()));
+    }
+    Ok(listed.into_iter().flat_map(|own| own.found).map(|found| found.name).collect())
+}
+
 /// Does all of this at the same time, but not more than so much of it.
 async fn at_once<T: Send + 'static>(
     all: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
