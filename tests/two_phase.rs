@@ -722,6 +722,31 @@ async fn what_a_client_does_without_waiting_for_is_durable_all_the_same() {
     assert_eq!(world.cents().await, [100, 99, 101]);
 }
 
+/// The default shard is where it notifies.
+#[tokio::test]
+async fn notifications_are_said_where_it_decides_or_at_last() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    const SAY: &str = "SELECT pg_notify('moved', 'one')";
+    // Nothing is written there; and then something is, and it decides.
+    for last in [TO_2, TO_3] {
+        for sql in ["BEGIN", SAY, FROM_1, last, "COMMIT"] {
+            ok(&mut client, sql);
+        }
+    }
+    assert_eq!(world.cents().await, [101, 98, 101]);
+    // It has been decided already that it is prepared there.
+    for sql in ["BEGIN", FROM_1, TO_3] {
+        ok(&mut client, sql);
+    }
+    let told = client.query(SAY);
+    assert_eq!(sqlstate(&told), "0A000", "{told:?}");
+    ok(&mut client, "ROLLBACK");
+    assert_eq!(world.cents().await, [101, 98, 101]);
+    assert_eq!(world.prepared().await, 0);
+}
+
 #[tokio::test]
 async fn the_policy_may_keep_to_one_shard() {
     let world = World::new().await;

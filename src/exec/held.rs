@@ -42,6 +42,8 @@ pub(super) struct Held {
     pub(super) wrote: bool,
     /// The transaction has made scratch tables here, and can't be prepared.
     pub(super) scratched: bool,
+    /// The transaction listens or notifies here, and can't be prepared.
+    pub(super) notified: bool,
 }
 
 impl Held {
@@ -61,6 +63,7 @@ impl Held {
             freezes_version: 0,
             wrote: false,
             scratched: false,
+            notified: false,
         }
     }
 }
@@ -236,7 +239,7 @@ impl Executor {
         if held.lease.tx_status() != b'I' || self.batch.is_open() {
             return;
         }
-        (held.wrote, held.scratched) = (false, false);
+        (held.wrote, held.scratched, held.notified) = (false, false, false);
         let follows = std::mem::take(&mut held.follows);
         if !held.untold.is_empty() {
             held.lease.settings_id = NOBODYS_SETTINGS;

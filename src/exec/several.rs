@@ -154,9 +154,14 @@ impl Executor {
         self.work_on(&order);
         let home = self.world.map.default_shard();
         let writer = self.session.transaction.deeds().writer;
+        let notified =
+            |shard: &ShardId| self.held.iter().any(|held| held.shard == *shard && held.notified);
         order.sort_by_key(|shard| match writer {
-            Some(writer) => *shard == writer,
-            None => *shard == home,
+            Some(writer) if *shard == writer => 1,
+            // What it says is heard when the rows are there, or not at all.
+            Some(_) if notified(shard) => 2,
+            None if *shard == home => 1,
+            _ => 0,
         });
         let mut outcome = Outcome {
             committed: Vec::new(),

@@ -31,6 +31,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Why one with scratch tables is no participant.
 const UNPREPARABLE: &str = "A statement over several shards puts its rows into scratch tables where it writes, and PostgreSQL can't prepare what has touched temporary tables: one shard of a transaction can have such.";
 
+/// Why one that notifies is no participant.
+const NOTIFYING: &str = "PostgreSQL can't prepare a transaction that listens or notifies: one shard of a transaction that writes on several can do so, or have scratch tables, and that one decides.";
+
 /// The command tag of PREPARE TRANSACTION.
 const PREPARED_TAG: &str = "PREPARE TRANSACTION";
 
@@ -116,13 +119,35 @@ impl Executor {
         Err(self.writes_elsewhere(shard, writer).detail(UNPREPARABLE))
     }
 
-    /// Which of two that are written on decides: what has temporary tables can't be prepared.
+    /// A statement that is about to run listens or notifies: within a transaction that can't be prepared then.
+    pub(super) fn note_notifying(&mut self, at: usize) -> Result<(), SqlError> {
+        if !self.leaving.notifies() || !self.session.transaction.is_open() {
+            return Ok(());
+        }
+        let Some(held) = self.held.get_mut(at) else { return Ok(()) };
+        if !held.wrote {
+            held.notified = true;
+            return Ok(());
+        }
+        let shard = held.shard;
+        let writer = self.session.transaction.deeds().writer.unwrap_or(shard);
+        Err(self.writes_elsewhere(shard, writer).detail(NOTIFYING))
+    }
+
+    /// Which of two that are written on decides: what has temporary tables, or notifies, can't be prepared.
     fn coordinator_of(&self, first: ShardId, second: ShardId) -> Result<ShardId, SqlError> {
-        let scratched =
-            |shard: ShardId| self.held.iter().any(|held| held.shard == shard && held.scratched);
+        let is = |shard: ShardId, what: fn(&super::Held) -> bool| {
+            self.held.iter().any(|held| held.shard == shard && what(held))
+        };
+        let scratched = |shard| is(shard, |held| held.scratched);
+        let unfit = |shard| is(shard, |held| held.scratched || held.notified);
         let own = self.session.temporary.as_ref().map(|(shard, _)| *shard);
-        match (scratched(first), scratched(second)) {
-            (true, true) => Err(self.writes_elsewhere(second, first).detail(UNPREPARABLE)),
+        match (unfit(first), unfit(second)) {
+            (true, true) => {
+                let both = scratched(first) && scratched(second);
+                let why = if both { UNPREPARABLE } else { NOTIFYING };
+                Err(self.writes_elsewhere(second, first).detail(why))
+            }
             (false, true) => Ok(second),
             (false, false) if own == Some(second) => Ok(second),
             _ => Ok(first),
@@ -261,8 +286,12 @@ impl Executor {
                 return Err(self.undo_all(&enlisted, message).await);
             }
         };
-        let mut readers = scratched;
-        readers.extend(silent.iter().filter(|shard| !participants.contains(shard)));
+        let notified =
+            |shard: &ShardId| self.held.iter().any(|held| held.shard == *shard && held.notified);
+        let silent = silent.into_iter().filter(|shard| !participants.contains(shard));
+        // What they say is heard when it is committed, and not before.
+        let (later, readers): (Vec<ShardId>, Vec<ShardId>) =
+            scratched.into_iter().chain(silent).partition(notified);
         if let Err(message) = self.end_readers(&readers).await {
             return Err(self.undo_all(&enlisted, message).await);
         }
@@ -274,7 +303,7 @@ impl Executor {
         let running = self.shared().commits.begin(&gid, shards, waits);
         let prepared = vec![sql::Prepared::default(); participants.len()];
         let since = Instant::now();
-        let work = Work { gid, secret, coordinator, participants, prepared, since, running };
+        let work = Work { later, gid, secret, coordinator, participants, prepared, since, running };
         self.carry_through(work, chain).await
     }
 
@@ -351,6 +380,29 @@ impl Executor {
         self.refuse_unwell(readers, &replies)
     }
 
+    /// What notifies is committed at last. If that fails nobody hears of it, and the client is told so.
+    async fn commit_later(&mut self, shards: &[ShardId]) {
+        let mut request = Vec::new();
+        frontend::query_into(&mut request, b"COMMIT");
+        let borrowed: Vec<(ShardId, &[u8])> =
+            shards.iter().map(|shard| (*shard, request.as_slice())).collect();
+        let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
+        let replies = self.ask_apart(&borrowed, 1, deadline).await;
+        for (shard, reply) in shards.iter().zip(&replies) {
+            if word(reply, "COMMIT") != Word::Done {
+                let name = self.place_name(*shard);
+                let warning = SqlError::new(
+                    SqlState::WARNING,
+                    format!(
+                        "the transaction is committed, and its notifications on shard \"{name}\" may be lost"
+                    ),
+                );
+                wire::backend::notice(&mut self.io.outbox, &warning, Severity::Warning);
+            }
+        }
+        self.drop_lost(shards, &replies);
+    }
+
     fn refuse_unwell(&mut self, shards: &[ShardId], replies: &[Reply]) -> Result<(), Vec<u8>> {
         let found = shards.iter().zip(replies).find(|(_, reply)| !reply.is_well());
         let message = found.map(|(shard, reply)| self.failure_message(*shard, reply, false));
@@ -399,8 +451,12 @@ impl Executor {
                     self.hear_no_more().await;
                     let done = self.finish_all(&work, &commit, verdict).await;
                     commit.finished(done);
+                    if verdict == Verdict::Committed {
+                        self.commit_later(&work.later).await;
+                    }
                 }
                 Step::Over(outcome) => {
+                    self.roll_back_on(&work.later, "ROLLBACK").await;
                     return self.end_in_two_phases(work, &commit, outcome, last, failure, chain);
                 }
             }
@@ -676,6 +732,8 @@ struct Work {
     secret: String,
     coordinator: ShardId,
     participants: Vec<ShardId>,
+    /// Where it wrote nothing, and notifies: committed when everything else is.
+    later: Vec<ShardId>,
     /// What each of them has said of it.
     prepared: Vec<sql::Prepared>,
     /// When they were told to prepare.

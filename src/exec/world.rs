@@ -110,6 +110,7 @@ impl Executor {
                 ));
             }
         }
+        self.note_notifying(at)?;
         self.may_write_alone(at, writes)
     }
 
