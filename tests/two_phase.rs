@@ -728,10 +728,10 @@ async fn notifications_are_said_where_it_decides_or_at_last() {
     let world = World::new().await;
     let proxy = world.proxy().await;
     let mut client = proxy.raw();
-    const SAY: &str = "SELECT pg_notify('moved', 'one')";
+    let say = "SELECT pg_notify('moved', 'one')";
     // Nothing is written there; and then something is, and it decides.
     for last in [TO_2, TO_3] {
-        for sql in ["BEGIN", SAY, FROM_1, last, "COMMIT"] {
+        for sql in ["BEGIN", say, FROM_1, last, "COMMIT"] {
             ok(&mut client, sql);
         }
     }
@@ -740,7 +740,7 @@ async fn notifications_are_said_where_it_decides_or_at_last() {
     for sql in ["BEGIN", FROM_1, TO_3] {
         ok(&mut client, sql);
     }
-    let told = client.query(SAY);
+    let told = client.query(say);
     assert_eq!(sqlstate(&told), "0A000", "{told:?}");
     ok(&mut client, "ROLLBACK");
     assert_eq!(world.cents().await, [101, 98, 101]);

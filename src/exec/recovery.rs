@@ -361,7 +361,7 @@ async fn finish(
 }
 
 /// Makes the table of decisions where it is missing and the shard's role may, and lets a `role` insert there, if one
-/// is named. Several may do so at once.
+/// is named. Several may do so at once. What its mark is.
 ///
 /// # Errors
 ///
@@ -370,7 +370,7 @@ pub(super) async fn install(
     shared: &Shared,
     shard: &Shard,
     role: Option<&str>,
-) -> Result<(), String> {
+) -> Result<String, String> {
     let timeout = patience(shared);
     let target = Arc::new(Target::from(&shard.url));
     let unfit = |error: BackendError| error.to_string();
@@ -397,8 +397,9 @@ pub(super) async fn install(
     }
     let rows = ask(&mut connection, &sql::installed(), timeout).await.map_err(unfit)?;
     ask(&mut connection, "COMMIT", timeout).await.map_err(unfit)?;
-    match rows.first().and_then(|row| row.get(3)?.as_deref()) {
-        Some("t") => Ok(()),
+    let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref()).unwrap_or_default();
+    match told(3) {
+        "t" => Ok(told(1).to_owned()),
         _ => Err(format!(
             "role \"{}\" of the shard's URL, as which a COMMIT is finished that was broken off, may not read, insert and delete there",
             target.user

@@ -186,6 +186,12 @@ impl Executor {
             if made.is_ok() && !is_ready(&ready) {
                 ready = self.ask_ready(coordinator).await?;
             }
+            // A snapshot that is older than the table does not show it.
+            if let Ok(mark) = &made
+                && !ready.is_there
+            {
+                (ready.mark, ready.may_insert) = (Some(mark.clone()), true);
+            }
             if made.is_err() || !is_ready(&ready) {
                 let unready = Unready { coordinator, participant, ready, why: made.err() };
                 return Err(self.not_ready(&unready, &target.user).into());
@@ -494,7 +500,14 @@ impl Executor {
         }
         for (shard, reply) in work.participants.iter().zip(&replies) {
             if failure.is_none() && word(reply, PREPARED_TAG) != Word::Done {
-                failure = Some(self.failure_message(*shard, reply, false));
+                let too_late = reply.lost
+                    && reply.error.is_none()
+                    && deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline);
+                failure = Some(if too_late {
+                    message_of(&self.not_in_time(*shard))
+                } else {
+                    self.failure_message(*shard, reply, false)
+                });
             }
             for body in &reply.notices {
                 frame::append(&mut self.io.outbox, wire::backend::tag::NOTICE, body);
@@ -504,6 +517,19 @@ impl Executor {
         self.drop_lost(&work.participants, &replies);
         self.drop_lost(&[work.coordinator], std::slice::from_ref(&checked));
         failure
+    }
+
+    /// 40001: a participant has taken too long.
+    fn not_in_time(&self, shard: ShardId) -> SqlError {
+        SqlError::new(
+            SqlState::SERIALIZATION_FAILURE,
+            format!(
+                "shard \"{}\" did not prepare the transaction within limits.in_doubt_after",
+                self.place_name(shard)
+            ),
+        )
+        .detail("It was rolled back on all of its shards.")
+        .hint("The transaction might succeed if retried.")
     }
 
     /// From now on nothing is cancelled. A request that is on its way is waited for.
@@ -537,6 +563,22 @@ impl Executor {
         let is_buried = reply.error.as_ref().is_some_and(|error| {
             error.code() == UNIQUE_VIOLATION && error.field(b't') == Some(b"decision")
         });
+        let is_read_only = reply
+            .error
+            .as_ref()
+            .is_some_and(|error| error.code() == SqlState::READ_ONLY_SQL_TRANSACTION.0);
+        if is_read_only {
+            let error = SqlError::new(
+                SqlState::READ_ONLY_SQL_TRANSACTION,
+                "a transaction that wrote on several shards can't commit once it is read-only",
+            )
+            .detail(format!(
+                "That it commits is decided by a row of table pgmeridian.decision on shard \"{}\". It was rolled back on all of them.",
+                self.place_name(coordinator)
+            ))
+            .hint("Leave out SET TRANSACTION READ ONLY after its writes.");
+            return message_of(&error);
+        }
         if !is_buried {
             return self.failure_message(coordinator, reply, true);
         }

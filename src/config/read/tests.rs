@@ -165,6 +165,14 @@ fn single_faults() {
         ("pool = 3", &["1:8 pool must be a table, [pool], not an integer; "]),
         ("[pool]\nwait_timeout = '0s'", &["2:16 pool.wait_timeout must be longer than zero; "]),
         (
+            "[limits]\nin_doubt_after = '0s'",
+            &["2:18 limits.in_doubt_after must be longer than zero; "],
+        ),
+        (
+            "[limits]\nin_doubt_after = '900ms'",
+            &["2:18 limits.in_doubt_after must be 1s or longer; "],
+        ),
+        (
             "[limits]\nstatement_bytes_max = '2GiB'",
             &["2:23 limits.statement_bytes_max must be between 1KiB and 1GiB; "],
         ),
