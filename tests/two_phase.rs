@@ -722,6 +722,29 @@ async fn what_a_client_does_without_waiting_for_is_durable_all_the_same() {
     assert_eq!(world.cents().await, [100, 99, 101]);
 }
 
+#[tokio::test]
+async fn rows_of_all_shards_are_written_together() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    ok(&mut client, "SET pgmeridian.shard = '*'");
+    let add = "UPDATE accounts SET cents = cents + 1";
+    ok(&mut client, add);
+    assert_eq!(world.cents().await, [101, 101, 101]);
+    for (text, code, cents) in [
+        ("PREPARE TRANSACTION", "08006", 101),
+        ("gid, committed, shards", "08006", 101),
+        ("COMMIT PREPARED", "", 102),
+    ] {
+        world.relay.set(text, Fate::Swallowed);
+        let told = client.query(add);
+        assert_eq!(sqlstate(&told), code, "{text}: {told:?}");
+        assert!(world.relay.is_done(), "{text}");
+        world.nothing_is_left().await;
+        assert_eq!(world.cents().await, [cents; 3], "{text}");
+    }
+}
+
 /// The default shard is where it notifies.
 #[tokio::test]
 async fn notifications_are_said_where_it_decides_or_at_last() {

@@ -3,8 +3,8 @@
 //! What concerns the transaction as a whole is said to every enlisted shard. At COMMIT the shards that
 //! wrote nothing go first: nothing is lost when one of them fails, and the rest is rolled back. The one
 //! shard that wrote goes last, so that its outcome is the transaction's; several commit in two phases
-//! (`two_phase`). Where a statement wrote on all of them (DDL, `pgmeridian.shard = '*'`), a COMMIT that fails midway leaves some committed: the client
-//! is told 08007 with the shards' names.
+//! (`two_phase`). After DDL, and where the shards can't prepare, all of them commit one after the other, and a COMMIT that
+//! fails midway leaves some committed: the client is told 08007 with the shards' names.
 
 use super::effects::after_reset;
 use super::reply::Reply;

@@ -95,6 +95,38 @@ impl Executor {
         Ok(())
     }
 
+    /// A statement is about to write rows on all of these: where they can, they commit in two phases, else as ever.
+    pub(super) async fn begin_writing_everywhere(
+        &mut self,
+        shards: &[ShardId],
+    ) -> Result<(), Failure> {
+        if self.world.map.policy().cross_shard_writes == CrossShardWrites::Refuse {
+            return Ok(());
+        }
+        let unfit = |held: &&super::Held| held.scratched || held.notified;
+        let unfit: Vec<ShardId> = self.held.iter().filter(unfit).map(|held| held.shard).collect();
+        let writer = self.session.transaction.deeds().writer.or(shards.first().copied());
+        let coordinator = match unfit.as_slice() {
+            [] => writer,
+            [one] => Some(*one),
+            _ => None,
+        };
+        let other = shards.iter().copied().find(|shard| Some(*shard) != coordinator);
+        let (Some(coordinator), Some(other)) = (coordinator, other) else { return Ok(()) };
+        let mut able = self.make_ready(coordinator, other).await.map(|_| ());
+        for shard in shards.iter().filter(|shard| **shard != coordinator) {
+            if able.is_ok() {
+                able = self.make_able(*shard).await;
+            }
+        }
+        match able {
+            Ok(()) => self.session.transaction.write_on_several(coordinator),
+            Err(Failure::Error(error)) if error.code == SqlState::FEATURE_NOT_SUPPORTED => {}
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
     /// A statement runs, or ran, on all of these within a transaction that commits in two phases.
     pub(super) async fn make_all_able(&mut self, shards: &[ShardId]) -> Result<(), Failure> {
         let coordinator = self.session.transaction.deeds().writer;
