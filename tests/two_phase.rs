@@ -722,6 +722,22 @@ async fn what_a_client_does_without_waiting_for_is_durable_all_the_same() {
     assert_eq!(world.cents().await, [100, 99, 101]);
 }
 
+/// What only the servers know: rows that are locked on the one, written on the other.
+#[tokio::test]
+async fn whoever_has_a_transaction_number_takes_part() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    let lock = "SELECT cents FROM accounts WHERE tenant_id = 2 FOR UPDATE";
+    for sql in ["BEGIN", lock, FROM_1, "COMMIT"] {
+        ok(&mut client, sql);
+    }
+    assert_eq!(world.cents().await, [100, 99, 100]);
+    assert_eq!(world.prepared().await, 0);
+    let (_, metrics) = http(proxy.http, "GET", "/metrics", None).await;
+    assert!(metrics.contains("pgmeridian_two_phase_commits_total 1"), "{metrics}");
+}
+
 #[tokio::test]
 async fn rows_of_all_shards_are_written_together() {
     let world = World::new().await;

@@ -122,6 +122,9 @@ pub fn installed() -> String {
 /// What a participant's server can prepare.
 pub const CAN_PREPARE: &str = "SELECT pg_catalog.current_setting('max_prepared_transactions')";
 
+/// Whether a transaction has written.
+pub const HAS_WRITTEN: &str = "SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL";
+
 /// Whether a transaction has written, whether the role of the shard's URL may finish what the current one prepares (it
 /// can become that role), and which that is, with a colon between two: a [`Fit`].
 pub fn fit(url_user: &str) -> String {

@@ -133,7 +133,10 @@ impl Executor {
 
     /// Commits on all shards: the last one's answer, or what the client is to be told.
     pub(super) async fn commit(&mut self, sql: &str, chain: bool) -> Result<Reply, Vec<u8>> {
-        if self.session.transaction.deeds().two_phase {
+        // What is chained by the shards themselves can't be prepared.
+        let two_phase = self.session.transaction.deeds().two_phase
+            || sql == "COMMIT" && Box::pin(self.has_written_apart()).await?;
+        if two_phase {
             return Box::pin(self.commit_in_two_phases(chain)).await;
         }
         let Outcome { committed, failed, rest, last } = self.commit_all(sql).await;

@@ -293,6 +293,73 @@ impl Executor {
         self.world.map.shard(shard).map_or(0, |shard| shard.id)
     }
 
+    /// A transaction that is known to have written on one shard ends: whether it has written on others after all, which
+    /// their servers know, and can commit on all of them together. Rows that were locked count, too.
+    ///
+    /// # Errors
+    ///
+    /// One of them can't be asked: everything is rolled back, and the client is told this.
+    pub(super) async fn has_written_apart(&mut self) -> Result<bool, Vec<u8>> {
+        let deeds = self.session.transaction.deeds();
+        let Some(writer) = deeds.writer.filter(|_| !deeds.everywhere) else { return Ok(false) };
+        if self.world.map.policy().cross_shard_writes == CrossShardWrites::Refuse {
+            return Ok(false);
+        }
+        let enlisted = self.enlisted();
+        let scratched =
+            |shard: &ShardId| self.held.iter().any(|held| held.shard == *shard && held.scratched);
+        let is_silent = |shard: &ShardId| *shard != writer && !scratched(shard);
+        let silent: Vec<ShardId> = enlisted.iter().copied().filter(is_silent).collect();
+        if silent.is_empty() {
+            return Ok(false);
+        }
+        self.work_on(&enlisted);
+        let mut request = Vec::new();
+        frontend::query_into(&mut request, sql::HAS_WRITTEN.as_bytes());
+        let replies = self.ask_all(&silent, &request, 1).await;
+        if let Err(message) = self.refuse_unwell(&silent, &replies) {
+            return Err(self.undo_all(&enlisted, message).await);
+        }
+        let has_written = |reply: &Reply| first_value(reply).as_deref() != Some(b"f");
+        let wrote = silent.iter().zip(&replies).filter(|(_, reply)| has_written(reply));
+        let mut wrote: Vec<ShardId> = wrote.map(|(shard, _)| *shard).collect();
+        if wrote.is_empty() {
+            return Ok(false);
+        }
+        let mut coordinator = writer;
+        for shard in &wrote {
+            match self.coordinator_of(coordinator, *shard) {
+                Ok(shard) => coordinator = shard,
+                Err(_) => return Ok(false),
+            }
+        }
+        wrote.push(writer);
+        wrote.retain(|shard| *shard != coordinator);
+        let participant = wrote.first().copied().unwrap_or(coordinator);
+        let mut able = self.make_ready(coordinator, participant).await.map(|_| ());
+        for shard in &wrote {
+            if able.is_ok() {
+                able = self.make_able(*shard).await;
+            }
+        }
+        match able {
+            Ok(()) => {}
+            // It may be locks alone, with which it commits as ever.
+            Err(Failure::Error(error)) if error.code == SqlState::FEATURE_NOT_SUPPORTED => {
+                return Ok(false);
+            }
+            Err(failure) => {
+                let message = told(failure);
+                return Err(self.undo_all(&enlisted, message).await);
+            }
+        }
+        for held in self.held.iter_mut().filter(|held| wrote.contains(&held.shard)) {
+            held.wrote = true;
+        }
+        self.session.transaction.write_on_several(coordinator);
+        Ok(true)
+    }
+
     /// COMMIT of a transaction that wrote on several shards: what the client is told, up to the command tag.
     ///
     /// # Cancel safety
@@ -316,11 +383,7 @@ impl Executor {
         let mark = match self.make_sure(coordinator, &silent, &mut participants).await {
             Ok(mark) => mark,
             Err(failure) => {
-                let message = match failure {
-                    Failure::Error(error) => message_of(&error),
-                    // The client is told.
-                    Failure::Shown | Failure::Gone(_) => Vec::new(),
-                };
+                let message = told(failure);
                 return Err(self.undo_all(&enlisted, message).await);
             }
         };
@@ -834,6 +897,14 @@ fn word(reply: &Reply, tag: &str) -> Word {
         Reply { lost: true, .. } => Word::Lost,
         Reply { error: None, .. } if reply.tag() == tag => Word::Done,
         _ => Word::Refused,
+    }
+}
+
+/// What the client is to be told of a failure, if it is not told yet.
+fn told(failure: Failure) -> Vec<u8> {
+    match failure {
+        Failure::Error(error) => message_of(&error),
+        Failure::Shown | Failure::Gone(_) => Vec::new(),
     }
 }
 
