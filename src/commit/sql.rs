@@ -46,11 +46,11 @@ pub fn grant_recovery(role: &str) -> String {
     )
 }
 
-/// What lets a role commit over several shards.
+/// What lets a role commit over several shards. When a row came, and of which transaction, it can't say itself.
 pub fn grant(role: &str) -> String {
     let role = quote_identifier(role);
     format!(
-        "GRANT USAGE ON SCHEMA pgmeridian TO {role}; GRANT INSERT ON pgmeridian.decision TO {role}"
+        "GRANT USAGE ON SCHEMA pgmeridian TO {role}; GRANT INSERT (gid, committed, secret, shards) ON pgmeridian.decision TO {role}"
     )
 }
 
@@ -66,7 +66,7 @@ pub fn ready() -> String {
         "SELECT pg_catalog.concat_ws(':', pg_catalog.txid_current()::pg_catalog.text, \
          COALESCE(pg_catalog.max({}), ''), \
          COALESCE(pg_catalog.bool_or(pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
-         AND pg_catalog.has_table_privilege(c.oid, 'INSERT')), false)::pg_catalog.text, \
+         AND pg_catalog.has_any_column_privilege(c.oid, 'INSERT')), false)::pg_catalog.text, \
          pg_catalog.count(c.oid)::pg_catalog.text, {SERVER}, current_user::pg_catalog.text) \
          FROM pg_catalog.pg_namespace n \
          JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid \
@@ -297,7 +297,8 @@ pub fn as_owner(owner: &str) -> String {
 /// Removes rows that nobody will ask for any more. Decisions: they are older than `before_ms` (by the server's clock,
 /// before the shards were asked what they have prepared), all their participants are among those asked, and none has
 /// anything `left` of it. A row is inserted when all have prepared, so that what was prepared was seen. Tombstones:
-/// every transaction that could insert a decision in their place is over.
+/// every transaction that could insert a decision in their place is over; and so for what says that it is committed
+/// without the secret.
 pub fn forget<'a>(
     before_ms: i64,
     asked: impl Iterator<Item = (i16, &'a str)>,
@@ -305,7 +306,8 @@ pub fn forget<'a>(
 ) -> String {
     let left: Vec<String> = left.iter().map(|gid| quote_literal(gid)).collect();
     format!(
-        "DELETE FROM pgmeridian.decision WHERE CASE WHEN committed \
+        "DELETE FROM pgmeridian.decision WHERE CASE WHEN committed AND \
+         left(encode(sha256(convert_to(secret, 'UTF8')), 'hex'), 32) = split_part(gid, ':', 4) \
          THEN at < 'epoch'::timestamptz + {before_ms} * interval '1 millisecond' \
          AND shards <@ {} AND NOT gid = ANY (ARRAY[{}]::text[]) \
          ELSE xact < pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()) END",

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::pins::NOBODYS_SETTINGS;
+use super::pins::{NOBODYS_SETTINGS, Pins};
 use super::recovery::{self, Running};
 use super::reply::Reply;
 use super::{Executor, Failure};
@@ -162,6 +162,7 @@ impl Executor {
             return Ok(());
         }
         let shard = held.shard;
+        self.leaving = Pins::NONE;
         let writer = self.session.transaction.deeds().writer.unwrap_or(shard);
         Err(self.writes_elsewhere(shard, writer).detail(NOTIFYING))
     }
