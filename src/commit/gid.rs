@@ -55,7 +55,7 @@ impl Gid {
 
 /// What a name shows of its secret.
 pub(super) fn digest(secret: &str) -> u128 {
-    Sha256::digest(secret).iter().take(16).fold(0, |sum, byte| sum << 8 | u128::from(*byte))
+    Sha256::digest(secret).iter().take(16).fold(0, |sum, byte| (sum << 8) | u128::from(*byte))
 }
 
 /// Whether a text can be a table's mark.

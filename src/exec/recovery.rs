@@ -451,7 +451,7 @@ pub async fn watch(shared: Arc<Shared>) {
         }
         let due = commits.due();
         if !due.is_empty() {
-            look_for(&shared, &map, due).await;
+            look_for(&shared, &map, &due).await;
         }
         let until = commits.next_due().map_or(next, |due| due.min(next));
         let pause = until.saturating_duration_since(Instant::now());
@@ -508,14 +508,14 @@ async fn look(shared: &Arc<Shared>, map: &ShardMap, forgets: bool) {
 }
 
 /// What this process has given up: its shards are asked, and no others.
-async fn look_for(shared: &Arc<Shared>, map: &ShardMap, due: Vec<(Gid, Left)>) {
+async fn look_for(shared: &Arc<Shared>, map: &ShardMap, due: &[(Gid, Left)]) {
     let commits = &shared.commits;
     let timeout = patience(shared);
     let concerns = |id: i16| due.iter().any(|(_, left)| left.shards.contains(&id));
     let shards = map.shards().iter().filter(|shard| concerns(shard.id));
     let (mut listed, _) = list(shards, timeout).await;
     let mut doubts = Vec::new();
-    for (gid, left) in &due {
+    for (gid, left) in due {
         let mut all = Vec::new();
         for own in &listed {
             let is_its = |found: &&Found| Gid::of_prepared(&found.name).as_ref() == Some(gid);

@@ -350,7 +350,7 @@ impl Executor {
                 return Ok(false);
             }
             Err(failure) => {
-                let message = told(failure);
+                let message = told(&failure);
                 return Err(self.undo_all(&enlisted, message).await);
             }
         }
@@ -384,7 +384,7 @@ impl Executor {
         let mark = match self.make_sure(coordinator, &silent, &mut participants).await {
             Ok(mark) => mark,
             Err(failure) => {
-                let message = told(failure);
+                let message = told(&failure);
                 return Err(self.undo_all(&enlisted, message).await);
             }
         };
@@ -732,7 +732,7 @@ impl Executor {
             let mut request = Vec::new();
             let owner = work.prepared.get(*n).filter(|_| as_owner);
             let owner = owner.map(|prepared| sql::as_owner(&prepared.owner));
-            let before = owner.clone().unwrap_or_else(sql::durable_from_now);
+            let before = owner.unwrap_or_else(sql::durable_from_now);
             frontend::query_into(&mut request, before.as_bytes());
             let name = work.gid.on(self.number_of(shard));
             frontend::query_into(&mut request, sql::finish(verdict, &name).as_bytes());
@@ -902,9 +902,9 @@ fn word(reply: &Reply, tag: &str) -> Word {
 }
 
 /// What the client is to be told of a failure, if it is not told yet.
-fn told(failure: Failure) -> Vec<u8> {
+fn told(failure: &Failure) -> Vec<u8> {
     match failure {
-        Failure::Error(error) => message_of(&error),
+        Failure::Error(error) => message_of(error),
         Failure::Shown | Failure::Gone(_) => Vec::new(),
     }
 }
