@@ -722,6 +722,28 @@ async fn what_a_client_does_without_waiting_for_is_durable_all_the_same() {
     assert_eq!(world.cents().await, [100, 99, 101]);
 }
 
+/// Everybody may read the name of what is prepared, and a role that commits may insert.
+#[tokio::test]
+async fn a_decision_without_its_secret_is_none() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    transfer(&mut client);
+    world.relay.set("gid, committed, shards", Fate::Held);
+    client.send(&frame(b'Q', b"COMMIT\0"));
+    until("the request did not come", async || world.relay.is_done()).await;
+    let sql = "SELECT gid FROM pg_prepared_xacts";
+    let name: String = world.direct[0].query_one(sql, &[]).await.unwrap().get(0);
+    let (gid, _) = name.rsplit_once(':').unwrap();
+    let forged = format!("INSERT INTO pgmeridian.decision (gid, committed) VALUES ('{gid}', true)");
+    world.direct[1].batch_execute(&forged).await.unwrap();
+    let other = world.proxy().await;
+    world.nothing_is_left().await;
+    proxy.signal("KILL");
+    assert_eq!(world.cents().await, [100; 3]);
+    drop(other);
+}
+
 /// What only the servers know: rows that are locked on the one, written on the other.
 #[tokio::test]
 async fn whoever_has_a_transaction_number_takes_part() {

@@ -138,8 +138,10 @@ impl Executor {
 
     /// Scratch tables are about to be made on a shard within the transaction: it can't be prepared then.
     pub(super) fn note_scratch(&mut self, shard: ShardId) -> Result<(), SqlError> {
+        let deeds = self.session.transaction.deeds();
+        let everywhere = deeds.two_phase && deeds.everywhere && deeds.writer != Some(shard);
         match self.held.iter_mut().find(|held| held.shard == shard) {
-            Some(held) if held.wrote => {}
+            Some(held) if held.wrote || everywhere => {}
             held => {
                 if let Some(held) = held {
                     held.scratched = true;
@@ -156,8 +158,10 @@ impl Executor {
         if !self.leaving.notifies() || !self.session.transaction.is_open() {
             return Ok(());
         }
+        let deeds = self.session.transaction.deeds();
         let Some(held) = self.held.get_mut(at) else { return Ok(()) };
-        if !held.wrote {
+        let everywhere = deeds.two_phase && deeds.everywhere && deeds.writer != Some(held.shard);
+        if !(held.wrote || everywhere) {
             held.notified = true;
             return Ok(());
         }
