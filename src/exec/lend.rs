@@ -63,8 +63,10 @@ impl Executor {
         let loan = self.loan(name, inner.rewritten.as_deref())?;
         let names = Names { loans: vec![loan], coming: Vec::new() };
         self.leaving = entry.leaves.with(planned.entry.leaves);
+        let writes = inner.writes || outer.is_some_and(|plan| plan.writes);
+        let taints = inner.taints || outer.is_some_and(|plan| plan.taints);
         let at = self.acquire(shard).await?;
-        self.may_write(at, inner.writes || inner.taints)?;
+        self.may_write(at, writes || taints)?;
         self.last_route.note_one(self.route_to(shard), &self.world);
         self.lend(at, &names).await?;
         self.start(at).await?;
@@ -74,11 +76,11 @@ impl Executor {
         self.give_back(at, &[name], &[]).await?;
         let schema = outer.is_some_and(|plan| plan.changes_schema);
         let sets = inner.settings.is_some();
-        let taints = inner.taints || sets || outer.is_some_and(|plan| plan.taints);
+        let taints = taints || sets;
         let failed = self.responses.failed();
         let effects: &[&Class] = if failed { &[] } else { &[&planned.entry.class] };
         self.finish(at, taints, schema, effects, failed);
-        self.session.transaction.note(shard, inner.writes, taints);
+        self.session.transaction.note(shard, writes, taints);
         self.close_trace();
         Ok(())
     }
