@@ -91,8 +91,9 @@ pub enum Segment {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// Largest message that is looked into (errors, parameters): they are buffered, rows are not.
-const CAPTURED_MAX: usize = 1 << 20;
+/// Largest message that is looked into (errors, parameters): they are buffered, rows are not. An error may show a
+/// value that could not be read.
+const CAPTURED_MAX: usize = 64 << 20;
 
 /// What a server says otherwise than the client knows it.
 #[derive(Debug, Default)]
