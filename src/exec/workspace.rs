@@ -235,9 +235,18 @@ impl Executor {
         let worker = Arc::clone(&self.worker);
         let _turn = self.take_turn(&worker).await?;
         let (mut host, shards) = self.filled(plan, ask).await?;
-        let rows = host.asked.held.lease.simple_query(sql).await;
+        let rows = {
+            let io = &mut self.io;
+            let mut asking = pin!(host.asked.held.lease.simple_query(sql));
+            let rows = poll_fn(|cx| match asking.as_mut().poll(cx) {
+                Poll::Pending => poll_gone(cx, io).map(|()| None),
+                Poll::Ready(rows) => Poll::Ready(Some(rows)),
+            });
+            rows.await
+        };
         let place = host.shard();
-        self.clear_workspace(vec![host.asked], shards, true, false).await;
+        self.clear_workspace(vec![host.asked], shards, rows.is_some(), rows.is_none()).await;
+        let Some(rows) = rows else { return Err(Failure::Gone(Gone::Client)) };
         let first = |row: Vec<Option<String>>| row.into_iter().next().flatten().unwrap_or_default();
         match rows {
             Ok(rows) => Ok(rows.into_iter().map(first).collect()),
