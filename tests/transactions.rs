@@ -184,6 +184,16 @@ async fn an_error_on_one_shard_fails_it_on_all(shards: &Shards, proxy: &Proxy) {
     refused(&client, "COMMIT", "23505").await;
     assert_eq!(bodies(shards, "usa-west").await, ["kept"]);
     run(&client, "SELECT 1").await;
+    // Where it was only read it has committed by then: nobody has what it set there.
+    let memory = "SELECT current_setting('work_mem') FROM tenants WHERE id = 2";
+    let before = value(&client, memory).await;
+    run(&client, "BEGIN; SET work_mem = '13MB'").await;
+    assert_eq!(value(&client, memory).await, "13MB");
+    run(&client, "SET CONSTRAINTS ALL DEFERRED").await;
+    run(&client, "INSERT INTO notes VALUES (3, 1, 'kept')").await;
+    refused(&client, "COMMIT", "23505").await;
+    assert_eq!(value(&proxy.connect().await, memory).await, before);
+    assert_eq!(value(&client, memory).await, before);
 }
 
 async fn settings_hold_on_every_shard_and_end_with_it(proxy: &Proxy) {

@@ -95,8 +95,11 @@ pub(crate) fn map_over(shards: &[Cluster], names: usize, placement: &str) -> Str
             first if first < shards.len() => shard.name().to_owned(),
             _ => format!("{}-{id}", shard.name()),
         };
-        let _ =
-            write!(map, "[[shards]]\nid = {id}\nname = \"{name}\"\nurl = \"{}\"\n", shard.url());
+        // Two shards of one address would be one database twice: its rows would be read twice.
+        let turn = index / shards.len();
+        let address = format!("127.0.{}.{}", turn / 250, turn % 250 + 1);
+        let url = shard.url().replace("127.0.0.1", &address);
+        let _ = write!(map, "[[shards]]\nid = {id}\nname = \"{name}\"\nurl = \"{url}\"\n");
         all.push(format!("\"{name}\""));
     }
     let _ = write!(

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use comfy_table::Table;
-use pgmeridian::demo::cluster::{Cluster, DATABASE, Options};
+use pgmeridian::demo::cluster::{Cluster, DATABASE, Options, ROLE};
 use serde_json::{Value, json};
 
 use self::contenders::{BY_HASH, Contender, Peers, map_over};
@@ -110,7 +110,17 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let names = ["usa-east", "usa-west", "deu"];
-    let shards = Cluster::start_all(&names.map(Options::named))?;
+    let shards = Cluster::start_all(&names.map(|name| Options {
+        // Where the map has more shards than there are servers, each goes by another address of the loopback
+        // interface; nobody else is let in.
+        settings: vec![
+            ("listen_addresses".to_owned(), "0.0.0.0".to_owned()),
+            // A thousand shards are looked after by a connection each.
+            ("max_connections".to_owned(), "1000".to_owned()),
+        ],
+        hba: vec![format!("host all {ROLE} 127.0.0.0/8 scram-sha-256")],
+        ..Options::named(name)
+    }))?;
     for shard in &shards {
         fill(shard)?;
     }

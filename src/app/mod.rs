@@ -175,15 +175,21 @@ impl Server {
     /// Stops accepting, lets what runs finish for at most `limits.drain_timeout`, then closes everything.
     pub async fn shutdown(mut self) {
         self.drain().await;
-        if let Some(source) = self.shared.store.source() {
-            source.leave().await;
-        }
+        self.leave().await;
         self.end();
     }
 
     /// Closes everything at once.
-    pub fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.end();
+        self.leave().await;
+    }
+
+    /// The other proxies need not wait for this one.
+    async fn leave(&self) {
+        if let Some(source) = self.shared.store.source() {
+            source.leave().await;
+        }
     }
 
     async fn drain(&self) {

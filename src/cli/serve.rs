@@ -105,7 +105,7 @@ async fn serve(
                 return Ok(());
             }
             _ = interrupt.recv() => {
-                server.stop();
+                server.stop().await;
                 return Ok(());
             }
             _ = hang_up.recv() => reload(&server).await,

@@ -1,8 +1,14 @@
 //! COPY TO STDOUT over several shards: the data of each shard's COPY, or of the host's, goes to the client.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
 use super::answer::Asked;
 use super::gathered::{Header, Unwrapped, trailer_into};
 use super::line::{Line, PART_BYTES};
+use super::relay::poll_gone;
 use super::scatter::Trouble;
 use super::workspace::{Ask, in_our_words};
 use super::{Executor, Failure, Gone};
@@ -27,6 +33,8 @@ impl Executor {
         ask: &Ask<'_>,
         sql: &str,
     ) -> Result<(), Failure> {
+        let worker = Arc::clone(&self.worker);
+        let _turn = self.take_turn(&worker).await?;
         let (mut host, shards) = self.filled(plan, ask).await?;
         let mut out = CopyOut { begun: false, rows: 0, header: Header::None };
         let passed = self.pass_copy(&mut host, sql, &mut out, true).await;
@@ -103,7 +111,13 @@ impl Executor {
         let mut unwrapped = Unwrapped::new(out.header, first);
         let mut error = None;
         while line.open {
-            let (kind, body) = line.message().await?;
+            let io = &mut self.io;
+            let mut coming = pin!(line.message());
+            let message = poll_fn(|cx| match coming.as_mut().poll(cx) {
+                Poll::Pending => poll_gone(cx, io).map(|()| Err(Trouble::Client)),
+                message @ Poll::Ready(_) => message,
+            });
+            let (kind, body) = message.await?;
             match kind {
                 tag::COPY_OUT if !std::mem::replace(&mut out.begun, true) => {
                     frame::append(&mut self.io.outbox, kind, &body);

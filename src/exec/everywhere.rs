@@ -12,6 +12,8 @@
 
 use std::time::Instant;
 
+use rustc_hash::FxHashSet;
+
 use super::one_shard::several_at_once;
 use super::reply::Reply;
 use super::{Executor, Failure};
@@ -262,12 +264,10 @@ impl Executor {
         let Some(first) = replies.first() else { return };
         self.tell(&first.parameters);
         first.notices_into(&mut self.io.outbox);
-        let mut said: Vec<Vec<u8>> = first.notices.iter().map(|body| words(body)).collect();
+        let mut said: FxHashSet<Vec<u8>> = first.notices.iter().map(|body| words(body)).collect();
         for body in replies.iter().skip(1).flat_map(|reply| &reply.notices) {
-            let own = words(body);
-            if !said.contains(&own) {
+            if said.insert(words(body)) {
                 frame::append(&mut self.io.outbox, tag::NOTICE, body);
-                said.push(own);
             }
         }
         match &first.columns {

@@ -10,10 +10,12 @@
 //! is found wrong with the statement before its portal is bound (a table was changed or dropped, a value can't be
 //! read, the server knows no such statement), the client is not told, and its statement is sent as it came. How often one has to
 //! come says `pool.prepare_threshold`: what comes once is not worth a Parse of its own, nor the memory that it takes
-//! in a backend.
+//! in a backend. It has to come so often among so many others ([`FREQUENT_MOST`]) that not more are kept than a
+//! connection has room for: else each would be prepared where another has just made room for it.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use smallvec::SmallVec;
 
@@ -27,22 +29,44 @@ use crate::wire::frontend;
 /// `ParseComplete` and `BindComplete`.
 const PARSED_AND_BOUND: &[u8] = b"1\0\0\0\x042\0\0\0\x04";
 
+/// So many at most are frequent at a time; a connection keeps some more (`backend::prepared`).
+const FREQUENT_MOST: u32 = 400;
+
+thread_local! {
+    /// How many statements came that may be kept.
+    static CAME: Cell<u32> = const { Cell::new(0) };
+}
+
 /// How often a statement came, and the name of ours that it got.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
+    /// Within this span of `threshold` × [`FREQUENT_MOST`] statements.
+    span: AtomicU32,
     uses: AtomicU32,
+    /// It was frequent in the span before.
+    frequent: AtomicBool,
     known: OnceLock<Known>,
 }
 
 impl Kept {
-    /// It came once more: whether it has come so often by now. (Only one thread counts.)
+    /// It came once more: whether it is frequent by now. (Only one thread counts.)
     fn came(&self, threshold: u32) -> bool {
-        let mut uses = self.uses.load(Ordering::Relaxed);
-        if uses < threshold {
-            uses += 1;
-            self.uses.store(uses, Ordering::Relaxed);
+        let came = CAME.get().wrapping_add(1);
+        CAME.set(came);
+        self.is_frequent(threshold, came / threshold.saturating_mul(FREQUENT_MOST).max(1))
+    }
+
+    fn is_frequent(&self, threshold: u32, span: u32) -> bool {
+        let last = self.span.load(Ordering::Relaxed);
+        if last != span {
+            let uses = self.uses.swap(0, Ordering::Relaxed);
+            let frequent = uses >= threshold && last.wrapping_add(1) == span;
+            self.frequent.store(frequent, Ordering::Relaxed);
+            self.span.store(span, Ordering::Relaxed);
         }
-        threshold > 0 && uses >= threshold
+        let uses = self.uses.load(Ordering::Relaxed).saturating_add(1);
+        self.uses.store(uses, Ordering::Relaxed);
+        threshold > 0 && (uses >= threshold || self.frequent.load(Ordering::Relaxed))
     }
 }
 
@@ -172,5 +196,28 @@ impl Executor {
             prepared.outdate(since);
             worker::with_registry(|registry| registry.forget_text(&prepared.sql));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frequent_is_what_comes_often_among_the_others() {
+        let kept = Kept::default();
+        let came = |span, times: usize| {
+            (0..times).map(|_| kept.is_frequent(3, span)).last().unwrap_or_default()
+        };
+        assert!(!came(0, 2));
+        assert!(came(0, 1));
+        // It stays so as long as the next span goes on as this one did.
+        assert!(came(1, 3));
+        assert!(came(2, 1));
+        assert!(!came(3, 2));
+        assert!(came(3, 1));
+        // It was not there for a while.
+        assert!(!came(9, 1));
+        assert!(!Kept::default().is_frequent(0, 0));
     }
 }

@@ -63,13 +63,14 @@ impl Executor {
         let loan = self.loan(name, inner.rewritten.as_deref())?;
         let names = Names { loans: vec![loan], coming: Vec::new() };
         // CREATE TABLE AS writes what it makes, whatever the statement within does.
-        let writes = [Some(&inner), outer].into_iter().flatten().any(|p| p.writes || p.taints);
-        if self.writes_apart(shard, writes) {
+        let writes = inner.writes || outer.is_some_and(|plan| plan.writes);
+        let taints = inner.taints || outer.is_some_and(|plan| plan.taints);
+        if self.writes_apart(shard, writes || taints) {
             Box::pin(self.begin_writing(shard)).await?;
         }
         self.leaving = entry.leaves.with(planned.entry.leaves);
         let at = self.acquire(shard).await?;
-        self.may_write(at, writes)?;
+        self.may_write(at, writes || taints)?;
         self.last_route.note_one(self.route_to(shard), &self.world);
         self.lend(at, &names).await?;
         self.start(at).await?;
@@ -79,7 +80,7 @@ impl Executor {
         self.give_back(at, &[name], &[]).await?;
         let schema = outer.is_some_and(|plan| plan.changes_schema);
         let sets = inner.settings.is_some();
-        let taints = inner.taints || sets || outer.is_some_and(|plan| plan.taints);
+        let taints = taints || sets;
         let failed = self.responses.failed();
         let effects: &[&Class] = if failed { &[] } else { &[&planned.entry.class] };
         self.finish(at, taints, schema, effects, failed);

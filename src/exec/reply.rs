@@ -7,6 +7,7 @@
 use bytes::{Buf, BytesMut};
 
 use super::Executor;
+use super::scatter::too_much;
 use crate::catalog::numbers::Renumbering;
 use crate::datum::Oid;
 use crate::error::{SqlError, SqlState};
@@ -15,6 +16,9 @@ use crate::session::responses::renumber_columns;
 use crate::wire::backend::tag;
 use crate::wire::response::{self, ServerError};
 use crate::wire::{self, frame};
+
+/// Largest message other than a row: as much as a shard's error may show of a value.
+const CONTROL_BYTES_MAX: u64 = 64 << 20;
 
 /// What one shard answered.
 #[derive(Debug, Default)]
@@ -172,16 +176,37 @@ impl Executor {
     }
 }
 
-/// Reads up to the last `ReadyForQuery`; `None` when that does not come.
+/// Reads up to the last `ReadyForQuery`; `None` when that does not come. Rows beyond `memory_max` bytes are read and
+/// forgotten, and the answer is then an error.
 async fn receive(
     connection: &mut crate::backend::Connection,
     reply: &mut Reply,
     memory_max: u64,
 ) -> Option<()> {
     let mut buffer = BytesMut::new();
+    let mut over = false;
+    // So much of a row that is not kept is still to come.
+    let mut unwanted = 0;
     while connection.awaiting() > 0 {
-        let length = wire::frame::header(&buffer).ok()?.map_or(0, |(_, length)| length);
-        if reply.rows.len() as u64 + length as u64 > memory_max {
+        if unwanted > 0 {
+            let there = buffer.len().min(unwanted);
+            buffer.advance(there);
+            unwanted -= there;
+            if unwanted > 0 {
+                connection.read_some(&mut buffer).await.ok()?;
+            }
+            continue;
+        }
+        let header = wire::frame::header(&buffer).ok()?;
+        let (kind, length) = header.unwrap_or_default();
+        if kind == tag::DATA_ROW {
+            over |= reply.rows.len() as u64 + length as u64 > memory_max;
+            if over {
+                reply.rows = Vec::new();
+                unwanted = length;
+                continue;
+            }
+        } else if length as u64 > memory_max.max(CONTROL_BYTES_MAX) {
             return None;
         }
         let Some(frame) = wire::frame::next(&buffer, u32::MAX).ok()? else {
@@ -217,6 +242,11 @@ async fn receive(
             _ => {}
         }
         buffer.advance(length);
+    }
+    if over && reply.error.is_none() {
+        let mut message = Vec::new();
+        wire::backend::error(&mut message, &too_much(memory_max), wire::backend::Severity::Error);
+        reply.error = ServerError::parse(message.get(frame::HEADER_BYTES..)?).ok();
     }
     buffer.is_empty().then_some(())
 }

@@ -540,14 +540,7 @@ impl Executor {
             .hint("Compare the collations of the shards' databases and columns: pgmeridian check --live.")
             .into(),
             Trouble::TooMuch => {
-                let most = self.worker.shared.config.limits.merge_memory_max;
-                SqlError::new(
-                    SqlState::CONFIGURATION_LIMIT_EXCEEDED,
-                    format!("the statement needs more than {most} bytes of the shards' rows"),
-                )
-                .detail("Limit: merge_memory_max, section [limits].")
-                .hint("Restrict the statement, or raise the limit.")
-                .into()
+                too_much(self.worker.shared.config.limits.merge_memory_max).into()
             }
         }
     }
@@ -558,6 +551,16 @@ impl Executor {
             format!("shard \"{}\" was lost while it worked", self.world.map.shard_name(shard)),
         )
     }
+}
+
+/// More of the shards' rows than may be kept.
+pub(super) fn too_much(most: u64) -> SqlError {
+    SqlError::new(
+        SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+        format!("the statement needs more than {most} bytes of the shards' rows"),
+    )
+    .detail("Limit: merge_memory_max, section [limits].")
+    .hint("Restrict the statement, or raise the limit.")
 }
 
 /// Why reading stopped.

@@ -7,6 +7,7 @@
 //! fails midway leaves some committed: the client is told 08007 with the shards' names.
 
 use super::effects::after_reset;
+use super::pins::NOBODYS_SETTINGS;
 use super::reply::Reply;
 use super::{Executor, Failure};
 use crate::error::{SqlError, SqlState};
@@ -145,6 +146,11 @@ impl Executor {
             return Ok(last);
         };
         let message = self.commit_failure(shard, &reply, &committed, &rest);
+        // What the transaction has set is committed there, though it is not for the session.
+        for held in self.held.iter_mut().filter(|held| committed.contains(&held.shard)) {
+            held.lease.settings_id = NOBODYS_SETTINGS;
+            held.follows = false;
+        }
         let all: Vec<ShardId> = rest.iter().copied().chain([shard]).collect();
         self.roll_back_on(&all, "ROLLBACK").await;
         self.ended(false, false);

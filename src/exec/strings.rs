@@ -9,6 +9,7 @@
 //! PostgreSQL reads a whole string before it carries out any of it: so a shard is asked to read it first.
 
 use std::borrow::Cow;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
@@ -35,6 +36,9 @@ use crate::wire::response::ServerError;
 
 /// A savepoint that nobody has.
 const NOWHERE: &str = "ROLLBACK TO SAVEPOINT \"pgmeridian: nowhere\"; ";
+
+/// After so long other clients have their turn.
+const TURN_MAX: Duration = Duration::from_millis(5);
 
 /// A part of a query string that is carried out by itself.
 #[derive(Clone, Debug)]
@@ -359,13 +363,16 @@ impl Executor {
         if self.session.transaction.is_open() || matches!(class, Class::Begin(_)) {
             return Some(1);
         }
+        if self.is_free(first) && !self.settles(first) {
+            return Some(1);
+        }
         let is_end = |p: &&Planned| {
             matches!(p.entry.class, Class::Commit { .. } | Class::Rollback { .. } | Class::Begin(_))
         };
         let end = rest.iter().find(is_end).map(|p| &p.entry.class);
         let goes_over = matches!(end, Some(Class::Begin(_)));
         let keeps_settings = matches!(end, None | Some(Class::Commit { .. }));
-        if self.is_free(first) && (keeps_settings || !self.settles(first)) {
+        if self.is_free(first) && keeps_settings {
             return Some(1);
         }
         // What is left of the implicit transaction.
@@ -487,12 +494,21 @@ impl Executor {
     async fn run_each(&mut self, mut planned: Vec<Planned>, text: &[u8]) -> Result<(), Failure> {
         let mut undo = None;
         let (mut next, mut offset) = (0, 0);
+        // So much of the string has been counted in characters.
+        let (mut counted, mut characters) = (0, 0);
+        let mut turn = Instant::now();
         // What can't be planned so far, is refused when it comes to it.
         let _ = self.names_of(&mut planned, text);
         while let Some(first) = planned.get(next) {
             let from = offset + first.from as usize;
             let rest = text.get(from..).unwrap_or_default();
-            let characters = text.get(..from).map_or(0, characters_of);
+            characters += text.get(counted..from).map_or(0, characters_of);
+            counted = from;
+            if turn.elapsed() > TURN_MAX {
+                // Pieces that no shard is asked for wait for nothing.
+                tokio::task::yield_now().await;
+                turn = Instant::now();
+            }
             if !self.session.transaction.is_open() {
                 undo.get_or_insert_with(|| self.undo());
             }

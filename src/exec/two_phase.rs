@@ -409,7 +409,7 @@ impl Executor {
         let running = self.shared().commits.begin(&gid, shards, waits);
         let prepared = vec![sql::Prepared::default(); participants.len()];
         let since = Instant::now();
-        let work = Work { later, gid, secret, coordinator, participants, prepared, since, running };
+        let work = Work { gid, secret, coordinator, participants, later, prepared, since, running };
         self.carry_through(work, chain).await
     }
 

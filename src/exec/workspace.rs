@@ -11,8 +11,11 @@
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
+
+use tokio::sync::SemaphorePermit;
 
 use super::again::FOUND_DEAD_MAX;
 use super::answer::Asked;
@@ -20,7 +23,7 @@ use super::line::Line;
 use super::parts::{self, Parts};
 use super::relay::poll_gone;
 use super::scatter::{Requests, Trouble};
-use super::{Backend, Executor, Failure, Gone, Held};
+use super::{Backend, Executor, Failure, Gone, Held, Worker};
 use crate::backend::BackendError;
 use crate::datum::{Format, Oid};
 use crate::error::{SqlError, SqlState};
@@ -70,19 +73,25 @@ impl Executor {
             self.may_read_on(&self.shards_of(plan))?;
         }
         let own = self.session.reads_own_rows();
-        let worker = std::sync::Arc::clone(&self.worker);
-        let waits = worker.shared.store.wait_with(self.world.map.version());
-        let turn = worker.workspaces.acquire();
-        let permit = self.cancel.wait(&mut self.io, turn).await;
-        drop(waits);
-        let Ok(_permit) = permit.map_err(|impatience| self.impatient(impatience))? else {
-            return Err(Failure::Gone(Gone::Client));
-        };
+        let worker = Arc::clone(&self.worker);
+        let _turn = self.take_turn(&worker).await?;
         match self.workspace_once(ask, own, false).await? {
             Some(done) => Ok(done),
             // A connection was found dead, and nothing was said to the client.
             None => self.workspace_once(ask, own, true).await.map(|_| ()),
         }
+    }
+
+    /// Waits for a place among those that work over scratch tables.
+    pub(super) async fn take_turn<'w>(
+        &mut self,
+        worker: &'w Worker,
+    ) -> Result<SemaphorePermit<'w>, Failure> {
+        let waits = worker.shared.store.wait_with(self.world.map.version());
+        let permit = self.cancel.wait(&mut self.io, worker.workspaces.acquire()).await;
+        drop(waits);
+        let permit = permit.map_err(|impatience| self.impatient(impatience))?;
+        permit.map_err(|_| Failure::Gone(Gone::Client))
     }
 
     /// [`Self::workspace`] within its bound; `None` where it may be tried again, if this is not the last time.
@@ -94,24 +103,7 @@ impl Executor {
     ) -> Result<Option<()>, Failure> {
         let began = Instant::now();
         let (mut host, mut shards) = self.workspace_lines(ask.work, own).await?;
-        let backend = |line: &Line| Backend {
-            shard: line.shard(),
-            pid: line.asked.held.lease.pid(),
-            secret: line.asked.held.lease.secret_word(),
-        };
-        let mut working: Vec<Backend> = shards.iter().map(backend).collect();
-        working.push(backend(&host));
-        self.cancel.working_all(working);
-        let most = self.worker.shared.config.limits.merge_memory_max;
-        let filled = {
-            let mut filling = pin!(fill(ask, most, &mut host, &mut shards, own));
-            let io = &mut self.io;
-            poll_fn(|cx| match filling.as_mut().poll(cx) {
-                Poll::Pending => poll_gone(cx, io).map(|()| Err(Trouble::Client)),
-                done @ Poll::Ready(_) => done,
-            })
-            .await
-        };
+        let filled = self.fill(ask, &mut host, &mut shards, own).await;
         for line in &shards {
             self.note_shard_time(line.shard(), line.done);
         }
@@ -240,10 +232,21 @@ impl Executor {
         ask: &Ask<'_>,
         sql: &str,
     ) -> Result<Vec<String>, Failure> {
+        let worker = Arc::clone(&self.worker);
+        let _turn = self.take_turn(&worker).await?;
         let (mut host, shards) = self.filled(plan, ask).await?;
-        let rows = host.asked.held.lease.simple_query(sql).await;
+        let rows = {
+            let io = &mut self.io;
+            let mut asking = pin!(host.asked.held.lease.simple_query(sql));
+            let rows = poll_fn(|cx| match asking.as_mut().poll(cx) {
+                Poll::Pending => poll_gone(cx, io).map(|()| None),
+                Poll::Ready(rows) => Poll::Ready(Some(rows)),
+            });
+            rows.await
+        };
         let place = host.shard();
-        self.clear_workspace(vec![host.asked], shards, true, false).await;
+        self.clear_workspace(vec![host.asked], shards, rows.is_some(), rows.is_none()).await;
+        let Some(rows) = rows else { return Err(Failure::Gone(Gone::Client)) };
         let first = |row: Vec<Option<String>>| row.into_iter().next().flatten().unwrap_or_default();
         match rows {
             Ok(rows) => Ok(rows.into_iter().map(first).collect()),
@@ -263,16 +266,41 @@ impl Executor {
         }
         let own = self.session.reads_own_rows();
         let (mut host, mut shards) = self.workspace_lines(ask.work, own).await?;
-        let most = self.worker.shared.config.limits.merge_memory_max;
-        let filled = fill(ask, most, &mut host, &mut shards, own).await;
+        let filled = self.fill(ask, &mut host, &mut shards, own).await;
         let shards: Vec<Asked> = shards.into_iter().map(|line| line.asked).collect();
         match filled {
             Ok(_) => Ok((host, shards)),
             Err(trouble) => {
-                self.clear_workspace(vec![host.asked], shards, false, false).await;
+                let gone = matches!(trouble, Trouble::Client);
+                self.clear_workspace(vec![host.asked], shards, false, gone).await;
                 Err(self.failure(trouble))
             }
         }
+    }
+
+    /// Makes the scratch tables and fills them, as long as the client is there. From now on a cancel request concerns
+    /// all connections that work for it.
+    async fn fill(
+        &mut self,
+        ask: &Ask<'_>,
+        host: &mut Line,
+        shards: &mut [Line],
+        own: bool,
+    ) -> Result<Described, Trouble> {
+        let backend = |line: &Line| Backend {
+            shard: line.shard(),
+            pid: line.asked.held.lease.pid(),
+            secret: line.asked.held.lease.secret_word(),
+        };
+        self.cancel.working_all(shards.iter().chain([&*host]).map(backend).collect());
+        let most = self.worker.shared.config.limits.merge_memory_max;
+        let mut filling = pin!(fill(ask, most, host, shards, own));
+        let io = &mut self.io;
+        poll_fn(|cx| match filling.as_mut().poll(cx) {
+            Poll::Pending => poll_gone(cx, io).map(|()| Err(Trouble::Client)),
+            done @ Poll::Ready(_) => done,
+        })
+        .await
     }
 
     /// Runs the statement on the host, whose rows go to the client; how many there were.

@@ -19,8 +19,12 @@ use crate::wire::frontend::tag;
 use crate::wire::{self, ProtocolError};
 
 /// Extended messages without Sync or Flush are carried out when they are this many bytes: a client may
-/// pipeline more than should be kept in memory.
+/// pipeline more than should be kept in memory. Not before an Execute, though: what is bound and not executed may be
+/// a statement over several shards, which is carried out as a whole.
 const UNIT_BYTES: usize = 256 * 1024;
+
+/// So many bytes are not waited with for an Execute.
+const WAITING_BYTES_MAX: u32 = 1 << 30;
 
 /// So many are kept for the requests to come; more are made when more are carried out at the same time.
 const CARRIERS_KEPT: usize = 64;
@@ -100,11 +104,32 @@ enum Request {
     Faulty { length: usize, error: Box<ProtocolError> },
 }
 
+/// The messages of the extended protocol that wait for Sync, Flush, or [`UNIT_BYTES`].
+#[derive(Clone, Copy, Default)]
+struct Waiting {
+    /// How many bytes: at most [`WAITING_BYTES_MAX`] and a message more. (A word of every client's memory.)
+    bytes: u32,
+    /// The last one is Execute.
+    executes: bool,
+}
+
+impl Waiting {
+    fn length(self) -> usize {
+        self.bytes as usize
+    }
+
+    /// They wait no longer. `most`: a message may be as long.
+    fn is_enough(self, most: u32) -> bool {
+        let behind = self.length().saturating_sub(UNIT_BYTES);
+        behind > 0 && self.executes || behind > WAITING_BYTES_MAX.min(most) as usize
+    }
+}
+
 /// Serves a client until it is gone.
 pub(super) async fn serve(mut executor: Box<Executor>) -> Box<Executor> {
     let shared = Arc::clone(executor.shared());
     let mut drain = pin!(shared.drain.notified());
-    let mut unit = 0;
+    let mut unit = Waiting::default();
     // What it was greeted with is not said again, and most clients say less.
     if executor.io.flush().await.is_err() {
         return executor;
@@ -126,7 +151,9 @@ pub(super) async fn serve(mut executor: Box<Executor>) -> Box<Executor> {
                 executor.io.consume(length);
                 continue;
             }
-            Next::Fill if unit > UNIT_BYTES => (0, Request::Unit { length: unit, sync: false }),
+            Next::Fill if unit.is_enough(most) => {
+                (0, Request::Unit { length: unit.length(), sync: false })
+            }
             Next::Fill => {
                 if let Some(error) = must_leave(&executor) {
                     Box::pin(farewell(&mut executor, error)).await;
@@ -157,11 +184,11 @@ pub(super) async fn serve(mut executor: Box<Executor>) -> Box<Executor> {
                 continue;
             }
             Next::Unit { length, sync } => (0, Request::Unit { length, sync }),
-            Next::Query { offset, length } => (unit, Request::Query { offset, length }),
-            Next::Call(length) => (unit, Request::Call(length)),
-            Next::Faulty { length, error } => (unit, Request::Faulty { length, error }),
+            Next::Query { offset, length } => (unit.length(), Request::Query { offset, length }),
+            Next::Call(length) => (unit.length(), Request::Call(length)),
+            Next::Faulty { length, error } => (unit.length(), Request::Faulty { length, error }),
         };
-        unit = 0;
+        unit = Waiting::default();
         let result;
         (executor, result) = run_request(executor, before, request).await;
         match result {
@@ -198,6 +225,8 @@ async fn run_request(executor: Box<Executor>, before: usize, request: Request) -
 
 /// Carries a request out, after the `before` bytes of a unit that stand before it.
 async fn carry_out(mut executor: Box<Executor>, before: usize, request: Request) -> Done {
+    // What is answered here waits for nothing, and others have their turn all the same.
+    tokio::task::consume_budget().await;
     executor.client.begins();
     if before > 0
         && let Err(gone) = executor.unit(before, false).await
@@ -228,9 +257,9 @@ fn must_leave(executor: &Executor) -> Option<Box<SqlError>> {
 }
 
 /// What is to be done next; what belongs to the unit is added to its length on the way.
-fn next(unread: &[u8], length: &mut usize, body_max: u32) -> Result<Next, ProtocolError> {
+fn next(unread: &[u8], unit: &mut Waiting, body_max: u32) -> Result<Next, ProtocolError> {
     let frame = loop {
-        let rest = unread.get(*length..).unwrap_or_default();
+        let rest = unread.get(unit.length()..).unwrap_or_default();
         let Some(frame) = wire::frame::next(rest, body_max)? else {
             return match rest.first() {
                 // What is no message's beginning need not be waited for.
@@ -240,12 +269,13 @@ fn next(unread: &[u8], length: &mut usize, body_max: u32) -> Result<Next, Protoc
         };
         match frame.tag {
             tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE => {
-                *length += frame.raw.len();
+                unit.bytes = unit.bytes.saturating_add(frame.raw.len() as u32);
+                unit.executes = frame.tag == tag::EXECUTE;
             }
             _ => break frame,
         }
     };
-    let unit = *length;
+    let unit = unit.length();
     let length = frame.raw.len();
     Ok(match frame.tag {
         tag::QUERY => match wire::frontend::query(frame.body) {

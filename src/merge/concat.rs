@@ -34,8 +34,8 @@ pub enum Fault {
     Malformed,
 }
 
-/// Largest message other than a row.
-const CONTROL_BYTES_MAX: usize = 1 << 20;
+/// Largest message other than a row. An error may show a value that could not be read.
+const CONTROL_BYTES_MAX: usize = 64 << 20;
 
 /// A row that came in parts is kept back until it is whole, up to this size (that of a read): a shard that is
 /// lost in the midst of one costs the client an error, and not its connection.

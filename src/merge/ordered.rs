@@ -23,8 +23,8 @@ use crate::datum::order::{Key, KeyColumns, Order};
 /// More of a shard than this is not read before it is needed.
 const AHEAD_BYTES: usize = 64 << 10;
 
-/// Largest message other than a row.
-const CONTROL_BYTES_MAX: usize = 1 << 20;
+/// Largest message other than a row. An error may show a value that could not be read.
+const CONTROL_BYTES_MAX: usize = 64 << 20;
 
 /// `DataRow`'s tag and length, and the number of its columns.
 const ROW_HEAD_BYTES: usize = 7;

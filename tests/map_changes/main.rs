@@ -126,15 +126,19 @@ async fn a_frozen_key_is_read_and_not_written(shards: &Shards, operator: &mut Op
     assert_eq!(row, ["tenant", "1001", "3", "", "usa-east"], "{frozen:?}");
     // A proxy that starts later knows of it, with the control database away, too; a reload changes nothing.
     proxies[2].signal("HUP");
-    let late = Proxy::start_with(shards, map, operator::CONFIG).await;
-    let client = late.connect().await;
-    let error = client.batch_execute(insert).await.expect_err("a frozen key");
-    assert_eq!(
-        said(&error),
-        ("25006".to_owned(), "cannot execute INSERT while tenant 1001 is frozen".to_owned())
-    );
     // Who ends properly is not waited for; who is gone is named.
-    late.signal("TERM");
+    let mut ending = Vec::new();
+    for signal in ["TERM", "INT"] {
+        let late = Proxy::start_with(shards, map, operator::CONFIG).await;
+        let client = late.connect().await;
+        let error = client.batch_execute(insert).await.expect_err("a frozen key");
+        assert_eq!(
+            said(&error),
+            ("25006".to_owned(), "cannot execute INSERT while tenant 1001 is frozen".to_owned())
+        );
+        late.signal(signal);
+        ending.push(late);
+    }
     let gone = proxies[2].id();
     proxies.truncate(2);
     operator.forget(2, gone).await;

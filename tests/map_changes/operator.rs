@@ -100,8 +100,9 @@ impl Operator {
     /// Waits until so many proxies are left, and forgets one that is gone without a word.
     pub(crate) async fn forget(&self, left: i64, gone: u32) {
         let begun = Instant::now();
-        self.forget_one(gone).await;
         loop {
+            // What it said last may arrive after it is gone.
+            self.forget_one(gone).await;
             let sql = "SELECT count(*) FROM pgmeridian.proxy";
             let count: i64 = self.control.query_one(sql, &[]).await.unwrap().get(0);
             if count == left {

@@ -109,7 +109,9 @@ fn step(file: &str, line: &str) -> Step {
         _ => {
             let bytes = message(word, &expand(rest));
             let bytes = bytes.unwrap_or_else(|| panic!("{file}: what is \"{line}\"?"));
-            let boundary = matches!(word, "Query" | "Sync") || line.starts_with("Frame F ");
+            // A frame of a Query that can't be read is answered as a Query is.
+            let framed = line.starts_with("Frame F ") || line.starts_with("Frame Q ");
+            let boundary = matches!(word, "Query" | "Sync") || framed;
             Step::Say { bytes, boundary }
         }
     }

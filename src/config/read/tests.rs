@@ -147,7 +147,7 @@ fn single_faults() {
         let expect: &[&str] = if fine { &[] } else { &[&fault] };
         check(&format!("[listen]\naddress = \"{address}\""), expect);
     }
-    let cases: [(&str, &[&str]); 19] = [
+    let cases: [(&str, &[&str]); 21] = [
         ("[listen]\ntls = { cert = 'a' }", &["2:7 listen.tls needs both cert and key; "]),
         (
             "[http]\ntoken = '${NOPE}'",

@@ -211,6 +211,10 @@ impl Source {
     }
 
     async fn tell_version(&self, client: &mut Option<Client>, used: i64, settled: i64) -> bool {
+        let left = self.left.lock().await;
+        if *left {
+            return false;
+        }
         if client.as_ref().is_none_or(Client::is_closed) {
             *client = match self.control_url().await {
                 Some(url) => open(&url).await.ok(),
@@ -237,10 +241,12 @@ impl Source {
         true
     }
 
-    /// This proxy ends: nobody need wait for it.
+    /// This proxy ends: nobody need wait for it. It says nothing more of itself.
     pub async fn leave(&self) {
         let Some(url) = self.control_url().await else { return };
         let gone = async {
+            // What is being said now would bring the row back.
+            *self.left.lock().await = true;
             let client = open(&url).await?;
             let sql = "DELETE FROM pgmeridian.proxy WHERE name = $1";
             Ok::<_, ReadError>(client.execute(sql, &[&own_name()]).await?)

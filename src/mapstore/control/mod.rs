@@ -44,6 +44,8 @@ pub struct Source {
     /// What was good last is kept on disk, and used when there is nothing newer.
     keeps: bool,
     state: Mutex<State>,
+    /// This proxy has taken leave of the others; held by whoever speaks of it to them.
+    left: Mutex<bool>,
 }
 
 /// The state holds connection strings.
@@ -146,12 +148,22 @@ fn parse(
 impl Source {
     /// A map file's.
     pub fn new(path: &Path) -> Arc<Self> {
-        Arc::new(Self { path: path.to_owned(), keeps: true, state: Mutex::default() })
+        Arc::new(Self {
+            path: path.to_owned(),
+            keeps: true,
+            state: Mutex::default(),
+            left: Mutex::default(),
+        })
     }
 
     /// A map file's, to look at the control database as it is now: nothing is kept, nor taken from what is.
     pub fn without_cache(path: &Path) -> Self {
-        Self { path: path.to_owned(), keeps: false, state: Mutex::default() }
+        Self {
+            path: path.to_owned(),
+            keeps: false,
+            state: Mutex::default(),
+            left: Mutex::default(),
+        }
     }
 
     /// Where the control tables are.

@@ -11,8 +11,9 @@ use crate::catalog::numbers::Renumbering;
 use crate::wire::frame;
 use crate::wire::response::{self, ServerError};
 
-/// Largest message that is looked into (errors, parameters): they are buffered, rows are not.
-const CAPTURED_MAX: usize = 1 << 20;
+/// Largest message that is looked into (errors, parameters): they are buffered, rows are not. An error may show a
+/// value that could not be read.
+const CAPTURED_MAX: usize = 64 << 20;
 
 impl Responses {
     /// Injections that nothing precedes.
