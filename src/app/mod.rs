@@ -37,6 +37,12 @@ const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often idle connections are looked through, and the schema is tried again while it is unknown.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
+/// A proxy that ends takes leave of the others within this time.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One that stops at once.
+const LEAVE_TIMEOUT_AT_ONCE: Duration = Duration::from_secs(1);
+
 /// A running proxy.
 pub struct Server {
     shared: Arc<Shared>,
@@ -175,20 +181,20 @@ impl Server {
     /// Stops accepting, lets what runs finish for at most `limits.drain_timeout`, then closes everything.
     pub async fn shutdown(mut self) {
         self.drain().await;
-        self.leave().await;
+        self.leave(LEAVE_TIMEOUT).await;
         self.end();
     }
 
     /// Closes everything at once.
     pub async fn stop(mut self) {
         self.end();
-        self.leave().await;
+        self.leave(LEAVE_TIMEOUT_AT_ONCE).await;
     }
 
     /// The other proxies need not wait for this one.
-    async fn leave(&self) {
+    async fn leave(&self, within: Duration) {
         if let Some(source) = self.shared.store.source() {
-            source.leave().await;
+            source.leave(within).await;
         }
     }
 

@@ -103,12 +103,17 @@ impl Operator {
         loop {
             // What it said last may arrive after it is gone.
             self.forget_one(gone).await;
-            let sql = "SELECT count(*) FROM pgmeridian.proxy";
-            let count: i64 = self.control.query_one(sql, &[]).await.unwrap().get(0);
-            if count == left {
+            let sql = "SELECT name, now() - seen_at < interval '2 s' FROM pgmeridian.proxy";
+            let rows = self.control.query(sql, &[]).await.unwrap();
+            if rows.len() as i64 == left {
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(10), "{count} proxies are left");
+            let names = rows.iter().map(|row| (row.get(0), row.get(1)));
+            let names: Vec<(String, bool)> = names.collect();
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "left, and spoke just now: {names:?}"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -241,8 +241,8 @@ impl Source {
         true
     }
 
-    /// This proxy ends: nobody need wait for it. It says nothing more of itself.
-    pub async fn leave(&self) {
+    /// This proxy ends: nobody need wait for it. It says nothing more of itself, and no more if that takes longer.
+    pub async fn leave(&self, within: Duration) {
         let Some(url) = self.control_url().await else { return };
         let gone = async {
             // What is being said now would bring the row back.
@@ -251,7 +251,7 @@ impl Source {
             let sql = "DELETE FROM pgmeridian.proxy WHERE name = $1";
             Ok::<_, ReadError>(client.execute(sql, &[&own_name()]).await?)
         };
-        let _ = tokio::time::timeout(Duration::from_secs(1), gone).await;
+        let _ = tokio::time::timeout(within, gone).await;
     }
 }
 
