@@ -111,7 +111,7 @@ impl Health {
         let settings = self.shared.config.health;
         let mut asked = Vec::new();
         for shard in world.map.shards() {
-            let target = Arc::new(Target::from(&shard.url));
+            let target = self.shared.books.target(&shard.url);
             asked.push(tokio::spawn(async move { ask(&target, settings.timeout).await }));
         }
         let before: HashMap<String, String> = self.found().into_iter().collect();

@@ -237,7 +237,7 @@ async fn decide(
 
 /// The coordinator did not answer its COMMIT: what has become of it, if that can be told in time.
 pub(super) async fn ask_coordinator(shared: &Shared, shard: &Shard, gid: &Gid) -> Option<Verdict> {
-    let target = Arc::new(Target::from(&shard.url));
+    let target = shared.books.target(&shard.url);
     let timeout = patience(shared);
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -263,7 +263,7 @@ pub(super) async fn commit_again(
     name: &str,
     prepared: &sql::Prepared,
 ) -> bool {
-    let target = Arc::new(Target::from(&shard.url));
+    let target = shared.books.target(&shard.url);
     let timeout = patience(shared);
     let deadline = Instant::now() + PATIENCE;
     let owner = Some(prepared.owner.as_str());
@@ -372,7 +372,7 @@ pub(super) async fn install(
     role: Option<&str>,
 ) -> Result<String, String> {
     let timeout = patience(shared);
-    let target = Arc::new(Target::from(&shard.url));
+    let target = shared.books.target(&shard.url);
     let unfit = |error: BackendError| error.to_string();
     let mut connection = open(&target, timeout).await.map_err(unfit)?;
     ask(&mut connection, "BEGIN", timeout).await.map_err(unfit)?;
@@ -465,7 +465,7 @@ async fn look(shared: &Arc<Shared>, map: &ShardMap, forgets: bool) {
     let timeout = patience(shared);
     // What this process has given up is looked for by itself.
     let given_up: HashSet<Gid> = lock(&commits.left).keys().cloned().collect();
-    let (mut listed, _) = list(map.shards().iter(), timeout).await;
+    let (mut listed, _) = list(shared, map.shards().iter(), timeout).await;
     let mut left: HashSet<String> = HashSet::new();
     let mut due: BTreeMap<Gid, Vec<Due>> = BTreeMap::new();
     let mut doubts = Vec::new();
@@ -513,7 +513,7 @@ async fn look_for(shared: &Arc<Shared>, map: &ShardMap, due: &[(Gid, Left)]) {
     let timeout = patience(shared);
     let concerns = |id: i16| due.iter().any(|(_, left)| left.shards.contains(&id));
     let shards = map.shards().iter().filter(|shard| concerns(shard.id));
-    let (mut listed, _) = list(shards, timeout).await;
+    let (mut listed, _) = list(shared, shards, timeout).await;
     let mut doubts = Vec::new();
     for (gid, left) in due {
         let mut all = Vec::new();
@@ -599,13 +599,14 @@ fn recovered(verdict: Verdict) -> &'static AtomicU64 {
 /// What these shards have prepared, and why the others can't be asked, with their names. The servers' clocks are read
 /// before any of them says what it has.
 async fn list<'a>(
+    shared: &Shared,
     shards: impl Iterator<Item = &'a Shard>,
     timeout: Duration,
 ) -> (Vec<Asked>, Vec<(String, String)>) {
     let mut unasked = Vec::new();
     let begun = at_once(shards.map(|shard| {
         let (id, name) = (shard.id, shard.name.clone());
-        begin(Arc::new(Target::from(&shard.url)), id, name, timeout)
+        begin(shared.books.target(&shard.url), id, name, timeout)
     }))
     .await;
     let mut well = |all: Vec<Result<Asked, (String, String)>>| {
@@ -636,7 +637,7 @@ pub async fn prepared_now(
     shared: &Shared,
     map: &ShardMap,
 ) -> Result<HashSet<String>, (String, String)> {
-    let (listed, unasked) = list(map.shards().iter(), patience(shared)).await;
+    let (listed, unasked) = list(shared, map.shards().iter(), patience(shared)).await;
     if let Some(unasked) = unasked.into_iter().next() {
         return Err(unasked);
     }
