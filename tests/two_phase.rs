@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use pgmeridian::demo::cluster::ROLE;
 use support::raw::{Message, Raw, field, frame, rows, sqlstate};
-use support::{Proxy, Shards, eventually, http, until};
+use support::{Proxy, Shards, connect, eventually, http, until};
 use tokio_postgres::Client;
 
 /// Tenants 3, 1 and 2 live on usa-east, usa-west and deu.
@@ -689,6 +690,10 @@ async fn a_copy_of_the_table_has_another_mark() {
     // As a dump of another server's would have left it.
     let copied = format!("COMMENT ON TABLE pgmeridian.decision IS '{digits}@1{server}'");
     world.direct[1].batch_execute(&copied).await.unwrap();
+    // It is not looked at each time, and not trusted either.
+    transfer(&mut client);
+    assert_eq!(sqlstate(&client.query("COMMIT")), "40001");
+    assert_eq!((world.cents().await, world.prepared().await), (vec![100, 99, 101], 0));
     transfer(&mut client);
     ok(&mut client, "COMMIT");
     let second = mark().await;
@@ -697,7 +702,7 @@ async fn a_copy_of_the_table_has_another_mark() {
     let shards = "SELECT shards[1] FROM pgmeridian.decision LIMIT 1";
     let participant: String = world.direct[1].query_one(shards, &[]).await.unwrap().get(0);
     let (system, _) = server.split_once('/').unwrap();
-    assert!(participant.starts_with(&format!("3:{system}/")), "{participant}");
+    assert!(participant.starts_with(&format!("{system}/")), "{participant}");
     assert_eq!(world.cents().await, [100, 98, 102]);
 }
 
@@ -806,6 +811,229 @@ async fn notifications_are_said_where_it_decides_or_at_last() {
     ok(&mut client, "ROLLBACK");
     assert_eq!(world.cents().await, [101, 98, 101]);
     assert_eq!(world.prepared().await, 0);
+}
+
+/// AND CHAIN where the shards themselves begin the next transaction: it knows nothing of the one before.
+#[tokio::test]
+async fn what_is_chained_begins_anew() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    ok(&mut client, "INSERT INTO notes VALUES (1, 1, 'here')");
+    for end in ["COMMIT AND CHAIN", "COMMIT"] {
+        for sql in ["BEGIN", "SET TRANSACTION READ WRITE", FROM_1, TO_2, "ROLLBACK AND CHAIN"] {
+            ok(&mut client, sql);
+        }
+        for sql in [FROM_1, TO_2, "SET CONSTRAINTS ALL DEFERRED"] {
+            ok(&mut client, sql);
+        }
+        ok(&mut client, "INSERT INTO notes VALUES (11, 1, 'here')");
+        let told = client.query(end);
+        let code = if end == "COMMIT" { "23505" } else { "0A000" };
+        assert_eq!(sqlstate(&told), code, "{end}: {told:?}");
+        client.query("ROLLBACK");
+        assert_eq!((world.cents().await, world.prepared().await), (vec![100; 3], 0), "{end}");
+    }
+    // Rows that were locked have a number, too.
+    let lock = "SELECT cents FROM accounts WHERE tenant_id = 2 FOR UPDATE";
+    for sql in ["BEGIN", "SET TRANSACTION READ WRITE", lock, FROM_1] {
+        ok(&mut client, sql);
+    }
+    assert_eq!(sqlstate(&client.query("COMMIT AND CHAIN")), "0A000");
+    client.query("ROLLBACK");
+    assert_eq!(world.cents().await, [100; 3]);
+}
+
+/// However a commit ends, what its transaction has set is the session's or nobody's, on each of the connections.
+#[tokio::test]
+async fn settings_of_a_transaction_are_left_to_nobody() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    for sql in
+        ["INSERT INTO notes VALUES (1, 1, 'here')", "INSERT INTO notes VALUES (2, 2, 'here')"]
+    {
+        ok(&mut client, sql);
+    }
+    let own = format!("CREATE ROLE mighty; GRANT mighty TO {ROLE}");
+    world.shards.first().execute("postgres", &own).await.unwrap();
+    for client in &world.direct {
+        let sql = "GRANT ALL ON ALL TABLES IN SCHEMA public TO mighty";
+        client.batch_execute(sql).await.unwrap();
+    }
+    let is_clean = |proxy: &Proxy, what: &str| {
+        // More than one, lest the pool has others.
+        let mut others = [proxy.raw(), proxy.raw()];
+        for _ in 0..2 {
+            for other in &mut others {
+                for tenant in [1, 2, 3] {
+                    let sql = format!(
+                        "SELECT current_setting('work_mem') || current_user FROM accounts WHERE tenant_id = {tenant}"
+                    );
+                    let told = rows(&ok(other, &sql))[0][0].clone().unwrap();
+                    assert!(
+                        !told.starts_with("7MB") && !told.ends_with("mighty"),
+                        "{what}: {told}"
+                    );
+                }
+            }
+        }
+    };
+    let read = "SELECT cents FROM accounts WHERE tenant_id = 3";
+    for deferred in [None, Some((11, 1)), Some((12, 2))] {
+        for fate in [
+            None,
+            Some(("PREPARE TRANSACTION", Fate::Swallowed)),
+            Some(("gid, committed, shards", Fate::Swallowed)),
+            Some(("gid, committed, shards", Fate::Unanswered)),
+            Some(("COMMIT PREPARED", Fate::Unanswered)),
+        ] {
+            let what = format!("{deferred:?} {fate:?}");
+            for sql in ["BEGIN", read, FROM_1, TO_2, "SET CONSTRAINTS ALL DEFERRED"] {
+                ok(&mut client, sql);
+            }
+            if let Some((id, tenant)) = deferred {
+                ok(&mut client, &format!("INSERT INTO notes VALUES ({id}, {tenant}, 'here')"));
+            }
+            for sql in ["SET work_mem = '7MB'", "SET ROLE mighty"] {
+                ok(&mut client, sql);
+            }
+            if let Some((text, fate)) = fate {
+                world.relay.set(text, fate);
+            }
+            client.query("COMMIT");
+            *world.relay.trap.lock().unwrap() = None;
+            is_clean(&proxy, &what);
+            world.nothing_is_left().await;
+            for sql in ["RESET ROLE", "RESET work_mem"] {
+                ok(&mut client, sql);
+            }
+        }
+    }
+    let cents = world.cents().await;
+    assert_eq!((cents[0], cents[1] + cents[2]), (100, 200));
+}
+
+/// One has refused to prepare, one has prepared, and the one that would have decided says nothing to ROLLBACK.
+#[tokio::test]
+async fn what_is_prepared_does_not_wait_for_others() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    ok(&mut client, "INSERT INTO notes VALUES (2, 2, 'here')");
+    for sql in ["BEGIN", "SET CONSTRAINTS ALL DEFERRED", FROM_1, TO_2, TO_3] {
+        ok(&mut client, sql);
+    }
+    ok(&mut client, "INSERT INTO notes VALUES (12, 2, 'here')");
+    world.relay.set("ROLLBACK\0", Fate::Held);
+    client.send(&frame(b'Q', b"COMMIT\0"));
+    until("it was not asked to roll back", async || world.relay.is_done()).await;
+    assert_eq!(world.prepared().await, 0);
+    assert_eq!(world.cents().await, [100; 3]);
+}
+
+/// The one that decides waits for the others, and is not idle meanwhile.
+#[tokio::test]
+async fn whoever_waits_for_the_others_is_not_idle() {
+    let world = World::new().await;
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+                'BEGIN PERFORM pg_sleep(1.2); RETURN NULL; END'; \
+                CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON accounts DEFERRABLE INITIALLY DEFERRED \
+                FOR EACH ROW EXECUTE FUNCTION slow()";
+    world.direct[2].batch_execute(slow).await.unwrap();
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    ok(&mut client, "SET idle_in_transaction_session_timeout = '400ms'");
+    transfer(&mut client);
+    ok(&mut client, "COMMIT");
+    assert_eq!(world.cents().await, [100, 99, 101]);
+}
+
+/// Rows of all shards, written by triggers that notify: as they were written before there were two phases.
+#[tokio::test]
+async fn triggers_that_notify_are_committed_one_after_the_other() {
+    let world = World::new().await;
+    world
+        .shards
+        .run_on_all(
+            "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN NOTIFY changed; RETURN NULL; END'; \
+             CREATE TRIGGER tell AFTER UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION tell()",
+        )
+        .await;
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    ok(&mut client, "SET pgmeridian.shard = '*'");
+    ok(&mut client, "UPDATE accounts SET cents = cents + 1");
+    assert_eq!(world.cents().await, [101; 3]);
+}
+
+/// What is decided, and what is prepared, is out of a client's reach, however it is named.
+#[tokio::test]
+async fn decisions_are_the_proxys_own() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    let driver = proxy.connect().await;
+    transfer(&mut client);
+    ok(&mut client, "COMMIT");
+    for scope in [
+        "RESET pgmeridian.shard",
+        "SET pgmeridian.shard = 'usa-west'",
+        "SET pgmeridian.shard = '*'",
+    ] {
+        ok(&mut client, scope);
+        driver.batch_execute(scope).await.unwrap();
+        for sql in [
+            "DELETE FROM pgmeridian.decision",
+            "UPDATE \"pgmeridian\".decision SET committed = false",
+            "TRUNCATE notes, pgmeridian.decision",
+            "DROP TABLE IF EXISTS pgmeridian.decision",
+            "DROP SCHEMA pgmeridian CASCADE",
+            "WITH gone AS (DELETE FROM pgmeridian.decision RETURNING gid) SELECT count(*) FROM gone",
+        ] {
+            let told = client.query(sql);
+            assert_eq!(sqlstate(&told), "42501", "{scope} {sql}: {told:?}");
+            // The default shard, which describes it, has no such table.
+            let error = driver.execute(sql, &[]).await.unwrap_err();
+            let code = error.code().map(tokio_postgres::error::SqlState::code).unwrap_or_default();
+            assert!(["42501", "42P01"].contains(&code), "{scope} {sql}: {error:?}");
+        }
+    }
+    ok(&mut client, "SET pgmeridian.shard = 'usa-west'");
+    let told = ok(&mut client, "SELECT count(*) FROM pgmeridian.decision");
+    assert_eq!(rows(&told)[0][0].as_deref(), Some("1"));
+    for name in [r"E'\x70gmeridian:1:a:b:2'", r"U&'\0070gmeridian:1:a:b:2'"] {
+        let told = client.query(&format!("ROLLBACK PREPARED {name}"));
+        assert_eq!(sqlstate(&told), "42501", "{name}: {told:?}");
+    }
+}
+
+/// A map that moves keys waits for what is prepared where they were: nobody sees those rows yet.
+#[tokio::test]
+async fn a_map_does_not_leave_behind_what_is_prepared() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    let name = format!("pgmeridian:9:0123456789abcdef:{:032x}:2", 7);
+    let prepare =
+        format!("BEGIN; INSERT INTO accounts VALUES (13, 5); PREPARE TRANSACTION '{name}'");
+    // Which shard tenant 13 is on does not matter: all of them move.
+    world.direct[1].batch_execute(&prepare).await.unwrap();
+    for client in &world.direct {
+        client.batch_execute("TRUNCATE notes").await.unwrap();
+        client.batch_execute("DELETE FROM accounts").await.unwrap();
+    }
+    let moved = world
+        .map
+        .replace("\"usa-east\", \"usa-west\", \"deu\"", "\"deu\", \"usa-east\", \"usa-west\"");
+    assert_ne!(moved, world.map);
+    std::fs::write(proxy.map_path(), &moved).unwrap();
+    let console = connect(&proxy.console_url(ROLE)).await.unwrap();
+    let error = console.simple_query("RELOAD").await.unwrap_err();
+    let said = format!("{:?}", error.as_db_error());
+    assert!(said.contains("prepared there") && said.contains(&name), "{said}");
+    world.direct[1].batch_execute(&format!("ROLLBACK PREPARED '{name}'")).await.unwrap();
+    until("the map is not read", async || console.simple_query("RELOAD").await.is_ok()).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! FREEZE, UNFREEZE, SHOW FREEZES: writes of a key are refused on every proxy while it is moved by hand, and its rows
 //! are read from its home alone. So UNFREEZE looks first whether any are left elsewhere.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::slice;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::{Answer, Operator, Table, Topic, Value};
 use crate::datum::KeyValue;
 use crate::error::{SqlError, SqlState};
 use crate::exec::recovery;
-use crate::map::{ConnectionTarget, CrossShardWrites, KeyId, Part, ShardMap};
+use crate::map::{ConnectionTarget, KeyId, Part, ShardMap};
 use crate::mapstore::Stray;
 use crate::mapstore::control::freeze::{self, Freeze, Waiting};
 use crate::plan::scope;
@@ -50,28 +50,31 @@ impl Operator {
     /// Every proxy that runs has settled; what one that is gone had begun may be prepared still, and be committed when
     /// the rows are copied already. What is prepared now must have ended; what is prepared later began later.
     async fn wait_for_prepared(&self, own: &Named, deadline: Instant) -> Result<(), SqlError> {
-        let mut waited: Option<HashSet<String>> = None;
+        let mut waited: Option<HashMap<i16, HashSet<String>>> = None;
         loop {
             let map = Arc::clone(&self.shared.store.current().map);
-            if map.shards().len() < 2 || map.policy().cross_shard_writes == CrossShardWrites::Refuse
-            {
-                return Ok(());
-            }
-            let asked = recovery::prepared_now(&self.shared, &map).await;
+            let is_waited = |id: i16| match &waited {
+                Some(waited) => waited.contains_key(&id),
+                None => true,
+            };
+            let asked = recovery::prepared_now(&self.shared, &map, is_waited).await;
             let over = Instant::now() >= deadline;
             match asked {
-                Ok(now) => {
-                    let left = match waited.take() {
-                        Some(waited) => &waited & &now,
-                        None => now,
-                    };
-                    if left.is_empty() {
+                Ok(mut now) => {
+                    if let Some(waited) = waited.take() {
+                        now.retain(|id, own| {
+                            own.retain(|name| waited.get(id).is_some_and(|all| all.contains(name)));
+                            true
+                        });
+                    }
+                    now.retain(|_, own| !own.is_empty());
+                    if now.is_empty() {
                         return Ok(());
                     }
                     if over {
-                        return Err(still_prepared(own, &left));
+                        return Err(still_prepared(own, now.values().flatten()));
                     }
-                    waited = Some(left);
+                    waited = Some(now);
                 }
                 Err((shard, why)) if over => return Err(not_asked(own, &shard, &why)),
                 Err(_) => {}
@@ -274,8 +277,8 @@ fn unacknowledged(own: &Named, left: &[Waiting]) -> SqlError {
         .hint("If it does not run any more, delete its row from pgmeridian.proxy in the control database.")
 }
 
-fn still_prepared(own: &Named, left: &HashSet<String>) -> SqlError {
-    let mut names: Vec<&str> = left.iter().map(String::as_str).collect();
+fn still_prepared<'a>(own: &Named, left: impl Iterator<Item = &'a String>) -> SqlError {
+    let mut names: Vec<&str> = left.map(String::as_str).collect();
     names.sort_unstable();
     SqlError::new(
         SqlState::LOCK_NOT_AVAILABLE,

@@ -10,7 +10,7 @@ pub const SCHEMA: &str = "CREATE SCHEMA pgmeridian";
 
 /// What makes the table. Columns: the transaction's [`Gid`]; whether it is committed (a tombstone says false); what
 /// only who began it knows (see [`gid::digest`]), without which it is a tombstone all the same; the
-/// participants, each its number in the map and its [`server`](Prepared::server) with a colon between; when it was decided; the inserting transaction's own number.
+/// participants' [servers](Prepared::server); when it was decided; the inserting transaction's own number.
 pub const TABLE: &str = "\
 CREATE TABLE pgmeridian.decision (gid text PRIMARY KEY, committed boolean NOT NULL, secret text, \
 shards text[] NOT NULL DEFAULT '{}', at timestamptz NOT NULL DEFAULT clock_timestamp(), \
@@ -18,9 +18,8 @@ xact bigint NOT NULL DEFAULT txid_current())";
 
 /// What gives it its mark, 16 random hexadecimal digits. It holds in this database of this server (and of those that
 /// were made from it by replication) alone: a copy by dump, or by logical replication, lacks decisions.
-pub fn mark(mark: &str, server: &str) -> String {
-    let mark = quote_literal(&format!("{mark}@{server}"));
-    format!("COMMENT ON TABLE pgmeridian.decision IS {mark}")
+pub fn mark(table: &Table) -> String {
+    format!("COMMENT ON TABLE pgmeridian.decision IS {}", quote_literal(&table.comment()))
 }
 
 /// Which database of which server this is, whatever its address.
@@ -28,13 +27,36 @@ const SERVER: &str = "(SELECT pg_catalog.concat(s.system_identifier, '/', d.oid)
 FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d \
 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())";
 
+/// The comment of the table with this OID, without `obj_description`, whose body PostgreSQL plans at every call.
+fn comment_of(oid: &str) -> String {
+    format!(
+        "(SELECT d.description FROM pg_catalog.pg_description d \
+         WHERE d.objoid OPERATOR(pg_catalog.=) {oid} \
+         AND d.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+         AND d.objsubid OPERATOR(pg_catalog.=) 0)"
+    )
+}
+
 /// The mark of table `c`, if it holds here.
 fn mark_here() -> String {
-    let comment = |n: u8| {
-        let comment = "pg_catalog.obj_description(c.oid, 'pg_class')";
-        format!("pg_catalog.split_part({comment}, '@', {n})")
-    };
-    format!("CASE WHEN {} OPERATOR(pg_catalog.=) {SERVER} THEN {} END", comment(2), comment(1))
+    let comment = comment_of("c.oid");
+    let part = |n: u8| format!("pg_catalog.split_part({comment}, '@', {n})");
+    format!("CASE WHEN {} OPERATOR(pg_catalog.=) {SERVER} THEN {} END", part(2), part(1))
+}
+
+/// A table of decisions as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its mark.
+    pub mark: String,
+    /// Which database of which server it is in.
+    pub server: String,
+}
+
+impl Table {
+    fn comment(&self) -> String {
+        format!("{}@{}", self.mark, self.server)
+    }
 }
 
 /// What lets a role finish what was left behind.
@@ -125,13 +147,40 @@ pub const CAN_PREPARE: &str = "SELECT pg_catalog.current_setting('max_prepared_t
 /// Whether a transaction has written.
 pub const HAS_WRITTEN: &str = "SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL";
 
+/// What [`ready`] has said before is asked no more: that the transaction has its number is seen to, and who it is is
+/// said, as [`Wrote`] reads it.
+pub const NUMBERED: &str = "SELECT pg_catalog.concat_ws(':', pg_catalog.txid_current()::pg_catalog.text, current_user::pg_catalog.text)";
+
+/// The same of [`fit`]: whether the transaction has written, and who it is: a [`Wrote`].
+pub const WROTE: &str = "SELECT pg_catalog.concat_ws(':', \
+(pg_catalog.txid_current_if_assigned() IS NOT NULL)::pg_catalog.text, current_user::pg_catalog.text)";
+
+/// What [`NUMBERED`] and [`WROTE`] have said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrote {
+    /// The transaction has written.
+    pub has_written: bool,
+    /// Whose it is.
+    pub role: String,
+}
+
+impl Wrote {
+    /// Reads the answer.
+    pub fn read(text: &str) -> Option<Self> {
+        let (has_written, role) = text.split_once(':')?;
+        Some(Self { has_written: has_written != "false", role: role.to_owned() })
+    }
+}
+
 /// Whether a transaction has written, whether the role of the shard's URL may finish what the current one prepares (it
 /// can become that role), and which that is, with a colon between two: a [`Fit`].
 pub fn fit(url_user: &str) -> String {
     format!(
         "SELECT pg_catalog.concat_ws(':', \
          (pg_catalog.txid_current_if_assigned() IS NOT NULL)::pg_catalog.text, \
-         COALESCE((SELECT pg_catalog.pg_has_role(r.oid, current_user, 'MEMBER') FROM pg_catalog.pg_roles r \
+         COALESCE((SELECT pg_catalog.pg_has_role(r.oid, current_user, \
+         CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 \
+         OPERATOR(pg_catalog.<) 160000 THEN 'MEMBER' ELSE 'SET' END) FROM pg_catalog.pg_roles r \
          WHERE r.rolname OPERATOR(pg_catalog.=) {}), true)::pg_catalog.text, \
          current_user::pg_catalog.text)",
         quote_literal(url_user)
@@ -160,7 +209,9 @@ impl Fit {
 }
 
 /// The coordinator's part while the others prepare: what is deferred to the end fails now, if it fails.
-pub const CHECK: &str = "SET CONSTRAINTS ALL IMMEDIATE";
+/// It waits for them then, and is not idle.
+pub const CHECK: &str =
+    "SET LOCAL idle_in_transaction_session_timeout TO 0; SET CONSTRAINTS ALL IMMEDIATE";
 
 /// From here on a COMMIT, or a PREPARE, is one that neither a crash nor a failover takes back: what a standby must have
 /// by then is left as it is, less is not. A row says that something was changed.
@@ -172,16 +223,22 @@ fn durable(is_local: bool) -> String {
     )
 }
 
-/// The same for what a connection does next, outside a transaction.
-pub fn durable_from_now() -> String {
-    durable(false)
+/// The same for what a connection does next, outside a transaction: a COMMIT PREPARED that has a time limit does not
+/// wait for standbys beyond it, and is said to be done all the same.
+pub fn unhurried() -> String {
+    format!(
+        "{}; SELECT pg_catalog.set_config('statement_timeout', '0', false) \
+         WHERE pg_catalog.current_setting('statement_timeout') OPERATOR(pg_catalog.<>) '0'",
+        durable(false)
+    )
 }
 
-/// PREPARE TRANSACTION on a participant; the last row before is a [`Prepared`].
-pub fn prepare(gid: &Gid, participant: i16) -> String {
+/// PREPARE TRANSACTION on a participant; the last row before is a [`Prepared`]. A `server` that is known is not asked.
+pub fn prepare(gid: &Gid, participant: i16, server: Option<&str>) -> String {
+    let server = server.map_or_else(|| SERVER.to_owned(), quote_literal);
     format!(
         "{}; SELECT pg_catalog.concat_ws(':', \
-         COALESCE(pg_catalog.txid_current_if_assigned()::pg_catalog.text, ''), {SERVER}, \
+         COALESCE(pg_catalog.txid_current_if_assigned()::pg_catalog.text, ''), {server}, \
          current_user::pg_catalog.text); PREPARE TRANSACTION {}",
         durable(true),
         quote_literal(&gid.on(participant))
@@ -215,27 +272,34 @@ pub fn status(xact: i64) -> String {
 }
 
 /// The decision, with the coordinator's rows. A COMMIT that a crash or a failover may take back (`synchronous_commit =
-/// off`) would be none: the participants' are not taken back.
+/// off`) would be none: the participants' are not taken back. Where the table is another one than it was, the row has no
+/// gid, and violates its NOT NULL.
 pub fn decide<'a>(
     gid: &Gid,
+    table: &Table,
     secret: &str,
-    participants: impl Iterator<Item = (i16, &'a str)>,
+    participants: impl Iterator<Item = &'a str>,
 ) -> String {
     format!(
-        "{}; INSERT INTO pgmeridian.decision (gid, committed, shards, secret) VALUES ({}, true, {}, {}); COMMIT",
+        "{}; INSERT INTO pgmeridian.decision (gid, committed, shards, secret) VALUES (\
+         CASE WHEN {} OPERATOR(pg_catalog.=) {} THEN {} END, true, {}, {}); COMMIT",
         durable(true),
+        comment_of("'pgmeridian.decision'::pg_catalog.regclass"),
+        quote_literal(&table.comment()),
         quote_literal(&gid.to_string()),
         known_as(participants),
         quote_literal(secret)
     )
 }
 
-/// Shards as decisions name them: another server under the same number is another one.
-fn known_as<'a>(shards: impl Iterator<Item = (i16, &'a str)>) -> String {
-    let shards: Vec<String> =
-        shards.map(|(number, server)| quote_literal(&format!("{number}:{server}"))).collect();
-    format!("ARRAY[{}]::pg_catalog.text[]", shards.join(", "))
+/// Shards as decisions name them: whatever their numbers in maps.
+fn known_as<'a>(servers: impl Iterator<Item = &'a str>) -> String {
+    let servers: Vec<String> = servers.map(quote_literal).collect();
+    format!("ARRAY[{}]::pg_catalog.text[]", servers.join(", "))
 }
+
+/// What is finished waits for standbys as long as it takes; whoever waits for it has a limit.
+pub const NO_LIMIT: &str = "SET statement_timeout TO 0";
 
 /// COMMIT PREPARED or ROLLBACK PREPARED of what is called so.
 pub fn finish(verdict: Verdict, name: &str) -> String {
@@ -249,7 +313,7 @@ pub fn finish(verdict: Verdict, name: &str) -> String {
 /// What recovery says of itself first, whatever its role's defaults are. Nothing that it does takes long, but a
 /// tombstone waits for a transaction that still runs.
 pub fn recovery_settings() -> String {
-    format!("{RECOVERY_SETTINGS}; {}", durable_from_now())
+    format!("{RECOVERY_SETTINGS}; {}", durable(false))
 }
 
 const RECOVERY_SETTINGS: &str = "SET default_transaction_isolation TO 'read committed'; \
@@ -289,28 +353,39 @@ pub fn prepared() -> String {
     )
 }
 
+/// The names of what is prepared in this database.
+pub fn names() -> String {
+    format!(
+        "SELECT gid FROM pg_catalog.pg_prepared_xacts \
+         WHERE database = current_database() AND left(gid, {}) = {}",
+        PREFIX.len(),
+        quote_literal(PREFIX)
+    )
+}
+
 /// Finishes what another role has prepared.
 pub fn as_owner(owner: &str) -> String {
     format!("SET ROLE {}", quote_identifier(owner))
 }
+
+/// So many rows are removed at once.
+pub const FORGOTTEN_MAX: u32 = 5_000;
 
 /// Removes rows that nobody will ask for any more. Decisions: they are older than `before_ms` (by the server's clock,
 /// before the shards were asked what they have prepared), all their participants are among those asked, and none has
 /// anything `left` of it. A row is inserted when all have prepared, so that what was prepared was seen. Tombstones:
 /// every transaction that could insert a decision in their place is over; and so for what says that it is committed
 /// without the secret.
-pub fn forget<'a>(
-    before_ms: i64,
-    asked: impl Iterator<Item = (i16, &'a str)>,
-    left: &[String],
-) -> String {
+pub fn forget<'a>(before_ms: i64, asked: impl Iterator<Item = &'a str>, left: &[String]) -> String {
     let left: Vec<String> = left.iter().map(|gid| quote_literal(gid)).collect();
     format!(
-        "DELETE FROM pgmeridian.decision WHERE CASE WHEN committed AND \
+        "DELETE FROM pgmeridian.decision WHERE gid = ANY (ARRAY( \
+         SELECT gid FROM pgmeridian.decision WHERE CASE WHEN committed AND \
          left(encode(sha256(convert_to(secret, 'UTF8')), 'hex'), 32) = split_part(gid, ':', 4) \
          THEN at < 'epoch'::timestamptz + {before_ms} * interval '1 millisecond' \
          AND shards <@ {} AND NOT gid = ANY (ARRAY[{}]::text[]) \
-         ELSE xact < pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()) END",
+         ELSE xact < pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()) END \
+         LIMIT {FORGOTTEN_MAX}))",
         known_as(asked),
         left.join(", ")
     )

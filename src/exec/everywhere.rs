@@ -131,7 +131,8 @@ impl Executor {
         }
         if self.session.transaction.deeds().two_phase {
             Box::pin(self.make_all_able(&shards)).await?;
-        } else if plan.writes && !plan.changes_schema {
+        } else if plan.writes && !plan.changes_schema && !plan.taints {
+            // What a trigger does (notify, touch temporary tables) may be what can't be prepared.
             Box::pin(self.begin_writing_everywhere(&shards)).await?;
         }
         self.work_on(&shards);

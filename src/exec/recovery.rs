@@ -8,23 +8,26 @@
 //! Invariants: nothing is finished without a row that says how; a table that is missing is never made here, for it
 //! would say of everything that it was not committed; a row is forgotten only when nobody can ask for it any more.
 
+mod ask;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
+use self::ask::{Asked, Clock, Found, ask, at_once, clocks, list, open};
 use super::Shared;
-use crate::backend::{BackendError, Connection, Target, connect};
+use crate::backend::{BackendError, Connection, Target};
 use crate::commit::{Gid, Verdict, sql};
 use crate::map::{Shard, ShardMap};
 use crate::mapstore::WaitsWith;
 use crate::observe::{METRICS, add};
 
-/// Every so many looks, rows are forgotten.
-const FORGET_EVERY: u32 = 6;
+/// Every so many looks, rows are forgotten, and decisions looked for wherever they may be.
+const LONG_LOOK_EVERY: u32 = 6;
 
 /// What this process has given up is looked for again after this time.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -32,8 +35,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// That time doubles so often.
 const AGAIN_DOUBLED_MAX: u32 = 5;
 
-/// Shards are asked at the same time, so many of them.
-const ASKED_AT_ONCE: usize = 16;
+/// Removing rows takes no longer.
+const FORGET_MAX: Duration = Duration::from_secs(60);
 
 /// Decisions are kept for so long, whatever has become of them.
 const DECISION_KEPT_MS: i64 = 60_000;
@@ -44,8 +47,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What a server can prepare is asked again after this time: it may have been restarted.
-const CAN_PREPARE_FOR: Duration = Duration::from_secs(60);
+/// What a server or a role can do is asked again after this time: it may have been restarted, or revoked.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
 
 /// `undefined_object`: nothing of that name is prepared.
 const NOTHING_PREPARED: &str = "42704";
@@ -63,8 +66,22 @@ pub struct Commits {
     doubts: Mutex<Vec<Doubt>>,
     /// Until when servers are known to be able to prepare, by address and database.
     able: Mutex<HashMap<String, Instant>>,
-    /// The marks of the tables of decisions, by address and database.
-    marks: Mutex<HashMap<String, String>>,
+    /// The tables of decisions, by address and database.
+    tables: Mutex<HashMap<String, sql::Table>>,
+    /// Until when roles are known to be able to do their part, by address and database.
+    roles: Mutex<HashMap<String, Roles>>,
+}
+
+/// Roles in their parts, and until when they are known to be fit for them.
+type Roles = HashMap<(Part, String), Instant>;
+
+/// What a role does in a commit over several shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Part {
+    /// It inserts the decision.
+    Decides,
+    /// It prepares what the role of the shard's URL may finish.
+    Prepares,
 }
 
 /// Something prepared that can't be finished yet.
@@ -146,19 +163,41 @@ impl Commits {
         lock(&self.able).get(&place(target)).is_some_and(|until| *until > Instant::now())
     }
 
-    /// The mark of the table on a server, as it was last read.
-    pub(super) fn mark(&self, target: &Target) -> Option<String> {
-        lock(&self.marks).get(&place(target)).cloned()
+    /// The table of decisions on a server, as it was last read.
+    pub(super) fn table(&self, target: &Target) -> Option<sql::Table> {
+        lock(&self.tables).get(&place(target)).cloned()
     }
 
     /// It was read.
-    pub(super) fn note_mark(&self, target: &Target, mark: String) {
-        lock(&self.marks).insert(place(target), mark);
+    pub(super) fn note_table(&self, target: &Target, table: sql::Table) {
+        lock(&self.tables).insert(place(target), table);
+    }
+
+    /// Whether a role was able to do its part a short while ago.
+    pub(super) fn may(&self, target: &Target, part: Part, role: &str) -> bool {
+        let roles = lock(&self.roles);
+        let until = roles.get(&place(target)).and_then(|own| own.get(&(part, role.to_owned())));
+        until.is_some_and(|until| *until > Instant::now())
+    }
+
+    /// It is.
+    pub(super) fn note_may(&self, target: &Target, part: Part, role: &str) {
+        let until = Instant::now() + KNOWN_FOR;
+        let mut roles = lock(&self.roles);
+        let own = roles.entry(place(target)).or_default();
+        own.retain(|_, until| *until > Instant::now());
+        own.insert((part, role.to_owned()), until);
+    }
+
+    /// The table is another one than it was, or somebody may not what he might: everything is asked again.
+    pub(super) fn forget_table(&self, target: &Target) {
+        lock(&self.tables).remove(&place(target));
+        lock(&self.roles).remove(&place(target));
     }
 
     /// It is.
     pub(super) fn note_able(&self, target: &Target) {
-        lock(&self.able).insert(place(target), Instant::now() + CAN_PREPARE_FOR);
+        lock(&self.able).insert(place(target), Instant::now() + KNOWN_FOR);
     }
 }
 
@@ -189,29 +228,6 @@ fn place(target: &Target) -> String {
     format!("{:?}:{}/{}", target.host, target.port, target.database)
 }
 
-/// A connection of recovery's own, as the shard's URL says.
-async fn open(target: &Arc<Target>, timeout: Duration) -> Result<Connection, BackendError> {
-    let mut connection = connect(target, &[], timeout).await?;
-    ask(&mut connection, &sql::recovery_settings(), timeout).await?;
-    Ok(connection)
-}
-
-/// One statement, whose answer does not take longer than that.
-async fn ask(
-    connection: &mut Connection,
-    sql: &str,
-    timeout: Duration,
-) -> Result<Vec<Vec<Option<String>>>, BackendError> {
-    if !connection.is_between_statements() {
-        // One that has not answered in time would answer now.
-        return Err(BackendError::eof());
-    }
-    match tokio::time::timeout(timeout, connection.simple_query(sql)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(BackendError::ConnectTimeout(timeout)),
-    }
-}
-
 /// Statements of ours have limits of their own on the shard, and this one behind them.
 fn patience(shared: &Shared) -> Duration {
     shared.config.health.timeout.max(Duration::from_secs(6))
@@ -232,6 +248,13 @@ async fn decide(
         // What somebody else has written there keeps its decision out.
         Some(_) => Ok(Verdict::Aborted),
         None => Err("the table pgmeridian.decision there is another one than it was".to_owned()),
+    }
+}
+
+async fn decide_there(own: &mut Asked, gid: &Gid, timeout: Duration) -> Result<Verdict, String> {
+    match own.connection().await {
+        Ok(connection) => decide(connection, gid, timeout).await,
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -336,6 +359,7 @@ async fn finish(
     timeout: Duration,
 ) -> Result<Finished, String> {
     let sql = sql::finish(verdict, name);
+    ask(connection, sql::NO_LIMIT, timeout).await.map_err(|error| error.to_string())?;
     let mut answer = ask(connection, &sql, timeout).await;
     if let (Err(BackendError::Statement(error)), Some(owner)) = (&answer, owner)
         && error.code() == "42501"
@@ -361,7 +385,7 @@ async fn finish(
 }
 
 /// Makes the table of decisions where it is missing and the shard's role may, and lets a `role` insert there, if one
-/// is named. Several may do so at once. What its mark is.
+/// is named. Several may do so at once. Which it is.
 ///
 /// # Errors
 ///
@@ -370,14 +394,13 @@ pub(super) async fn install(
     shared: &Shared,
     shard: &Shard,
     role: Option<&str>,
-) -> Result<String, String> {
+) -> Result<sql::Table, NotInstalled> {
     let timeout = patience(shared);
     let target = shared.books.target(&shard.url);
-    let unfit = |error: BackendError| error.to_string();
-    let mut connection = open(&target, timeout).await.map_err(unfit)?;
-    ask(&mut connection, "BEGIN", timeout).await.map_err(unfit)?;
-    ask(&mut connection, sql::INSTALL_LOCK, timeout).await.map_err(unfit)?;
-    let rows = ask(&mut connection, &sql::installed(), timeout).await.map_err(unfit)?;
+    let mut connection = open(&target, timeout).await?;
+    ask(&mut connection, "BEGIN", timeout).await?;
+    ask(&mut connection, sql::INSTALL_LOCK, timeout).await?;
+    let rows = ask(&mut connection, &sql::installed(), timeout).await?;
     let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref()).unwrap_or_default();
     let mut steps = Vec::new();
     if told(0) != "t" {
@@ -387,49 +410,50 @@ pub(super) async fn install(
         steps.push(sql::TABLE.to_owned());
     }
     if !sql::is_mark(told(1)) {
-        steps.push(sql::mark(&fresh_mark(), told(4)));
+        steps.push(sql::mark(&fresh_table(told(4))));
     }
     if let Some(role) = role.filter(|role| *role != target.user) {
         steps.push(sql::grant(role));
     }
     for step in steps {
-        ask(&mut connection, &step, timeout).await.map_err(unfit)?;
+        ask(&mut connection, &step, timeout).await?;
     }
-    let rows = ask(&mut connection, &sql::installed(), timeout).await.map_err(unfit)?;
-    ask(&mut connection, "COMMIT", timeout).await.map_err(unfit)?;
+    let rows = ask(&mut connection, &sql::installed(), timeout).await?;
+    ask(&mut connection, "COMMIT", timeout).await?;
     let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref()).unwrap_or_default();
     match told(3) {
-        "t" => Ok(told(1).to_owned()),
-        _ => Err(format!(
+        "t" => Ok(sql::Table { mark: told(1).to_owned(), server: told(4).to_owned() }),
+        _ => Err(NotInstalled::Forbidden(format!(
             "role \"{}\" of the shard's URL, as which a COMMIT is finished that was broken off, may not read, insert and delete there",
             target.user
-        )),
+        ))),
     }
 }
 
-/// 16 random hexadecimal digits.
-pub(super) fn fresh_mark() -> String {
-    format!("{:016x}", rand::random::<u64>())
+/// Why there is no table of decisions that can be used.
+#[derive(Debug)]
+pub(super) enum NotInstalled {
+    /// The shard's role may not make it, or not use it.
+    Forbidden(String),
+    /// The shard could not be asked; it may be otherwise a little later.
+    NotNow(BackendError),
 }
 
-/// What a shard has prepared.
-#[derive(Clone)]
-struct Found {
-    name: String,
-    age: Duration,
-    owner: String,
+impl From<BackendError> for NotInstalled {
+    fn from(error: BackendError) -> Self {
+        match &error {
+            // Syntax errors and access rule violations.
+            BackendError::Statement(told) if told.code().starts_with("42") => {
+                Self::Forbidden(error.to_string())
+            }
+            _ => Self::NotNow(error),
+        }
+    }
 }
 
-/// A shard that recovery talks to.
-struct Asked {
-    id: i16,
-    name: String,
-    /// Which database of which server it is.
-    server: String,
-    connection: Connection,
-    /// Its clock, before any shard was asked what it has prepared.
-    clock: i64,
-    found: Vec<Found>,
+/// A table on this server, with a mark of its own: 16 random hexadecimal digits.
+pub(super) fn fresh_table(server: &str) -> sql::Table {
+    sql::Table { mark: format!("{:016x}", rand::random::<u64>()), server: server.to_owned() }
 }
 
 /// Finishes what was left behind, for ever: the shards are asked every `[health] interval`, and at once for what this
@@ -441,10 +465,12 @@ pub async fn watch(shared: Arc<Shared>) {
     loop {
         let map = Arc::clone(&shared.store.current().map);
         if Instant::now() >= next {
-            if map.shards().len() > 1 {
-                look(&shared, &map, looks.is_multiple_of(FORGET_EVERY)).await;
-                looks = looks.wrapping_add(1);
+            // A map of one shard may have had several.
+            let is_long = looks.is_multiple_of(LONG_LOOK_EVERY);
+            if is_long || map.shards().len() > 1 {
+                look(&shared, &map, is_long).await;
             }
+            looks = looks.wrapping_add(1);
             // Many proxies do not all come at once.
             let spread = 0.75 + rand::random::<f64>() / 2.0;
             next = Instant::now() + shared.config.health.interval.max(AGAIN_AFTER).mul_f64(spread);
@@ -460,11 +486,14 @@ pub async fn watch(shared: Arc<Shared>) {
 }
 
 /// Whatever any shard has prepared and was left behind.
-async fn look(shared: &Arc<Shared>, map: &ShardMap, forgets: bool) {
+async fn look(shared: &Arc<Shared>, map: &ShardMap, is_long: bool) {
     let commits = &shared.commits;
     let timeout = patience(shared);
     // What this process has given up is looked for by itself.
     let given_up: HashSet<Gid> = lock(&commits.left).keys().cloned().collect();
+    // Their clocks before any of them says what it has.
+    let clocks =
+        if is_long { clocks(shared, map.shards().iter(), timeout).await } else { Vec::new() };
     let (mut listed, _) = list(shared, map.shards().iter(), timeout).await;
     let mut left: HashSet<String> = HashSet::new();
     let mut due: BTreeMap<Gid, Vec<Due>> = BTreeMap::new();
@@ -489,22 +518,28 @@ async fn look(shared: &Arc<Shared>, map: &ShardMap, forgets: bool) {
         }
     }
     for (gid, all) in due {
-        doubts.extend(settle(map, &mut listed, &gid, all, timeout).await.1);
+        doubts.extend(settle(map, &mut listed, &gid, all, timeout, is_long).await.1);
     }
     let is_own = |gid: Gid| given_up.contains(&gid);
     note_doubts(commits, doubts, |doubt| !Gid::of_prepared(&doubt.name).is_some_and(is_own));
-    if forgets {
-        let ids: Vec<(i16, String)> =
-            listed.iter().map(|own| (own.id, own.server.clone())).collect();
-        let left: Vec<String> = left.into_iter().collect();
-        for own in &mut listed {
-            let ids = ids.iter().map(|(id, server)| (*id, server.as_str()));
-            let sql = sql::forget(own.clock - DECISION_KEPT_MS, ids, &left);
-            if let Err(error) = forget(&mut own.connection, &sql, timeout).await {
-                debug!(%error, shard = own.name, "decisions are not forgotten");
-            }
-        }
+    if is_long {
+        forget_all(listed, &clocks, &left.into_iter().collect::<Vec<_>>()).await;
     }
+}
+
+/// Rows that nobody needs any more, with these left.
+async fn forget_all(listed: Vec<Asked>, clocks: &[Clock], left: &[String]) {
+    let clock_of = |own: &Asked| clocks.iter().find(|clock| clock.id == own.id);
+    // One that could not say which server it is has not said what it has prepared.
+    let servers: Vec<&str> =
+        listed.iter().filter_map(|own| Some(clock_of(own)?.server.as_str())).collect();
+    let forgetting = listed.iter().filter_map(|own| {
+        let before = clock_of(own)?.now - DECISION_KEPT_MS;
+        Some(sql::forget(before, servers.iter().copied(), left))
+    });
+    let forgetting: Vec<String> = forgetting.collect();
+    let known = listed.into_iter().filter(|own| clocks.iter().any(|clock| clock.id == own.id));
+    at_once(known.zip(forgetting).map(|(own, sql)| forget(own, sql))).await;
 }
 
 /// What this process has given up: its shards are asked, and no others.
@@ -521,7 +556,7 @@ async fn look_for(shared: &Arc<Shared>, map: &ShardMap, due: &[(Gid, Left)]) {
             let is_its = |found: &&Found| Gid::of_prepared(&found.name).as_ref() == Some(gid);
             all.extend(own.found.iter().filter(is_its).map(|found| (own.id, found.clone())));
         }
-        let (whole, doubtful) = settle(map, &mut listed, gid, all, timeout).await;
+        let (whole, doubtful) = settle(map, &mut listed, gid, all, timeout, false).await;
         doubts.extend(doubtful);
         let is_known = |id: i16| map.shards().iter().any(|shard| shard.id == id);
         let is_listed = |id: i16| listed.iter().any(|own| own.id == id);
@@ -540,6 +575,28 @@ async fn look_for(shared: &Arc<Shared>, map: &ShardMap, due: &[(Gid, Left)]) {
     note_doubts(commits, doubts, is_one);
 }
 
+/// The names of whatever these shards have prepared by any proxy, dead ones too, by their numbers.
+///
+/// # Errors
+///
+/// A shard that can't be asked, with the reason.
+pub async fn prepared_now(
+    shared: &Shared,
+    map: &ShardMap,
+    is_asked: impl Fn(i16) -> bool,
+) -> Result<HashMap<i16, HashSet<String>>, (String, String)> {
+    let shards: Vec<&Shard> = map.shards().iter().filter(|shard| is_asked(shard.id)).collect();
+    let (listed, unasked) = list(shared, shards.iter().copied(), patience(shared)).await;
+    if let Some(unasked) = unasked.into_iter().next() {
+        return Err(unasked);
+    }
+    if listed.len() < shards.len() {
+        return Err(("?".to_owned(), "asking was broken off".to_owned()));
+    }
+    let names = |own: Asked| own.found.into_iter().map(|found| found.name).collect();
+    Ok(listed.into_iter().map(|own| (own.id, names(own))).collect())
+}
+
 /// What a shard has that is to be finished.
 type Due = (i16, Found);
 
@@ -551,9 +608,10 @@ async fn settle(
     gid: &Gid,
     all: Vec<Due>,
     timeout: Duration,
+    is_long: bool,
 ) -> (bool, Vec<Doubt>) {
-    let verdict = match listed.iter_mut().find(|own| own.id == gid.coordinator) {
-        Some(coordinator) => decide(&mut coordinator.connection, gid, timeout).await,
+    let mut verdict = match listed.iter_mut().find(|own| own.id == gid.coordinator) {
+        Some(coordinator) => decide_there(coordinator, gid, timeout).await,
         None => Err(match map.shards().iter().find(|shard| shard.id == gid.coordinator) {
             Some(shard) => {
                 format!("shard {}, which has decided about it, can't be asked", shard.name)
@@ -564,14 +622,24 @@ async fn settle(
             ),
         }),
     };
+    if is_long && verdict.is_err() {
+        // It may have another number by now; its mark tells.
+        for own in listed.iter_mut().filter(|own| own.id != gid.coordinator) {
+            if let Ok(found) = decide_there(own, gid, timeout).await {
+                verdict = Ok(found);
+                break;
+            }
+        }
+    }
     let mut doubts = Vec::new();
     for (id, Found { name, age, owner }) in all {
         let Some(own) = listed.iter_mut().find(|own| own.id == id) else { continue };
-        let done = match &verdict {
-            Ok(verdict) => {
-                finish(&mut own.connection, *verdict, &name, Some(&owner), timeout).await
+        let done = match (&verdict, own.connection().await) {
+            (Ok(verdict), Ok(connection)) => {
+                finish(connection, *verdict, &name, Some(&owner), timeout).await
             }
-            Err(why) => Err(why.clone()),
+            (Ok(_), Err(error)) => Err(error.to_string()),
+            (Err(why), _) => Err(why.clone()),
         };
         match (done, &verdict) {
             // It was there a moment ago: somebody else has done it.
@@ -596,139 +664,20 @@ fn recovered(verdict: Verdict) -> &'static AtomicU64 {
     }
 }
 
-/// What these shards have prepared, and why the others can't be asked, with their names. The servers' clocks are read
-/// before any of them says what it has.
-async fn list<'a>(
-    shared: &Shared,
-    shards: impl Iterator<Item = &'a Shard>,
-    timeout: Duration,
-) -> (Vec<Asked>, Vec<(String, String)>) {
-    let mut unasked = Vec::new();
-    let begun = at_once(shards.map(|shard| {
-        let (id, name) = (shard.id, shard.name.clone());
-        begin(shared.books.target(&shard.url), id, name, timeout)
-    }))
-    .await;
-    let mut well = |all: Vec<Result<Asked, (String, String)>>| {
-        let mut asked = Vec::new();
-        for one in all {
-            match one {
-                Ok(own) => asked.push(own),
-                Err((shard, why)) => {
-                    debug!(why, shard, "what it has prepared is not known");
-                    unasked.push((shard, why));
-                }
-            }
+async fn forget(mut own: Asked, sql: String) {
+    let forgotten = async {
+        let connection = own.connection().await?;
+        let rows = ask(connection, &sql::installed(), FORGET_MAX).await?;
+        let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref()) == Some("t");
+        if told(2) && told(3) {
+            ask(connection, sql::NO_LIMIT, FORGET_MAX).await?;
+            ask(connection, &sql, FORGET_MAX).await?;
         }
-        asked
+        Ok::<_, BackendError>(())
     };
-    let begun = well(begun);
-    let listed = at_once(begun.into_iter().map(|own| list_one(own, timeout))).await;
-    let listed = well(listed);
-    (listed, unasked)
-}
-
-/// The names of whatever the shards have prepared by any proxy, dead ones too.
-///
-/// # Errors
-///
-/// A shard that can't be asked, with the reason.
-pub async fn prepared_now(
-    shared: &Shared,
-    map: &ShardMap,
-) -> Result<HashSet<String>, (String, String)> {
-    let (listed, unasked) = list(shared, map.shards().iter(), patience(shared)).await;
-    if let Some(unasked) = unasked.into_iter().next() {
-        return Err(unasked);
+    if let Err(error) = forgotten.await {
+        warn!(%error, shard = own.name, "decisions that nobody needs can't be removed");
     }
-    if listed.len() < map.shards().len() {
-        return Err(("?".to_owned(), "asking was broken off".to_owned()));
-    }
-    Ok(listed.into_iter().flat_map(|own| own.found).map(|found| found.name).collect())
-}
-
-/// Does all of this at the same time, but not more than so much of it.
-async fn at_once<T: Send + 'static>(
-    all: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
-) -> Vec<T> {
-    let mut tasks = tokio::task::JoinSet::new();
-    let mut done = Vec::new();
-    for one in all {
-        if tasks.len() >= ASKED_AT_ONCE {
-            done.extend(tasks.join_next().await.and_then(Result::ok));
-        }
-        tasks.spawn(one);
-    }
-    while let Some(one) = tasks.join_next().await {
-        done.extend(one.ok());
-    }
-    done
-}
-
-/// A connection to a shard that can say what it has prepared.
-async fn begin(
-    target: Arc<Target>,
-    id: i16,
-    name: String,
-    timeout: Duration,
-) -> Result<Asked, (String, String)> {
-    let rows = async {
-        let mut connection = open(&target, timeout).await?;
-        let rows = ask(&mut connection, &sql::clock(), timeout).await?;
-        Ok::<_, BackendError>((connection, rows))
-    };
-    let (connection, rows) = match rows.await {
-        Ok(both) => both,
-        Err(error) => return Err((name, error.to_string())),
-    };
-    let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref());
-    if told(1) != Some("f") {
-        return Err((name, STANDBY.to_owned()));
-    }
-    let clock = told(0).and_then(|clock| clock.parse().ok()).unwrap_or_default();
-    let server = told(2).unwrap_or_default().to_owned();
-    Ok(Asked { id, name, server, connection, clock, found: Vec::new() })
-}
-
-/// A standby knows of nothing that is prepared, and would make others forget what was decided of it.
-const STANDBY: &str = "it is a standby";
-
-async fn list_one(mut own: Asked, timeout: Duration) -> Result<Asked, (String, String)> {
-    match ask(&mut own.connection, &sql::prepared(), timeout).await {
-        Ok(rows) if rows.is_empty() || !rows.iter().all(|row| is_primarys(row)) => {
-            Err((own.name, STANDBY.to_owned()))
-        }
-        Ok(rows) => {
-            own.found = rows.into_iter().filter_map(found).collect();
-            Ok(own)
-        }
-        Err(error) => Err((own.name, error.to_string())),
-    }
-}
-
-/// A row of [`sql::prepared`] does not come from a standby.
-fn is_primarys(row: &[Option<String>]) -> bool {
-    row.first().and_then(Option::as_deref) == Some("f")
-}
-
-fn found(row: Vec<Option<String>>) -> Option<Found> {
-    let mut row = row.into_iter().skip(1);
-    let (name, age, owner) = (row.next()??, row.next()??, row.next()??);
-    let age = Duration::from_millis(age.parse::<i64>().ok()?.max(0).unsigned_abs());
-    Some(Found { name, age, owner })
-}
-
-async fn forget(
-    connection: &mut Connection,
-    sql: &str,
-    timeout: Duration,
-) -> Result<(), BackendError> {
-    let rows = ask(connection, &sql::installed(), timeout).await?;
-    let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref()) == Some("t");
-    if told(2) && told(3) {
-        ask(connection, sql, timeout).await?;
-    }
-    Ok(())
 }
 
 /// What is new among the doubts is logged. They take the place of those that this look was about.

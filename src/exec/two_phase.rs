@@ -6,8 +6,11 @@
 //!
 //! Invariants: every shard that has written is prepared before anything is decided, and which have written is asked
 //! of the shards themselves where it is not known; a client that is told COMMIT sees the transaction on every shard,
-//! or is warned; cancel requests end with the last PREPARE.
+//! or is warned; cancel requests end with the first PREPARE.
 
+mod ready;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,13 +18,13 @@ use super::pins::{NOBODYS_SETTINGS, Pins};
 use super::recovery::{self, Running};
 use super::reply::Reply;
 use super::{Executor, Failure};
-use crate::backend::Target;
 use crate::commit::{Commit, Gid, Outcome, PREFIX, Step, Verdict, Word, sql};
 use crate::error::{SqlError, SqlState};
 use crate::map::{CrossShardWrites, ShardId};
 use crate::observe::{METRICS, add};
 use crate::sql::class::Class;
-use crate::sql::quote::quote_identifier;
+use crate::sql::lexer::LiteralKind;
+use crate::sql::token::{Lexer, TokenKind, fold};
 use crate::wire::backend::Severity;
 use crate::wire::{self, frame, frontend, response};
 
@@ -36,6 +39,9 @@ const NOTIFYING: &str = "PostgreSQL can't prepare a transaction that listens or 
 
 /// The command tag of PREPARE TRANSACTION.
 const PREPARED_TAG: &str = "PREPARE TRANSACTION";
+
+/// `not_null_violation`.
+const NOT_NULL_VIOLATION: &str = "23502";
 
 /// `unique_violation`.
 const UNIQUE_VIOLATION: &str = "23505";
@@ -84,6 +90,7 @@ impl Executor {
         }
         if !(piped && participant == shard) {
             self.make_able(participant).await?;
+            self.make_fit(participant, coordinator).await?;
         }
         if let Some(held) = self.held.iter_mut().find(|held| held.shard == participant) {
             held.wrote = true;
@@ -113,10 +120,13 @@ impl Executor {
         };
         let other = shards.iter().copied().find(|shard| Some(*shard) != coordinator);
         let (Some(coordinator), Some(other)) = (coordinator, other) else { return Ok(()) };
-        let mut able = self.make_ready(coordinator, other).await.map(|_| ());
+        let mut able = self.make_ready(coordinator, other).await;
         for shard in shards.iter().filter(|shard| **shard != coordinator) {
             if able.is_ok() {
                 able = self.make_able(*shard).await;
+            }
+            if able.is_ok() {
+                able = self.make_fit(*shard, coordinator).await;
             }
         }
         match able {
@@ -191,108 +201,6 @@ impl Executor {
         }
     }
 
-    /// The coordinator has the table of decisions, which the client's role may insert into; where it is missing it is
-    /// made. Its transaction has its number by then. What the table's mark is.
-    async fn make_ready(
-        &mut self,
-        coordinator: ShardId,
-        participant: ShardId,
-    ) -> Result<String, Failure> {
-        let ready = self.ask_ready(coordinator).await?;
-        self.use_ready(ready, coordinator, participant).await
-    }
-
-    /// The same after what it has said of itself.
-    async fn use_ready(
-        &mut self,
-        mut ready: sql::Ready,
-        coordinator: ShardId,
-        participant: ShardId,
-    ) -> Result<String, Failure> {
-        let map = Arc::clone(&self.world.map);
-        let Some(shard) = map.shard(coordinator) else {
-            return Err(SqlError::new(SqlState::INTERNAL_ERROR, "no such shard").into());
-        };
-        let target = Target::from(&shard.url);
-        let is_ready = |ready: &sql::Ready| ready.mark.is_some() && ready.may_insert;
-        // Where it is new to this process, recovery must be able to use it too.
-        if !is_ready(&ready) || self.shared().commits.mark(&target) != ready.mark {
-            let shared = Arc::clone(self.shared());
-            let role = Some(ready.role.as_str()).filter(|_| !ready.may_insert);
-            let made = Box::pin(recovery::install(&shared, shard, role)).await;
-            if made.is_ok() && !is_ready(&ready) {
-                ready = self.ask_ready(coordinator).await?;
-            }
-            // A snapshot that is older than the table does not show it.
-            if let Ok(mark) = &made
-                && !ready.is_there
-            {
-                (ready.mark, ready.may_insert) = (Some(mark.clone()), true);
-            }
-            if made.is_err() || !is_ready(&ready) {
-                let unready = Unready { coordinator, participant, ready, why: made.err() };
-                return Err(self.not_ready(&unready, &target.user).into());
-            }
-        }
-        let mark = ready.mark.unwrap_or_default();
-        self.shared().commits.note_mark(&target, mark.clone());
-        Ok(mark)
-    }
-
-    async fn ask_ready(&mut self, coordinator: ShardId) -> Result<sql::Ready, Failure> {
-        let told = self.own_value(coordinator, sql::ready().as_bytes()).await?.unwrap_or_default();
-        sql::Ready::read(&String::from_utf8_lossy(&told)).ok_or_else(|| unreadable().into())
-    }
-
-    fn not_ready(&self, unready: &Unready, url_user: &str) -> SqlError {
-        let Unready { coordinator, participant, ready, why } = unready;
-        let name = self.place_name(*coordinator);
-        let lacks = match (ready.is_there, ready.may_insert) {
-            (false, _) => "It is not there",
-            (true, false) => "The client's role may not insert into it",
-            (true, true) => "It can't be used",
-        };
-        let why = why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-        let mut statements = Vec::new();
-        if !ready.is_there {
-            statements.push(sql::SCHEMA.replace("SCHEMA", "SCHEMA IF NOT EXISTS"));
-            statements.push(sql::TABLE.to_owned());
-        }
-        if ready.mark.is_none() {
-            statements.push(sql::mark(&recovery::fresh_mark(), &ready.server));
-        }
-        statements.push(sql::grant_recovery(url_user));
-        if ready.role != url_user {
-            statements.push(sql::grant(&ready.role));
-        }
-        self.writes_elsewhere(*participant, *coordinator)
-            .detail(format!(
-                "That both commit is decided by a row of table pgmeridian.decision on shard \"{name}\". {lacks}{why}."
-            ))
-            .hint(format!("On shard \"{name}\", as one who may: {};", statements.join("; ")))
-    }
-
-    /// The participant's server can prepare transactions.
-    async fn make_able(&mut self, participant: ShardId) -> Result<(), Failure> {
-        let Some(shard) = self.world.map.shard(participant) else { return Ok(()) };
-        let target = Target::from(&shard.url);
-        if self.shared().commits.is_able(&target) {
-            return Ok(());
-        }
-        let most = self.own_value(participant, sql::CAN_PREPARE.as_bytes()).await?;
-        if most.as_deref().is_none_or(|most| most == b"0") {
-            let writer = self.session.transaction.deeds().writer.unwrap_or(participant);
-            let name = self.place_name(participant);
-            return Err(self
-                .writes_elsewhere(participant, writer)
-                .detail(format!("Shard \"{name}\" can't prepare transactions: its max_prepared_transactions is 0."))
-                .hint("Set max_prepared_transactions to max_connections on every shard, and restart it.")
-                .into());
-        }
-        self.shared().commits.note_able(&target);
-        Ok(())
-    }
-
     /// The number of a shard in the map.
     fn number_of(&self, shard: ShardId) -> i16 {
         self.world.map.shard(shard).map_or(0, |shard| shard.id)
@@ -341,10 +249,13 @@ impl Executor {
         wrote.push(writer);
         wrote.retain(|shard| *shard != coordinator);
         let participant = wrote.first().copied().unwrap_or(coordinator);
-        let mut able = self.make_ready(coordinator, participant).await.map(|_| ());
+        let mut able = self.make_ready(coordinator, participant).await;
         for shard in &wrote {
             if able.is_ok() {
                 able = self.make_able(*shard).await;
+            }
+            if able.is_ok() {
+                able = self.make_fit(*shard, coordinator).await;
             }
         }
         match able {
@@ -385,8 +296,8 @@ impl Executor {
             |shard: &ShardId| self.held.iter().any(|held| held.shard == *shard && held.scratched);
         let (scratched, silent): (Vec<ShardId>, Vec<ShardId>) =
             silent.into_iter().partition(scratched);
-        let mark = match self.make_sure(coordinator, &silent, &mut participants).await {
-            Ok(mark) => mark,
+        let table = match self.make_sure(coordinator, &silent, &mut participants).await {
+            Ok(table) => table,
             Err(failure) => {
                 let message = told(&failure);
                 return Err(self.undo_all(&enlisted, message).await);
@@ -399,83 +310,30 @@ impl Executor {
         let (later, readers): (Vec<ShardId>, Vec<ShardId>) =
             scratched.into_iter().chain(silent).partition(notified);
         if let Err(message) = self.end_readers(&readers).await {
+            self.disown(&readers);
             return Err(self.undo_all(&enlisted, message).await);
         }
         let secret = format!("{:032x}", rand::random::<u128>());
-        let gid = Gid::new(self.number_of(coordinator), &mark, &secret);
+        let gid = Gid::new(self.number_of(coordinator), &table.mark, &secret);
         let waits = self.worker.shared.store.wait_with(self.world.map.version());
         let shards = std::iter::once(&coordinator).chain(&participants);
         let shards = shards.map(|shard| self.number_of(*shard)).collect();
         let running = self.shared().commits.begin(&gid, shards, waits);
         let prepared = vec![sql::Prepared::default(); participants.len()];
         let since = Instant::now();
-        let work = Work { gid, secret, coordinator, participants, later, prepared, since, running };
+        let work = Work {
+            gid,
+            table,
+            secret,
+            coordinator,
+            participants,
+            later,
+            readers,
+            prepared,
+            since,
+            running,
+        };
         self.carry_through(work, chain).await
-    }
-
-    /// Asks all at once, in the transactions that are to end. The coordinator: its transaction has its number from then
-    /// on, and the role that it has now may insert; its table's mark is returned. The others: whether the silent ones
-    /// have written, and take part after all, and whether recovery may finish what they prepare.
-    async fn make_sure(
-        &mut self,
-        coordinator: ShardId,
-        silent: &[ShardId],
-        participants: &mut Vec<ShardId>,
-    ) -> Result<String, Failure> {
-        let map = Arc::clone(&self.world.map);
-        let others: Vec<ShardId> = participants.iter().chain(silent).copied().collect();
-        let mut request = Vec::new();
-        frontend::query_into(&mut request, sql::ready().as_bytes());
-        let mut requests = vec![(coordinator, request)];
-        for shard in &others {
-            let user = map.shard(*shard).map(|own| Target::from(&own.url).user);
-            let mut request = Vec::new();
-            frontend::query_into(&mut request, sql::fit(&user.unwrap_or_default()).as_bytes());
-            requests.push((*shard, request));
-        }
-        let borrowed: Vec<(ShardId, &[u8])> =
-            requests.iter().map(|(shard, request)| (*shard, request.as_slice())).collect();
-        let replies = self.ask_apart(&borrowed, 1, None).await;
-        let shards: Vec<ShardId> = requests.iter().map(|(shard, _)| *shard).collect();
-        if let Err(message) = self.refuse_unwell(&shards, &replies) {
-            self.io.outbox.extend_from_slice(&message);
-            return Err(Failure::Shown);
-        }
-        let mut told = replies.iter().map(|reply| {
-            let value = first_value(reply).unwrap_or_default();
-            String::from_utf8_lossy(&value).into_owned()
-        });
-        let ready = told.next().and_then(|told| sql::Ready::read(&told)).ok_or_else(unreadable)?;
-        for (shard, told) in others.iter().zip(told) {
-            let fit = sql::Fit::read(&told).ok_or_else(unreadable)?;
-            if silent.contains(shard) {
-                if !fit.has_written {
-                    continue;
-                }
-                participants.push(*shard);
-            }
-            if !fit.may_finish {
-                return Err(self.no_member(*shard, coordinator, &fit.role).into());
-            }
-        }
-        let participant = participants.first().copied().unwrap_or(coordinator);
-        Box::pin(self.use_ready(ready, coordinator, participant)).await
-    }
-
-    /// 0A000: what a role prepares could not be finished by recovery.
-    fn no_member(&self, shard: ShardId, coordinator: ShardId, role: &str) -> SqlError {
-        let user = self.world.map.shard(shard).map(|own| Target::from(&own.url).user);
-        let user = user.unwrap_or_default();
-        let name = self.place_name(shard);
-        self.writes_elsewhere(shard, coordinator)
-            .detail(format!(
-                "It is role \"{role}\"'s, and role \"{user}\" of the URL of shard \"{name}\" could not finish what that has prepared."
-            ))
-            .hint(format!(
-                "On shard \"{name}\": GRANT {} TO {}",
-                quote_identifier(role),
-                quote_identifier(&user)
-            ))
     }
 
     /// The shards that have only been read let go.
@@ -506,6 +364,10 @@ impl Executor {
                 wire::backend::notice(&mut self.io.outbox, &warning, Severity::Warning);
             }
         }
+        let words = shards.iter().zip(&replies);
+        let undone = words.filter(|(_, reply)| word(reply, "COMMIT") != Word::Done);
+        let undone: Vec<ShardId> = undone.map(|(shard, _)| *shard).collect();
+        self.disown(&undone);
         self.drop_lost(shards, &replies);
     }
 
@@ -530,9 +392,12 @@ impl Executor {
         let mut failure = None;
         loop {
             match commit.step() {
-                Step::Prepare => failure = self.prepare_all(&mut work, &mut commit).await,
-                Step::Decide => {
+                Step::Prepare => {
+                    // One that cancels a wait for a standby would make it a PREPARE that a failover takes back.
                     self.hear_no_more().await;
+                    failure = self.prepare_all(&mut work, &mut commit).await;
+                }
+                Step::Decide => {
                     let (word, reply) = self.decide(&work).await;
                     commit.decided(word);
                     failure =
@@ -554,7 +419,6 @@ impl Executor {
                     commit.asked(verdict);
                 }
                 Step::Finish(verdict) => {
-                    self.hear_no_more().await;
                     let done = self.finish_all(&work, &commit, verdict).await;
                     commit.finished(done);
                     if verdict == Verdict::Committed {
@@ -562,7 +426,8 @@ impl Executor {
                     }
                 }
                 Step::Over(outcome) => {
-                    self.roll_back_on(&work.later, "ROLLBACK").await;
+                    let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
+                    self.roll_back_by(&work.later, "ROLLBACK", deadline).await;
                     return self.end_in_two_phases(work, &commit, outcome, last, failure, chain);
                 }
             }
@@ -574,7 +439,8 @@ impl Executor {
         let mut requests = Vec::new();
         for shard in &work.participants {
             let mut request = Vec::new();
-            let sql = sql::prepare(&work.gid, self.number_of(*shard));
+            let server = self.known_server(*shard);
+            let sql = sql::prepare(&work.gid, self.number_of(*shard), server.as_deref());
             frontend::query_into(&mut request, sql.as_bytes());
             requests.push((*shard, request));
         }
@@ -589,25 +455,36 @@ impl Executor {
         let mut replies = self.ask_apart(&borrowed, 1, deadline).await;
         let checked = replies.pop().unwrap_or_default();
         commit.prepared(replies.iter().map(|reply| word(reply, PREPARED_TAG)));
-        for (prepared, reply) in work.prepared.iter_mut().zip(&replies) {
+        for ((prepared, shard), reply) in
+            work.prepared.iter_mut().zip(&work.participants).zip(&replies)
+        {
             let told = last_value(reply).unwrap_or_default();
             *prepared = sql::Prepared::read(&String::from_utf8_lossy(&told)).unwrap_or_default();
+            self.note_server(*shard, &prepared.server);
         }
         let mut failure = None;
+        let is_over = deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline);
+        let too_late = |reply: &Reply| reply.lost && reply.error.is_none() && is_over;
         if !checked.is_well() {
             commit.give_up();
-            failure = Some(self.failure_message(work.coordinator, &checked, true));
+            failure = Some(if too_late(&checked) {
+                message_of(&self.not_in_time(work.coordinator))
+            } else {
+                self.failure_message(work.coordinator, &checked, true)
+            });
         }
         for (shard, reply) in work.participants.iter().zip(&replies) {
             if failure.is_none() && word(reply, PREPARED_TAG) != Word::Done {
-                let too_late = reply.lost
-                    && reply.error.is_none()
-                    && deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline);
-                failure = Some(if too_late {
+                failure = Some(if too_late(reply) {
                     message_of(&self.not_in_time(*shard))
                 } else {
                     self.failure_message(*shard, reply, false)
                 });
+            }
+            // Somebody has cancelled its wait for a standby: a failover could take it back.
+            if reply.notices.iter().any(|notice| has_not_waited(notice)) {
+                commit.give_up();
+                failure.get_or_insert_with(|| message_of(&self.not_safe(*shard)));
             }
             for body in &reply.notices {
                 frame::append(&mut self.io.outbox, wire::backend::tag::NOTICE, body);
@@ -617,6 +494,19 @@ impl Executor {
         self.drop_lost(&work.participants, &replies);
         self.drop_lost(&[work.coordinator], std::slice::from_ref(&checked));
         failure
+    }
+
+    /// 40001: what a participant has prepared could be lost.
+    fn not_safe(&self, shard: ShardId) -> SqlError {
+        SqlError::new(
+            SqlState::SERIALIZATION_FAILURE,
+            format!(
+                "shard \"{}\" has prepared the transaction without waiting for its standbys",
+                self.place_name(shard)
+            ),
+        )
+        .detail("Its wait was cancelled there. It was rolled back on all of its shards.")
+        .hint("The transaction might succeed if retried.")
     }
 
     /// 40001: a participant has taken too long.
@@ -646,9 +536,8 @@ impl Executor {
 
     /// The decision, with the coordinator's own rows.
     async fn decide(&mut self, work: &Work) -> (Word, Reply) {
-        let numbers = work.participants.iter().map(|shard| self.number_of(*shard));
         let servers = work.prepared.iter().map(|prepared| prepared.server.as_str());
-        let sql = sql::decide(&work.gid, &work.secret, numbers.zip(servers));
+        let sql = sql::decide(&work.gid, &work.table, &work.secret, servers);
         let mut request = Vec::new();
         frontend::query_into(&mut request, sql.as_bytes());
         let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
@@ -660,6 +549,23 @@ impl Executor {
 
     /// The coordinator has not decided.
     fn undecided(&self, coordinator: ShardId, reply: &Reply) -> Vec<u8> {
+        self.forget_table(coordinator);
+        let is_another = reply.error.as_ref().is_some_and(|error| {
+            error.code() == NOT_NULL_VIOLATION && error.field(b't') == Some(b"decision")
+        });
+        if is_another {
+            let name = self.place_name(coordinator);
+            return message_of(
+                &SqlError::new(
+                    SqlState::SERIALIZATION_FAILURE,
+                    "the table by which the transaction commits is another one than it was",
+                )
+                .detail(format!(
+                    "Somebody has made or restored pgmeridian.decision on shard \"{name}\" meanwhile. The transaction was rolled back on all of its shards."
+                ))
+                .hint("The transaction might succeed if retried."),
+            );
+        }
         let is_buried = reply.error.as_ref().is_some_and(|error| {
             error.code() == UNIQUE_VIOLATION && error.field(b't') == Some(b"decision")
         });
@@ -696,7 +602,15 @@ impl Executor {
 
     /// COMMIT PREPARED or ROLLBACK PREPARED wherever something is prepared; which have done it.
     async fn finish_all(&mut self, work: &Work, commit: &Commit, verdict: Verdict) -> Vec<bool> {
+        let asked: Vec<usize> =
+            (0..work.participants.len()).filter(|n| commit.has_prepared(*n)).collect();
+        let (mut done, refused) = self.finish_on(work, &asked, verdict, false).await;
+        if !refused.is_empty() {
+            // The transaction had another role than its session has.
+            done.extend(self.finish_on(work, &refused, verdict, true).await.0);
+        }
         if verdict == Verdict::Aborted {
+            // What is prepared keeps its locks, and did not wait for this.
             let open: Vec<ShardId> = work
                 .participants
                 .iter()
@@ -705,14 +619,8 @@ impl Executor {
                 .map(|(_, shard)| *shard)
                 .chain([work.coordinator])
                 .collect();
-            self.roll_back_on(&open, "ROLLBACK").await;
-        }
-        let asked: Vec<usize> =
-            (0..work.participants.len()).filter(|n| commit.has_prepared(*n)).collect();
-        let (mut done, refused) = self.finish_on(work, &asked, verdict, false).await;
-        if !refused.is_empty() {
-            // The transaction had another role than its session has.
-            done.extend(self.finish_on(work, &refused, verdict, true).await.0);
+            let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
+            self.roll_back_by(&open, "ROLLBACK", deadline).await;
         }
         if verdict == Verdict::Committed {
             let again = asked.iter().copied().filter(|n| !done.contains(n)).collect();
@@ -736,7 +644,7 @@ impl Executor {
             let mut request = Vec::new();
             let owner = work.prepared.get(*n).filter(|_| as_owner);
             let owner = owner.map(|prepared| sql::as_owner(&prepared.owner));
-            let before = owner.unwrap_or_else(sql::durable_from_now);
+            let before = owner.unwrap_or_default() + &sql::unhurried();
             frontend::query_into(&mut request, before.as_bytes());
             let name = work.gid.on(self.number_of(shard));
             frontend::query_into(&mut request, sql::finish(verdict, &name).as_bytes());
@@ -816,7 +724,11 @@ impl Executor {
             .filter(|(n, _)| commit.is_left(*n))
             .map(|(_, shard)| *shard)
             .collect();
-        let Work { gid, coordinator, running, participants, .. } = work;
+        let Work { gid, coordinator, running, participants, readers, .. } = work;
+        if outcome != Outcome::Decided(Verdict::Committed) {
+            self.disown(&readers);
+            self.disown(&participants);
+        }
         if left.is_empty() && outcome != Outcome::Unknown {
             running.end();
         }
@@ -860,22 +772,18 @@ impl Executor {
     }
 }
 
-/// What keeps two shards from committing together.
-struct Unready {
-    coordinator: ShardId,
-    participant: ShardId,
-    ready: sql::Ready,
-    why: Option<String>,
-}
-
 /// A transaction whose end is under way.
 struct Work {
     gid: Gid,
+    /// The coordinator's table.
+    table: sql::Table,
     secret: String,
     coordinator: ShardId,
     participants: Vec<ShardId>,
     /// Where it wrote nothing, and notifies: committed when everything else is.
     later: Vec<ShardId>,
+    /// Where it only read: committed before everything else.
+    readers: Vec<ShardId>,
     /// What each of them has said of it.
     prepared: Vec<sql::Prepared>,
     /// When they were told to prepare.
@@ -885,7 +793,7 @@ struct Work {
 
 /// What is prepared under a name of ours is recovery's to finish, and nobody else's.
 pub(super) fn refuse_our_names(class: &Class, text: &str) -> Result<(), SqlError> {
-    if !matches!(class, Class::PrepareTransaction | Class::TwoPhase) || !text.contains(PREFIX) {
+    if !matches!(class, Class::PrepareTransaction | Class::TwoPhase) || has_other_name(text) {
         return Ok(());
     }
     Err(SqlError::new(
@@ -893,6 +801,70 @@ pub(super) fn refuse_our_names(class: &Class, text: &str) -> Result<(), SqlError
         format!("prepared transactions whose names begin with \"{PREFIX}\" are the proxy's own"),
     )
     .hint("The proxy finishes them by itself; its log says what keeps it from that."))
+}
+
+/// The one literal of a text is a plain one, and no name of ours. What is written in another way may mean one.
+fn has_other_name(text: &str) -> bool {
+    let mut lexer = Lexer::new(text.as_bytes(), true);
+    let mut names = Vec::new();
+    while let Ok(Some(token)) = lexer.step() {
+        if let TokenKind::Literal(kind) = token.kind {
+            names.push((kind, token.span));
+        }
+    }
+    let [(LiteralKind::String | LiteralKind::DollarString, span)] = names.as_slice() else {
+        return false;
+    };
+    let name = text.get(span.start as usize..span.end as usize).unwrap_or(PREFIX);
+    !name.contains(PREFIX) && !name.contains('\\')
+}
+
+/// A statement names the table of decisions, or its schema as a whole. (It is on no `search_path`, unless a client
+/// puts it there to do harm.)
+pub(super) fn names_decisions(text: &str, standard_strings: bool) -> bool {
+    const SCHEMA: &str = "pgmeridian";
+    if !text.as_bytes().windows(SCHEMA.len()).any(|w| w.eq_ignore_ascii_case(SCHEMA.as_bytes())) {
+        return false;
+    }
+    let mut lexer = Lexer::new(text.as_bytes(), standard_strings);
+    let mut before = [None, None, None];
+    while let Ok(Some(token)) = lexer.step() {
+        let name = match token.kind {
+            TokenKind::Symbol => text.get(token.span.start as usize..token.span.end as usize),
+            _ => None,
+        };
+        let name = name.map(Cow::Borrowed).or_else(|| fold(text, token));
+        before.rotate_left(1);
+        before[2] = name;
+        let words = before.each_ref().map(|word| word.as_deref().unwrap_or_default());
+        match words {
+            [SCHEMA, ".", "decision"] => return true,
+            [_, "schema" | "exists" | ",", SCHEMA] if names_schemas(text) => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// DROP SCHEMA, ALTER SCHEMA.
+fn names_schemas(text: &str) -> bool {
+    let mut lexer = Lexer::new(text.as_bytes(), true);
+    let mut word = || lexer.step().ok().flatten().and_then(|token| fold(text, token));
+    let first = word();
+    matches!(first.as_deref(), Some("drop" | "alter")) && word().as_deref() == Some("schema")
+}
+
+/// 42501: what is decided there is nobody else's.
+pub(super) fn not_theirs() -> SqlError {
+    SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, "table pgmeridian.decision is the proxy's own")
+        .detail("Its rows say which transactions over several shards are committed.")
+        .hint("Rows that nobody needs any more are removed by the proxy itself.")
+}
+
+/// A notice says that a wait for standbys was cancelled (`SyncRepWaitForLSN` in `syncrep.c`).
+fn has_not_waited(notice: &[u8]) -> bool {
+    response::ServerError::parse(notice)
+        .is_ok_and(|notice| notice.field(b'R') == Some(b"SyncRepWaitForLSN"))
 }
 
 /// What a shard's answer says of a command with this tag.
@@ -935,4 +907,45 @@ fn message_of(error: &SqlError) -> Vec<u8> {
     let mut out = Vec::new();
     wire::backend::error(&mut out, error, Severity::Error);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_ours_are_seen_however_they_are_written() {
+        let is_refused = |text| refuse_our_names(&Class::TwoPhase, text).is_err();
+        for text in [
+            "COMMIT PREPARED 'pgmeridian:1:x:y:2'",
+            r"ROLLBACK PREPARED E'\x70gmeridian:1:x:y:2'",
+            r"ROLLBACK PREPARED U&'\0070gmeridian:1:x:y:2'",
+            "ROLLBACK PREPARED 'pgmerid'\n'ian:1:x:y:2'",
+            "COMMIT PREPARED $$pgmeridian:1:x:y:2$$",
+        ] {
+            assert!(is_refused(text), "{text}");
+        }
+        assert!(!is_refused("COMMIT PREPARED 'mine'") && !is_refused("COMMIT PREPARED $a$b$a$"));
+    }
+
+    #[test]
+    fn the_table_of_decisions_is_seen() {
+        for text in [
+            "DELETE FROM pgmeridian.decision",
+            "TRUNCATE a, \"pgmeridian\" . \"decision\"",
+            "DROP TABLE IF EXISTS PgMeridian.Decision",
+            "DROP SCHEMA IF EXISTS pgmeridian CASCADE",
+            "DROP SCHEMA a, pgmeridian",
+        ] {
+            assert!(names_decisions(text, true), "{text}");
+        }
+        for text in [
+            "/* pgmeridian: shard=deu */ DELETE FROM decision",
+            "SET pgmeridian.shard = 'deu'",
+            "SELECT 'pgmeridian.decision'",
+            "INSERT INTO a (schema, pgmeridian) VALUES (1, 2)",
+        ] {
+            assert!(!names_decisions(text, true), "{text}");
+        }
+    }
 }
