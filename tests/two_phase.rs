@@ -556,6 +556,9 @@ async fn what_is_not_known_is_said() {
 #[tokio::test]
 async fn cancel_requests_leave_nothing_half() {
     let world = World::new().await;
+    for client in &world.direct {
+        client.batch_execute("UPDATE accounts SET cents = 1000000").await.unwrap();
+    }
     let proxy = world.proxy().await;
     let stop = Arc::new(AtomicBool::new(false));
     let (done, failed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
@@ -597,7 +600,7 @@ async fn cancel_requests_leave_nothing_half() {
     stop.store(true, Ordering::Relaxed);
     world.nothing_is_left().await;
     let done = i64::from(done.load(Ordering::Relaxed));
-    assert_eq!(world.cents().await, [100, 100 - done, 100 + done]);
+    assert_eq!(world.cents().await, [1_000_000, 1_000_000 - done, 1_000_000 + done]);
     assert!(done > 0 && failed.load(Ordering::Relaxed) > 0, "{done} {failed:?}");
 }
 
@@ -702,7 +705,7 @@ async fn a_copy_of_the_table_has_another_mark() {
     let shards = "SELECT shards[1] FROM pgmeridian.decision LIMIT 1";
     let participant: String = world.direct[1].query_one(shards, &[]).await.unwrap().get(0);
     let (system, _) = server.split_once('/').unwrap();
-    assert!(participant.starts_with(&format!("{system}/")), "{participant}");
+    assert!(participant.starts_with(&format!("3:{system}/")), "{participant}");
     assert_eq!(world.cents().await, [100, 98, 102]);
 }
 
@@ -844,6 +847,31 @@ async fn what_is_chained_begins_anew() {
     assert_eq!(world.cents().await, [100; 3]);
 }
 
+/// COMMIT AND CHAIN that fails on one of its shards has begun the next one on another.
+#[tokio::test]
+async fn what_a_failed_chain_has_begun_is_over() {
+    let world = World::new().await;
+    let proxy = world.proxy().await;
+    for (read, written) in [(3, 2), (2, 3), (1, 2), (2, 1)] {
+        let mut client = proxy.raw();
+        client.query(&format!("INSERT INTO notes VALUES ({written}, {written}, 'here')"));
+        for sql in [
+            "BEGIN".to_owned(),
+            format!("SELECT cents FROM accounts WHERE tenant_id = {read}"),
+            "SET CONSTRAINTS ALL DEFERRED".to_owned(),
+            format!("INSERT INTO notes VALUES (1{written}, {written}, 'here')"),
+            "SET TRANSACTION READ WRITE".to_owned(),
+        ] {
+            ok(&mut client, &sql);
+        }
+        let told = client.query("COMMIT AND CHAIN");
+        assert_eq!(sqlstate(&told), "23505", "{told:?}");
+        client.query("ROLLBACK");
+        ok(&mut client, &format!("UPDATE accounts SET cents = cents + 1 WHERE tenant_id = {read}"));
+    }
+    assert_eq!(world.cents().await, [101, 101, 102]);
+}
+
 /// However a commit ends, what its transaction has set is the session's or nobody's, on each of the connections.
 #[tokio::test]
 async fn settings_of_a_transaction_are_left_to_nobody() {
@@ -912,6 +940,33 @@ async fn settings_of_a_transaction_are_left_to_nobody() {
     }
     let cents = world.cents().await;
     assert_eq!((cents[0], cents[1] + cents[2]), (100, 200));
+}
+
+/// The role that has prepared it is not the session's; and what a function has set on a connection stays there.
+#[tokio::test]
+async fn finishing_leaves_a_session_as_it_was() {
+    let world = World::new().await;
+    let own = format!("CREATE ROLE mighty; GRANT mighty TO {ROLE}");
+    world.shards.first().execute("postgres", &own).await.unwrap();
+    for client in &world.direct {
+        let sql = "GRANT ALL ON ALL TABLES IN SCHEMA public TO mighty";
+        client.batch_execute(sql).await.unwrap();
+    }
+    let proxy = world.proxy().await;
+    let mut client = proxy.raw();
+    ok(&mut client, "SET statement_timeout = '7s'");
+    for sql in ["BEGIN", "SET LOCAL ROLE mighty", FROM_1, TO_2, "COMMIT"] {
+        ok(&mut client, sql);
+    }
+    ok(&mut client, "SET pgmeridian.shard = 'deu'");
+    ok(&mut client, "DO $$BEGIN PERFORM set_config('app.tenant', '7', false); END$$");
+    ok(&mut client, "RESET pgmeridian.shard");
+    transfer(&mut client);
+    ok(&mut client, "COMMIT");
+    let sql = "SELECT current_setting('app.tenant') || current_setting('statement_timeout') \
+               || current_setting('synchronous_commit') FROM accounts WHERE tenant_id = 2";
+    assert_eq!(rows(&ok(&mut client, sql))[0][0].as_deref(), Some("77soff"));
+    assert_eq!(world.cents().await, [100, 98, 102]);
 }
 
 /// One has refused to prepare, one has prepared, and the one that would have decided says nothing to ROLLBACK.
@@ -1001,6 +1056,13 @@ async fn decisions_are_the_proxys_own() {
         }
     }
     ok(&mut client, "SET pgmeridian.shard = 'usa-west'");
+    for sql in ["BEGIN", "LOCK TABLE pgmeridian.decision IN ACCESS SHARE MODE", "COMMIT"] {
+        ok(&mut client, sql);
+    }
+    ok(&mut client, "COPY pgmeridian.decision TO STDOUT");
+    ok(&mut client, "SET search_path TO pgmeridian, public");
+    assert_eq!(sqlstate(&client.query("DELETE FROM decision")), "42501");
+    ok(&mut client, "RESET search_path");
     let told = ok(&mut client, "SELECT count(*) FROM pgmeridian.decision");
     assert_eq!(rows(&told)[0][0].as_deref(), Some("1"));
     for name in [r"E'\x70gmeridian:1:a:b:2'", r"U&'\0070gmeridian:1:a:b:2'"] {

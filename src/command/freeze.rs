@@ -57,6 +57,11 @@ impl Operator {
                 Some(waited) => waited.contains_key(&id),
                 None => true,
             };
+            let gone = waited.iter().flat_map(HashMap::keys);
+            let gone = gone.copied().find(|id| !map.shards().iter().any(|shard| shard.id == *id));
+            if let Some(gone) = gone {
+                return Err(not_asked(own, &format!("number {gone}"), "The map has it no more"));
+            }
             let asked = recovery::prepared_now(&self.shared, &map, is_waited).await;
             let over = Instant::now() >= deadline;
             match asked {

@@ -10,7 +10,8 @@ pub const SCHEMA: &str = "CREATE SCHEMA pgmeridian";
 
 /// What makes the table. Columns: the transaction's [`Gid`]; whether it is committed (a tombstone says false); what
 /// only who began it knows (see [`gid::digest`]), without which it is a tombstone all the same; the
-/// participants' [servers](Prepared::server); when it was decided; the inserting transaction's own number.
+/// participants, each its number in the map and its [`server`](Prepared::server) with a colon between; when it was
+/// decided; the inserting transaction's own number.
 pub const TABLE: &str = "\
 CREATE TABLE pgmeridian.decision (gid text PRIMARY KEY, committed boolean NOT NULL, secret text, \
 shards text[] NOT NULL DEFAULT '{}', at timestamptz NOT NULL DEFAULT clock_timestamp(), \
@@ -223,21 +224,45 @@ fn durable(is_local: bool) -> String {
     )
 }
 
-/// The same for what a connection does next, outside a transaction: a COMMIT PREPARED that has a time limit does not
-/// wait for standbys beyond it, and is said to be done all the same.
+/// The same for a COMMIT PREPARED, which with a time limit would not wait for standbys beyond it, and be said to be done
+/// all the same. What the session had is kept in a setting of its own, for [`as_before`].
 pub fn unhurried() -> String {
+    let setting = |name: &str| format!("pg_catalog.current_setting('{name}')");
+    let (timeout, commit) = (setting("statement_timeout"), setting("synchronous_commit"));
+    let is_durable = format!("{commit} OPERATOR(pg_catalog.=) ANY ('{{on,remote_apply}}')");
     format!(
-        "{}; SELECT pg_catalog.set_config('statement_timeout', '0', false) \
-         WHERE pg_catalog.current_setting('statement_timeout') OPERATOR(pg_catalog.<>) '0'",
-        durable(false)
+        "SELECT pg_catalog.set_config('{BEFORE}', pg_catalog.concat({timeout}, ',', {commit}), false), \
+         pg_catalog.set_config('statement_timeout', '0', false), \
+         pg_catalog.set_config('synchronous_commit', CASE WHEN {is_durable} THEN {commit} ELSE 'on' END, false) \
+         WHERE {timeout} OPERATOR(pg_catalog.<>) '0' OR NOT {is_durable}"
     )
 }
+
+/// What the session had before [`unhurried`].
+pub fn as_before() -> String {
+    let before = format!("pg_catalog.current_setting('{BEFORE}', true)");
+    let part = |n: u8| format!("pg_catalog.split_part({before}, ',', {n})");
+    format!(
+        "SELECT pg_catalog.set_config('statement_timeout', {}, false), \
+         pg_catalog.set_config('synchronous_commit', {}, false), \
+         pg_catalog.set_config('{BEFORE}', '', false) WHERE {before} OPERATOR(pg_catalog.<>) ''",
+        part(1),
+        part(2)
+    )
+}
+
+/// Keeps settings for a moment.
+const BEFORE: &str = "pgmeridian.before";
+
+/// That a wait for standbys was cancelled is said by a warning, which a client may not want to hear.
+const WARNINGS: &str = "SELECT pg_catalog.set_config('client_min_messages', 'warning', true) \
+WHERE pg_catalog.current_setting('client_min_messages') OPERATOR(pg_catalog.=) 'error'";
 
 /// PREPARE TRANSACTION on a participant; the last row before is a [`Prepared`]. A `server` that is known is not asked.
 pub fn prepare(gid: &Gid, participant: i16, server: Option<&str>) -> String {
     let server = server.map_or_else(|| SERVER.to_owned(), quote_literal);
     format!(
-        "{}; SELECT pg_catalog.concat_ws(':', \
+        "{}; {WARNINGS}; SELECT pg_catalog.concat_ws(':', \
          COALESCE(pg_catalog.txid_current_if_assigned()::pg_catalog.text, ''), {server}, \
          current_user::pg_catalog.text); PREPARE TRANSACTION {}",
         durable(true),
@@ -273,29 +298,32 @@ pub fn status(xact: i64) -> String {
 
 /// The decision, with the coordinator's rows. A COMMIT that a crash or a failover may take back (`synchronous_commit =
 /// off`) would be none: the participants' are not taken back. Where the table is another one than it was, the row has no
-/// gid, and violates its NOT NULL.
+/// gid, and violates its NOT NULL. (A snapshot that is older than the table does not show its comment.)
 pub fn decide<'a>(
     gid: &Gid,
     table: &Table,
     secret: &str,
-    participants: impl Iterator<Item = &'a str>,
+    participants: impl Iterator<Item = (i16, &'a str)>,
 ) -> String {
+    let comment = quote_literal(&table.comment());
     format!(
         "{}; INSERT INTO pgmeridian.decision (gid, committed, shards, secret) VALUES (\
-         CASE WHEN {} OPERATOR(pg_catalog.=) {} THEN {} END, true, {}, {}); COMMIT",
+         CASE WHEN COALESCE({}, {comment}) OPERATOR(pg_catalog.=) {comment} THEN {} END, true, {}, {}); \
+         COMMIT",
         durable(true),
         comment_of("'pgmeridian.decision'::pg_catalog.regclass"),
-        quote_literal(&table.comment()),
         quote_literal(&gid.to_string()),
         known_as(participants),
         quote_literal(secret)
     )
 }
 
-/// Shards as decisions name them: whatever their numbers in maps.
-fn known_as<'a>(servers: impl Iterator<Item = &'a str>) -> String {
-    let servers: Vec<String> = servers.map(quote_literal).collect();
-    format!("ARRAY[{}]::pg_catalog.text[]", servers.join(", "))
+/// Shards as decisions name them: another server under the same number is another one, and so is a copy of the same
+/// under another number.
+fn known_as<'a>(shards: impl Iterator<Item = (i16, &'a str)>) -> String {
+    let shards: Vec<String> =
+        shards.map(|(number, server)| quote_literal(&format!("{number}:{server}"))).collect();
+    format!("ARRAY[{}]::pg_catalog.text[]", shards.join(", "))
 }
 
 /// What is finished waits for standbys as long as it takes; whoever waits for it has a limit.
@@ -332,19 +360,23 @@ pub fn tombstone(gid: &Gid) -> String {
     )
 }
 
-/// What stands under a gid: whether it is committed, and the secret.
+/// What stands under a gid in the table that it means: whether it is committed, and the secret.
 pub fn verdict(gid: &Gid) -> String {
     format!(
-        "SELECT committed, secret FROM pgmeridian.decision WHERE gid = {}",
-        quote_literal(&gid.to_string())
+        "SELECT own.committed, own.secret FROM pgmeridian.decision own, pg_catalog.pg_class c \
+         WHERE own.gid = {} AND c.oid = 'pgmeridian.decision'::pg_catalog.regclass AND {} = {}",
+        quote_literal(&gid.to_string()),
+        mark_here(),
+        quote_literal(&gid.mark)
     )
 }
 
-/// What is prepared in this database, for how many milliseconds, and by whom; before that, whether the server is a
-/// standby, which shows nothing of it. Where nothing is prepared there is one row without a gid.
+/// What is prepared in this database, for how many milliseconds, and by whom, if that role is there still; before that,
+/// whether the server is a standby, which shows nothing of it, and which server it is. Where nothing is prepared there is
+/// one row without a gid.
 pub fn prepared() -> String {
     format!(
-        "SELECT here.is_standby, p.gid, (extract(epoch FROM clock_timestamp() - p.prepared) * 1000)::bigint, p.owner \
+        "SELECT here.is_standby, {SERVER}, p.gid, (extract(epoch FROM clock_timestamp() - p.prepared) * 1000)::bigint, p.owner \
          FROM (SELECT pg_is_in_recovery() AS is_standby) here \
          LEFT JOIN pg_catalog.pg_prepared_xacts p \
          ON p.database = current_database() AND left(p.gid, {}) = {}",
@@ -376,16 +408,22 @@ pub const FORGOTTEN_MAX: u32 = 5_000;
 /// anything `left` of it. A row is inserted when all have prepared, so that what was prepared was seen. Tombstones:
 /// every transaction that could insert a decision in their place is over; and so for what says that it is committed
 /// without the secret.
-pub fn forget<'a>(before_ms: i64, asked: impl Iterator<Item = &'a str>, left: &[String]) -> String {
+/// How many went is told.
+pub fn forget<'a>(
+    before_ms: i64,
+    asked: impl Iterator<Item = (i16, &'a str)>,
+    left: &[String],
+) -> String {
     let left: Vec<String> = left.iter().map(|gid| quote_literal(gid)).collect();
     format!(
-        "DELETE FROM pgmeridian.decision WHERE gid = ANY (ARRAY( \
-         SELECT gid FROM pgmeridian.decision WHERE CASE WHEN committed AND \
+        "WITH gone AS (DELETE FROM pgmeridian.decision WHERE gid = ANY (ARRAY( \
+         SELECT gid FROM pgmeridian.decision \
+         WHERE at < 'epoch'::timestamptz + {before_ms} * interval '1 millisecond' \
+         AND CASE WHEN committed AND \
          left(encode(sha256(convert_to(secret, 'UTF8')), 'hex'), 32) = split_part(gid, ':', 4) \
-         THEN at < 'epoch'::timestamptz + {before_ms} * interval '1 millisecond' \
-         AND shards <@ {} AND NOT gid = ANY (ARRAY[{}]::text[]) \
+         THEN shards <@ {} AND NOT gid = ANY (ARRAY[{}]::text[]) \
          ELSE xact < pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()) END \
-         LIMIT {FORGOTTEN_MAX}))",
+         LIMIT {FORGOTTEN_MAX})) RETURNING 1) SELECT count(*) FROM gone",
         known_as(asked),
         left.join(", ")
     )

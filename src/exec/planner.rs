@@ -475,7 +475,7 @@ fn analyse(
     };
     let template = statement.as_ref().map(|statement| {
         let template = Template::compile(statement, &class, &world.map);
-        if two_phase::names_decisions(text, reading.standard_strings) {
+        if two_phase::touches_decisions(&class, text, reading) {
             template.reserved(two_phase::not_theirs())
         } else {
             template

@@ -11,7 +11,7 @@
 mod ask;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ use crate::map::{Shard, ShardMap};
 use crate::mapstore::WaitsWith;
 use crate::observe::{METRICS, add};
 
-/// Every so many looks, rows are forgotten, and decisions looked for wherever they may be.
+/// Every so many looks, rows are forgotten.
 const LONG_LOOK_EVERY: u32 = 6;
 
 /// What this process has given up is looked for again after this time.
@@ -62,6 +62,8 @@ pub struct Commits {
     left: Mutex<HashMap<Gid, Left>>,
     /// Some were left.
     wake: Notify,
+    /// Rows that nobody needs are being removed.
+    forgets: AtomicBool,
     /// What the last look could not finish.
     doubts: Mutex<Vec<Doubt>>,
     /// Until when servers are known to be able to prepare, by address and database.
@@ -341,6 +343,15 @@ pub(super) fn note_gone(shard: &str, name: &str) {
     );
 }
 
+/// A decision is committed on its shard alone, and the participants commit what it decides.
+pub(super) fn note_unsafe(shard: &str, gid: &Gid) {
+    error!(
+        shard,
+        %gid,
+        "a COMMIT that decides over several shards did not wait for its standbys: its wait was cancelled there"
+    );
+}
+
 /// What COMMIT PREPARED or ROLLBACK PREPARED has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finished {
@@ -518,28 +529,40 @@ async fn look(shared: &Arc<Shared>, map: &ShardMap, is_long: bool) {
         }
     }
     for (gid, all) in due {
-        doubts.extend(settle(map, &mut listed, &gid, all, timeout, is_long).await.1);
+        doubts.extend(settle(map, &mut listed, &gid, all, timeout).await.1);
     }
     let is_own = |gid: Gid| given_up.contains(&gid);
     note_doubts(commits, doubts, |doubt| !Gid::of_prepared(&doubt.name).is_some_and(is_own));
     if is_long {
-        forget_all(listed, &clocks, &left.into_iter().collect::<Vec<_>>()).await;
+        let left: Vec<String> = left.into_iter().collect();
+        let shared = Arc::clone(shared);
+        // One at a time, and nobody waits for it.
+        if !commits.forgets.swap(true, Ordering::AcqRel) {
+            tokio::spawn(async move {
+                forget_all(listed, &clocks, &left).await;
+                shared.commits.forgets.store(false, Ordering::Release);
+            });
+        }
     }
 }
 
 /// Rows that nobody needs any more, with these left.
 async fn forget_all(listed: Vec<Asked>, clocks: &[Clock], left: &[String]) {
-    let clock_of = |own: &Asked| clocks.iter().find(|clock| clock.id == own.id);
-    // One that could not say which server it is has not said what it has prepared.
-    let servers: Vec<&str> =
-        listed.iter().filter_map(|own| Some(clock_of(own)?.server.as_str())).collect();
-    let forgetting = listed.iter().filter_map(|own| {
-        let before = clock_of(own)?.now - DECISION_KEPT_MS;
-        Some(sql::forget(before, servers.iter().copied(), left))
-    });
-    let forgetting: Vec<String> = forgetting.collect();
-    let known = listed.into_iter().filter(|own| clocks.iter().any(|clock| clock.id == own.id));
-    at_once(known.zip(forgetting).map(|(own, sql)| forget(own, sql))).await;
+    // Whose address has moved to another server in between has not said what that has.
+    let known: Vec<(Asked, i64)> = listed
+        .into_iter()
+        .filter_map(|own| {
+            let clock = clocks.iter().find(|clock| clock.id == own.id)?;
+            (clock.server == own.server).then_some((own, clock.now))
+        })
+        .collect();
+    let asked: Vec<(i16, String)> =
+        known.iter().map(|(own, _)| (own.id, own.server.clone())).collect();
+    at_once(known.into_iter().map(|(own, clock)| {
+        let asked = asked.iter().map(|(id, server)| (*id, server.as_str()));
+        forget(own, sql::forget(clock - DECISION_KEPT_MS, asked, left))
+    }))
+    .await;
 }
 
 /// What this process has given up: its shards are asked, and no others.
@@ -556,7 +579,7 @@ async fn look_for(shared: &Arc<Shared>, map: &ShardMap, due: &[(Gid, Left)]) {
             let is_its = |found: &&Found| Gid::of_prepared(&found.name).as_ref() == Some(gid);
             all.extend(own.found.iter().filter(is_its).map(|found| (own.id, found.clone())));
         }
-        let (whole, doubtful) = settle(map, &mut listed, gid, all, timeout, false).await;
+        let (whole, doubtful) = settle(map, &mut listed, gid, all, timeout).await;
         doubts.extend(doubtful);
         let is_known = |id: i16| map.shards().iter().any(|shard| shard.id == id);
         let is_listed = |id: i16| listed.iter().any(|own| own.id == id);
@@ -608,9 +631,8 @@ async fn settle(
     gid: &Gid,
     all: Vec<Due>,
     timeout: Duration,
-    is_long: bool,
 ) -> (bool, Vec<Doubt>) {
-    let mut verdict = match listed.iter_mut().find(|own| own.id == gid.coordinator) {
+    let verdict = match listed.iter_mut().find(|own| own.id == gid.coordinator) {
         Some(coordinator) => decide_there(coordinator, gid, timeout).await,
         None => Err(match map.shards().iter().find(|shard| shard.id == gid.coordinator) {
             Some(shard) => {
@@ -622,21 +644,12 @@ async fn settle(
             ),
         }),
     };
-    if is_long && verdict.is_err() {
-        // It may have another number by now; its mark tells.
-        for own in listed.iter_mut().filter(|own| own.id != gid.coordinator) {
-            if let Ok(found) = decide_there(own, gid, timeout).await {
-                verdict = Ok(found);
-                break;
-            }
-        }
-    }
     let mut doubts = Vec::new();
     for (id, Found { name, age, owner }) in all {
         let Some(own) = listed.iter_mut().find(|own| own.id == id) else { continue };
         let done = match (&verdict, own.connection().await) {
             (Ok(verdict), Ok(connection)) => {
-                finish(connection, *verdict, &name, Some(&owner), timeout).await
+                finish(connection, *verdict, &name, owner.as_deref(), timeout).await
             }
             (Ok(_), Err(error)) => Err(error.to_string()),
             (Err(why), _) => Err(why.clone()),
@@ -671,7 +684,14 @@ async fn forget(mut own: Asked, sql: String) {
         let told = |n: usize| rows.first().and_then(|row| row.get(n)?.as_deref()) == Some("t");
         if told(2) && told(3) {
             ask(connection, sql::NO_LIMIT, FORGET_MAX).await?;
-            ask(connection, &sql, FORGET_MAX).await?;
+            let begun = Instant::now();
+            while begun.elapsed() < FORGET_MAX {
+                let rows = ask(connection, &sql, FORGET_MAX).await?;
+                let gone = rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok());
+                if gone.is_none_or(|gone: u32| gone < sql::FORGOTTEN_MAX) {
+                    break;
+                }
+            }
         }
         Ok::<_, BackendError>(())
     };

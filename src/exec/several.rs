@@ -169,7 +169,8 @@ impl Executor {
         };
         let message = self.commit_failure(shard, &reply, &committed, &rest);
         self.disown(&committed);
-        let all: Vec<ShardId> = rest.iter().copied().chain([shard]).collect();
+        // AND CHAIN has begun another one where it was committed.
+        let all: Vec<ShardId> = rest.iter().chain(&committed).copied().chain([shard]).collect();
         self.roll_back_on(&all, "ROLLBACK").await;
         self.ended(false, false);
         Err(message)

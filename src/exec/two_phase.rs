@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pins::{NOBODYS_SETTINGS, Pins};
+use super::planner::Reading;
 use super::recovery::{self, Running};
 use super::reply::Reply;
 use super::{Executor, Failure};
@@ -536,13 +537,17 @@ impl Executor {
 
     /// The decision, with the coordinator's own rows.
     async fn decide(&mut self, work: &Work) -> (Word, Reply) {
+        let numbers = work.participants.iter().map(|shard| self.number_of(*shard));
         let servers = work.prepared.iter().map(|prepared| prepared.server.as_str());
-        let sql = sql::decide(&work.gid, &work.table, &work.secret, servers);
+        let sql = sql::decide(&work.gid, &work.table, &work.secret, numbers.zip(servers));
         let mut request = Vec::new();
         frontend::query_into(&mut request, sql.as_bytes());
         let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
         let reply = self.ask_apart(&[(work.coordinator, &request)], 1, deadline).await.pop();
         let reply = reply.unwrap_or_else(|| Reply { lost: true, ..Reply::default() });
+        if reply.notices.iter().any(|notice| has_not_waited(notice)) {
+            recovery::note_unsafe(&self.place_name(work.coordinator), &work.gid);
+        }
         self.drop_lost(&[work.coordinator], std::slice::from_ref(&reply));
         (word(&reply, "COMMIT"), reply)
     }
@@ -644,10 +649,13 @@ impl Executor {
             let mut request = Vec::new();
             let owner = work.prepared.get(*n).filter(|_| as_owner);
             let owner = owner.map(|prepared| sql::as_owner(&prepared.owner));
-            let before = owner.unwrap_or_default() + &sql::unhurried();
-            frontend::query_into(&mut request, before.as_bytes());
+            if let Some(owner) = owner {
+                frontend::query_into(&mut request, owner.as_bytes());
+            }
+            frontend::query_into(&mut request, sql::unhurried().as_bytes());
             let name = work.gid.on(self.number_of(shard));
             frontend::query_into(&mut request, sql::finish(verdict, &name).as_bytes());
+            frontend::query_into(&mut request, sql::as_before().as_bytes());
             if as_owner {
                 frontend::query_into(&mut request, b"RESET ROLE");
             }
@@ -657,10 +665,10 @@ impl Executor {
         let borrowed: Vec<(ShardId, &[u8])> =
             requests.iter().map(|(shard, request)| (*shard, request.as_slice())).collect();
         let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
-        let replies = self.ask_apart(&borrowed, 2 + u32::from(as_owner), deadline).await;
+        let replies = self.ask_apart(&borrowed, 3 + 2 * u32::from(as_owner), deadline).await;
         for (shard, reply) in shards.iter().zip(&replies) {
-            // What the transaction has set is set there still, or this has set something.
-            if (as_owner || verdict == Verdict::Aborted || !reply.rows.is_empty())
+            // What the transaction has set is set there still, or this has set something and not set it back.
+            if (as_owner || verdict == Verdict::Aborted || !reply.is_well())
                 && let Some(held) = self.held.iter_mut().find(|held| held.shard == *shard)
             {
                 held.lease.settings_id = NOBODYS_SETTINGS;
@@ -819,14 +827,29 @@ fn has_other_name(text: &str) -> bool {
     !name.contains(PREFIX) && !name.contains('\\')
 }
 
-/// A statement names the table of decisions, or its schema as a whole. (It is on no `search_path`, unless a client
-/// puts it there to do harm.)
-pub(super) fn names_decisions(text: &str, standard_strings: bool) -> bool {
+/// A statement would write, remove or alter the table of decisions, if it is the one that it names. What only reads it
+/// is told apart later.
+pub(super) fn touches_decisions(class: &Class, text: &str, reading: &Reading) -> bool {
+    let may_touch = match class {
+        Class::Query | Class::Explain | Class::Prepare { .. } | Class::Declare(_) => true,
+        Class::Copy { from, .. } => *from,
+        Class::Definition { tag, .. } => tag.starts_with("DROP") || tag.starts_with("ALTER"),
+        Class::Lock => false,
+        _ => starts_with(text, "truncate"),
+    };
+    may_touch && names_decisions(text, reading)
+}
+
+/// A statement names the table of decisions, or its schema as a whole.
+fn names_decisions(text: &str, reading: &Reading) -> bool {
     const SCHEMA: &str = "pgmeridian";
-    if !text.as_bytes().windows(SCHEMA.len()).any(|w| w.eq_ignore_ascii_case(SCHEMA.as_bytes())) {
+    const TABLE: &str = "decision";
+    let is_searched = reading.search_path.iter().any(|schema| schema == SCHEMA);
+    let word = if is_searched { TABLE } else { SCHEMA };
+    if !text.as_bytes().windows(word.len()).any(|w| w.eq_ignore_ascii_case(word.as_bytes())) {
         return false;
     }
-    let mut lexer = Lexer::new(text.as_bytes(), standard_strings);
+    let mut lexer = Lexer::new(text.as_bytes(), reading.standard_strings);
     let mut before = [None, None, None];
     while let Ok(Some(token)) = lexer.step() {
         let name = match token.kind {
@@ -838,12 +861,18 @@ pub(super) fn names_decisions(text: &str, standard_strings: bool) -> bool {
         before[2] = name;
         let words = before.each_ref().map(|word| word.as_deref().unwrap_or_default());
         match words {
-            [SCHEMA, ".", "decision"] => return true,
+            [SCHEMA, ".", TABLE] => return true,
+            [_, before, TABLE] if is_searched && before != "." => return true,
             [_, "schema" | "exists" | ",", SCHEMA] if names_schemas(text) => return true,
             _ => {}
         }
     }
     false
+}
+
+fn starts_with(text: &str, word: &str) -> bool {
+    let first = Lexer::new(text.as_bytes(), true).step().ok().flatten();
+    first.and_then(|token| fold(text, token)).as_deref() == Some(word)
 }
 
 /// DROP SCHEMA, ALTER SCHEMA.
@@ -928,6 +957,18 @@ mod tests {
         assert!(!is_refused("COMMIT PREPARED 'mine'") && !is_refused("COMMIT PREPARED $a$b$a$"));
     }
 
+    fn reading(schema: &str) -> Reading {
+        Reading {
+            search_path: [schema.to_owned()].into(),
+            user: "bot".into(),
+            standard_strings: true,
+            utf8: true,
+            id: 0,
+            settings: 0,
+            world: 0,
+        }
+    }
+
     #[test]
     fn the_table_of_decisions_is_seen() {
         for text in [
@@ -937,7 +978,7 @@ mod tests {
             "DROP SCHEMA IF EXISTS pgmeridian CASCADE",
             "DROP SCHEMA a, pgmeridian",
         ] {
-            assert!(names_decisions(text, true), "{text}");
+            assert!(names_decisions(text, &reading("public")), "{text}");
         }
         for text in [
             "/* pgmeridian: shard=deu */ DELETE FROM decision",
@@ -945,7 +986,9 @@ mod tests {
             "SELECT 'pgmeridian.decision'",
             "INSERT INTO a (schema, pgmeridian) VALUES (1, 2)",
         ] {
-            assert!(!names_decisions(text, true), "{text}");
+            assert!(!names_decisions(text, &reading("public")), "{text}");
         }
+        assert!(names_decisions("DELETE FROM decision", &reading("pgmeridian")));
+        assert!(!names_decisions("DELETE FROM other.decision", &reading("pgmeridian")));
     }
 }

@@ -54,13 +54,16 @@ pub(super) async fn ask(
 pub(super) struct Found {
     pub(super) name: String,
     pub(super) age: Duration,
-    pub(super) owner: String,
+    /// `None`: its role is gone.
+    pub(super) owner: Option<String>,
 }
 
 /// A shard that has said what it has prepared.
 pub(super) struct Asked {
     pub(super) id: i16,
     pub(super) name: String,
+    /// Which database of which server has said so.
+    pub(super) server: String,
     target: Arc<Target>,
     timeout: Duration,
     /// Where it has something.
@@ -119,7 +122,8 @@ pub(super) async fn list<'a>(
     let (mut listed, mut unasked) = (Vec::new(), Vec::new());
     let asked = shards.map(|shard| {
         let (id, name, target) = (shard.id, shard.name.clone(), shared.books.target(&shard.url));
-        list_one(Asked { id, name, target, timeout, connection: None, found: Vec::new() })
+        let server = String::new();
+        list_one(Asked { id, name, server, target, timeout, connection: None, found: Vec::new() })
     });
     for one in at_once(asked).await {
         match one {
@@ -144,6 +148,8 @@ async fn list_one(mut own: Asked) -> Result<Asked, Unasked> {
             Err((own.name, STANDBY.to_owned()))
         }
         Ok(rows) => {
+            let server = rows.first().and_then(|row| row.get(1)?.clone());
+            own.server = server.unwrap_or_default();
             own.found = rows.into_iter().filter_map(found).collect();
             if own.found.is_empty() {
                 own.connection = None;
@@ -160,8 +166,8 @@ fn is_primarys(row: &[Option<String>]) -> bool {
 }
 
 fn found(row: Vec<Option<String>>) -> Option<Found> {
-    let mut row = row.into_iter().skip(1);
-    let (name, age, owner) = (row.next()??, row.next()??, row.next()??);
+    let mut row = row.into_iter().skip(2);
+    let (name, age, owner) = (row.next()??, row.next()??, row.next()?);
     let age = Duration::from_millis(age.parse::<i64>().ok()?.max(0).unsigned_abs());
     Some(Found { name, age, owner })
 }
