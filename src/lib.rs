@@ -26,6 +26,7 @@
 //! | [`session`] | the client's protocol state: transaction, settings, prepared statements | no |
 //! | [`plan`] | analysis + parameters + map → a plan, or a refusal by name | no |
 //! | [`merge`] | many row streams → one | no |
+//! | [`commit`] | how what was written on several shards is committed on all or none | no |
 //! | [`lookup`] | ids that lead to keys: what is known of them | no |
 //! | [`sql`] | what a statement says; never knows the map | no |
 //! | [`map`] | which shard owns a key | no |
@@ -95,6 +96,7 @@ pub mod backend;
 pub mod catalog;
 pub mod cli;
 pub mod command;
+pub mod commit;
 pub mod config;
 pub mod console;
 pub mod datum;

@@ -74,17 +74,23 @@ async fn what_is_not_exact_is_refused() {
 }
 
 #[tokio::test]
-async fn a_transaction_stays_on_its_shard() {
+async fn a_transaction_is_all_or_nothing() {
     let (shards, proxy) = three().await;
     let mut client = proxy.connect().await;
     let transaction = client.transaction().await.unwrap();
-    transaction.execute("INSERT INTO notes VALUES (1, 1, 'kept?')", &[]).await.unwrap();
-    let elsewhere = transaction.execute("INSERT INTO notes VALUES (2, 2, 'no')", &[]).await;
-    assert_eq!(said(&elsewhere.unwrap_err()).0, "0A000");
+    transaction.execute("INSERT INTO notes VALUES (1, 1, 'no')", &[]).await.unwrap();
+    transaction.execute("INSERT INTO notes VALUES (2, 2, 'no')", &[]).await.unwrap();
     transaction.rollback().await.unwrap();
     let transaction = client.transaction().await.unwrap();
     transaction.execute("INSERT INTO notes VALUES (3, 1, 'kept')", &[]).await.unwrap();
+    transaction.execute("INSERT INTO notes VALUES (4, 2, 'kept')", &[]).await.unwrap();
     transaction.commit().await.unwrap();
-    let rows = shards.direct("usa-west").await.query("SELECT id FROM notes", &[]).await.unwrap();
-    assert_eq!(rows.iter().map(|row| row.get::<_, i64>(0)).collect::<Vec<_>>(), [3]);
+    for (shard, id) in [("usa-west", 3), ("deu", 4)] {
+        let rows = shards.direct(shard).await.query("SELECT id FROM notes", &[]).await.unwrap();
+        assert_eq!(
+            rows.iter().map(|row| row.get::<_, i64>(0)).collect::<Vec<_>>(),
+            [id],
+            "{shard}"
+        );
+    }
 }

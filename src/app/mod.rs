@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::command::{Health, Operator};
 use crate::config::{AuthMethod, Config, User, users_of};
-use crate::exec::{Account, Shared, Worker, timeouts};
+use crate::exec::{Account, Shared, Worker, recovery, timeouts};
 use crate::frontend;
 use crate::http;
 use crate::map::ShardMap;
@@ -88,6 +88,7 @@ impl Server {
         let mut tasks = vec![
             tokio::spawn(follow_schema(Arc::clone(&shared))),
             tokio::spawn(timeouts::watch(Arc::clone(&shared))),
+            tokio::spawn(recovery::watch(Arc::clone(&shared))),
             tokio::spawn(health.watch()),
         ];
         if let Some(tls) = &gate.tls {

@@ -13,6 +13,8 @@ use dashmap::DashMap;
 use tokio::sync::Notify;
 
 use super::error::BackendError;
+use super::target::Target;
+use crate::map::ConnectionTarget;
 use crate::wire::backend::STATUS_IDLE;
 
 /// The books of all shards and connections.
@@ -20,6 +22,8 @@ use crate::wire::backend::STATUS_IDLE;
 pub struct Books {
     shards: DashMap<String, Arc<ShardBook>>,
     connections: DashMap<u64, Weak<ConnectionBook>>,
+    /// Whom the proxy itself logs in to, now and again.
+    targets: DashMap<ConnectionTarget, Arc<Target>>,
     next: AtomicU64,
     /// Times of use are counted from here.
     epoch: Instant,
@@ -30,6 +34,7 @@ impl Default for Books {
         Self {
             shards: DashMap::new(),
             connections: DashMap::new(),
+            targets: DashMap::new(),
             next: AtomicU64::new(1),
             epoch: Instant::now(),
         }
@@ -44,6 +49,21 @@ impl Books {
         }
         let fresh = || Arc::new(ShardBook::new(name));
         Arc::clone(&self.shards.entry(name.to_owned()).or_insert_with(fresh))
+    }
+
+    /// Where a URL leads. Who asks again is given the same, with the SCRAM keys that it has accepted: to make them of
+    /// the password each time costs more than the rest of a login.
+    pub fn target(&self, url: &ConnectionTarget) -> Arc<Target> {
+        /// Those of maps that are not used any more go when there are so many.
+        const TARGETS_MAX: usize = 10_000;
+        if let Some(known) = self.targets.get(url) {
+            return Arc::clone(&known);
+        }
+        if self.targets.len() >= TARGETS_MAX {
+            self.targets.clear();
+        }
+        let fresh = || Arc::new(Target::from(url));
+        Arc::clone(&self.targets.entry(url.clone()).or_insert_with(fresh))
     }
 
     /// Every pooled connection that there is, the oldest first.
@@ -446,5 +466,14 @@ mod tests {
         assert!(!entry.released(Instant::now()));
         drop(entry);
         assert!(books.connections().is_empty());
+    }
+
+    #[test]
+    fn a_target_is_the_same_as_long_as_its_url_is() {
+        let books = Books::default();
+        let of = |url: &str| books.target(&ConnectionTarget::parse(url, &|_| None).unwrap());
+        let first = of("postgresql://bot:one@shard/bots");
+        assert!(Arc::ptr_eq(&first, &of("postgresql://bot:one@shard/bots")));
+        assert!(!Arc::ptr_eq(&first, &of("postgresql://bot:two@shard/bots")));
     }
 }

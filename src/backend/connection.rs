@@ -60,6 +60,8 @@ pub struct Connection {
     pub prepared: Prepared,
     /// Which session settings are applied on it, by their owner's numbering; 0 is none.
     pub settings_id: u64,
+    /// Which database of which server it is, where somebody has asked.
+    pub server: Option<Arc<str>>,
     created: Instant,
     last_used: Instant,
     /// What operators are told of it; `None` outside of pools.
@@ -87,6 +89,7 @@ impl Connection {
             tainted: false,
             prepared: Prepared::default(),
             settings_id: 0,
+            server: None,
             created: now,
             last_used: now,
             entry: None,
@@ -459,6 +462,11 @@ impl Connection {
     /// It is encrypted by TLS.
     pub fn is_encrypted(&self) -> bool {
         self.stream.is_encrypted()
+    }
+
+    /// As whom it has logged in.
+    pub fn user(&self) -> &str {
+        &self.target.user
     }
 
     pub(super) fn target(&self) -> &Target {

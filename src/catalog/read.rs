@@ -76,6 +76,7 @@ SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
+  AND NOT (n.nspname = 'pgmeridian' AND c.relname = 'decision')
 ORDER BY 1";
 
 /// One row per column: the relation's OID, attribute number, name, type OID, type name, NOT NULL,
@@ -122,6 +123,7 @@ LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
 WHERE a.attnum > 0 AND NOT a.attisdropped
   AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
+  AND NOT (n.nspname = 'pgmeridian' AND c.relname = 'decision')
 ORDER BY a.attrelid, a.attnum";
 
 /// One row per function outside the system schemas: schema, name, `provolatile`, aggregate, returns a set, is an

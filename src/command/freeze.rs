@@ -1,8 +1,10 @@
 //! FREEZE, UNFREEZE, SHOW FREEZES: writes of a key are refused on every proxy while it is moved by hand, and its rows
 //! are read from its home alone. So UNFREEZE looks first whether any are left elsewhere.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::slice;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
@@ -10,6 +12,7 @@ use tokio_postgres::Client;
 use super::{Answer, Operator, Table, Topic, Value};
 use crate::datum::KeyValue;
 use crate::error::{SqlError, SqlState};
+use crate::exec::recovery;
 use crate::map::{ConnectionTarget, KeyId, Part, ShardMap};
 use crate::mapstore::Stray;
 use crate::mapstore::control::freeze::{self, Freeze, Waiting};
@@ -17,6 +20,9 @@ use crate::plan::scope;
 
 /// How often it is asked who has acknowledged.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often it is asked what is prepared still.
+const PREPARED_INTERVAL: Duration = Duration::from_millis(200);
 
 /// After UNFREEZE proxies are waited for so long.
 const UNFREEZE_WAIT: Duration = Duration::from_secs(2);
@@ -31,12 +37,55 @@ impl Operator {
         let (version, before) = frozen.map_err(|error| unfit(&error))?;
         tracing::info!(key = own.key, value = own.value, "frozen by an operator");
         let wait = self.shared.config.limits.drain_timeout;
+        let deadline = Instant::now() + wait;
         let left = wait_for(&client, version, true, wait).await?;
         if left.is_empty() {
+            self.wait_for_prepared(&own, deadline).await?;
             let notice = before.then(|| format!("{own} was frozen already"));
             return Ok(Answer::Done { tag: "FREEZE", notice });
         }
         Err(unacknowledged(&own, &left))
+    }
+
+    /// Every proxy that runs has settled; what one that is gone had begun may be prepared still, and be committed when
+    /// the rows are copied already. What is prepared now must have ended; what is prepared later began later.
+    async fn wait_for_prepared(&self, own: &Named, deadline: Instant) -> Result<(), SqlError> {
+        let mut waited: Option<HashMap<i16, HashSet<String>>> = None;
+        loop {
+            let map = Arc::clone(&self.shared.store.current().map);
+            let is_waited = |id: i16| match &waited {
+                Some(waited) => waited.contains_key(&id),
+                None => true,
+            };
+            let gone = waited.iter().flat_map(HashMap::keys);
+            let gone = gone.copied().find(|id| !map.shards().iter().any(|shard| shard.id == *id));
+            if let Some(gone) = gone {
+                return Err(not_asked(own, &format!("number {gone}"), "The map has it no more"));
+            }
+            let asked = recovery::prepared_now(&self.shared, &map, is_waited).await;
+            let over = Instant::now() >= deadline;
+            match asked {
+                Ok(mut now) => {
+                    if let Some(waited) = waited.take() {
+                        now.retain(|id, own| {
+                            own.retain(|name| waited.get(id).is_some_and(|all| all.contains(name)));
+                            true
+                        });
+                    }
+                    now.retain(|_, own| !own.is_empty());
+                    if now.is_empty() {
+                        return Ok(());
+                    }
+                    if over {
+                        return Err(still_prepared(own, now.values().flatten()));
+                    }
+                    waited = Some(now);
+                }
+                Err((shard, why)) if over => return Err(not_asked(own, &shard, &why)),
+                Err(_) => {}
+            }
+            tokio::time::sleep(PREPARED_INTERVAL).await;
+        }
     }
 
     pub(super) async fn unfreeze(&self, text: &str, force: bool) -> Result<Answer, SqlError> {
@@ -231,6 +280,26 @@ fn unacknowledged(own: &Named, left: &[Waiting]) -> SqlError {
     error
         .detail(format!("It stays frozen. Not heard of for a minute or more: {}.", names(&silent)))
         .hint("If it does not run any more, delete its row from pgmeridian.proxy in the control database.")
+}
+
+fn still_prepared<'a>(own: &Named, left: impl Iterator<Item = &'a String>) -> SqlError {
+    let mut names: Vec<&str> = left.map(String::as_str).collect();
+    names.sort_unstable();
+    SqlError::new(
+        SqlState::LOCK_NOT_AVAILABLE,
+        format!("transactions that may have written {own} are prepared still"),
+    )
+    .detail(format!("It stays frozen. They began before, and end one way or the other when the shard that decides answers: {}.", names.join(", ")))
+    .hint("/health and the log say what keeps them; FREEZE again waits again.")
+}
+
+fn not_asked(own: &Named, shard: &str, why: &str) -> SqlError {
+    SqlError::new(
+        SqlState::LOCK_NOT_AVAILABLE,
+        format!("shard {shard} can't be asked whether a transaction is prepared there that may have written {own}"),
+    )
+    .detail(format!("It stays frozen. {why}."))
+    .hint("FREEZE again asks again.")
 }
 
 /// So many tables are named.

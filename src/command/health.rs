@@ -24,7 +24,8 @@ pub struct Health {
 pub enum Status {
     /// Every shard answers, and the map is the one that is wanted.
     Healthy,
-    /// Some shard does not; or the last map was refused, or the control database can't be followed.
+    /// Some shard does not; or the last map was refused, or the control database can't be followed; or something is
+    /// prepared that can't be finished.
     Degraded,
     /// None does, or the schema is unknown.
     Unhealthy,
@@ -66,6 +67,7 @@ impl Health {
             0 => Status::Unhealthy,
             ok if ok < found.len() => Status::Degraded,
             _ if self.shared.store.problem().is_some() => Status::Degraded,
+            _ if !self.shared.commits.doubts().is_empty() => Status::Degraded,
             _ => Status::Healthy,
         }
     }
@@ -85,6 +87,7 @@ impl Health {
                 "clients": METRICS.clients.load(Ordering::Relaxed),
                 "connections": self.shared.books.connections().len(),
                 "map_version": self.shared.store.current().map.version(),
+                "in_doubt": self.shared.commits.doubts().len(),
             },
         })
     }
@@ -108,7 +111,7 @@ impl Health {
         let settings = self.shared.config.health;
         let mut asked = Vec::new();
         for shard in world.map.shards() {
-            let target = Arc::new(Target::from(&shard.url));
+            let target = self.shared.books.target(&shard.url);
             asked.push(tokio::spawn(async move { ask(&target, settings.timeout).await }));
         }
         let before: HashMap<String, String> = self.found().into_iter().collect();

@@ -474,6 +474,7 @@ fn settings(config: &Config) -> Rows {
         ("http.token", given(config.http.token.as_ref().is_some_and(|own| !own.is_empty()))),
         ("limits.drain_timeout", seconds(limits.drain_timeout)),
         ("limits.idle_in_transaction_timeout", seconds(limits.idle_in_transaction_timeout)),
+        ("limits.in_doubt_after", seconds(limits.in_doubt_after)),
         ("limits.merge_memory_max", limits.merge_memory_max.to_string()),
         ("limits.merge_memory_total_max", limits.merge_memory_total_max.to_string()),
         ("limits.query_timeout", seconds(limits.query_timeout)),

@@ -225,6 +225,8 @@ pub struct Limits {
     pub query_timeout: Duration,
     /// The longest a transaction may do nothing.
     pub idle_in_transaction_timeout: Duration,
+    /// What was prepared on shards for so long is decided by whoever finds it.
+    pub in_doubt_after: Duration,
     /// How long a stop waits for what runs.
     pub drain_timeout: Duration,
 }
@@ -237,6 +239,7 @@ impl Default for Limits {
             merge_memory_total_max: 1 << 30,
             query_timeout: Duration::ZERO,
             idle_in_transaction_timeout: Duration::ZERO,
+            in_doubt_after: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
         }
     }

@@ -302,6 +302,12 @@ impl Limits {
         section.duration("query_timeout", &mut self.query_timeout);
         let idle = &mut self.idle_in_transaction_timeout;
         section.duration("idle_in_transaction_timeout", idle);
+        section.positive_duration("in_doubt_after", &mut self.in_doubt_after);
+        if !self.in_doubt_after.is_zero() && self.in_doubt_after.as_secs() == 0 {
+            // In less every commit would be given up.
+            let span = section.span("in_doubt_after");
+            section.reading.fault(span, "limits.in_doubt_after must be 1s or longer", None);
+        }
         section.duration("drain_timeout", &mut self.drain_timeout);
         section.end();
     }

@@ -4,8 +4,8 @@
 //! transaction's modes, and the settings and savepoints that the others have by then. Enlisted are the
 //! shards whose held connection is in a transaction; nothing else keeps that list.
 //!
-//! Invariants: rows are written on one shard of a transaction only (unless a statement ran on all of them,
-//! see `everywhere`); a transaction on several shards is READ COMMITTED, or REPEATABLE READ where the
+//! Invariants: rows are written on a second shard of a transaction only when it can commit on both (see `two_phase`);
+//! a transaction on several shards is READ COMMITTED, or REPEATABLE READ where the
 //! map's policy takes each shard's own snapshot for good enough; a transaction whose connection may carry
 //! what can't be said again does not enlist another.
 
@@ -40,14 +40,14 @@ impl Executor {
     ///
     /// # Errors
     ///
-    /// 0A000: rows were written on another shard; the isolation level does not hold over several shards;
+    /// 0A000: rows were written on another shard, and the policy keeps to one; the isolation level does not hold over several shards;
     /// the transaction's state can't be made on another shard.
     pub(super) fn may_enlist(&self, shard: ShardId, writes: bool) -> Result<(), SqlError> {
         self.refuse_leaving(shard)?;
         let deeds = self.session.transaction.deeds();
         let first = self.session.transaction.shard().unwrap_or(shard);
-        if let (true, Some(writer)) = (writes, deeds.writer.filter(|writer| *writer != shard)) {
-            return Err(self.writes_elsewhere(shard, writer));
+        if writes {
+            self.refuse_writing_apart(shard)?;
         }
         if self.is_enlisted(shard) {
             return Ok(());
@@ -156,7 +156,7 @@ impl Executor {
         Ok(shard)
     }
 
-    fn writes_elsewhere(&self, shard: ShardId, writer: ShardId) -> SqlError {
+    pub(super) fn writes_elsewhere(&self, shard: ShardId, writer: ShardId) -> SqlError {
         let name = |shard| self.place_name(shard);
         SqlError::new(
             SqlState::FEATURE_NOT_SUPPORTED,
@@ -166,7 +166,7 @@ impl Executor {
                 name(shard)
             ),
         )
-        .detail("Both would have to commit, or neither, which isn't done yet. It may read on any shard.")
+        .detail("The map's policy says cross_shard_writes = \"refuse\". It may read on any shard.")
         .hint("Commit first, or keep each transaction's writes to the keys of one shard.")
     }
 
@@ -273,6 +273,8 @@ impl Executor {
     ) -> Result<Option<Vec<u8>>, Failure> {
         const NAME: &[u8] = b"pgmeridian_value";
         let mut request = Vec::new();
+        // One that was cancelled has left it there.
+        frontend::close_statement_into(&mut request, NAME);
         frontend::parse_into(&mut request, NAME, sql, [].into_iter());
         frontend::bind_named_into(&mut request, NAME, NAME);
         frontend::execute_into(&mut request, NAME, 0);

@@ -138,7 +138,7 @@ impl Executor {
         let mut kept = self.kept_query(planned, query);
         loop {
             let at = self.acquire(shard).await?;
-            self.may_write(at, plan.writes || plan.taints)?;
+            self.may_write_alone(at, plan.writes || plan.taints)?;
             self.request.clear();
             self.responses.begin(false);
             kept = kept.filter(|known| self.request_kept_query(at, known, planned, query));
@@ -194,7 +194,7 @@ impl Executor {
             if !std::mem::replace(&mut noted, true) {
                 self.note_route(&unit.plan);
             }
-            self.may_write(at, unit.plan.writes || unit.plan.taints)?;
+            self.may_write_alone(at, unit.plan.writes || unit.plan.taints)?;
             if !self.attempt(at, std::mem::take(&mut unit.repeat)).await? {
                 continue;
             }

@@ -3,7 +3,8 @@
 //! All or nothing as far as one phase goes: outside a transaction block one is begun on every shard; the
 //! home shard goes first, and the others hear of the statement only when it was done there, so that two
 //! clients that want the same locks wait for each other on one server, which sees a deadlock. Then
-//! everything is committed, the home shard last (see `several`). What PostgreSQL does not do in a
+//! everything is committed: rows in two phases where the shards can (see `two_phase`), else the home shard last (see
+//! `several`). What PostgreSQL does not do in a
 //! transaction block is done shard by shard, and an error says where it was done.
 //!
 //! The answer is one: the home shard's command tag with the counts of all, its notices, and those of
@@ -127,6 +128,12 @@ impl Executor {
         self.may_go_everywhere(&shards)?;
         for shard in &shards {
             self.join(*shard).await?;
+        }
+        if self.session.transaction.deeds().two_phase {
+            Box::pin(self.make_all_able(&shards)).await?;
+        } else if plan.writes && !plan.changes_schema && !plan.taints {
+            // What a trigger does (notify, touch temporary tables) may be what can't be prepared.
+            Box::pin(self.begin_writing_everywhere(&shards)).await?;
         }
         self.work_on(&shards);
         let (first, others) = shards.split_at(shards.len().min(1));

@@ -70,6 +70,9 @@ impl Executor {
         };
         self.refuse_barred()?;
         let shard = self.one_shard(&plan)?;
+        if self.writes_apart(shard, true) {
+            Box::pin(self.begin_writing(shard)).await?;
+        }
         self.note_route(&plan);
         self.leaving = Pins::of(Pin::OpaqueCode);
         let at = self.acquire(shard).await?;

@@ -38,6 +38,12 @@ pub(super) struct Held {
     pub(super) untold: Vec<String>,
     /// [`Store::freezes_version`](crate::mapstore::Store::freezes_version) when it was leased.
     pub(super) freezes_version: u64,
+    /// The client's transaction has written here, and on another shard before.
+    pub(super) wrote: bool,
+    /// The transaction has made scratch tables here, and can't be prepared.
+    pub(super) scratched: bool,
+    /// The transaction listens or notifies here, and can't be prepared.
+    pub(super) notified: bool,
 }
 
 impl Held {
@@ -55,6 +61,9 @@ impl Held {
             follows: true,
             untold: Vec::new(),
             freezes_version: 0,
+            wrote: false,
+            scratched: false,
+            notified: false,
         }
     }
 }
@@ -230,6 +239,7 @@ impl Executor {
         if held.lease.tx_status() != b'I' || self.batch.is_open() {
             return;
         }
+        (held.wrote, held.scratched, held.notified) = (false, false, false);
         let follows = std::mem::take(&mut held.follows);
         if !held.untold.is_empty() {
             held.lease.settings_id = NOBODYS_SETTINGS;

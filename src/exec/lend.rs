@@ -62,9 +62,13 @@ impl Executor {
         let shard = self.one_shard(outer.unwrap_or(&inner))?;
         let loan = self.loan(name, inner.rewritten.as_deref())?;
         let names = Names { loans: vec![loan], coming: Vec::new() };
-        self.leaving = entry.leaves.with(planned.entry.leaves);
+        // CREATE TABLE AS writes what it makes, whatever the statement within does.
         let writes = inner.writes || outer.is_some_and(|plan| plan.writes);
         let taints = inner.taints || outer.is_some_and(|plan| plan.taints);
+        if self.writes_apart(shard, writes || taints) {
+            Box::pin(self.begin_writing(shard)).await?;
+        }
+        self.leaving = entry.leaves.with(planned.entry.leaves);
         let at = self.acquire(shard).await?;
         self.may_write(at, writes || taints)?;
         self.last_route.note_one(self.route_to(shard), &self.world);

@@ -19,6 +19,7 @@
 //! | `staged` | rows of several shards that are put somewhere |
 //! | `everywhere` | statements that every shard carries out |
 //! | `control`, `begin`, `enlist`, `several`, `moment` | transactions, those over several shards too |
+//! | `two_phase`, `recovery` | commits of what was written on several shards, and what is left of them |
 //! | `held`, `pins`, `again`, `temporary`, `cursors` | connections, and what sessions leave on them |
 //! | `world`, `schema`, `lookup`, `newcomers` | what is planned by: map, catalog, ids, keys without a home |
 //! | `key_databases`, `databases` | keys that have a database each, databases that are routed by name |
@@ -64,6 +65,7 @@ mod parts;
 pub mod pins;
 pub mod planner;
 mod prepare;
+pub mod recovery;
 mod relay;
 mod reply;
 mod scatter;
@@ -77,6 +79,7 @@ mod statements;
 mod strings;
 mod temporary;
 pub mod timeouts;
+mod two_phase;
 mod worker;
 mod workspace;
 mod world;

@@ -86,6 +86,10 @@ impl Pins {
     /// None.
     pub const NONE: Self = Self(0);
 
+    /// No reason to keep a connection, but it goes with them: `pg_notify` was called. What it says is heard when its
+    /// transaction commits.
+    const NOTIFIES: Self = Self(1 << 31);
+
     /// One reason.
     pub const fn of(pin: Pin) -> Self {
         Self(1 << pin as u32)
@@ -105,7 +109,18 @@ impl Pins {
 
     /// There is none.
     pub const fn is_empty(self) -> bool {
-        self.0 == 0
+        self.reasons().0 == 0
+    }
+
+    /// Reasons alone.
+    #[must_use]
+    const fn reasons(self) -> Self {
+        Self(self.0 & !Self::NOTIFIES.0)
+    }
+
+    /// It listens or notifies: the transaction can't be prepared, and does so when it commits.
+    pub(super) const fn notifies(self) -> bool {
+        self.0 & Self::NOTIFIES.0 != 0 || self.has(Pin::Listen)
     }
 
     /// This one is among them.
@@ -115,7 +130,7 @@ impl Pins {
 
     /// As bits, in the order of [`Pin::ALL`].
     pub const fn bits(self) -> u32 {
-        self.0
+        self.reasons().0
     }
 }
 
@@ -169,10 +184,12 @@ pub(super) fn left_by(statement: Option<&Statement>, class: &Class, text: &str) 
                 CallKind::Setting if are_told => Pins::NONE,
                 CallKind::Setting => Pins::of(Pin::Setting),
                 CallKind::ReadsTables | CallKind::User(_) => Pins::of(Pin::OpaqueCode),
-                CallKind::Measures | CallKind::Notifies => Pins::NONE,
-                CallKind::Pure | CallKind::Time | CallKind::Stable | CallKind::Volatile => {
-                    Pins::NONE
-                }
+                CallKind::Notifies => Pins::NOTIFIES,
+                CallKind::Measures
+                | CallKind::Pure
+                | CallKind::Time
+                | CallKind::Stable
+                | CallKind::Volatile => Pins::NONE,
             });
             let triggers = analysis.sources.iter().map(|source| match &source.kind {
                 SourceKind::Table(table) if table.has_triggers => Pins::of(Pin::OpaqueCode),
@@ -253,7 +270,7 @@ impl Held {
         for pin in Pin::ALL.into_iter().filter(|pin| pins.has(*pin) && !self.pins.has(*pin)) {
             observe::pinned(pin.label());
         }
-        self.pins = self.pins.with(pins);
+        self.pins = self.pins.with(pins.reasons());
         self.doubtful = true;
     }
 

@@ -16,6 +16,7 @@ use super::again::{self, Repeat};
 use super::foregone;
 use super::kept::{Kept, KeptQuery};
 use super::pins::{self, Pins};
+use super::two_phase;
 use crate::error::{SqlError, SqlState};
 use crate::mapstore::{World, is_private, realm};
 use crate::observe::{self, METRICS};
@@ -472,8 +473,14 @@ fn analyse(
         }
         class => Some(analyze::statement(text, literals, class, &world.catalog, &names)),
     };
-    let template =
-        statement.as_ref().map(|statement| Template::compile(statement, &class, &world.map));
+    let template = statement.as_ref().map(|statement| {
+        let template = Template::compile(statement, &class, &world.map);
+        if two_phase::touches_decisions(&class, text, reading) {
+            template.reserved(two_phase::not_theirs())
+        } else {
+            template
+        }
+    });
     let unknown_tables = statement.as_ref().map(unknown_tables).unwrap_or_default();
     // What is only defined is not called (a DEFAULT, a function's body).
     let defines = matches!(&class, Class::Definition { tag, from_query: false, .. } if tag.starts_with("CREATE"));

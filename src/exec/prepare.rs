@@ -151,6 +151,9 @@ impl Executor {
         let shard = self.one_shard(&plan)?;
         let known = self.known_by(name, &plan)?;
         let before = self.statements.get(name).map_or(0, |statement| statement.before);
+        if self.writes_apart(shard, plan.writes || plan.taints) {
+            Box::pin(self.begin_writing(shard)).await?;
+        }
         let place = self.fallible_place(planned.start, execution, query, &text);
         self.leaving = entry.leaves;
         let mut repeat = self.repeat_of(&entry, &plan);

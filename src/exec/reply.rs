@@ -87,8 +87,25 @@ impl Executor {
         request: &[u8],
         readies: u32,
     ) -> Vec<Reply> {
-        let mut replies = Vec::with_capacity(shards.len());
-        for shard in shards {
+        let requests: Vec<(ShardId, &[u8])> =
+            shards.iter().map(|shard| (*shard, request)).collect();
+        self.ask_apart(&requests, readies, None).await
+    }
+
+    /// The same where each is sent something of its own. One that has not answered by the `deadline` is as good as
+    /// lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`Self::ask_all`].
+    pub(super) async fn ask_apart(
+        &mut self,
+        requests: &[(ShardId, &[u8])],
+        readies: u32,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Vec<Reply> {
+        let mut replies = Vec::with_capacity(requests.len());
+        for (shard, request) in requests {
             let numbers = self.world.numbers.of(*shard);
             let own = numbers.and_then(|numbers| {
                 wire::frontend::renumber_parsed(request, |theirs| numbers.own_type(theirs))
@@ -103,12 +120,17 @@ impl Executor {
             replies.push(Reply { lost, ..Reply::default() });
         }
         let memory_max = self.shared().config.limits.merge_memory_max;
-        for (shard, reply) in shards.iter().zip(&mut replies) {
+        for ((shard, _), reply) in requests.iter().zip(&mut replies) {
             // One that did not take everything may have said why.
             let Some(held) = self.held.iter_mut().find(|held| held.shard == *shard) else {
                 continue;
             };
-            reply.lost |= receive(&mut held.lease, reply, memory_max).await.is_none();
+            let answer = receive(&mut held.lease, reply, memory_max);
+            let whole = match deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, answer).await.unwrap_or(None),
+                None => answer.await,
+            };
+            reply.lost |= whole.is_none();
             if let Some(numbers) = self.world.numbers.of(*shard) {
                 reply.renumber(numbers);
             }

@@ -2,9 +2,9 @@
 //!
 //! What concerns the transaction as a whole is said to every enlisted shard. At COMMIT the shards that
 //! wrote nothing go first: nothing is lost when one of them fails, and the rest is rolled back. The one
-//! shard that wrote goes last, so that its outcome is the transaction's. Where a statement wrote on all
-//! of them (DDL, `pgmeridian.shard = '*'`), a COMMIT that fails midway leaves some committed: the client
-//! is told 08007 with the shards' names.
+//! shard that wrote goes last, so that its outcome is the transaction's; several commit in two phases
+//! (`two_phase`). After DDL, and where the shards can't prepare, all of them commit one after the other, and a COMMIT that
+//! fails midway leaves some committed: the client is told 08007 with the shards' names.
 
 use super::effects::after_reset;
 use super::pins::NOBODYS_SETTINGS;
@@ -99,6 +99,15 @@ impl Executor {
         // Begun anew where its next statement leads, the next one has the same modes on every shard.
         let anew = chain && self.session.modes.is_some() && !self.session.settings.has_said();
         let chained = chain && !anew;
+        if commit && !failed && chained && self.commits_on_several().await? {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "COMMIT AND CHAIN of a transaction that wrote on several shards is not supported after SET TRANSACTION",
+            )
+            .detail("What is prepared can't hand its modes on.")
+            .hint("Send COMMIT, then BEGIN.")
+            .into());
+        }
         if !commit || failed {
             let sql = if chained { "ROLLBACK AND CHAIN" } else { "ROLLBACK" };
             let shards = self.enlisted();
@@ -123,20 +132,45 @@ impl Executor {
         }
     }
 
+    /// Whether the transaction has written on several shards, and can commit there in two phases alone.
+    async fn commits_on_several(&mut self) -> Result<bool, Failure> {
+        if self.session.transaction.deeds().two_phase {
+            return Ok(true);
+        }
+        match Box::pin(self.has_written_apart()).await {
+            Ok(apart) => Ok(apart),
+            Err(message) => {
+                self.io.outbox.extend_from_slice(&message);
+                Err(Failure::Shown)
+            }
+        }
+    }
+
+    /// What a transaction has set was committed on these connections, though it is not for the session, or it may have
+    /// been: nobody goes on with it.
+    pub(super) fn disown(&mut self, shards: &[ShardId]) {
+        for held in self.held.iter_mut().filter(|held| shards.contains(&held.shard)) {
+            held.lease.settings_id = NOBODYS_SETTINGS;
+            held.follows = false;
+        }
+    }
+
     /// Commits on all shards: the last one's answer, or what the client is to be told.
     pub(super) async fn commit(&mut self, sql: &str, chain: bool) -> Result<Reply, Vec<u8>> {
+        let two_phase = self.session.transaction.deeds().two_phase
+            || sql == "COMMIT" && Box::pin(self.has_written_apart()).await?;
+        if two_phase {
+            return Box::pin(self.commit_in_two_phases(chain)).await;
+        }
         let Outcome { committed, failed, rest, last } = self.commit_all(sql).await;
         let Some((shard, reply)) = failed else {
             self.ended(true, chain);
             return Ok(last);
         };
         let message = self.commit_failure(shard, &reply, &committed, &rest);
-        // What the transaction has set is committed there, though it is not for the session.
-        for held in self.held.iter_mut().filter(|held| committed.contains(&held.shard)) {
-            held.lease.settings_id = NOBODYS_SETTINGS;
-            held.follows = false;
-        }
-        let all: Vec<ShardId> = rest.iter().copied().chain([shard]).collect();
+        self.disown(&committed);
+        // AND CHAIN has begun another one where it was committed.
+        let all: Vec<ShardId> = rest.iter().chain(&committed).copied().chain([shard]).collect();
         self.roll_back_on(&all, "ROLLBACK").await;
         self.ended(false, false);
         Err(message)
@@ -148,9 +182,14 @@ impl Executor {
         self.work_on(&order);
         let home = self.world.map.default_shard();
         let writer = self.session.transaction.deeds().writer;
+        let notified =
+            |shard: &ShardId| self.held.iter().any(|held| held.shard == *shard && held.notified);
         order.sort_by_key(|shard| match writer {
-            Some(writer) => *shard == writer,
-            None => *shard == home,
+            Some(writer) if *shard == writer => 1,
+            // What it says is heard when the rows are there, or not at all.
+            Some(_) if notified(shard) => 2,
+            None if *shard == home => 1,
+            _ => 0,
         });
         let mut outcome = Outcome {
             committed: Vec::new(),
@@ -308,13 +347,25 @@ impl Executor {
         shards: &[ShardId],
         sql: &str,
     ) -> Vec<(String, String)> {
+        self.roll_back_by(shards, sql, None).await
+    }
+
+    /// The same of those that answer by a deadline; the others are lost.
+    pub(super) async fn roll_back_by(
+        &mut self,
+        shards: &[ShardId],
+        sql: &str,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Vec<(String, String)> {
         let is_open = |shard: &ShardId| {
             self.held.iter().any(|held| held.shard == *shard && held.lease.tx_status() != b'I')
         };
         let shards: Vec<ShardId> = shards.iter().copied().filter(is_open).collect();
         let mut request = Vec::new();
         wire::frontend::query_into(&mut request, sql.as_bytes());
-        let mut replies = self.ask_all(&shards, &request, 1).await;
+        let requests: Vec<(ShardId, &[u8])> =
+            shards.iter().map(|shard| (*shard, request.as_slice())).collect();
+        let mut replies = self.ask_apart(&requests, 1, deadline).await;
         self.drop_lost(&shards, &replies);
         let last = replies.iter_mut().rfind(|reply| reply.is_well());
         last.map(|reply| std::mem::take(&mut reply.parameters)).unwrap_or_default()
@@ -338,6 +389,10 @@ impl Executor {
             self.session.modes = None;
         }
         self.session.settings.end(committed);
+        // Where the next one is begun already the connection is not given back.
+        for held in &mut self.held {
+            (held.wrote, held.scratched, held.notified) = (false, false, false);
+        }
         self.portals.clear();
         self.forget_cursors();
         if chain {

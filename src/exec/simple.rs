@@ -9,6 +9,7 @@ use super::pins::{Pin, Pins};
 use super::planner::{Entry, Planned};
 use super::schema::stands_on_schema;
 use super::several::is_for_all;
+use super::two_phase::refuse_our_names;
 use super::{Executor, Failure, Gone, Held, local, worker};
 use crate::error::{SqlError, SqlState};
 use crate::lookup::{Noted, View};
@@ -339,6 +340,7 @@ impl Executor {
             return Err(planned.refused.as_deref().cloned().unwrap_or_else(none).into());
         };
         self.refuse_session_state(&planned.entry)?;
+        refuse_our_names(class, &text)?;
         self.leave_database(&planned.entry)?;
         if plan.answer.is_gathered() {
             self.refuse_lock_alone(class)?;
@@ -357,6 +359,9 @@ impl Executor {
             None
         };
         let plan = timed.as_deref().unwrap_or(plan);
+        if self.writes_apart(shard, plan.writes || plan.taints) {
+            Box::pin(self.begin_writing(shard)).await?;
+        }
         self.leaving = planned.entry.leaves;
         let mut repeat = self.repeat_of(&planned.entry, plan);
         let at = loop {

@@ -207,6 +207,11 @@ impl Executor {
         wanted: &Wanted<'_>,
         load: &Load<'_>,
     ) -> Result<(), Failure> {
+        self.join(place).await?;
+        self.note_scratch(place)?;
+        if self.writes_apart(place, plan.writes || plan.taints) {
+            Box::pin(self.begin_writing(place)).await?;
+        }
         let at = self.join(place).await?;
         self.may_write(at, plan.writes || plan.taints)?;
         self.work_on(&[place]);

@@ -4,7 +4,8 @@
 //! for what is one implicit transaction (manual, "Multiple Statements in a Simple Query"). Else the string
 //! is carried out in [`Piece`]s, where that gives the same: statements of an explicit transaction one by
 //! one; what only reads, and the proxy's own commands, one by one as well, since an error behind them has
-//! nothing to take back but settings; and what is left of an implicit transaction in one piece on one shard.
+//! nothing to take back but settings; and what is left of an implicit transaction in one piece on one shard, or, if
+//! it is nothing but queries of several shards, in a transaction of the proxy's own.
 //! PostgreSQL reads a whole string before it carries out any of it: so a shard is asked to read it first.
 
 use std::borrow::Cow;
@@ -20,10 +21,11 @@ use super::pins::Pins;
 use super::planner::Planned;
 use super::prepare::statement_of;
 use super::simple::statement_text;
+use super::two_phase::refuse_our_names;
 use super::{Executor, Failure, local};
 use crate::backend::BackendError;
 use crate::error::{SqlError, SqlState};
-use crate::map::ShardId;
+use crate::map::{CrossShardWrites, ShardId};
 use crate::plan::{Answer, Plan, Route};
 use crate::session::responses::StepKind;
 use crate::session::settings::SessionSettings;
@@ -90,6 +92,7 @@ impl Executor {
             }
             Ok(_) => self.run_pieces(text).await,
             Err(_) if self.has_pieces(planned) => self.run_pieces(text).await,
+            Err(_) if self.writes_on_several(planned) => self.run_as_one(text).await,
             Err(error) if self.before_refused(planned).is_some() => {
                 self.check_syntax(text).await?;
                 self.piece = Some(Piece::first());
@@ -207,6 +210,7 @@ impl Executor {
                 .hint("Send it by itself."));
             }
             self.refuse_session_state(&one.entry)?;
+            refuse_our_names(&one.entry.class, &statement_text(one, text))?;
             self.refuse_block(&one.entry.class)?;
             if one.plan.is_some() && !matches!(one.entry.class, Class::Set(_) | Class::Reset(_)) {
                 self.refuse_other_reading(&after)?;
@@ -252,6 +256,9 @@ impl Executor {
         self.note_route(plan);
         if is_visit(shard) {
             self.last_route.note_one(self.route_to(shard), &self.world);
+        }
+        if self.writes_apart(shard, plan.writes || plan.taints) {
+            Box::pin(self.begin_writing(shard)).await?;
         }
         self.leaving = planned.iter().fold(Pins::NONE, |all, one| all.with(one.entry.leaves));
         let mut repeat = self.repeat_of_string(planned, plan);
@@ -450,6 +457,39 @@ impl Executor {
         result
     }
 
+    /// An implicit transaction that is nothing but queries, of several shards: it can be one of the proxy's own.
+    fn writes_on_several(&self, planned: &[Planned]) -> bool {
+        let is_plain = |one: &Planned| {
+            let plan = one.plan.as_ref();
+            matches!(one.entry.class, Class::Query)
+                && plan.is_some_and(|plan| plan.settings.is_none() && !plan.changes_schema)
+        };
+        !self.session.transaction.is_open()
+            && !self.batch.is_open()
+            && self.world.map.policy().cross_shard_writes == CrossShardWrites::TwoPhase
+            && planned.iter().all(is_plain)
+            && planned.iter().any(|one| one.plan.as_ref().is_some_and(|plan| plan.writes))
+    }
+
+    /// An implicit transaction, statement by statement within one that the client knows nothing of.
+    async fn run_as_one(&mut self, text: &[u8]) -> Result<(), Failure> {
+        self.check_syntax(text).await?;
+        let mut planned = Vec::new();
+        self.plan_query(text, &mut planned).await?;
+        self.begin_own(TransactionModes::default());
+        let mut result = self.run_each(planned, text).await;
+        if result.is_ok() && self.session.transaction.status() != b'E' {
+            result = self.commit_own().await;
+        } else if !matches!(result, Err(Failure::Gone(_))) {
+            self.roll_back_own().await;
+        }
+        self.piece = None;
+        if let Ok(()) = result {
+            self.ready();
+        }
+        result
+    }
+
     /// Piece by piece. `text` is the string; behind a change of settings what is left of it is planned anew.
     async fn run_each(&mut self, mut planned: Vec<Planned>, text: &[u8]) -> Result<(), Failure> {
         let mut undo = None;
@@ -558,7 +598,7 @@ impl Executor {
                     self.place_name(other)
                 ),
             )
-            .detail("A query string of several statements is one transaction, and a transaction stays on one shard.")
+            .detail("A query string of several statements is one transaction, and what is not a query in it belongs to one shard.")
             .hint("Send the statements one by one.")),
             (_, Some(shard)) => Ok(Route::One(shard)),
         }

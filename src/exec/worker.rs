@@ -14,6 +14,7 @@ use super::clients::Clients;
 use super::databases::Databases;
 use super::extended::Unit;
 use super::planner::{Planner, Reading};
+use super::recovery::Commits;
 use super::statements::Registry;
 use crate::backend::{Books, Login, Pool, PoolSettings, Pools, ShardPools};
 use crate::config::{Config, Password, Secret, User};
@@ -73,6 +74,8 @@ pub struct Shared {
     pub clients: Arc<Clients>,
     /// What is known of shards and connections.
     pub books: Arc<Books>,
+    /// Transactions that are committed on several shards.
+    pub commits: Arc<Commits>,
     pub(super) workers: Arc<Mutex<Vec<Weak<Worker>>>>,
 }
 
@@ -90,6 +93,7 @@ impl Shared {
             shutdown: Arc::default(),
             clients: Arc::default(),
             books: Arc::default(),
+            commits: Arc::default(),
             workers: Arc::default(),
         }
     }
@@ -107,6 +111,7 @@ impl Shared {
             shutdown: Arc::clone(&self.shutdown),
             clients: Arc::clone(&self.clients),
             books: Arc::clone(&self.books),
+            commits: Arc::clone(&self.commits),
             workers: Arc::clone(&self.workers),
         }
     }

@@ -96,7 +96,26 @@ impl Executor {
 
     /// A statement that may write was planned with a map that is outdated meanwhile: a key may be frozen by
     /// now. On a connection that was there before, it may go on, for whoever freezes a key waits for those.
+    /// Where it writes beside another shard, it must have been made sure of before.
     pub(super) fn may_write(&mut self, at: usize, writes: bool) -> Result<(), SqlError> {
+        if writes {
+            let shard = self.held.get(at).map(|held| held.shard);
+            if let Some(shard) = shard.filter(|shard| self.writes_apart(*shard, true)) {
+                return Err(SqlError::new(
+                    SqlState::INTERNAL_ERROR,
+                    format!(
+                        "shard \"{}\" was not made ready to be written on",
+                        self.place_name(shard)
+                    ),
+                ));
+            }
+        }
+        self.note_notifying(at)?;
+        self.may_write_alone(at, writes)
+    }
+
+    /// The same for a statement that stands by itself.
+    pub(super) fn may_write_alone(&mut self, at: usize, writes: bool) -> Result<(), SqlError> {
         let planned = self.world.map.freezes_version();
         if !writes || self.worker.shared.store.freezes_version() == planned {
             return Ok(());

@@ -19,6 +19,11 @@ pub(super) fn render(operator: &Operator) -> String {
     families.push(latency(&books));
     families.extend(map_state(operator));
     families.push(Family::gauge(
+        "in_doubt",
+        "Prepared transactions that can't be finished yet",
+        vec![(Vec::new(), shared.commits.doubts().len() as f64)],
+    ));
+    families.push(Family::gauge(
         "uptime_seconds",
         "How long the proxy runs",
         vec![(Vec::new(), operator.health().uptime().as_secs_f64())],

@@ -94,11 +94,11 @@ fn check_server(map: &ShardMap, told: &Told<'_>, findings: &mut Vec<Finding>) {
             Some("url must lead to the primary; list standbys under replicas"),
         );
     }
-    let several = map.shards().len() > 1;
-    if several
-        && map.policy().cross_shard_writes == CrossShardWrites::TwoPhase
-        && told.server("max_prepared_transactions") == "0"
-    {
+    let two_phase = map.policy().cross_shard_writes == CrossShardWrites::TwoPhase;
+    if map.shards().len() < 2 || !two_phase {
+        return;
+    }
+    if told.server("max_prepared_transactions") == "0" {
         warning(
             findings,
             format!(
@@ -109,6 +109,18 @@ fn check_server(map: &ShardMap, told: &Told<'_>, findings: &mut Vec<Finding>) {
             ),
         );
     }
+    let lacks = match told.server("decision") {
+        "missing" => "does not have, and the role of its URL may not make,",
+        "closed" => "does not let the role of its URL read, insert into and delete from",
+        _ => return,
+    };
+    warning(
+        findings,
+        format!(
+            "shard {name} {lacks} table pgmeridian.decision: transactions that write there and on other shards are refused"
+        ),
+        Some("a refused transaction's hint has the statements that an administrator runs"),
+    );
 }
 
 /// Whether a table's rows are on more than one shard by the map.

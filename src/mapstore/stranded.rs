@@ -12,6 +12,7 @@ mod question;
 mod strays;
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::SimpleQueryMessage;
 
@@ -23,7 +24,15 @@ pub(super) use self::strays::strays;
 use super::asked::Asked;
 use super::read::ReadError;
 use crate::catalog::{Catalog, RelationKind};
+use crate::commit::sql;
+use crate::error::{SqlError, SqlState};
 use crate::map::{Shard, ShardMap};
+
+/// What is prepared on a shard is waited for so long.
+const PREPARED_MAX: Duration = Duration::from_secs(5);
+
+/// And looked at every so often.
+const PREPARED_INTERVAL: Duration = Duration::from_millis(50);
 
 /// So many keys are named; the others are counted.
 const NAMED_MAX: usize = 10;
@@ -125,12 +134,52 @@ pub async fn stranded(
         let key = |q: &Question<'_>| (q.shard, q.table.schema.clone(), q.table.name.clone());
         key(a).cmp(&key(b))
     });
+    let mut shards: Vec<&Shard> =
+        questions.iter().filter_map(|question| old.shard(question.shard)).collect();
+    shards.dedup_by_key(|shard| shard.id);
+    futures_util::future::try_join_all(shards.into_iter().map(|shard| finished(shard, asked)))
+        .await?;
     // Each shard takes its time: all are asked at once.
     let of_shards = questions.chunk_by(|a, b| a.shard == b.shard);
     let answers = of_shards.map(|questions| ask_shard(old, new, questions, asked));
     let mut found = futures_util::future::try_join_all(answers).await?.concat();
     databases(old, new, &mut found, asked).await?;
     Ok(found)
+}
+
+/// Waits for what is prepared on a shard: its rows are seen by nobody until it is committed.
+async fn finished(shard: &Shard, asked: &Asked) -> Result<(), NotAsked> {
+    let not_asked = |error| NotAsked { shard: shard.name.clone(), error };
+    let deadline = Instant::now() + PREPARED_MAX;
+    let mut waited: Option<Vec<String>> = None;
+    loop {
+        let rows = asked.query(&shard.url, &sql::names()).await.map_err(not_asked)?;
+        let mut names: Vec<String> = rows.iter().filter_map(first_of).collect();
+        // What is prepared meanwhile was begun when anything else was that runs now.
+        names.retain(|name| waited.as_ref().is_none_or(|waited| waited.contains(name)));
+        if names.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let error = SqlError::new(
+                SqlState::LOCK_NOT_AVAILABLE,
+                format!(
+                    "transactions are prepared there that may have written some: {}",
+                    names.join(", ")
+                ),
+            );
+            return Err(not_asked(ReadError::Rows(error)));
+        }
+        waited = Some(names);
+        tokio::time::sleep(PREPARED_INTERVAL).await;
+    }
+}
+
+fn first_of(message: &SimpleQueryMessage) -> Option<String> {
+    match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }
 }
 
 /// Asks one shard.

@@ -59,6 +59,14 @@ pub struct Metrics {
     pub map_reload_errors: AtomicU64,
     /// Times that the control database could not be read.
     pub control_errors: AtomicU64,
+    /// Transactions that were committed in two phases.
+    pub two_phase_commits: AtomicU64,
+    /// Transactions that were to be, and were rolled back.
+    pub two_phase_aborts: AtomicU64,
+    /// What was left prepared, and was committed.
+    pub recovered_commits: AtomicU64,
+    /// What was left prepared, and was rolled back.
+    pub recovered_aborts: AtomicU64,
 }
 
 /// Where a statement went, as the metrics count it.
@@ -165,6 +173,10 @@ impl Metrics {
             map_reloads: AtomicU64::new(0),
             map_reload_errors: AtomicU64::new(0),
             control_errors: AtomicU64::new(0),
+            two_phase_commits: AtomicU64::new(0),
+            two_phase_aborts: AtomicU64::new(0),
+            recovered_commits: AtomicU64::new(0),
+            recovered_aborts: AtomicU64::new(0),
         }
     }
 
@@ -172,7 +184,7 @@ impl Metrics {
         count(&self.refusals, code.0);
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 16] {
+    fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 20] {
         [
             ("shard_errors", "Errors that shards answered", &self.shard_errors),
             ("client_connects", "Clients that were accepted", &self.client_connects),
@@ -201,6 +213,26 @@ impl Metrics {
                 "control_errors",
                 "Times that the control database could not be read",
                 &self.control_errors,
+            ),
+            (
+                "two_phase_commits",
+                "Transactions that were committed on several shards in two phases",
+                &self.two_phase_commits,
+            ),
+            (
+                "two_phase_aborts",
+                "Transactions that could not be committed in two phases, and were rolled back",
+                &self.two_phase_aborts,
+            ),
+            (
+                "recovered_commits",
+                "Prepared transactions that were left behind, and were committed",
+                &self.recovered_commits,
+            ),
+            (
+                "recovered_aborts",
+                "Prepared transactions that were left behind, and were rolled back",
+                &self.recovered_aborts,
             ),
         ]
     }

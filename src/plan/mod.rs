@@ -359,6 +359,8 @@ pub struct Template {
     /// CREATE TEMP TABLE from the shape.
     temporary: bool,
     describe: Option<ShardId>,
+    /// Why it is not carried out, whatever its values are.
+    refused: Option<Box<SqlError>>,
 }
 
 #[derive(Debug)]
@@ -395,7 +397,15 @@ impl Template {
                 let describe = Some(describe_query(&query, map));
                 let fast = Fast::of(&query, map);
                 let shape = Shape::Query(Box::new(query));
-                Self { shape, fast, explain: None, cursor: None, temporary: false, describe }
+                Self {
+                    shape,
+                    fast,
+                    explain: None,
+                    cursor: None,
+                    temporary: false,
+                    describe,
+                    refused: None,
+                }
             }
             Statement::Explain { analyze, inner } => {
                 let inner = Self::compile_here(inner, class, map);
@@ -419,6 +429,7 @@ impl Template {
                     cursor: None,
                     temporary: false,
                     describe,
+                    refused: None,
                 }
             }
             Statement::Opaque(opaque) => Self {
@@ -428,7 +439,17 @@ impl Template {
                 cursor: None,
                 temporary: false,
                 describe: None,
+                refused: None,
             },
+        }
+    }
+
+    /// The same of what is the proxy's own: it may be read.
+    #[must_use]
+    pub fn reserved(self, error: SqlError) -> Self {
+        match &self.shape {
+            Shape::Query(query) if !query.writes => self,
+            _ => Self { fast: None, refused: Some(Box::new(error)), ..self },
         }
     }
 
@@ -478,6 +499,9 @@ impl Template {
         inputs: &Inputs<'_>,
         scope: &Scope<'_>,
     ) -> Result<(Plan, Rule), SqlError> {
+        if let Some(error) = &self.refused {
+            return Err((**error).clone());
+        }
         let ground = Ground::new(map);
         let mut scope = Resolved::new(map, scope, ground.solo)?;
         scope.temporary = scope.temporary.filter(|own| own.names.may_be_in(inputs.text));

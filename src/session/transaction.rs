@@ -55,8 +55,10 @@ pub struct Deeds {
     pub several: bool,
     /// A statement ran on all shards, and may have written on each of them.
     pub everywhere: bool,
-    /// The shard where it wrote rows, or may have.
+    /// The shard where it wrote rows, or may have; of several, the one that will decide.
     pub writer: Option<ShardId>,
+    /// It wrote on others, too.
+    pub two_phase: bool,
     /// It ran code that may have left something on its connection (a setting, a temporary table): a shard
     /// that is enlisted later would not have it.
     pub opaque: bool,
@@ -186,6 +188,13 @@ impl Transaction {
             if writes || opaque {
                 deeds.writer.get_or_insert(shard);
             }
+        }
+    }
+
+    /// It is about to write on another shard than the one where it wrote before; this one of all will decide.
+    pub fn write_on_several(&mut self, coordinator: ShardId) {
+        if let Self::Active { deeds, .. } | Self::Failed { deeds, .. } = self {
+            (deeds.writer, deeds.two_phase) = (Some(coordinator), true);
         }
     }
 

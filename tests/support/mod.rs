@@ -54,8 +54,15 @@ pub(crate) struct Shards {
 impl Shards {
     /// One cluster, and a database in it for each shard.
     pub(crate) fn databases(count: usize) -> Self {
+        Self::databases_with(count, &[])
+    }
+
+    /// The same with settings of the server's own.
+    pub(crate) fn databases_with(count: usize, settings: &[(&str, &str)]) -> Self {
         let names = &NAMES[..count];
         let mut options = Options::named("shards");
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        options.settings.extend(settings.iter().map(owned));
         options.databases = names.iter().map(|name| (*name).to_owned()).collect();
         let cluster = Cluster::start(&options).unwrap_or_else(|error| panic!("{error}"));
         let places = names.iter().map(|name| (*name, cluster.database_url(name))).collect();

@@ -147,7 +147,7 @@ fn single_faults() {
         let expect: &[&str] = if fine { &[] } else { &[&fault] };
         check(&format!("[listen]\naddress = \"{address}\""), expect);
     }
-    let cases: [(&str, &[&str]); 19] = [
+    let cases: [(&str, &[&str]); 21] = [
         ("[listen]\ntls = { cert = 'a' }", &["2:7 listen.tls needs both cert and key; "]),
         (
             "[http]\ntoken = '${NOPE}'",
@@ -164,6 +164,14 @@ fn single_faults() {
         ("[users]\nname = 'a'", &["1:1 users must be a list of tables, [[users]], not a table; "]),
         ("pool = 3", &["1:8 pool must be a table, [pool], not an integer; "]),
         ("[pool]\nwait_timeout = '0s'", &["2:16 pool.wait_timeout must be longer than zero; "]),
+        (
+            "[limits]\nin_doubt_after = '0s'",
+            &["2:18 limits.in_doubt_after must be longer than zero; "],
+        ),
+        (
+            "[limits]\nin_doubt_after = '900ms'",
+            &["2:18 limits.in_doubt_after must be 1s or longer; "],
+        ),
         (
             "[limits]\nstatement_bytes_max = '2GiB'",
             &["2:23 limits.statement_bytes_max must be between 1KiB and 1GiB; "],

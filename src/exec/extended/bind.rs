@@ -15,6 +15,7 @@ use crate::exec::control::aborted;
 use crate::exec::planner::{Entry, Scopes};
 use crate::exec::scatter::{BindBody, ScatterBind};
 use crate::exec::statements::{ClientStatement, no_statement};
+use crate::exec::two_phase::refuse_our_names;
 use crate::exec::{Executor, Failure};
 use crate::lookup::{Id, Noted, View};
 use crate::plan::Plan;
@@ -42,6 +43,7 @@ impl Executor {
         }
         let copies = matches!(class, Class::Copy { from: true, client: true, .. });
         self.refuse_session_state(&entry)?;
+        refuse_our_names(class, self.statement(view.statement)?.text())?;
         self.leave_database(&entry)?;
         self.refuse_taken(view.portal)?;
         let statement = self.statement(view.statement)?;

@@ -6,6 +6,7 @@ use super::assemble::ParsedList;
 use super::{Op, Portal, Unit, Which};
 use crate::error::{SqlError, SqlState};
 use crate::exec::again::Repeat;
+use crate::exec::pins::Pins;
 use crate::exec::{Executor, Failure};
 use crate::map::ShardId;
 use crate::observe;
@@ -112,6 +113,8 @@ impl Executor {
             }
             Err(failure) => {
                 let noted = !unit.done.is_empty();
+                // It leaves nothing, and what comes next does not leave it.
+                self.leaving = Pins::NONE;
                 self.undo_skipped(unit, parsed.is_some().then(|| self.responses.completed()));
                 self.forget_parsed(unit, parsed.as_deref(), noted);
                 Err(match unit.effects.last() {
@@ -131,7 +134,11 @@ impl Executor {
         course: &Course,
         parsed: &mut Option<ParsedList>,
     ) -> Result<Option<usize>, Failure> {
-        let at = self.acquire(self.unit_shard(unit)).await?;
+        let shard = self.unit_shard(unit);
+        if self.writes_apart(shard, unit.writes || unit.taints) {
+            Box::pin(self.begin_writing(shard)).await?;
+        }
+        let at = self.acquire(shard).await?;
         self.may_write(at, unit.writes || unit.taints)?;
         self.request.clear();
         self.responses.begin(course.hold);

@@ -45,6 +45,10 @@ impl Executor {
             )?;
         }
         self.may_enlist(place, true)?;
+        self.note_scratch(place)?;
+        if self.writes_apart(place, true) {
+            Box::pin(self.begin_writing(place)).await?;
+        }
         self.bring(place, staged, load).await?;
         let insert = format!("INSERT INTO {name} {}", load.select(&[]));
         let reply = self.ask_query(place, &insert).await;

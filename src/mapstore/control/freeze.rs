@@ -287,7 +287,9 @@ impl Open {
                 connections
                     .retain(|(released, own)| is_busy(own) && own.released_ms() == *released);
             }
-            let ended = self.connections.as_ref().is_some_and(Vec::is_empty);
+            // Who commits on several shards lets go of their connections before it is done.
+            let ended = self.connections.as_ref().is_some_and(Vec::is_empty)
+                && !store.is_waited_with_older(self.map_version);
             let version = store.control().and_then(|status| status.version);
             let over = version != Some(self.version) || Instant::now() >= deadline;
             if ended || over {

@@ -39,6 +39,17 @@ impl Told<'_> {
 const SERVER: &str = "\
 SELECT s.name, s.setting FROM pg_catalog.pg_settings s
 WHERE s.name IN ('server_version', 'max_prepared_transactions')
+UNION ALL SELECT 'decision', CASE
+    WHEN count(c.oid) > 0 AND bool_and(pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+      AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_table_privilege(c.oid, 'INSERT')
+      AND pg_catalog.has_table_privilege(c.oid, 'DELETE')) THEN 'ready'
+    WHEN count(c.oid) > 0 THEN 'closed'
+    WHEN count(n.oid) > 0 AND bool_and(pg_catalog.has_schema_privilege(n.oid, 'CREATE')) THEN 'to be made'
+    WHEN count(n.oid) = 0 AND pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') THEN 'to be made'
+    ELSE 'missing' END
+FROM pg_catalog.pg_namespace n
+LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'decision'
+WHERE n.nspname = 'pgmeridian'
 UNION ALL SELECT 'recovery', pg_catalog.pg_is_in_recovery()::text
 UNION ALL SELECT 'encoding', pg_catalog.pg_encoding_to_char(d.encoding) FROM pg_catalog.pg_database d
 WHERE d.datname = pg_catalog.current_database()
