@@ -258,6 +258,47 @@ async fn what_a_transaction_inserted_is_its_own() {
     assert_eq!(rows[0].get::<_, i64>(1), 5);
 }
 
+/// The same of a shard that the transaction has come to later.
+#[tokio::test]
+async fn what_a_transaction_inserted_on_another_shard_is_its_own() {
+    let (_shards, proxy) = three().await;
+    let mut client = proxy.connect().await;
+    let other = proxy.connect().await;
+    for tenant in [31, 32, 33] {
+        let fresh = session(tenant);
+        let transaction = client.transaction().await.unwrap();
+        // Tenants 1, 2 and 3 live on three shards.
+        for first in [1, 2, 3] {
+            let sql = format!("UPDATE tenants SET name = name WHERE id = {first}");
+            transaction.batch_execute(&sql).await.unwrap();
+        }
+        transaction
+            .batch_execute(&format!("INSERT INTO bots VALUES ('{}', {tenant}, 'b')", bot(tenant)))
+            .await
+            .unwrap();
+        let insert = format!(
+            "INSERT INTO user_sessions VALUES ('{fresh}', {tenant}, '{}', 't')",
+            bot(tenant)
+        );
+        transaction.batch_execute(&insert).await.unwrap();
+        let message =
+            format!("INSERT INTO message_history (id, session_id) VALUES ({tenant}, '{fresh}')");
+        transaction.batch_execute(&message).await.unwrap();
+        // Nobody else knows of it, now or later.
+        for moment in ["before", "after"] {
+            let error = other.batch_execute(&message).await.expect_err(moment);
+            assert_eq!(said(&error).0, "23502", "{moment}: {error:?}");
+            if moment == "before" {
+                transaction.batch_execute("ROLLBACK").await.unwrap();
+            }
+        }
+        drop(transaction);
+        let insert = format!("INSERT INTO user_sessions VALUES ('{fresh}', 5, '{}', 't')", bot(5));
+        other.batch_execute(&insert).await.unwrap();
+        other.batch_execute(&message).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn sqls_execute_asks_too() {
     let (shards, proxy) = three().await;

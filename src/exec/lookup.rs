@@ -154,7 +154,7 @@ impl Executor {
         for n in 0..self.world.map.shards().len() {
             let shard = ShardId(u16::try_from(n).unwrap_or(u16::MAX));
             let Ok(at) = self.acquire(shard).await else { return Ok(None) };
-            let own = self.session.transaction.shard() == Some(shard);
+            let own = self.is_enlisted(shard);
             let Some(held) = self.held.get_mut(at) else { return Ok(None) };
             let rows = match held.lease.simple_query(sql).await {
                 Ok(rows) => rows,
@@ -200,8 +200,7 @@ impl Executor {
                 map.freezes().iter().any(|(own, frozen)| *own == lookup.key && frozen == key)
             });
         }
-        let own = self.session.transaction.shard();
-        let private = own.is_some() && rows.iter().any(|(shard, _)| own == Some(*shard));
+        let private = rows.iter().any(|(shard, _)| self.is_enlisted(*shard));
         if rows.is_empty() || private {
             let answer = answer.map_or(Answer::Anywhere, Answer::Key);
             self.asked.push((id, answer));
