@@ -137,6 +137,17 @@ pub(super) struct IdAssignment {
     pub(super) column: String,
 }
 
+/// An assignment to a column by which rows are told that every shard has.
+#[derive(Clone, Debug)]
+pub(super) struct CopyAssignment {
+    /// The rule.
+    pub(super) copies: Copies,
+    /// The new value, if it is a constant.
+    pub(super) value: Option<Scalar>,
+    /// The table.
+    pub(super) table: Arc<Table>,
+}
+
 /// What the functions that a query calls ask for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Functions {
@@ -177,6 +188,8 @@ pub(super) struct Query {
     pub(super) assignments: Vec<KeyAssignment>,
     /// Assignments to ids that lead to keys.
     pub(super) id_assignments: Vec<IdAssignment>,
+    /// Assignments that may make rows those that every shard has.
+    pub(super) copy_assignments: Vec<CopyAssignment>,
     /// What functions ask for.
     pub(super) functions: Functions,
     /// The driving occurrence, if the answer is the union of the shards' answers.
@@ -213,6 +226,7 @@ impl Query {
             view_written: None,
             assignments: Vec::new(),
             id_assignments: Vec::new(),
+            copy_assignments: Vec::new(),
             functions: functions(analysis, map),
             many: Err(Construct::NotColocated(String::new(), String::new())),
             ordered: None,
@@ -470,6 +484,22 @@ impl Query {
                 table: table.name.clone(),
                 column: column_name(table, assignment.column),
             });
+        }
+        for copies in copies::of_table(map, table, key) {
+            for assignment in &assignments {
+                let itself = ColumnRef { source: target, column: assignment.column };
+                if copies.is_told_by(assignment.column) && assignment.value != Expr::Column(itself)
+                {
+                    self.copy_assignments.push(CopyAssignment {
+                        copies: copies.clone(),
+                        value: match &assignment.value {
+                            Expr::Scalar(scalar) => Some(scalar.clone()),
+                            _ => None,
+                        },
+                        table: Arc::clone(table),
+                    });
+                }
+            }
         }
         for assignment in assignments {
             let Some(part) = columns.iter().position(|c| *c == assignment.column) else { continue };

@@ -15,7 +15,7 @@ use crate::catalog::Table;
 use crate::datum::{Decoded, KeyType, KeyValue};
 use crate::error::SqlError;
 use crate::map::{Everywhere, KeyId, ShardMap};
-use crate::sql::ir::{ColumnRef, Expr, SourceId};
+use crate::sql::ir::{ColumnRef, Expr, Scalar, SourceId};
 
 /// A rule about rows of a table, and what a statement says of the rule's column.
 #[derive(Clone, Debug)]
@@ -154,6 +154,29 @@ pub(super) fn inserted<'c>(
 }
 
 impl Copies {
+    /// Its rows are told by this column.
+    pub(super) fn is_told_by(&self, column: u16) -> bool {
+        self.equals.as_ref().is_some_and(|(own, ..)| *own == column)
+    }
+
+    /// A row with this value in that column may be one of its rows.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Constants::stored_key`].
+    pub(super) fn may_become(
+        &self,
+        value: Option<&Scalar>,
+        stored: &Constants<'_>,
+    ) -> Result<bool, SqlError> {
+        let (Some((_, ty, own)), Some(scalar)) = (&self.equals, value) else { return Ok(true) };
+        Ok(match stored.stored_key(*ty, scalar)? {
+            Decoded::Key(new) => new == *own,
+            Decoded::Null => false,
+            _ => true,
+        })
+    }
+
     /// 0A000: a write that all shards must hear of.
     pub(super) fn refusal(&self, table: &Table) -> SqlError {
         Refusal::CopiesWritten { table: table.name.clone(), predicate: self.predicate.clone() }

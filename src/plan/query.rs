@@ -81,6 +81,7 @@ pub(super) fn plan<'p>(
     }
     check_assignments(query, &stored, &regions)?;
     check_id_assignments(query, ground, &stored, scope, &regions)?;
+    check_copy_assignments(query, ground, &stored, scope)?;
     let mut staged = None;
     let (route, rule) = match (database, scope.shard) {
         (Some(database), _) => (Route::Database(database), Rule::KeyDatabase),
@@ -481,6 +482,24 @@ fn check_assignments(
         if !same {
             let (table, column) = (assignment.table.clone(), assignment.column.clone());
             return Err(Refusal::KeyAssigned { table, column }.into());
+        }
+    }
+    Ok(())
+}
+
+/// No row becomes one that every shard has, on one shard.
+fn check_copy_assignments(
+    query: &Query,
+    ground: &Ground<'_>,
+    stored: &Constants<'_>,
+    scope: &Resolved<'_>,
+) -> Result<(), SqlError> {
+    if ground.solo.is_some() || scope.on_each {
+        return Ok(());
+    }
+    for assignment in &query.copy_assignments {
+        if assignment.copies.may_become(assignment.value.as_ref(), stored)? {
+            return Err(assignment.copies.refusal(&assignment.table));
         }
     }
     Ok(())
