@@ -2,7 +2,7 @@
 //! generated statements run on one database that holds all rows and, as planned, on databases that hold a
 //! shard's rows each; the answers and the rows after writes must be the same.
 //!
-//! `PGMERIDIAN_SOUNDNESS_SECONDS` is the budget (default 50), `PGMERIDIAN_SOUNDNESS_SEED` a seed to begin
+//! `PGMERIDIAN_SOUNDNESS_SECONDS` is the budget (default 40), `PGMERIDIAN_SOUNDNESS_SEED` a seed to begin
 //! with (printed with each fault), `PGMERIDIAN_SOUNDNESS_FAULTS` how many faults are collected before the
 //! test gives up (default 3), `PGMERIDIAN_SOUNDNESS_REPORT` prints what was refused.
 
@@ -66,7 +66,7 @@ fn first_seed() -> u64 {
 
 #[test]
 fn every_row_that_matters_is_on_the_route() {
-    let budget = Duration::from_secs(variable("PGMERIDIAN_SOUNDNESS_SECONDS", 50));
+    let budget = Duration::from_secs(variable("PGMERIDIAN_SOUNDNESS_SECONDS", 40));
     let seed = first_seed();
     let faults_max = variable("PGMERIDIAN_SOUNDNESS_FAULTS", 3) as usize;
     let runtime = tokio::runtime::Builder::new_multi_thread()
