@@ -383,7 +383,9 @@ const HIDDEN_CODE: &str = "
 #[tokio::test]
 async fn a_connection_goes_back_when_it_is_no_longer_needed() {
     let (shards, proxy) = serve(1, ONE).await;
-    shards.run_on_all(&format!("CREATE SEQUENCE s; {HIDDEN_CODE}")).await;
+    let lone = "CREATE TABLE lone (a int); CREATE FUNCTION leaves() RETURNS boolean LANGUAGE sql \
+                AS $$SELECT set_config('app.x', 'y', false) = 'y'$$";
+    shards.run_on_all(&format!("CREATE SEQUENCE s; {lone}; {HIDDEN_CODE}")).await;
     let mut a = proxy.raw();
     // Each ends what it has begun: the other client gets the only connection.
     let stories: [&[&str]; 8] = [
@@ -453,6 +455,14 @@ async fn a_connection_goes_back_when_it_is_no_longer_needed() {
         run(&mut a, "DISCARD ALL");
         assert_eq!(value(&b.until_ready()), "", "{sql}");
     }
+    // And COPY's own condition.
+    a.send(&query("COPY lone FROM STDIN WHERE leaves()"));
+    a.send(&[frame(b'd', b"1\n"), frame(b'c', b"")].concat());
+    assert_eq!(sqlstate(&a.until_ready()), "");
+    b.send(&query("SELECT coalesce(current_setting('app.x', true), '')"));
+    assert!(b.receive_within(Duration::from_millis(50)).is_err(), "COPY");
+    run(&mut a, "DISCARD ALL");
+    assert_eq!(value(&b.until_ready()), "", "COPY");
     // Who leaves takes everything along, and leaves the connection.
     let mut before = String::new();
     for sql in keeps {

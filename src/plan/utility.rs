@@ -33,6 +33,8 @@ pub(super) struct UtilityShape {
     /// All of its tables are reference tables, and there is one.
     reference: bool,
     triggers: bool,
+    /// COPY FROM … WHERE.
+    filters: bool,
     /// Where the database is that it is about, with its name; of one under `[[databases]]` only.
     database: Option<(String, DatabaseHome)>,
     /// What it may write unseen, and where that may be written.
@@ -153,6 +155,7 @@ impl UtilityShape {
             reference: !utility.tables.is_empty()
                 && utility.tables.iter().all(|t| map.placement(t) == Placement::Reference),
             triggers: utility.tables.iter().any(|table| table.has_triggers),
+            filters: utility.filters,
             database: utility
                 .database
                 .as_ref()
@@ -427,7 +430,7 @@ impl UtilityShape {
             | UtilityKind::Prepared => true,
             // NOTIFY leaves nothing; UNLISTEN only ends something.
             UtilityKind::Notify => self.tag == "LISTEN",
-            UtilityKind::CopyFrom | UtilityKind::Truncate => self.triggers,
+            UtilityKind::CopyFrom | UtilityKind::Truncate => self.triggers || self.filters,
             // COPY (query) may call anything.
             UtilityKind::CopyTo => self.of_query,
             // The query may call anything; so may an event trigger.

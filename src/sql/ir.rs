@@ -81,6 +81,8 @@ pub struct Utility {
     pub temporary_by_path: bool,
     /// For a temporary view: functions that are not known to be built in and harmless.
     pub unknown_functions: Vec<String>,
+    /// COPY FROM … WHERE, which may call anything.
+    pub filters: bool,
 }
 
 /// What sort of utility statement.

@@ -156,6 +156,7 @@ fn analyze_tokens(text: &str, tokens: &[Token], catalog: &Catalog, names: &Names
             reshaped: Vec::new(),
             temporary_by_path: false,
             unknown_functions: Vec::new(),
+            filters: false,
         }),
         Err(reason) => Statement::Opaque(opaque::opaque(reason, text, tokens, catalog, names)),
     }
@@ -278,6 +279,8 @@ pub fn utility(text: &str, class: &Class, catalog: &Catalog, names: &Names<'_>) 
         }
         _ => Vec::new(),
     };
+    let filters =
+        kind == UtilityKind::CopyFrom && tokens.iter().any(|token| token.is_word(text, "where"));
     let temporary_by_path = names.search_path.first().is_some_and(|schema| schema == "pg_temp")
         && opaque::is_created_unqualified(tag, text, &tokens);
     Statement::Utility(Utility {
@@ -289,6 +292,7 @@ pub fn utility(text: &str, class: &Class, catalog: &Catalog, names: &Names<'_>) 
         reshaped,
         temporary_by_path,
         unknown_functions,
+        filters,
     })
 }
 
