@@ -8,24 +8,21 @@
 //! of the shards themselves where it is not known; a client that is told COMMIT sees the transaction on every shard,
 //! or is warned; cancel requests end with the first PREPARE.
 
+mod finish;
+mod names;
 mod ready;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::pins::{NOBODYS_SETTINGS, Pins};
-use super::planner::Reading;
+pub(super) use self::names::{not_theirs, refuse_our_names, touches_decisions};
+use super::pins::Pins;
 use super::recovery::{self, Running};
 use super::reply::Reply;
 use super::{Executor, Failure};
-use crate::commit::{Commit, Gid, Outcome, PREFIX, Step, Verdict, Word, sql};
+use crate::commit::{Commit, Gid, Step, Verdict, Word, sql};
 use crate::error::{SqlError, SqlState};
 use crate::map::{CrossShardWrites, ShardId};
-use crate::observe::{METRICS, add};
-use crate::sql::class::Class;
-use crate::sql::lexer::LiteralKind;
-use crate::sql::token::{Lexer, TokenKind, fold};
 use crate::wire::backend::Severity;
 use crate::wire::{self, frame, frontend, response};
 
@@ -604,180 +601,6 @@ impl Executor {
             .hint("The transaction might succeed if retried."),
         )
     }
-
-    /// COMMIT PREPARED or ROLLBACK PREPARED wherever something is prepared; which have done it.
-    async fn finish_all(&mut self, work: &Work, commit: &Commit, verdict: Verdict) -> Vec<bool> {
-        let asked: Vec<usize> =
-            (0..work.participants.len()).filter(|n| commit.has_prepared(*n)).collect();
-        let (mut done, refused) = self.finish_on(work, &asked, verdict, false).await;
-        if !refused.is_empty() {
-            // The transaction had another role than its session has.
-            done.extend(self.finish_on(work, &refused, verdict, true).await.0);
-        }
-        if verdict == Verdict::Aborted {
-            // What is prepared keeps its locks, and did not wait for this.
-            let open: Vec<ShardId> = work
-                .participants
-                .iter()
-                .enumerate()
-                .filter(|(n, _)| !commit.has_prepared(*n))
-                .map(|(_, shard)| *shard)
-                .chain([work.coordinator])
-                .collect();
-            let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
-            self.roll_back_by(&open, "ROLLBACK", deadline).await;
-        }
-        if verdict == Verdict::Committed {
-            let again = asked.iter().copied().filter(|n| !done.contains(n)).collect();
-            done.extend(Box::pin(self.commit_again(work, again)).await);
-        }
-        (0..work.participants.len()).map(|n| done.contains(&n)).collect()
-    }
-
-    /// The same on these, on the connections that have prepared; which have done it, and which may not.
-    async fn finish_on(
-        &mut self,
-        work: &Work,
-        asked: &[usize],
-        verdict: Verdict,
-        as_owner: bool,
-    ) -> (Vec<usize>, Vec<usize>) {
-        let mut requests = Vec::new();
-        let mut shards = Vec::new();
-        for n in asked {
-            let Some(shard) = work.participants.get(*n).copied() else { continue };
-            let mut request = Vec::new();
-            let owner = work.prepared.get(*n).filter(|_| as_owner);
-            let owner = owner.map(|prepared| sql::as_owner(&prepared.owner));
-            if let Some(owner) = owner {
-                frontend::query_into(&mut request, owner.as_bytes());
-            }
-            frontend::query_into(&mut request, sql::unhurried().as_bytes());
-            let name = work.gid.on(self.number_of(shard));
-            frontend::query_into(&mut request, sql::finish(verdict, &name).as_bytes());
-            frontend::query_into(&mut request, sql::as_before().as_bytes());
-            if as_owner {
-                frontend::query_into(&mut request, b"RESET ROLE");
-            }
-            requests.push((shard, request));
-            shards.push(shard);
-        }
-        let borrowed: Vec<(ShardId, &[u8])> =
-            requests.iter().map(|(shard, request)| (*shard, request.as_slice())).collect();
-        let deadline = Some(tokio::time::Instant::now() + ANSWER_MAX);
-        let replies = self.ask_apart(&borrowed, 3 + 2 * u32::from(as_owner), deadline).await;
-        for (shard, reply) in shards.iter().zip(&replies) {
-            // What the transaction has set is set there still, or this has set something and not set it back.
-            if (as_owner || verdict == Verdict::Aborted || !reply.is_well())
-                && let Some(held) = self.held.iter_mut().find(|held| held.shard == *shard)
-            {
-                held.lease.settings_id = NOBODYS_SETTINGS;
-                held.follows = false;
-            }
-        }
-        // Before that nobody else finishes what is prepared.
-        let alone = work.since.elapsed() < self.shared().config.limits.in_doubt_after;
-        let (mut done, mut refused) = (Vec::new(), Vec::new());
-        for ((n, shard), reply) in asked.iter().zip(&shards).zip(&replies) {
-            let gone = |error: &response::ServerError| error.code() == SqlState::UNDEFINED_OBJECT.0;
-            let is_gone = !reply.lost && reply.error.as_ref().is_some_and(gone);
-            if is_gone && alone && verdict == Verdict::Committed {
-                let name = work.gid.on(self.number_of(*shard));
-                recovery::note_gone(&self.place_name(*shard), &name);
-            }
-            let may_not =
-                |error: &response::ServerError| error.code() == SqlState::INSUFFICIENT_PRIVILEGE.0;
-            if reply.is_well() || is_gone {
-                done.push(*n);
-            } else if !reply.lost && reply.error.as_ref().is_some_and(may_not) {
-                refused.push(*n);
-            }
-        }
-        self.drop_lost(&shards, &replies);
-        (done, refused)
-    }
-
-    /// Those that did not answer are asked again on new connections, all at once; which have committed.
-    async fn commit_again(&mut self, work: &Work, again: Vec<usize>) -> Vec<usize> {
-        let mut asked = tokio::task::JoinSet::new();
-        for n in again {
-            let Some(shard) = work.participants.get(n).copied() else { continue };
-            let prepared = work.prepared.get(n).cloned().unwrap_or_default();
-            let (shared, map) = (Arc::clone(self.shared()), Arc::clone(&self.world.map));
-            let name = work.gid.on(self.number_of(shard));
-            asked.spawn(async move {
-                let done = match map.shard(shard) {
-                    Some(own) => recovery::commit_again(&shared, own, &name, &prepared).await,
-                    None => false,
-                };
-                done.then_some(n)
-            });
-        }
-        asked.join_all().await.into_iter().flatten().collect()
-    }
-
-    fn end_in_two_phases(
-        &mut self,
-        work: Work,
-        commit: &Commit,
-        outcome: Outcome,
-        mut last: Reply,
-        failure: Option<Vec<u8>>,
-        chain: bool,
-    ) -> Result<Reply, Vec<u8>> {
-        let left: Vec<ShardId> = work
-            .participants
-            .iter()
-            .enumerate()
-            .filter(|(n, _)| commit.is_left(*n))
-            .map(|(_, shard)| *shard)
-            .collect();
-        let Work { gid, coordinator, running, participants, readers, .. } = work;
-        if outcome != Outcome::Decided(Verdict::Committed) {
-            self.disown(&readers);
-            self.disown(&participants);
-        }
-        if left.is_empty() && outcome != Outcome::Unknown {
-            running.end();
-        }
-        match outcome {
-            Outcome::Decided(Verdict::Committed) => {
-                add(&METRICS.two_phase_commits, 1);
-                if !left.is_empty() {
-                    let warning = SqlError::new(
-                        SqlState::WARNING,
-                        format!("the transaction is committed, and not visible yet on {}", self.shards_text(&left)),
-                    )
-                    .detail(format!("It was prepared there as \"{gid}\", and is committed there as soon as it can be."));
-                    wire::backend::notice(&mut self.io.outbox, &warning, Severity::Warning);
-                }
-                self.ended(true, chain);
-                last.columns = None;
-                Ok(last)
-            }
-            Outcome::Decided(Verdict::Aborted) => {
-                add(&METRICS.two_phase_aborts, 1);
-                self.ended(false, false);
-                let lost = || message_of(&self.lost_while_asked(coordinator));
-                Err(failure.unwrap_or_else(lost))
-            }
-            Outcome::Unknown => {
-                self.ended(false, false);
-                let all: Vec<ShardId> = std::iter::once(coordinator).chain(participants).collect();
-                let error = SqlError::new(
-                    SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
-                    "the outcome of the transaction is not known",
-                )
-                .detail(format!(
-                    "It is committed on {}, or on none of them: shard \"{}\", which has decided, does not answer. It is finished as \"{gid}\" when that is back.",
-                    self.shards_text(&all),
-                    self.place_name(coordinator)
-                ))
-                .hint("Look what took effect before you send it again.");
-                Err(message_of(&error))
-            }
-        }
-    }
 }
 
 /// A transaction whose end is under way.
@@ -797,97 +620,6 @@ struct Work {
     /// When they were told to prepare.
     since: Instant,
     running: Running,
-}
-
-/// What is prepared under a name of ours is recovery's to finish, and nobody else's.
-pub(super) fn refuse_our_names(class: &Class, text: &str) -> Result<(), SqlError> {
-    if !matches!(class, Class::PrepareTransaction | Class::TwoPhase) || has_other_name(text) {
-        return Ok(());
-    }
-    Err(SqlError::new(
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        format!("prepared transactions whose names begin with \"{PREFIX}\" are the proxy's own"),
-    )
-    .hint("The proxy finishes them by itself; its log says what keeps it from that."))
-}
-
-/// The one literal of a text is a plain one, and no name of ours. What is written in another way may mean one.
-fn has_other_name(text: &str) -> bool {
-    let mut lexer = Lexer::new(text.as_bytes(), true);
-    let mut names = Vec::new();
-    while let Ok(Some(token)) = lexer.step() {
-        if let TokenKind::Literal(kind) = token.kind {
-            names.push((kind, token.span));
-        }
-    }
-    let [(LiteralKind::String | LiteralKind::DollarString, span)] = names.as_slice() else {
-        return false;
-    };
-    let name = text.get(span.start as usize..span.end as usize).unwrap_or(PREFIX);
-    !name.contains(PREFIX) && !name.contains('\\')
-}
-
-/// A statement would write, remove or alter the table of decisions, if it is the one that it names. What only reads it
-/// is told apart later.
-pub(super) fn touches_decisions(class: &Class, text: &str, reading: &Reading) -> bool {
-    let may_touch = match class {
-        Class::Query | Class::Explain | Class::Prepare { .. } | Class::Declare(_) => true,
-        Class::Copy { from, .. } => *from,
-        Class::Definition { tag, .. } => tag.starts_with("DROP") || tag.starts_with("ALTER"),
-        Class::Lock => false,
-        _ => starts_with(text, "truncate"),
-    };
-    may_touch && names_decisions(text, reading)
-}
-
-/// A statement names the table of decisions, or its schema as a whole.
-fn names_decisions(text: &str, reading: &Reading) -> bool {
-    const SCHEMA: &str = "pgmeridian";
-    const TABLE: &str = "decision";
-    let is_searched = reading.search_path.iter().any(|schema| schema == SCHEMA);
-    let word = if is_searched { TABLE } else { SCHEMA };
-    if !text.as_bytes().windows(word.len()).any(|w| w.eq_ignore_ascii_case(word.as_bytes())) {
-        return false;
-    }
-    let mut lexer = Lexer::new(text.as_bytes(), reading.standard_strings);
-    let mut before = [None, None, None];
-    while let Ok(Some(token)) = lexer.step() {
-        let name = match token.kind {
-            TokenKind::Symbol => text.get(token.span.start as usize..token.span.end as usize),
-            _ => None,
-        };
-        let name = name.map(Cow::Borrowed).or_else(|| fold(text, token));
-        before.rotate_left(1);
-        before[2] = name;
-        let words = before.each_ref().map(|word| word.as_deref().unwrap_or_default());
-        match words {
-            [SCHEMA, ".", TABLE] => return true,
-            [_, before, TABLE] if is_searched && before != "." => return true,
-            [_, "schema" | "exists" | ",", SCHEMA] if names_schemas(text) => return true,
-            _ => {}
-        }
-    }
-    false
-}
-
-fn starts_with(text: &str, word: &str) -> bool {
-    let first = Lexer::new(text.as_bytes(), true).step().ok().flatten();
-    first.and_then(|token| fold(text, token)).as_deref() == Some(word)
-}
-
-/// DROP SCHEMA, ALTER SCHEMA.
-fn names_schemas(text: &str) -> bool {
-    let mut lexer = Lexer::new(text.as_bytes(), true);
-    let mut word = || lexer.step().ok().flatten().and_then(|token| fold(text, token));
-    let first = word();
-    matches!(first.as_deref(), Some("drop" | "alter")) && word().as_deref() == Some("schema")
-}
-
-/// 42501: what is decided there is nobody else's.
-pub(super) fn not_theirs() -> SqlError {
-    SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, "table pgmeridian.decision is the proxy's own")
-        .detail("Its rows say which transactions over several shards are committed.")
-        .hint("Rows that nobody needs any more are removed by the proxy itself.")
 }
 
 /// A notice says that a wait for standbys was cancelled (`SyncRepWaitForLSN` in `syncrep.c`).
@@ -936,59 +668,4 @@ fn message_of(error: &SqlError) -> Vec<u8> {
     let mut out = Vec::new();
     wire::backend::error(&mut out, error, Severity::Error);
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_ours_are_seen_however_they_are_written() {
-        let is_refused = |text| refuse_our_names(&Class::TwoPhase, text).is_err();
-        for text in [
-            "COMMIT PREPARED 'pgmeridian:1:x:y:2'",
-            r"ROLLBACK PREPARED E'\x70gmeridian:1:x:y:2'",
-            r"ROLLBACK PREPARED U&'\0070gmeridian:1:x:y:2'",
-            "ROLLBACK PREPARED 'pgmerid'\n'ian:1:x:y:2'",
-            "COMMIT PREPARED $$pgmeridian:1:x:y:2$$",
-        ] {
-            assert!(is_refused(text), "{text}");
-        }
-        assert!(!is_refused("COMMIT PREPARED 'mine'") && !is_refused("COMMIT PREPARED $a$b$a$"));
-    }
-
-    fn reading(schema: &str) -> Reading {
-        Reading {
-            search_path: [schema.to_owned()].into(),
-            user: "bot".into(),
-            standard_strings: true,
-            utf8: true,
-            id: 0,
-            settings: 0,
-            world: 0,
-        }
-    }
-
-    #[test]
-    fn the_table_of_decisions_is_seen() {
-        for text in [
-            "DELETE FROM pgmeridian.decision",
-            "TRUNCATE a, \"pgmeridian\" . \"decision\"",
-            "DROP TABLE IF EXISTS PgMeridian.Decision",
-            "DROP SCHEMA IF EXISTS pgmeridian CASCADE",
-            "DROP SCHEMA a, pgmeridian",
-        ] {
-            assert!(names_decisions(text, &reading("public")), "{text}");
-        }
-        for text in [
-            "/* pgmeridian: shard=deu */ DELETE FROM decision",
-            "SET pgmeridian.shard = 'deu'",
-            "SELECT 'pgmeridian.decision'",
-            "INSERT INTO a (schema, pgmeridian) VALUES (1, 2)",
-        ] {
-            assert!(!names_decisions(text, &reading("public")), "{text}");
-        }
-        assert!(names_decisions("DELETE FROM decision", &reading("pgmeridian")));
-        assert!(!names_decisions("DELETE FROM other.decision", &reading("pgmeridian")));
-    }
 }
