@@ -407,8 +407,7 @@ pub const FORGOTTEN_MAX: u32 = 5_000;
 /// before the shards were asked what they have prepared), all their participants are among those asked, and none has
 /// anything `left` of it. A row is inserted when all have prepared, so that what was prepared was seen. Tombstones:
 /// every transaction that could insert a decision in their place is over; and so for what says that it is committed
-/// without the secret.
-/// How many went is told.
+/// without the secret. How many went is told.
 pub fn forget<'a>(
     before_ms: i64,
     asked: impl Iterator<Item = (i16, &'a str)>,
