@@ -9,6 +9,7 @@ mod support;
 use std::alloc::System;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use pgmeridian::app::Server;
 use pgmeridian::config::{AuthMethod, Config};
@@ -54,15 +55,19 @@ impl Client {
         for _ in 0..STATEMENTS {
             self.ask(request);
         }
-        let counts = (0..4).map(|_| {
+        // What the server does beside its clients (it looks at its shards when it starts) is counted as well, and over
+        // after a while.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut fewest = usize::MAX;
+        while fewest > 0 && Instant::now() < deadline {
             let region = Region::new(ALLOCATOR);
             for _ in 0..STATEMENTS {
                 self.ask(request);
             }
             let change = region.change();
-            change.allocations + change.reallocations
-        });
-        counts.min().unwrap()
+            fewest = fewest.min(change.allocations + change.reallocations);
+        }
+        fewest
     }
 }
 

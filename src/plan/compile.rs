@@ -487,9 +487,11 @@ impl Query {
         }
         for copies in copies::of_table(map, table, key) {
             for assignment in &assignments {
+                // EXCLUDED has what the INSERT's own rows have, which are looked at by themselves.
                 let itself = ColumnRef { source: target, column: assignment.column };
-                if copies.is_told_by(assignment.column) && assignment.value != Expr::Column(itself)
-                {
+                let stays = assignment.value == Expr::Column(itself)
+                    || assignment.value == Expr::Excluded(assignment.column);
+                if copies.is_told_by(assignment.column) && !stays {
                     self.copy_assignments.push(CopyAssignment {
                         copies: copies.clone(),
                         value: match &assignment.value {
